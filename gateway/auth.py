@@ -1,0 +1,76 @@
+"""Who is calling and what they may do."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from aiohttp import web
+
+from gateway.errors import Problem
+
+SCOPES = frozenset({"submit", "read", "ingest", "schedule", "admin"})
+"""What a key may be allowed; `admin` includes all others and every tenant's tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """One key's holder."""
+
+    name: str
+    """The key's name, for logs and rate budgets."""
+    tenant: str
+    """Whose tasks and documents these are; keys may share one."""
+    scopes: frozenset[str] = SCOPES
+    """Allowed scopes."""
+    tasks: tuple[str, ...] | None = None
+    """Allowed task names as fnmatch patterns; None: every task that is not privileged."""
+    queues: tuple[str, ...] | None = None
+    """Allowed queues as fnmatch patterns; None: all."""
+    collections: tuple[str, ...] | None = None
+    """Allowed collections as fnmatch patterns; None: all."""
+
+    @property
+    def admin(self) -> bool:
+        """Whether the caller may do and see everything."""
+        return "admin" in self.scopes
+
+    def may(self, scope: str) -> bool:
+        """Whether the scope is allowed."""
+        return scope in self.scopes or self.admin
+
+    def may_submit(self, task: str, *, privileged: bool) -> bool:
+        """Whether the task may be submitted; privileged ones need an entry or `admin`."""
+        if self.admin:
+            return True
+        if self.tasks is None:
+            return not privileged
+        return any(fnmatchcase(task, pattern) for pattern in self.tasks)
+
+    def may_queue(self, queue: str) -> bool:
+        """Whether messages may be published to the queue."""
+        return self.admin or self.queues is None or _any(queue, self.queues)
+
+    def may_ingest(self, collection: str) -> bool:
+        """Whether documents may be ingested to the collection."""
+        return self.admin or self.collections is None or _any(collection, self.collections)
+
+
+def _any(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+ANONYMOUS = Caller(name="anonymous", tenant="anonymous")
+"""The caller when no key is configured."""
+
+CALLER = web.RequestKey("caller", Caller)
+
+
+def require(request: web.Request, scope: str) -> Caller:
+    """The request's caller, who has the scope.
+
+    Raises:
+        Problem: `forbidden` (queued: no).
+    """
+    caller = request[CALLER]
+    if not caller.may(scope):
+        raise Problem("forbidden", f"the key lacks the scope {scope!r}", queued="no")
+    return caller

@@ -1,0 +1,207 @@
+"""The gateway's configuration: one frozen value, built from a mapping, all faults at once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+class ConfigError(Exception):
+    """The environment does not make a valid configuration.
+
+    Args:
+        faults: Every fault found, one sentence each.
+    """
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything the gateway process can be told."""
+
+    amqp_url: str = field(default="amqp://guest:guest@localhost:5672/", repr=False)
+    """RabbitMQ, `amqp://` or `amqps://`. `AMQP_URL`."""
+    redis_url: str = field(default="redis://localhost:6379/0", repr=False)
+    """Redis with Celery's results, `redis://` or `rediss://`. `REDIS_URL`."""
+    management_url: str | None = field(default=None, repr=False)
+    """RabbitMQ's management API, for queue depths and rates. `RABBITMQ_MANAGEMENT_URL`."""
+    topology_file: Path | None = None
+    """Layout file; None: the one that ships. `TOPOLOGY_FILE`."""
+    host: str = "127.0.0.1"
+    """Address to listen on. `GATEWAY_HOST`."""
+    port: int = 8080
+    """Port to listen on, 1–65535. `GATEWAY_PORT`."""
+    processes: int = 1
+    """Processes that share the port with SO_REUSEPORT, 1–64. `GATEWAY_PROCESSES`."""
+    keys_file: Path | None = None
+    """TOML file of API keys; None: anonymous access. `GATEWAY_KEYS_FILE`."""
+    allow_anonymous: bool = False
+    """Without keys, listen on other addresses than loopback too. `GATEWAY_ALLOW_ANONYMOUS`."""
+    task_id_keys: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
+    """(number 0–15, key of 16–64 bytes); the first signs, all verify. `TASK_ID_KEYS`."""
+    result_expires_s: int = 86_400
+    """How long results are kept, as the workers are told too. `RESULT_EXPIRES_S`."""
+    confirm_timeout_s: float = 5.0
+    """How long a publish waits for its confirm before 504. `CONFIRM_TIMEOUT_S`."""
+    max_inflight_messages: int = 20_000
+    """Unconfirmed messages of one process; beyond: 503 `overloaded`. `MAX_INFLIGHT_MESSAGES`."""
+    max_inflight_bytes: int = 64 * 1024 * 1024
+    """Unconfirmed bytes of one process; beyond: 503 `overloaded`. `MAX_INFLIGHT_BYTES`."""
+    max_task_bytes: int = 1024 * 1024
+    """Expanded size of one task's body. `MAX_TASK_BYTES`."""
+    max_array_bytes: int = 64 * 1024 * 1024
+    """Expanded size of an array of tasks or documents. `MAX_ARRAY_BYTES`."""
+    max_document_bytes: int = 4 * 1024 * 1024
+    """JSON size of one document. `MAX_DOCUMENT_BYTES`."""
+    collection_pattern: str = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+    """Names of collections that may be ingested to. `COLLECTION_PATTERN`."""
+    metrics_public: bool = False
+    """Serve /metrics without a key. `METRICS_PUBLIC`."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of browser pages besides the gateway's own; `*` for any. `ALLOWED_ORIGINS`."""
+    body_timeout_s: float = 30.0
+    """Longest pause between two chunks of a request body. `BODY_TIMEOUT_S`."""
+    drain_timeout_s: float = 20.0
+    """Longest time from SIGTERM to the end of requests in flight. `DRAIN_TIMEOUT_S`."""
+    callback_hosts: tuple[str, ...] = ()
+    """Hosts (fnmatch) that `callback_url` may name; none: no callbacks. `CALLBACK_HOSTS`."""
+    callback_private: bool = False
+    """Callbacks may go to private addresses. `CALLBACK_ALLOW_PRIVATE`."""
+    callback_secret: bytes = field(default=b"", repr=False)
+    """Key of the callbacks' HMAC signature. `CALLBACK_SECRET`."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "GatewayConfig":
+        """Build the configuration from environment variables.
+
+        `NAME_FILE` names a file that holds the value of `NAME`.
+
+        Raises:
+            ConfigError: With every fault.
+        """
+        reader = _Reader(environ)
+        defaults = cls()
+        config = cls(
+            amqp_url=reader.text("AMQP_URL", defaults.amqp_url),
+            redis_url=reader.text("REDIS_URL", defaults.redis_url),
+            management_url=reader.text("RABBITMQ_MANAGEMENT_URL", "") or None,
+            topology_file=reader.path("TOPOLOGY_FILE"),
+            host=reader.text("GATEWAY_HOST", defaults.host),
+            port=reader.number("GATEWAY_PORT", defaults.port, 1, 65_535),
+            processes=reader.number("GATEWAY_PROCESSES", defaults.processes, 1, 64),
+            keys_file=reader.path("GATEWAY_KEYS_FILE"),
+            allow_anonymous=reader.flag("GATEWAY_ALLOW_ANONYMOUS", default=False),
+            task_id_keys=reader.signing_keys("TASK_ID_KEYS"),
+            result_expires_s=reader.number("RESULT_EXPIRES_S", 86_400, 1, 366 * 86_400),
+            confirm_timeout_s=reader.seconds("CONFIRM_TIMEOUT_S", defaults.confirm_timeout_s),
+            max_inflight_messages=reader.number("MAX_INFLIGHT_MESSAGES", 20_000, 1, 1_000_000),
+            max_inflight_bytes=reader.number(
+                "MAX_INFLIGHT_BYTES", defaults.max_inflight_bytes, 1024, 1 << 34
+            ),
+            max_task_bytes=reader.number("MAX_TASK_BYTES", defaults.max_task_bytes, 1, 1 << 23),
+            max_array_bytes=reader.number("MAX_ARRAY_BYTES", defaults.max_array_bytes, 1, 1 << 30),
+            max_document_bytes=reader.number(
+                "MAX_DOCUMENT_BYTES", defaults.max_document_bytes, 1, 4 << 20
+            ),
+            collection_pattern=reader.pattern("COLLECTION_PATTERN", defaults.collection_pattern),
+            metrics_public=reader.flag("METRICS_PUBLIC", default=False),
+            allowed_origins=reader.words("ALLOWED_ORIGINS"),
+            body_timeout_s=reader.seconds("BODY_TIMEOUT_S", defaults.body_timeout_s),
+            drain_timeout_s=reader.seconds("DRAIN_TIMEOUT_S", defaults.drain_timeout_s),
+            callback_hosts=reader.words("CALLBACK_HOSTS"),
+            callback_private=reader.flag("CALLBACK_ALLOW_PRIVATE", default=False),
+            callback_secret=reader.text("CALLBACK_SECRET", "").encode(),
+        )
+        if not config.keys_file and not config.allow_anonymous and not config.loopback:
+            reader.faults.append(
+                f"GATEWAY_HOST={config.host} is not a loopback address and no keys are configured: "
+                "set GATEWAY_KEYS_FILE, or GATEWAY_ALLOW_ANONYMOUS=1"
+            )
+        if reader.faults:
+            raise ConfigError(tuple(reader.faults))
+        return config
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+
+class _Reader:
+    """Reads typed values from the environment and gathers the faults."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.faults: list[str] = []
+
+    def text(self, name: str, default: str) -> str:
+        file = self._environ.get(f"{name}_FILE")
+        if file and name not in self._environ:
+            try:
+                return Path(file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                self.faults.append(f"{name}_FILE={file} cannot be read: {error.strerror}")
+                return default
+        return self._environ.get(name, "").strip() or default
+
+    def path(self, name: str) -> Path | None:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return None
+        if not Path(value).is_file():
+            self.faults.append(f"{name}={value} is not a file")
+        return Path(value)
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"\d{1,18}", value) or not low <= int(value) <= high:
+            self.faults.append(f"{name}={value} is not a whole number from {low} to {high}")
+            return default
+        return int(value)
+
+    def seconds(self, name: str, default: float) -> float:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or float(value) == 0:
+            self.faults.append(f"{name}={value} is not a number of seconds above 0")
+            return default
+        return float(value)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.text(name, "1" if default else "0").lower()
+        if value not in _TRUE | _FALSE:
+            self.faults.append(f"{name}={value} is neither 1 nor 0")
+        return value in _TRUE
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word.strip() for word in self.text(name, "").split(",") if word.strip())
+
+    def pattern(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        try:
+            re.compile(value)
+        except re.error as error:
+            self.faults.append(f"{name} is not a regular expression: {error}")
+            return default
+        return value
+
+    def signing_keys(self, name: str) -> tuple[tuple[int, bytes], ...]:
+        keys: dict[int, bytes] = {}
+        for word in self.words(name):
+            number, _, digits = word.partition(":")
+            sound = re.fullmatch(r"\d{1,2}", number) and re.fullmatch(
+                r"(?:[0-9a-fA-F]{2}){16,64}", digits
+            )
+            if not sound or int(number) > 15 or int(number) in keys:
+                self.faults.append(
+                    f"{name}: each key is NUMBER:HEX with a number 0-15 used once and 32-128 "
+                    "hex digits"
+                )
+                continue
+            keys[int(number)] = bytes.fromhex(digits)
+        return tuple(keys.items())

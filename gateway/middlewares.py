@@ -1,0 +1,100 @@
+"""The one middleware: request id, caller, errors to statuses, counts. The only place for each."""
+
+import logging
+import re
+import secrets
+import time
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.auth import CALLER
+from gateway.errors import REFUSALS, RETRY_AFTER_S, RETRYABLE_STATUSES, Problem
+from gateway.parts import CONFIG, KEYRING, METRICS
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = web.RequestKey("request_id", str)
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
+_HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
+
+
+@web.middleware
+async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Wrap every request: nothing leaves the gateway that did not pass here."""
+    started = time.perf_counter()
+    sent_id = request.headers.get("X-Request-Id", "")
+    request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
+    request[REQUEST_ID] = request_id
+    try:
+        _authenticate(request)
+        response = await handler(request)
+    except Problem as problem:
+        response = problem_response(problem)
+    except web.HTTPException as error:
+        response = _foreign_response(error)
+    except ConnectionResetError:
+        # The client is gone while an answer was being streamed: nobody to tell.
+        raise
+    except Exception:
+        log.exception(
+            "internal-error",
+            extra={"request_id": request_id, "method": request.method, "path": request.path},
+        )
+        queued = "unknown" if request.method in {"POST", "PUT"} else None
+        response = problem_response(
+            Problem(
+                "internal-error", f"the gateway's log has it under {request_id}", queued=queued
+            )
+        )
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+    metrics = request.app[METRICS]
+    metrics.observe_request(request, response.status, time.perf_counter() - started)
+    return response
+
+
+def _authenticate(request: web.Request) -> None:
+    """Find the caller by key, or by ticket where a handler takes one (it checks it itself).
+
+    Raises:
+        Problem: `unauthenticated` (queued: no).
+    """
+    path = request.path
+    if path in _OPEN_PATHS or path.startswith("/static/"):
+        return
+    if path == "/metrics" and request.app[CONFIG].metrics_public:
+        return
+    if "ticket" in request.query and path.endswith("/stream"):
+        return
+    request[CALLER] = request.app[KEYRING].caller(request.headers.get("Authorization"))
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """The problem as an answer: RFC 9457, with `Retry-After` where a retry makes sense."""
+    status = problem.status
+    headers = {"Content-Type": "application/problem+json"}
+    if problem.retry_after_s is not None or status in RETRYABLE_STATUSES:
+        headers["Retry-After"] = str(problem.retry_after_s or RETRY_AFTER_S)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.Response(status=status, body=orjson.dumps(problem.body()), headers=headers)
+
+
+def _foreign_response(error: web.HTTPException) -> web.Response:
+    """aiohttp's own answers (router, WebSocket handshake) in the form of ours."""
+    if error.status < 400:
+        raise error
+    code = _HTTP_CODES.get(error.status)
+    if code is None:
+        code = {413: "body-too-large", 415: "unsupported-media-type"}.get(
+            error.status, "invalid-request"
+        )
+    detail = f"{error.status} {error.reason}" if code == "invalid-request" else REFUSALS[code][1]
+    response = problem_response(Problem(code, detail))
+    allow = error.headers.get("Allow")
+    if allow:
+        response.headers["Allow"] = allow
+    return response
