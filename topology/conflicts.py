@@ -1,0 +1,38 @@
+"""RabbitMQ's refusal of a declaration, read: which argument differs, and what is live."""
+
+import re
+
+from topology.errors import Conflict
+
+_INEQUIVALENT = re.compile(
+    r"inequivalent arg '(?P<argument>[^']*)' for (?P<kind>queue|exchange) '.*' in vhost '.*': "
+    r"received (?P<wanted>.*?) but current is (?P<live>.*)",
+    re.DOTALL,
+)
+"""``rabbit_misc:assert_field_equivalence`` of RabbitMQ 3.10 to 4.x."""
+
+
+def read_conflict(kind: str, name: str, text: str) -> Conflict:
+    """Turn the text of a 406 PRECONDITION_FAILED or 405 RESOURCE_LOCKED into a conflict.
+
+    Args:
+        kind: ``exchange`` or ``queue``, as declared.
+        name: its name.
+        text: the reply text of ``channel.close``.
+    """
+    found = _INEQUIVALENT.search(text)
+    if found is None:
+        return Conflict(kind=kind, name=name, argument="?", wanted="otherwise", live=f"({text})")
+    return Conflict(
+        kind=kind,
+        name=name,
+        argument=found["argument"],
+        wanted=_plain(found["wanted"]),
+        live=_plain(found["live"]),
+    )
+
+
+def _plain(value: str) -> str:
+    """Reduce "the value '5' of type 'signedint'" and "none" to the value."""
+    found = re.search(r"the value '(.*?)' of type", value, re.DOTALL)
+    return found[1] if found else value.strip().strip("'")

@@ -1,0 +1,54 @@
+"""AMQP declarations as values: what both client libraries are told, and what a broker lists.
+
+Every exchange and queue is durable, neither exclusive nor auto-deleted: RabbitMQ 4 refuses
+transient non-exclusive queues, and a confirmed message must outlive a restart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeDeclaration:
+    """The arguments of one ``exchange.declare``."""
+
+    name: str
+    type: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDeclaration:
+    """The arguments of one ``queue.declare``."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingDeclaration:
+    """The arguments of one ``queue.bind`` or, between exchanges, ``exchange.bind``."""
+
+    source: str
+    destination: str
+    key: str = ""
+    destination_type: Literal["queue", "exchange"] = "queue"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declarations:
+    """Everything to declare, in an order that works: exchanges, then queues, then bindings."""
+
+    exchanges: tuple[ExchangeDeclaration, ...] = ()
+    queues: tuple[QueueDeclaration, ...] = ()
+    bindings: tuple[BindingDeclaration, ...] = ()
+
+    def __add__(self, other: "Declarations") -> "Declarations":
+        """Both, these first."""
+        return Declarations(
+            exchanges=self.exchanges + other.exchanges,
+            queues=self.queues + other.queues,
+            bindings=self.bindings + other.bindings,
+        )

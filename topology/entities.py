@@ -1,0 +1,279 @@
+"""Exchange, Queue, Binding and Route as frozen values; each names its own faults.
+
+Constructing one never raises: `topology.model.Topology` collects the faults of all of them, so that
+an operator reads every fault of a file at once.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from topology.delay import (
+    DELIVERY_EXCHANGE,
+    LEVEL_PREFIX,
+    MAX_KEY_BYTES,
+    PREFIX_BYTES,
+    UNROUTED_EXCHANGE,
+    destination_words,
+)
+
+BROADCAST_EXCHANGE = "broadcast"
+"""Fanout to every worker, each through its own queue ``broadcast.<hostname>``."""
+DEAD_EXCHANGE = "dead"
+"""Direct; dead letters carry the name of their work queue as routing key."""
+DEAD_SUFFIX = ".dead"
+OUTCOMES_QUEUE = "dead.outcomes"
+"""Receives every dead letter once more, for whoever records how the task ended."""
+UNROUTED_QUEUE = "unrouted.dead"
+"""Keeps delayed messages whose destination was gone when their delay was over."""
+BROADCAST_QUEUE_PREFIX = "broadcast."
+
+SYSTEM_EXCHANGES: Mapping[str, str] = {
+    BROADCAST_EXCHANGE: "fanout",
+    DEAD_EXCHANGE: "direct",
+    UNROUTED_EXCHANGE: "fanout",
+    DELIVERY_EXCHANGE: "topic",
+}
+"""Exchanges that every layout has, with their types; a layout may name them, not change them."""
+UNBINDABLE_EXCHANGES = frozenset({DEAD_EXCHANGE, UNROUTED_EXCHANGE, DELIVERY_EXCHANGE})
+"""System exchanges whose bindings are derived, all of them."""
+
+EXCHANGE_TYPES = ("direct", "topic", "fanout", "headers")
+QUEUE_TYPES = ("quorum", "classic")
+OVERFLOWS = ("reject-publish", "drop-head")
+DEAD_LETTER_STRATEGIES = ("at-least-once", "at-most-once")
+HEADER_MATCHES = ("all", "any", "all-with-x", "any-with-x")
+MAX_LIMIT = 10**12
+DEFAULT_DELIVERY_LIMIT = 20
+LAST_RESORT = 10
+"""The broker's limit is this many times the gateway's: see `Queue.limit`."""
+
+_RESERVED_EXCHANGES = ("amq.", LEVEL_PREFIX, "penstock_", "celeryev", "celery.pidbox")
+_RESERVED_QUEUES = ("amq.", LEVEL_PREFIX, BROADCAST_QUEUE_PREFIX, OUTCOMES_QUEUE, "celeryev.")
+_RESERVED_ENDINGS = (DEAD_SUFFIX, ".celery.pidbox")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    """One word without dots: it stands as the first word behind the delay in a delay key."""
+    type: Literal["direct", "topic", "fanout", "headers"]
+    publishable: bool = False
+    """Whether a client of the gateway may name it in ``options.exchange``."""
+    alternate: str | None = None
+    """Exchange for messages that match no binding here; None: they come back as unroutable."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The AMQP arguments, exactly as declared."""
+        if self.name == DELIVERY_EXCHANGE:
+            return {"alternate-exchange": UNROUTED_EXCHANGE}
+        return {"alternate-exchange": self.alternate} if self.alternate else {}
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with this exchange alone."""
+        here = f"exchange {self.name!r}"
+        yield from _name_faults(here, self.name)
+        if "." in self.name:
+            yield f"{here}: the name of an exchange has no dots (it is one word of a delay key)"
+        if self.type not in EXCHANGE_TYPES:
+            yield f"{here}: type {self.type!r} is none of {', '.join(EXCHANGE_TYPES)}"
+        if wanted := SYSTEM_EXCHANGES.get(self.name):
+            if self.type != wanted:
+                yield f"{here}: its type is {wanted}, not {self.type}"
+            if self.alternate:
+                yield f"{here}: its alternate exchange is not configurable"
+            if self.publishable and self.name in UNBINDABLE_EXCHANGES:
+                yield f"{here}: nobody publishes to it, so it cannot be publishable"
+        elif self.name.startswith(_RESERVED_EXCHANGES):
+            yield f"{here}: the name is reserved"
+        if self.alternate == self.name:
+            yield f"{here}: it cannot be its own alternate exchange"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A durable queue that workers consume."""
+
+    name: str
+    type: Literal["quorum", "classic"] = "quorum"
+    """Quorum queues are replicated and are what the no-loss promise rests on."""
+    max_priority: int | None = None
+    """Highest message priority, 1 to 255, classic queues only; None: priorities are ignored."""
+    limit: int = 500_000
+    """Messages in the queue from which the gateway answers 429.
+
+    The broker refuses at ten times as many (``x-max-length``), as the last resort: a queue that
+    refuses blocks the delay levels of all others.
+    """
+    delivery_limit: int = DEFAULT_DELIVERY_LIMIT
+    """Deliveries after which a quorum queue dead-letters a message; at least 1."""
+    dead_letter: bool = True
+    """Whether rejected, expired and given-up messages go to ``<name>.dead``, or are dropped."""
+    dead_letter_strategy: Literal["at-least-once", "at-most-once"] | None = None
+    """None: at-least-once on quorum queues; classic queues have at-most-once only."""
+    overflow: Literal["reject-publish", "drop-head"] = "reject-publish"
+    """What the broker does at its limit; ``drop-head`` drops messages that were confirmed."""
+    message_ttl_ms: int | None = None
+    """Age in milliseconds at which a message expires; None: never."""
+
+    @property
+    def broker_limit(self) -> int:
+        """Messages from which the broker itself refuses."""
+        return self.limit * LAST_RESORT
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The AMQP arguments, exactly as declared."""
+        arguments: dict[str, Any] = {
+            "x-queue-type": self.type,
+            "x-max-length": self.broker_limit,
+            "x-overflow": self.overflow,
+        }
+        if self.type == "quorum":
+            arguments["x-delivery-limit"] = self.delivery_limit
+        if self.max_priority is not None:
+            arguments["x-max-priority"] = self.max_priority
+        if self.message_ttl_ms is not None:
+            arguments["x-message-ttl"] = self.message_ttl_ms
+        if self.dead_letter:
+            arguments["x-dead-letter-exchange"] = DEAD_EXCHANGE
+            arguments["x-dead-letter-routing-key"] = self.name
+            if self.type == "quorum":
+                arguments["x-dead-letter-strategy"] = self.dead_letter_strategy or "at-least-once"
+        return arguments
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with this queue alone."""
+        here = f"queue {self.name!r}"
+        yield from _name_faults(here, self.name)
+        yield from (f"{here}: {fault}" for fault in _word_faults(self.name, "name"))
+        if self.name.startswith(_RESERVED_QUEUES) or self.name.endswith(_RESERVED_ENDINGS):
+            yield f"{here}: the name is reserved"
+        if PREFIX_BYTES + len(self.name.encode()) > MAX_KEY_BYTES:
+            yield f"{here}: the name leaves no room for a delay ({PREFIX_BYTES} of 255 bytes)"
+        if self.type not in QUEUE_TYPES:
+            yield f"{here}: type {self.type!r} is none of {', '.join(QUEUE_TYPES)}"
+        if self.overflow not in OVERFLOWS:
+            yield f"{here}: overflow {self.overflow!r} is none of {', '.join(OVERFLOWS)}"
+        if not 1 <= self.limit <= MAX_LIMIT:
+            yield f"{here}: limit is 1 to {MAX_LIMIT} messages, not {self.limit}"
+        if self.delivery_limit < 1:
+            yield f"{here}: delivery_limit is at least 1, not {self.delivery_limit}"
+        if self.message_ttl_ms is not None and self.message_ttl_ms < 0:
+            yield f"{here}: message_ttl_ms is not negative"
+        yield from (f"{here}: {fault}" for fault in self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what RabbitMQ would refuse or, worse, silently ignore."""
+        quorum = self.type == "quorum"
+        if self.max_priority is not None:
+            if quorum:
+                yield 'max_priority needs type = "classic": quorum queues have no x-max-priority'
+            if not 1 <= self.max_priority <= 255:
+                yield f"max_priority is 1 to 255, not {self.max_priority}"
+        if not quorum and self.delivery_limit != DEFAULT_DELIVERY_LIMIT:
+            yield 'delivery_limit needs type = "quorum": a classic queue delivers for ever'
+        strategy = self.dead_letter_strategy
+        if strategy not in (None, *DEAD_LETTER_STRATEGIES):
+            yield f"dead_letter_strategy is one of {', '.join(DEAD_LETTER_STRATEGIES)}"
+        if strategy is not None and not self.dead_letter:
+            yield "dead_letter_strategy without dead_letter"
+        if strategy == "at-least-once" and not quorum:
+            yield 'dead_letter_strategy "at-least-once" needs type = "quorum"'
+        at_least_once = quorum and self.dead_letter and strategy != "at-most-once"
+        if at_least_once and self.overflow != "reject-publish":
+            yield (
+                'at-least-once dead-lettering needs overflow = "reject-publish" '
+                '(or say dead_letter_strategy = "at-most-once")'
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """One binding of a queue to an exchange."""
+
+    exchange: str
+    queue: str
+    key: str = ""
+    """Binding key: a routing key (direct), a pattern (topic), empty (fanout, headers)."""
+    arguments: Mapping[str, str | bool | None] = field(default_factory=dict)
+    """Headers exchanges only: ``x-match`` and the headers to compare; None: any value.
+
+    Numbers are not taken: the client libraries write them in different widths, and RabbitMQ takes
+    those for different bindings.
+    """
+
+    def faults(self, exchange_type: str) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with this binding on such an exchange."""
+        here = f"binding {self.exchange!r} → {self.queue!r}"
+        if exchange_type in ("fanout", "headers") and self.key:
+            yield f"{here}: a {exchange_type} exchange ignores the key {self.key!r}"
+        if exchange_type in ("direct", "topic") and self.key:
+            yield from (f"{here}: {fault}" for fault in _key_faults(self.exchange, self.key))
+            words = self.key.split(".")
+            if exchange_type == "direct" and not {"*", "#"}.isdisjoint(words):
+                yield f"{here}: key {self.key!r} is a pattern, but the exchange is direct"
+            if any(len(word) > 1 and ("*" in word or "#" in word) for word in words):
+                yield f"{here}: in key {self.key!r}, * and # must be whole words"
+        if exchange_type == "headers":
+            yield from (f"{here}: {fault}" for fault in self._header_faults())
+        elif self.arguments:
+            yield f"{here}: only a headers exchange looks at binding arguments"
+
+    def _header_faults(self) -> Iterator[str]:
+        match = self.arguments.get("x-match", "all")
+        names = [name for name in self.arguments if name != "x-match"]
+        if match not in HEADER_MATCHES:
+            yield f"x-match {match!r} is none of {', '.join(HEADER_MATCHES)}"
+        elif str(match).startswith("any") and not names:
+            yield f"x-match {match!r} without headers never matches"
+        if match in ("all", "any") and any(name.startswith("x-") for name in names):
+            yield f"x-match {match!r} ignores x-… headers; say {match}-with-x"
+        for name in names:
+            if not isinstance(self.arguments[name], str | bool | None):
+                yield f"header {name!r} must be a string or a boolean"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a task goes when its caller names no queue."""
+
+    task: str
+    """A task name, or an ``fnmatch`` pattern."""
+    exchange: str
+    routing_key: str
+    privileged: bool = False
+    """Whether a caller needs the task on an explicit allow-list."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with this route alone."""
+        here = f"route {self.task!r}"
+        if not self.task:
+            yield f"{here}: a route needs a task name or pattern"
+        if self.routing_key:
+            yield from (
+                f"{here}: {fault}" for fault in _key_faults(self.exchange, self.routing_key)
+            )
+
+
+def _name_faults(here: str, name: str) -> Iterator[str]:
+    if not name:
+        yield f"{here}: the name is empty"
+    if len(name.encode()) > MAX_KEY_BYTES:
+        yield f"{here}: the name is longer than {MAX_KEY_BYTES} bytes"
+    if any(character in "*#" or not character.isprintable() for character in name):
+        yield f"{here}: the name has *, # or an unprintable character"
+
+
+def _word_faults(text: str, what: str) -> Iterator[str]:
+    if text.startswith(".") or text.endswith(".") or ".." in text:
+        yield f"{what} {text!r} has an empty word"
+
+
+def _key_faults(exchange: str, key: str) -> Iterator[str]:
+    yield from _word_faults(key, "key")
+    if PREFIX_BYTES + len(destination_words(exchange, key).encode()) > MAX_KEY_BYTES:
+        yield f"key {key!r} leaves no room for the exchange and a delay ({PREFIX_BYTES} bytes)"

@@ -1,0 +1,159 @@
+"""A TOML file as a `Topology`, with every fault of the file in one error."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from topology.entities import Binding, Exchange, Queue, Route
+from topology.errors import TopologyError
+from topology.model import Topology, find_faults
+
+DEFAULT_LAYOUT = Path(__file__).with_name("default.toml")
+"""The layout that ships."""
+
+Entity = TypeVar("Entity", Exchange, Queue, Binding, Route)
+
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "publishable": (bool, "true or false"),
+    "dead_letter": (bool, "true or false"),
+    "privileged": (bool, "true or false"),
+    "max_priority": (int, "a whole number"),
+    "limit": (int, "a whole number"),
+    "delivery_limit": (int, "a whole number"),
+    "message_ttl_ms": (int, "a whole number"),
+    "arguments": (dict, "a table"),
+}
+"""What a field holds when it is not a string."""
+
+
+def load_from_env(environment: Mapping[str, str]) -> Topology:
+    """Load the layout that ``TOPOLOGY_FILE`` names, else the one that ships.
+
+    Raises:
+        TopologyError: as `load`.
+    """
+    path = environment.get("TOPOLOGY_FILE")
+    return load(Path(path) if path else None)
+
+
+def load(path: Path | None = None) -> Topology:
+    """Read a layout.
+
+    Args:
+        path: a TOML file; None: the layout that ships.
+
+    Raises:
+        TopologyError: the file cannot be read, is not TOML, or has faults; holds all of them.
+    """
+    path = path or DEFAULT_LAYOUT
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TopologyError([f"{path}: {error.strerror or error}"]) from error
+    except ValueError as error:  # TOML and UTF-8 decoding
+        raise TopologyError([f"{path}: {error}"]) from error
+    return parse(document)
+
+
+def parse(document: Mapping[str, Any]) -> Topology:
+    """Build a topology from a decoded layout file.
+
+    Raises:
+        TopologyError: the document has faults; holds all of them.
+    """
+    reader = _Reader()
+    reader.known(document, ("exchanges", "queues", "routes"), "the layout")
+    exchanges = [
+        reader.entity(Exchange, {"type": "direct", **table}, f"exchange {name!r}", name=name)
+        for name, table in reader.tables(document, "exchanges")
+    ]
+    for name, table in reader.tables(document, "exchanges"):
+        if "type" not in table:
+            reader.faults.append(f"exchange {name!r}: type is missing")
+    queues, bindings = [], []
+    for name, table in reader.tables(document, "queues"):
+        own = {key: value for key, value in table.items() if key != "bindings"}
+        queues.append(reader.entity(Queue, own, f"queue {name!r}", name=name))
+        bindings += [
+            reader.entity(Binding, binding, f"queue {name!r}, binding {place}", queue=name)
+            for place, binding in reader.rows(table, "bindings", f"queue {name!r}: bindings")
+        ]
+    routes = [
+        reader.entity(Route, row, f"route {place}")
+        for place, row in reader.rows(document, "routes", "routes")
+    ]
+    if reader.faults:
+        raise TopologyError(
+            dict.fromkeys((*reader.faults, *find_faults(exchanges, queues, bindings, routes)))
+        )
+    return Topology(exchanges=exchanges, queues=queues, bindings=bindings, routes=routes)
+
+
+class _Reader:
+    """Turns tables into entities; a field of the wrong type is noted and left at its default."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def known(self, table: Mapping[str, Any], names: tuple[str, ...], here: str) -> None:
+        for name in table:
+            if name not in names:
+                near = get_close_matches(name, names, n=1)
+                hint = f"; do you mean {near[0]!r}?" if near else ""
+                self.faults.append(f"{here}: unknown field {name!r}{hint}")
+
+    def tables(
+        self, document: Mapping[str, Any], section: str
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the named tables of a section."""
+        tables = document.get(section, {})
+        if not isinstance(tables, dict):
+            self._fault(f"{section} must be tables: [{section}.<name>]")
+            return
+        for name, table in tables.items():
+            if isinstance(table, dict):
+                yield name, table
+            else:
+                self._fault(f"{section}.{name} must be a table")
+
+    def rows(
+        self, table: Mapping[str, Any], field: str, here: str
+    ) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the tables of an array, counted from one."""
+        rows = table.get(field, [])
+        if not isinstance(rows, list):
+            self._fault(f"{here} must be an array of tables")
+            return
+        for place, row in enumerate(rows, start=1):
+            if isinstance(row, dict):
+                yield place, row
+            else:
+                self._fault(f"{here}: entry {place} must be a table")
+
+    def entity(
+        self, kind: type[Entity], table: Mapping[str, Any], here: str, **given: str
+    ) -> Entity:
+        """Build one entity from its table."""
+        own = [field for field in fields(kind) if field.name not in given]
+        self.known(table, tuple(field.name for field in own), here)
+        values: dict[str, Any] = dict(given)
+        for field in own:
+            if field.name in table:
+                value = table[field.name]
+                wanted, wording = _TYPES.get(field.name, (str, "a string"))
+                if isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+                    values[field.name] = value
+                    continue
+                self._fault(f"{here}: {field.name} must be {wording}")
+            elif field.default is MISSING and field.default_factory is MISSING:
+                self._fault(f"{here}: {field.name} is missing")
+            if field.default is MISSING and field.default_factory is MISSING:
+                values[field.name] = ""
+        return kind(**values)
+
+    def _fault(self, fault: str) -> None:
+        if fault not in self.faults:
+            self.faults.append(fault)

@@ -1,0 +1,301 @@
+"""The whole topology as one validated, immutable value: which queues does a message reach?"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import translate
+from types import MappingProxyType
+from typing import Any
+
+from topology.delay import DELIVERY_EXCHANGE, UNROUTED_EXCHANGE
+from topology.entities import (
+    BROADCAST_EXCHANGE,
+    BROADCAST_QUEUE_PREFIX,
+    DEAD_EXCHANGE,
+    DEAD_SUFFIX,
+    OUTCOMES_QUEUE,
+    SYSTEM_EXCHANGES,
+    UNBINDABLE_EXCHANGES,
+    UNROUTED_QUEUE,
+    Binding,
+    Exchange,
+    Queue,
+    Route,
+)
+from topology.errors import TopologyError
+from topology.matching import headers_match, key_words, topic_matches
+
+__all__ = [
+    "BROADCAST_EXCHANGE",
+    "DEAD_EXCHANGE",
+    "DELIVERY_EXCHANGE",
+    "OUTCOMES_QUEUE",
+    "UNROUTED_EXCHANGE",
+    "UNROUTED_QUEUE",
+    "Binding",
+    "Exchange",
+    "Queue",
+    "Route",
+    "Topology",
+    "TopologyError",
+    "find_faults",
+]
+
+CACHE_SIZE = 16_384
+"""Answers that `match` and `route` each remember; routing keys are the clients' to choose."""
+
+
+class Topology:
+    """Exchanges, queues, bindings and task routes that fit together.
+
+    The system exchanges (``broadcast``, ``dead``, ``unrouted``, ``penstock_delivery``) are always
+    there, named in the layout or not.
+    """
+
+    __slots__ = (
+        "_exact_routes", "_matches", "_pattern_routes", "_routed", "_tables",
+        "bindings", "exchanges", "queues", "routes",
+    )  # fmt: skip
+
+    exchanges: Mapping[str, Exchange]
+    """By name: those of the layout in file order, then the system's."""
+    queues: Mapping[str, Queue]
+    """Work queues by name, in file order. Dead-letter queues and delay levels are derived."""
+    bindings: tuple[Binding, ...]
+    routes: tuple[Route, ...]
+
+    def __init__(
+        self,
+        *,
+        exchanges: Iterable[Exchange] = (),
+        queues: Iterable[Queue] = (),
+        bindings: Iterable[Binding] = (),
+        routes: Iterable[Route] = (),
+    ) -> None:
+        """Validate the parts and keep them.
+
+        Raises:
+            TopologyError: they contradict themselves or each other; holds every fault.
+        """
+        exchanges, queues = tuple(exchanges), tuple(queues)
+        self.bindings, self.routes = tuple(bindings), tuple(routes)
+        if faults := tuple(find_faults(exchanges, queues, self.bindings, self.routes)):
+            raise TopologyError(faults)
+        named = {exchange.name: exchange for exchange in exchanges}
+        system = {
+            name: Exchange(name=name, type=type_)  # type: ignore[arg-type]
+            for name, type_ in SYSTEM_EXCHANGES.items()
+        }
+        self.exchanges = MappingProxyType(
+            named | {k: v for k, v in system.items() if k not in named}
+        )
+        self.queues = MappingProxyType({queue.name: queue for queue in queues})
+        order = {name: place for place, name in enumerate(self.queues)}
+        self._tables = {
+            name: _Table(
+                exchange,
+                sorted(
+                    (binding for binding in self.bindings if binding.exchange == name),
+                    key=lambda binding: order[binding.queue],
+                ),
+            )
+            for name, exchange in self.exchanges.items()
+        }
+        self._exact_routes = {route.task: route for route in self.routes if not _is_pattern(route)}
+        self._pattern_routes = tuple(
+            (re.compile(translate(route.task)), route)
+            for route in self.routes
+            if _is_pattern(route)
+        )
+        self._matches: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._routed: dict[str, Route | None] = {}
+
+    def __repr__(self) -> str:
+        """Summarise: how many of each."""
+        return (
+            f"<Topology {len(self.exchanges)} exchanges, {len(self.queues)} queues, "
+            f"{len(self.bindings)} bindings, {len(self.routes)} routes>"
+        )
+
+    def match(
+        self, exchange: str, routing_key: str, headers: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...]:
+        """Find the work queues that a message would reach, as the broker would.
+
+        Args:
+            exchange: its name; ``""`` is the default exchange: the queue of that name.
+            routing_key: the message's.
+            headers: the message's; only headers exchanges look at them.
+
+        Returns:
+            Queue names in file order; none when nothing matches, alternate exchanges included, or
+            when the exchange is not in the layout.
+        """
+        found = self._matches.get((exchange, routing_key))
+        if found is not None:
+            return found
+        found, keyed = self._look_up(exchange, routing_key, headers or {})
+        if keyed:
+            if len(self._matches) >= CACHE_SIZE:
+                self._matches.clear()
+            self._matches[exchange, routing_key] = found
+        return found
+
+    def route(self, task_name: str) -> Route | None:
+        """Find the route of a task: its exact name first, then patterns in file order."""
+        if task_name in self._routed:
+            return self._routed[task_name]
+        route = self._exact_routes.get(task_name) or next(
+            (route for pattern, route in self._pattern_routes if pattern.match(task_name)), None
+        )
+        if len(self._routed) >= CACHE_SIZE:
+            self._routed.clear()
+        self._routed[task_name] = route
+        return route
+
+    def delayable(self, exchange: str, routing_key: str | None = None) -> bool:
+        """Tell whether a message to this exchange can wait in the delay levels.
+
+        Args:
+            exchange: its name; ``""`` is the default exchange.
+            routing_key: when given, also tell about this key: one that matches only through an
+                alternate exchange is not delayable, since the delivery exchange has its own.
+        """
+        if not exchange:
+            return routing_key is None or routing_key in self.queues
+        known = self.exchanges.get(exchange)
+        if known is None or known.type == "headers" or exchange in UNBINDABLE_EXCHANGES:
+            return False
+        if routing_key is None or known.alternate is None:
+            return True
+        return bool(self._tables[exchange].find(routing_key, {}))
+
+    def dead_queue(self, queue: str) -> str:
+        """Name the queue that keeps the dead letters of a work queue."""
+        return queue + DEAD_SUFFIX
+
+    def broadcast_queue(self, hostname: str) -> str:
+        """Name the queue through which one worker receives broadcasts."""
+        return BROADCAST_QUEUE_PREFIX + hostname
+
+    def _look_up(
+        self, exchange: str, routing_key: str, headers: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], bool]:
+        """Find the queues, and tell whether exchange and key alone decided it."""
+        if not exchange:
+            return ((routing_key,) if routing_key in self.queues else ()), True
+        keyed = True
+        table = self._tables.get(exchange)
+        while table is not None:
+            keyed = keyed and table.exchange.type != "headers"
+            if found := table.find(routing_key, headers):
+                return found, keyed
+            table = self._tables.get(table.exchange.alternate or "")
+        return (), keyed
+
+
+class _Table:
+    """The bindings of one exchange, prepared for looking up."""
+
+    __slots__ = ("_bindings", "_direct", "_fanout", "_topic", "exchange")
+
+    def __init__(self, exchange: Exchange, bindings: Sequence[Binding]) -> None:
+        self.exchange = exchange
+        self._bindings = bindings
+        self._fanout = _unique(binding.queue for binding in bindings)
+        self._topic = [(key_words(binding.key), binding.queue) for binding in bindings]
+        direct: dict[str, list[str]] = {}
+        for binding in bindings:
+            direct.setdefault(binding.key, []).append(binding.queue)
+        self._direct = {key: _unique(queues) for key, queues in direct.items()}
+
+    def find(self, routing_key: str, headers: Mapping[str, Any]) -> tuple[str, ...]:
+        match self.exchange.type:
+            case "direct":
+                return self._direct.get(routing_key, ())
+            case "fanout":
+                return self._fanout
+            case "topic":
+                words = key_words(routing_key)
+                return _unique(queue for key, queue in self._topic if topic_matches(key, words))
+            case "headers":
+                return _unique(
+                    binding.queue
+                    for binding in self._bindings
+                    if headers_match(binding.arguments, headers)
+                )
+
+
+def find_faults(
+    exchanges: Sequence[Exchange],
+    queues: Sequence[Queue],
+    bindings: Sequence[Binding],
+    routes: Sequence[Route],
+) -> Iterator[str]:
+    """Yield a sentence for each fault of the parts alone and of how they fit together."""
+    types: dict[str, str] = dict(SYSTEM_EXCHANGES)
+    types.update((exchange.name, exchange.type) for exchange in exchanges)
+    for exchange in exchanges:
+        yield from exchange.faults()
+        if exchange.alternate and exchange.alternate not in types:
+            yield f"exchange {exchange.name!r}: no exchange {exchange.alternate!r} as alternate"
+    yield from _alternate_cycles(exchanges)
+    for queue in queues:
+        yield from queue.faults()
+        if queue.name.partition(".")[0] in types:
+            # A delay key says "<exchange>.<key>" or "<queue>": they must differ in the first word.
+            yield f"queue {queue.name!r}: its first word is the name of an exchange"
+    queue_names = {queue.name for queue in queues}
+    for binding in bindings:
+        here = f"binding {binding.exchange!r} → {binding.queue!r}"
+        if binding.exchange not in types:
+            yield f"{here}: no such exchange"
+        elif binding.exchange in UNBINDABLE_EXCHANGES:
+            yield f"{here}: the bindings of this exchange are derived"
+        else:
+            yield from binding.faults(types[binding.exchange])
+        if binding.queue not in queue_names:
+            yield f"{here}: no such queue"
+    for route in routes:
+        yield from route.faults()
+        if route.exchange and route.exchange not in types:
+            yield f"route {route.task!r}: no exchange {route.exchange!r}"
+        elif not route.exchange and route.routing_key not in queue_names:
+            yield f"route {route.task!r}: no queue {route.routing_key!r} on the default exchange"
+        elif route.exchange in UNBINDABLE_EXCHANGES:
+            yield f"route {route.task!r}: nobody publishes to exchange {route.exchange!r}"
+    yield from _doubles("exchange", (exchange.name for exchange in exchanges))
+    yield from _doubles("queue", (queue.name for queue in queues))
+    yield from _doubles("route", (route.task for route in routes))
+    yield from _doubles("binding", (_identity(binding) for binding in bindings))
+
+
+def _alternate_cycles(exchanges: Sequence[Exchange]) -> Iterator[str]:
+    alternates = {exchange.name: exchange.alternate for exchange in exchanges}
+    for start in alternates:
+        seen: list[str] = []
+        name: str | None = start
+        while name is not None and name not in seen:
+            seen.append(name)
+            name = alternates.get(name)
+        if name == start == min(seen) and len(seen) > 1:
+            yield f"exchanges {' → '.join([*seen, start])}: alternate exchanges in a circle"
+
+
+def _doubles(what: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{what} {name!r} is there {count} times"
+
+
+def _identity(binding: Binding) -> str:
+    arguments = "".join(f" {name}={binding.arguments[name]}" for name in sorted(binding.arguments))
+    return f"{binding.exchange} → {binding.queue} {binding.key}{arguments}".rstrip()
+
+
+def _is_pattern(route: Route) -> bool:
+    return any(character in route.task for character in "*?[")
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
