@@ -1,0 +1,158 @@
+"""RabbitMQ as a child, with an Erlang port mapper of its own beside it.
+
+Without a private `ERL_EPMD_PORT` the first RabbitMQ on a machine starts a detached epmd that
+outlives it, and a second one clashes with the node names there.
+"""
+
+import asyncio
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+from devstack.children import RUN_MARK, Child
+from devstack.ports import LOOPBACK, free_port
+from devstack.programs import child_environment, find_epmd, find_rabbitmq
+from devstack.readiness import ask, http_status, listens, until_ready
+
+_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
+_DIRECTORY_SAVED_AFTER_S = 1.0
+_METHOD_FRAME = b"\x01"  # what Connection.Start begins with
+
+
+class Rabbit:
+    """One RabbitMQ node with the management plugin.
+
+    Args:
+        folder: Data, configuration and log; kept from one start to the next.
+        ports: Numbers for `amqp`, `management`, `dist` and `epmd`; free ones where absent.
+        user: Made at the first start on this folder.
+        password: Of that user; random by default, so give the old one for an old folder.
+        log: Log file; `rabbitmq.log` in the folder by default.
+        mark: See `Child`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: dict[str, int] | None = None,
+        user: str = "penstock",
+        password: str | None = None,
+        log: Path | None = None,
+        mark: str = RUN_MARK,
+    ) -> None:
+        self.folder = folder.resolve()
+        given = ports or {}
+        self.port = given.get("amqp") or free_port()
+        self.management_port = given.get("management") or free_port()
+        self._dist_port = given.get("dist") or free_port()
+        self._epmd_port = given.get("epmd") or free_port()
+        self.user = user
+        self.password = password or secrets.token_urlsafe(18)
+        log = log or self.folder / "rabbitmq.log"
+        epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
+        self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
+        self.child = Child("rabbitmq", [find_rabbitmq()], log=log, env=self._env(), mark=mark)
+
+    @property
+    def url(self) -> str:
+        """Address of the virtual host `/`, credentials included."""
+        return self.url_of("/")
+
+    def url_of(self, vhost: str) -> str:
+        """Return the address of a virtual host on this server."""
+        path = "" if vhost == "/" else quote(vhost, safe="")
+        return f"amqp://{self._credentials}@{LOOPBACK}:{self.port}/{path}"
+
+    @property
+    def management_url(self) -> str:
+        """Address of the management API and pages, credentials included."""
+        return f"http://{self._credentials}@{LOOPBACK}:{self.management_port}"
+
+    async def start(self, timeout_s: float = 90.0) -> None:
+        """Start it and wait until both AMQP and the management API answer.
+
+        Raises:
+            StartError: it did not become ready.
+        """
+        self._write_config()
+        if not self.epmd.running:
+            self.epmd.spawn()
+            await until_ready(self.epmd, lambda: listens(self._epmd_port), timeout_s)
+        self.child.spawn()
+        await until_ready(self.child, self._answers, timeout_s)
+
+    async def stop(self) -> None:
+        """Stop it in order, which can take 20 s, and epmd after it."""
+        await self.child.stop(timeout_s=40.0)
+        await self.epmd.stop()
+
+    async def settle(self) -> None:
+        """Wait until queues declared just now would survive a `kill -9`.
+
+        RabbitMQ 3.10 writes its directory of quorum queues half a second late (`ra_directory`,
+        dets with auto_save 500). A queue that is younger when the node is killed stays without
+        a leader for ever: a get on it never answers. Messages need no such wait.
+        """
+        await asyncio.sleep(_DIRECTORY_SAVED_AFTER_S)
+
+    async def kill(self) -> None:
+        """`kill -9` the node; what was confirmed is there after the next start.
+
+        Call `settle` first when queues were declared in the last second.
+        """
+        await self.child.kill()
+
+    async def restart(self) -> None:
+        """Kill it and start it again on the same data and ports."""
+        await self.kill()
+        await self.start()
+
+    @property
+    def _credentials(self) -> str:
+        return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+
+    async def _answers(self) -> bool:
+        if await ask(self.port, _PROTOCOL_HEADER, 1) != _METHOD_FRAME:
+            return False
+        return await http_status(f"{self.management_url}/api/whoami") == 200
+
+    def _env(self) -> dict[str, str]:
+        folder = self.folder
+        return child_environment(
+            HOME=str(folder),  # the Erlang cookie is written there
+            ERL_EPMD_PORT=str(self._epmd_port),
+            ERL_EPMD_ADDRESS=LOOPBACK,
+            RABBITMQ_ALLOW_INPUT="1",  # exec the Erlang VM in place of the shell script
+            RABBITMQ_NODENAME="penstock@localhost",
+            RABBITMQ_DIST_PORT=str(self._dist_port),
+            RABBITMQ_CONF_ENV_FILE=str(folder / "rabbitmq-env.conf"),  # not the machine's
+            RABBITMQ_CONFIG_FILE=str(folder / "rabbitmq.conf"),
+            RABBITMQ_ENABLED_PLUGINS_FILE=str(folder / "enabled_plugins"),
+            RABBITMQ_MNESIA_BASE=str(folder / "mnesia"),
+            RABBITMQ_LOG_BASE=str(folder / "log"),
+            RABBITMQ_PID_FILE=str(folder / "rabbitmq.pid"),
+            RABBITMQ_LOGS="-",
+            RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=(
+                "-noinput -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        )
+
+    def _write_config(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "rabbitmq-env.conf").touch()
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        config = self.folder / "rabbitmq.conf"
+        config.touch(mode=0o600)
+        lines = [
+            f"listeners.tcp.1 = {LOOPBACK}:{self.port}",
+            f"management.tcp.ip = {LOOPBACK}",
+            f"management.tcp.port = {self.management_port}",
+            f"default_user = {self.user}",
+            f"default_pass = {self.password}",
+            "default_user_tags.administrator = true",
+            "log.console = true",
+            "log.console.level = info",
+            "log.file = false",
+        ]
+        config.write_text("\n".join(lines) + "\n")

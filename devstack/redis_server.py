@@ -1,0 +1,99 @@
+"""Redis as a child: append-only, a password of its own, a private port and data folder."""
+
+from pathlib import Path
+
+from devstack.children import RUN_MARK, Child
+from devstack.ports import LOOPBACK, free_port
+from devstack.programs import child_environment, find_redis
+from devstack.readiness import ask, until_ready
+
+
+class Redis:
+    """One Redis server.
+
+    Args:
+        folder: Data and log; kept from one start to the next.
+        port: Port on 127.0.0.1; a free one by default.
+        password: Asked of clients; none by default.
+        log: Log file; `redis.log` in the folder by default.
+        mark: See `Child`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        password: str = "",
+        log: Path | None = None,
+        mark: str = RUN_MARK,
+    ) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.password = password
+        self.child = Child(
+            "redis",
+            [find_redis(), folder / "redis.conf"],
+            log=log or folder / "redis.log",
+            env=child_environment(),
+            mark=mark,
+        )
+
+    @property
+    def url(self) -> str:
+        """Address of database 0, credentials included."""
+        return self.url_of(0)
+
+    def url_of(self, database: int) -> str:
+        """Return the address of one of the 64 databases."""
+        credentials = f":{self.password}@" if self.password else ""
+        return f"redis://{credentials}{LOOPBACK}:{self.port}/{database}"
+
+    async def start(self, timeout_s: float = 30.0) -> None:
+        """Start it and wait until it answers; the data of an earlier run is loaded first.
+
+        Raises:
+            StartError: it did not become ready.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "redis.conf"
+        config.touch(mode=0o600)
+        config.write_text(self._config())
+        self.child.spawn()
+        await until_ready(self.child, self._answers, timeout_s)
+
+    async def stop(self) -> None:
+        """Stop it in order; data is on disk."""
+        await self.child.stop()
+
+    async def kill(self) -> None:
+        """`kill -9`: up to a second of writes may be lost (appendfsync everysec)."""
+        await self.child.kill()
+
+    async def restart(self) -> None:
+        """Kill it and start it again on the same data and port."""
+        await self.kill()
+        await self.start()
+
+    async def _answers(self) -> bool:
+        if not self.password:
+            return await ask(self.port, b"PING\r\n", 5) == b"+PONG"
+        login = f"AUTH {self.password}\r\nPING\r\n".encode()
+        return await ask(self.port, login, 10) == b"+OK\r\n+PONG"
+
+    def _config(self) -> str:
+        lines = [
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            f'dir "{self.folder.resolve()}"',
+            "databases 64",
+            "daemonize no",
+            "save 300 1",
+            "appendonly yes",
+            "appendfsync everysec",
+            # a subscriber that is slow for a moment is not to lose its subscription
+            "client-output-buffer-limit pubsub 256mb 64mb 60",
+        ]
+        if self.password:
+            lines.append(f"requirepass {self.password}")
+        return "\n".join(lines) + "\n"
