@@ -126,6 +126,8 @@ class Problem(Exception):
         return body
 
 
-def invalid_request(at: str, detail: str) -> Problem:
+def invalid_request(at: str, detail: str, *, queued: Queued | None = None) -> Problem:
     """A 400 `invalid-request` for one fault of the request's form."""
-    return Problem("invalid-request", f"{at}: {detail}", faults=(Fault(at, detail),))
+    return Problem(
+        "invalid-request", f"{at}: {detail}", queued=queued, faults=(Fault(at, detail),)
+    )

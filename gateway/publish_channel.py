@@ -1,0 +1,121 @@
+"""The one place that uses aiormq's inner surface: a channel that only publishes.
+
+aiormq takes one message at a time: `basic_publish` holds the channel's lock until the socket
+drained, and a confirm with `multiple` walks every outstanding tag. Here whole loop turns of
+messages are written as one `ChannelFrame`, and confirms are handed on as they are read, without
+a queue and a task in between.
+
+What is taken from aiormq 7.2, checked by `tests/contract/test_publish_channel.py`:
+`Channel(connector, number, publisher_confirms=…)`, its `frames.put`, `open`, `closing`,
+`write_queue`, `Connection.channels`, `connection_tune.frame_max`, `ChannelFrame` and the
+connection's private event that is cleared by Connection.Blocked.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from aiormq.connection import Connection
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+
+class ConfirmListener(Protocol):
+    """Who is told what RabbitMQ says about the messages."""
+
+    def on_confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
+        """Basic.Ack or Basic.Nack."""
+
+    def on_return(self, message_id: str, reason: str) -> None:
+        """Basic.Return; the message's Basic.Ack follows."""
+
+    def on_lost(self, reason: BaseException | None) -> None:
+        """The channel is gone; nothing more will be told."""
+
+
+class PublishChannel:
+    """An open channel in confirm mode; its delivery tags start at 1.
+
+    Args:
+        channel: The aiormq channel.
+        connection: Its connection.
+    """
+
+    def __init__(self, channel: Channel, connection: Connection) -> None:
+        self._channel = channel
+        self._unblocked: asyncio.Event = connection._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001  # aiormq tells nobody
+        self.number = channel.number.to_bytes(2, "big")
+        """The channel number as the two octets of a frame."""
+        self.frame_max = connection.connection_tune.frame_max or 131_072
+        """Largest frame, octets; 0 in AMQP means no limit."""
+
+    @classmethod
+    async def open(
+        cls, connection: AbstractConnection, listener: ConfirmListener, *, timeout_s: float
+    ) -> "PublishChannel":
+        """Open a channel on aio-pika's connection.
+
+        Raises:
+            TimeoutError: RabbitMQ does not answer.
+            AMQPError, RuntimeError: The connection is not usable.
+        """
+        transport = connection.transport
+        if transport is None or not isinstance(transport.connection, Connection):
+            raise ConnectionError("the connection has no transport")
+        amqp = transport.connection
+        number = max(amqp.channels, default=0) + 1
+        channel = Channel(amqp, number, publisher_confirms=True)
+        channel.frames = _Frames(listener)
+        amqp.channels[number] = channel
+        await channel.open(timeout=timeout_s)
+        channel.closing.add_done_callback(
+            lambda done: listener.on_lost(None if done.cancelled() else done.exception())
+        )
+        return cls(channel, amqp)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether RabbitMQ raised a memory or disk alarm for this connection."""
+        return not self._unblocked.is_set()
+
+    def write(self, frames: bytes) -> bool:
+        """Hand whole frames to the connection's writer; False when its queue is full."""
+        try:
+            self._channel.write_queue.put_nowait(ChannelFrame(payload=frames, should_close=False))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the channel; the connection stays."""
+        await self._channel.close()
+
+
+class _Frames(asyncio.Queue[Any]):
+    """The channel's inbox, which answers for publisher traffic itself.
+
+    A channel without consumers gets content only with Basic.Return, so its header and body
+    frames need no reassembly: the header carries the message id.
+    """
+
+    def __init__(self, listener: ConfirmListener) -> None:
+        super().__init__()
+        self._listener = listener
+        self._return_reason = ""
+
+    async def put(self, item: Any) -> None:
+        frame = item[1]
+        kind = type(frame)
+        if kind is Basic.Ack:
+            self._listener.on_confirm(frame.delivery_tag, multiple=frame.multiple, ack=True)
+        elif kind is Basic.Nack:
+            self._listener.on_confirm(frame.delivery_tag, multiple=frame.multiple, ack=False)
+        elif kind is Basic.Return:
+            self._return_reason = frame.reply_text
+        elif kind is ContentHeader:
+            self._listener.on_return(frame.properties.message_id or "", self._return_reason)
+        elif kind is not ContentBody:
+            await super().put(item)

@@ -1,0 +1,245 @@
+"""One task from its JSON to its confirm: the hot path, shared by submit, bulk and canvas."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.auth import Caller
+from gateway.catalog import Catalog
+from gateway.config import GatewayConfig
+from gateway.errors import Problem, invalid_request
+from gateway.publisher import Publisher
+from gateway.queue_depths import QueueDepths
+from gateway.task_id import TaskIds
+from gateway.task_message import MessageOptions, Template, cached_template, task_body, template
+from gateway.task_request import NO_OPTIONS, Options, TaskRequest, Times, parse, times
+from topology.delay import delay_route
+from topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes, resolved and allowed."""
+
+    exchange: str
+    routing_key: str
+    queues: tuple[str, ...]
+    """Every queue that takes it; at least one."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A checked task, ready to be published."""
+
+    task: str
+    task_id: str
+    template: Template
+    body: bytes
+    queues: tuple[str, ...]
+    tracked: bool
+
+
+class Submission:
+    """Checks and publishes tasks.
+
+    Args:
+        config: Bounds and callback rules.
+        topology: Where tasks go.
+        task_ids: Issues the ids.
+        catalog: Checks arguments against what workers announced.
+        depths: Knows which queues are full.
+        publisher: Publishes.
+        origin: Who publishes, `penstock@host`.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        topology: Topology,
+        task_ids: TaskIds,
+        catalog: Catalog,
+        depths: QueueDepths,
+        publisher: Publisher,
+        origin: str,
+    ) -> None:
+        self._config = config
+        self._topology = topology
+        self._task_ids = task_ids
+        self._catalog = catalog
+        self._depths = depths
+        self._publisher = publisher
+        self._origin = origin
+        self._id_length = len(task_ids.issue(""))
+        self._destination = lru_cache(maxsize=4096)(self._resolve)
+
+    def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
+        """Check one submit and build its message.
+
+        Args:
+            body: JSON of one task.
+            caller: Who submits.
+            traceparent: W3C trace context to carry on.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        return self.prepare_request(parse(body), caller, traceparent)
+
+    def prepare_request(
+        self,
+        request: TaskRequest,
+        caller: Caller,
+        traceparent: str | None = None,
+        *,
+        task_id: str | None = None,
+        copy: str | None = None,
+    ) -> Prepared:
+        """Check one parsed submit and build its message; see `prepare`.
+
+        Args:
+            request: The task.
+            caller: Who submits.
+            traceparent: W3C trace context to carry on.
+            task_id: An id issued before, for a second copy; None: a new one.
+            copy: Names this copy where the same id may be published twice.
+        """
+        options = request.options
+        destination = self._destination(
+            request.task, caller, options.queue, options.exchange, options.routing_key
+        )
+        for queue in destination.queues:
+            if self._depths.full(queue):
+                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self._catalog.check(request.task, args, kwargs)
+        when = times(options, time.time())
+        tracked = len(destination.queues) == 1 and not options.ignore_result
+        task_id = task_id or self._task_ids.issue(
+            caller.tenant, tracked=tracked, delay_s=when.delay_s
+        )
+        return Prepared(
+            task=request.task,
+            task_id=task_id,
+            template=self._template(request.task, destination, options, when, traceparent, copy),
+            body=task_body(args, kwargs),
+            queues=destination.queues,
+            tracked=tracked,
+        )
+
+    def publish(
+        self, prepared: Prepared, *, message_id: str | None = None
+    ) -> "asyncio.Future[None]":
+        """Publish it; see `Publisher.publish` for the outcomes."""
+        return self._publisher.publish(
+            prepared.template,
+            prepared.task_id,
+            prepared.body,
+            queue_count=len(prepared.queues),
+            message_id=message_id,
+        )
+
+    def _resolve(
+        self,
+        task: str,
+        caller: Caller,
+        queue: str | None,
+        exchange: str | None,
+        routing_key: str | None,
+    ) -> Destination:
+        topology = self._topology
+        route = topology.route(task)
+        if route is None:
+            raise Problem("unknown-task", f"no route names {task!r}", queued="no")
+        if not caller.may_submit(task, privileged=route.privileged):
+            raise Problem("forbidden", f"the key does not allow task {task!r}", queued="no")
+        if queue is not None:
+            if queue not in topology.queues:
+                raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+            exchange, routing_key = "", queue
+        elif exchange is not None:
+            routing_key = routing_key or ""
+            if exchange not in topology.exchanges:
+                raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
+            if not topology.exchanges[exchange].publishable:
+                raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
+        else:
+            exchange, routing_key = route.exchange, route.routing_key
+        queues = topology.match(exchange, routing_key)
+        if not queues:
+            raise Problem(
+                "unroutable",
+                f"no binding of exchange {exchange!r} matches {routing_key!r}",
+                queued="no",
+            )
+        for name in queues:
+            if not caller.may_queue(name):
+                raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
+        return Destination(exchange, routing_key, queues)
+
+    def _template(
+        self,
+        task: str,
+        destination: Destination,
+        options: Options,
+        when: Times,
+        traceparent: str | None,
+        copy: str | None,
+    ) -> Template:
+        exchange, routing_key = destination.exchange, destination.routing_key
+        if options is NO_OPTIONS and traceparent is None and copy is None:
+            return cached_template(
+                task,
+                exchange,
+                routing_key,
+                _PLAIN,
+                origin=self._origin,
+                id_length=self._id_length,
+            )
+        if when.delay_s:
+            if not self._topology.delayable(exchange):
+                raise Problem(
+                    "delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no"
+                )
+            exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
+            if len(routing_key.encode()) > 255:
+                raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
+        headers: list[tuple[str, Any]] = list((options.headers or {}).items())
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
+        if copy is not None:
+            headers.append(("x-penstock-copy", copy))
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+            headers.append(("x-penstock-callback", options.callback_url))
+        return template(
+            task,
+            exchange,
+            routing_key,
+            MessageOptions(
+                eta=when.eta,
+                expires=when.expires,
+                expiration_ms=when.expiration_ms,
+                time_limit_s=options.time_limit,
+                soft_time_limit_s=options.soft_time_limit,
+                priority=options.priority,
+                ignore_result=options.ignore_result,
+                headers=tuple(headers),
+            ),
+            origin=self._origin,
+            id_length=self._id_length,
+        )
+
+    def _check_callback(self, url: str) -> None:
+        at = "$.options.callback_url"
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise invalid_request(at, "Expected an absolute http or https URL", queued="no")
+        if not any(fnmatchcase(parts.hostname, host) for host in self._config.callback_hosts):
+            raise invalid_request(at, f"Host {parts.hostname!r} is not allowed", queued="no")
+
+
+_PLAIN = MessageOptions()

@@ -1,0 +1,246 @@
+"""JSON body → TaskRequest. Pure.
+
+The envelope is parsed once; arguments stay the client's raw JSON.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.errors import Fault, Problem, invalid_request
+
+MAX_DELAY_S = 365 * 86_400
+"""Longest countdown or eta; one year."""
+MAX_HEADERS_BYTES = 16 * 1024
+"""JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
+PROTOCOL_HEADERS = frozenset(
+    "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr"
+    " kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps traceparent"
+    " tracestate".split()
+)
+"""Header names with a meaning to Celery (`celery.app.amqp.AMQP.as_task_v2`) or to us."""
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Key = Annotated[str, msgspec.Meta(max_length=255)]
+_Limit = Annotated[float, msgspec.Meta(gt=0, le=MAX_DELAY_S)]
+_PATH = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
+_MAX_SAFE_DEPTH = 100
+_EXPONENT = re.compile(rb"[0-9][eE]")
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`options` of a submit; see the contract for each."""
+
+    queue: _Name | None = None
+    exchange: _Key | None = None
+    routing_key: _Key | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
+    countdown: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
+    eta: str | None = None
+    expires: float | str | None = None
+    time_limit: _Limit | None = None
+    soft_time_limit: _Limit | None = None
+    ignore_result: bool = False
+    headers: dict[str, Any] | None = None
+    callback_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+
+
+NO_OPTIONS = Options()
+
+
+class TaskRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One submit, its form checked."""
+
+    task: _Name
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    options: Options = NO_OPTIONS
+
+
+_decode = msgspec.json.Decoder(TaskRequest).decode
+
+
+def parse(body: bytes) -> TaskRequest:
+    """Parse one submit.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    request = decode_with(_decode, body)
+    args, kwargs = bytes(request.args), bytes(request.kwargs)
+    if args[:1] != b"[":
+        raise _invalid("$.args", "Expected an array")
+    if kwargs[:1] != b"{":
+        raise _invalid("$.kwargs", "Expected an object")
+    check_raw(args)
+    check_raw(kwargs)
+    if request.options is not NO_OPTIONS:
+        _check_options(request.options)
+    return request
+
+
+def decode_with(decode: Any, body: bytes) -> Any:
+    """Decode UTF-8 JSON with a msgspec decoder.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        return decode(body)
+    except msgspec.ValidationError as error:
+        detail, path = _PATH.fullmatch(str(error)).groups()  # type: ignore[union-attr]  # matches all
+        raise _invalid(path or "$", detail) from None
+    except UnicodeDecodeError as error:
+        raise malformed(f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise malformed("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
+
+
+def check_raw(raw: bytes) -> None:
+    """Look for what a raw JSON value may hide from the envelope's parser.
+
+    The parser skips over it, so numbers out of range and deep nesting go through; a worker's
+    `json.loads` would make `inf` of the one and raise RecursionError on the other.
+
+    Raises:
+        Problem: `malformed-json` (queued: no).
+    """
+    if raw.count(b"[") + raw.count(b"{") > _MAX_SAFE_DEPTH and _depth(raw) > _MAX_SAFE_DEPTH:
+        raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
+    if _EXPONENT.search(raw):
+        try:
+            msgspec.json.decode(raw)
+        except msgspec.DecodeError as error:
+            raise malformed(str(error)) from None
+
+
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _check_options(options: Options) -> None:
+    """Exclusive and dependent options.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if options.queue is not None and (options.exchange, options.routing_key) != (None, None):
+        raise _invalid("$.options.queue", "Excludes exchange and routing_key")
+    if options.routing_key is not None and options.exchange is None:
+        raise _invalid("$.options.routing_key", "Needs exchange")
+    if options.countdown is not None and options.eta is not None:
+        raise _invalid("$.options.eta", "Excludes countdown")
+    if (
+        options.time_limit is not None
+        and options.soft_time_limit is not None
+        and options.soft_time_limit > options.time_limit
+    ):
+        raise _invalid("$.options.soft_time_limit", "Is over time_limit")
+    if options.headers is not None:
+        _check_headers(options.headers)
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    for name, value in headers.items():
+        at = f"$.options.headers.{name}"
+        if name.lower() in PROTOCOL_HEADERS or name.lower().startswith("x-"):
+            raise _invalid(at, "The name belongs to the protocol")
+        if not 0 < len(name.encode("utf-8", "replace")) <= 255:
+            raise _invalid(at, "The name is empty or over 255 bytes")
+        if not isinstance(value, str | int | float | bool | None):
+            raise _invalid(at, "Expected a string, number, boolean or null")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise _invalid(at, "Outside 64 bits")
+    if len(msgspec.json.encode(headers)) > MAX_HEADERS_BYTES:
+        raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
+
+
+class Times(msgspec.Struct, frozen=True):
+    """When a task may start; unix seconds."""
+
+    delay_s: int = 0
+    """Whole seconds for the broker to hold it, rounded up; 0: now."""
+    eta: str | None = None
+    """When it is due, ISO 8601."""
+    expires: str | None = None
+    """When it must no longer start, ISO 8601."""
+    expiration_ms: int | None = None
+    """The same for the broker, where it does not delay; milliseconds from now."""
+
+
+AT_ONCE = Times()
+
+
+def times(options: Options, now: float) -> Times:
+    """Resolve countdown, eta and expires.
+
+    Args:
+        options: Of one submit.
+        now: Unix seconds.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if options.countdown is None and options.eta is None and options.expires is None:
+        return AT_ONCE
+    start = now + (options.countdown or 0)
+    if options.eta is not None:
+        start = max(now, _time("$.options.eta", options.eta))
+        if start - now > MAX_DELAY_S:
+            raise _invalid("$.options.eta", "Is over a year away")
+    delay_s = math.ceil(start - now)
+    eta = _iso(start) if delay_s else None
+    if options.expires is None:
+        return Times(delay_s=delay_s, eta=eta)
+    if isinstance(options.expires, str):
+        end = _time("$.options.expires", options.expires)
+    else:
+        end = now + options.expires
+    if not math.isfinite(end) or end > now + 10 * MAX_DELAY_S:
+        raise _invalid("$.options.expires", "Is too far away")
+    if end <= start or end <= now + delay_s:
+        raise _invalid("$.options.expires", "Is not later than the start")
+    return Times(
+        delay_s=delay_s,
+        eta=eta,
+        expires=_iso(end),
+        expiration_ms=None if delay_s else max(1, math.ceil((end - now) * 1000)),
+    )
+
+
+def _time(at: str, text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise _invalid(at, "Expected a time with its offset, as RFC 3339 writes it")
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        raise _invalid(at, "Expected a time as RFC 3339 writes it") from None
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def malformed(detail: str) -> Problem:
+    """400 for a body that is not JSON."""
+    return Problem("malformed-json", detail, queued="no", faults=(Fault("$", detail),))
+
+
+def _invalid(at: str, detail: str) -> Problem:
+    return invalid_request(at, detail, queued="no")
