@@ -21,6 +21,8 @@ def read_conflict(kind: str, name: str, text: str) -> Conflict:
         text: the reply text of ``channel.close``.
     """
     found = _INEQUIVALENT.search(text)
+    if "exclusive access to locked queue" in text:
+        return Conflict(kind=kind, name=name, argument="exclusive", wanted="false", live="true")
     if found is None:
         return Conflict(kind=kind, name=name, argument="?", wanted="otherwise", live=f"({text})")
     return Conflict(

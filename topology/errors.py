@@ -38,7 +38,11 @@ class Conflict:
         )
 
 
-class DeclarationConflict(Exception):  # noqa: N818 - the AMQP situation has this name
+class DeclarationError(Exception):
+    """RabbitMQ refused a declaration; the message names the entity and the reason."""
+
+
+class DeclarationConflict(DeclarationError):  # noqa: N818 - the AMQP situation has this name
     """Live exchanges or queues have other arguments; RabbitMQ cannot change them in place.
 
     Attributes:

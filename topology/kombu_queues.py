@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Any, TypeVar
 
-from amqp.exceptions import PreconditionFailed, ResourceLocked
+from amqp.exceptions import ChannelError, PreconditionFailed, ResourceLocked
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
@@ -18,12 +18,13 @@ from topology.declarations import (
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from topology.errors import Conflict, DeclarationConflict
+from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.model import Topology
 from topology.plan import broadcast, declarations
 
 __all__ = [
     "DeclarationConflict",
+    "DeclarationError",
     "broadcast_queue",
     "celery_routes",
     "declare",
@@ -96,6 +97,9 @@ def declare(channel_or_connection: Any, topology: Topology, hostname: str | None
     Raises:
         DeclarationConflict: live exchanges or queues have other arguments; holds all of them. What
             does not conflict is declared; bindings are made only when nothing conflicts.
+        DeclarationError: RabbitMQ refused for another reason, such as permissions.
+
+    What `Connection.recoverable_connection_errors` lists is raised as it is: Celery retries it.
     """
     open_channel = _opener(channel_or_connection)
     plan = declarations(topology, hostname)
@@ -125,7 +129,8 @@ def _opener(channel_or_connection: Any) -> Callable[[], Any]:
     connection = channel_or_connection
     if not isinstance(connection, Connection):
         connection = channel_or_connection.connection
-    return lambda: connection.channel()
+    open_channel: Callable[[], Any] = connection.channel
+    return open_channel
 
 
 def _declare_all(
@@ -144,6 +149,10 @@ def _declare_all(
             except (PreconditionFailed, ResourceLocked) as error:
                 conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
                 channel = open_channel()
+            except ChannelError as error:
+                raise DeclarationError(
+                    f"{kind} {declaration.name!r}: {error.reply_text}"
+                ) from error
     finally:
         channel.close()
     return conflicts
