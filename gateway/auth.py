@@ -27,6 +27,10 @@ class Caller:
     """Allowed queues as fnmatch patterns; None: all."""
     collections: tuple[str, ...] | None = None
     """Allowed collections as fnmatch patterns; None: all."""
+    rate: float | None = None
+    """Requests each second over all gateways; None: no bound."""
+    burst: float | None = None
+    """How many may come at once; None where `rate` is."""
 
     @property
     def admin(self) -> bool:
@@ -38,12 +42,18 @@ class Caller:
         return scope in self.scopes or self.admin
 
     def may_submit(self, task: str, *, privileged: bool) -> bool:
-        """Whether the task may be submitted; privileged ones need an entry or `admin`."""
+        """Whether the task may be submitted.
+
+        A privileged one needs `admin` or an entry that means it: `scripts.run` or `scripts.*`,
+        but not a pattern of wildcards alone, which was written with ordinary tasks in mind.
+        """
         if self.admin:
             return True
         if self.tasks is None:
             return not privileged
-        return any(fnmatchcase(task, pattern) for pattern in self.tasks)
+        if privileged:
+            return _any(task, tuple(entry for entry in self.tasks if entry.strip("*?")))
+        return _any(task, self.tasks)
 
     def may_queue(self, queue: str) -> bool:
         """Whether messages may be published to the queue."""

@@ -1,0 +1,187 @@
+"""Arguments checked against an announced signature, each one from its raw JSON. Pure.
+
+The announced JSON Schemas become msgspec decoders once; a check decodes each argument with its
+own, so every bad argument is named. Strict where Python is: `integer` takes neither `true` nor
+`1.0` (the task would get a float), `number` takes no string. What a decoder cannot express, and
+schema words it does not know, are not checked: only what surely does not fit is refused.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union
+
+import msgspec
+
+from gateway.errors import Fault
+
+MAX_FAULTS = 100
+"""Faults told at most; one request can hold 100,000 bad arguments."""
+
+Decode = Callable[[msgspec.Raw], Any]
+
+_SIMPLE: dict[str, Any] = {
+    "integer": int,
+    "number": float,
+    "string": str,
+    "boolean": bool,
+    "null": None,
+}
+
+
+def decoder(schema: Mapping[str, Any]) -> Decode:
+    """A function that raises `msgspec.ValidationError` for raw JSON that the schema excludes."""
+    choices = schema.get("anyOf")
+    if isinstance(choices, list) and choices:
+        try:
+            return msgspec.json.Decoder(_type(schema, exact=True)).decode
+        except TypeError:  # a union that msgspec cannot tell apart: list[int] | list[str]
+            return _any_of([decoder(choice) for choice in choices])
+    return msgspec.json.Decoder(_type(schema)).decode
+
+
+def _type(schema: Mapping[str, Any], *, exact: bool = False) -> Any:
+    """The Python type of a schema; Any where there is none, TypeError for some unions."""
+    if isinstance(choices := schema.get("anyOf"), list) and choices:
+        types = [_type(choice) for choice in choices]
+        union = Any if Any in types else Union[tuple(types)]  # noqa: UP007  # built at run time
+        return union if exact or _decodable(union) else Any
+    if isinstance(values := schema.get("enum"), list) and values:
+        plain = all(value is None or type(value) in {str, int} for value in values)
+        return Literal[tuple(values)] if plain else Any
+    match schema.get("type"):
+        case "array":
+            return list[_type(schema.get("items") or {})]  # type: ignore[misc]  # built at run time
+        case "object":
+            extra = schema.get("additionalProperties")
+            return dict[str, _type(extra)] if isinstance(extra, dict) else dict[str, Any]  # type: ignore[misc]
+        case str(name):
+            return _SIMPLE.get(name, Any)
+    return Any
+
+
+def _decodable(type_: Any) -> bool:
+    try:
+        msgspec.json.Decoder(type_)
+    except TypeError:
+        return False
+    return True
+
+
+def _any_of(decoders: Sequence[Decode]) -> Decode:
+    def decode(raw: msgspec.Raw) -> Any:
+        for one in decoders:
+            try:
+                return one(raw)
+            except msgspec.ValidationError as error:
+                refusal = error
+        raise refusal
+
+    return decode
+
+
+class Signature:
+    """The parameters of one announced task.
+
+    Args:
+        params: As announced: `name`, `kind` (of `inspect.Parameter`), `required`, `schema`.
+
+    Raises:
+        KeyError, TypeError, AttributeError: The announcement does not have that form.
+    """
+
+    __slots__ = ("_by_name", "_extra_names", "_names", "_positional", "_required", "_rest")
+
+    def __init__(self, params: Sequence[Mapping[str, Any]]) -> None:
+        self._positional: list[Decode] = []
+        self._names: list[str] = []
+        self._by_name: dict[str, tuple[int, Decode]] = {}
+        self._rest: Decode | None = None
+        self._extra_names: Decode | None = None
+        required: list[tuple[int, str]] = []
+        for param in params:
+            kind, name, decode = param["kind"], param["name"], decoder(param["schema"])
+            place = len(params)  # keyword-only: behind every positional argument
+            match kind:
+                case "var_positional":
+                    self._rest = decode
+                    continue
+                case "var_keyword":
+                    self._extra_names = decode
+                    continue
+                case "positional_only" | "positional_or_keyword":
+                    place = len(self._positional)
+                    self._positional.append(decode)
+                    self._names.append(name)
+            if kind != "positional_only":
+                self._by_name[name] = (place, decode)
+            if param["required"]:
+                required.append((place, name))
+        self._required = [
+            tuple(name for place, name in required if place >= given)
+            for given in range(len(self._positional) + 1)
+        ]
+        """Required names by the number of positional arguments given."""
+
+    def faults(
+        self, args: Sequence[msgspec.Raw], kwargs: Mapping[str, msgspec.Raw], *, skip: int = 0
+    ) -> list[Fault]:
+        """Everything that does not fit; empty when the arguments fit.
+
+        Args:
+            args: Positional arguments, raw JSON.
+            kwargs: Keyword arguments, raw JSON.
+            skip: How many positional arguments stand in front of `args` and are not known yet.
+
+        Raises:
+            msgspec.DecodeError: An argument is not JSON.
+            RecursionError: An argument is nested too deep.
+        """
+        faults: list[Fault] = []
+        positional = self._positional
+        place = skip
+        for number, raw in enumerate(args):
+            if place < len(positional):
+                decode: Decode | None = positional[place]
+            else:
+                decode = self._rest
+            if decode is None:
+                faults.append(
+                    Fault(f"$.args[{number}]", f"too many: the task takes {len(positional)}")
+                )
+            else:
+                try:
+                    decode(raw)
+                except msgspec.ValidationError as error:
+                    faults.append(_fault(f"$.args[{number}]", error))
+            place += 1
+            if len(faults) >= MAX_FAULTS:
+                return faults
+        given = min(place, len(positional))
+        if kwargs:
+            faults += self._keyword_faults(kwargs, given)
+        for name in self._required[given]:
+            if name not in kwargs:
+                faults.append(Fault(f"$.kwargs.{name}", "missing"))
+        return faults[:MAX_FAULTS]
+
+    def _keyword_faults(self, kwargs: Mapping[str, msgspec.Raw], given: int) -> list[Fault]:
+        faults = []
+        for name, raw in kwargs.items():
+            place, decode = self._by_name.get(name, (given, self._extra_names))
+            if decode is None:
+                faults.append(Fault(f"$.kwargs.{name}", "unexpected: the task has no such keyword"))
+            elif place < given:
+                faults.append(Fault(f"$.kwargs.{name}", "given twice: it is also in args"))
+            else:
+                try:
+                    decode(raw)
+                except msgspec.ValidationError as error:
+                    faults.append(_fault(f"$.kwargs.{name}", error))
+            if len(faults) >= MAX_FAULTS:
+                break
+        return faults
+
+
+def _fault(at: str, error: msgspec.ValidationError) -> Fault:
+    """Msgspec's message in words of JSON, its inner path behind the argument's."""
+    detail, _, inner = str(error).partition(" - at `$")
+    return Fault(at + inner.removesuffix("`"), detail.replace("`", "").lower())
