@@ -107,7 +107,7 @@ class Template:
             message_id: Defaults to the id; of the same length.
         """
         size = len(body)
-        if size + 8 <= frame_max:
+        if 0 < size <= frame_max - 8:
             tail = b"".join((b"\x03", channel, size.to_bytes(4, "big"), body, _FRAME_END))
         else:
             step = frame_max - 8

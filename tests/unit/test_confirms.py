@@ -1,0 +1,129 @@
+"""Every publish ends in exactly one outcome, whatever order RabbitMQ speaks in."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.confirms import ConfirmWindow, InFlight
+from gateway.errors import Problem
+
+
+def window() -> tuple[ConfirmWindow, list[str]]:
+    ends: list[str] = []
+    return ConfirmWindow(lambda outcome, _latency_s: ends.append(outcome)), ends
+
+
+def add(to: ConfirmWindow, name: str, *, queue_count: int = 1) -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    to.add(InFlight(future, name, name, 10, time.monotonic(), queue_count))
+    return future
+
+
+def refusal(future: "asyncio.Future[None]") -> tuple[str, str | None]:
+    error = future.exception()
+    assert isinstance(error, Problem)
+    return error.code, error.queued
+
+
+async def test_multiple_confirms_all_up_to_the_tag_and_no_more():
+    waiting, ends = window()
+    futures = [add(waiting, str(number)) for number in range(5)]
+
+    waiting.confirm(3, multiple=True, ack=True)
+
+    assert [future.done() for future in futures] == [True, True, True, False, False]
+    assert ends == ["confirmed"] * 3
+    assert (len(waiting), waiting.size) == (2, 20)
+
+
+async def test_tag_zero_with_multiple_confirms_all():
+    waiting, _ = window()
+    futures = [add(waiting, str(number)) for number in range(3)]
+
+    waiting.confirm(0, multiple=True, ack=True)
+
+    assert all(future.done() for future in futures)
+
+
+async def test_single_confirms_may_come_in_any_order():
+    waiting, _ = window()
+    futures = [add(waiting, str(number)) for number in range(3)]
+
+    for tag in (2, 3, 1):
+        waiting.confirm(tag, multiple=False, ack=True)
+
+    assert all(future.done() and future.exception() is None for future in futures)
+    assert waiting.size == 0
+
+
+async def test_a_returned_message_is_unroutable_and_not_queued():
+    waiting, ends = window()
+    returned, kept = add(waiting, "a"), add(waiting, "b")
+
+    waiting.mark_returned("a", "NO_ROUTE")
+    waiting.confirm(2, multiple=True, ack=True)
+
+    assert refusal(returned) == ("unroutable", "no")
+    assert kept.exception() is None
+    assert ends == ["returned", "confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("queue_count", "expected"), [(1, ("queue-full", "no")), (2, ("unconfirmed", "unknown"))]
+)
+async def test_a_nack_means_not_queued_only_when_one_queue_matches(queue_count, expected):
+    waiting, _ = window()
+    future = add(waiting, "a", queue_count=queue_count)
+
+    waiting.confirm(1, multiple=False, ack=False)
+
+    assert refusal(future) == expected
+
+
+async def test_losing_the_channel_leaves_all_in_flight_unknown():
+    waiting, ends = window()
+    future = add(waiting, "a")
+
+    waiting.lose()
+
+    assert refusal(future) == ("unconfirmed", "unknown")
+    assert ends == ["lost"]
+    assert waiting.size == 0
+
+
+async def test_a_late_confirm_after_the_deadline_changes_nothing_but_frees_the_window():
+    waiting, ends = window()
+    future = add(waiting, "a")
+    waiting.sweep(time.monotonic() + 1)
+    assert refusal(future) == ("unconfirmed", "unknown")
+    assert len(waiting) == 1
+
+    waiting.confirm(1, multiple=False, ack=True)
+
+    assert len(waiting) == 0
+    assert ends == ["timeout", "confirmed"]
+
+
+async def test_a_sweep_spares_the_young_and_sees_them_later():
+    waiting, _ = window()
+    old = add(waiting, "old")
+    edge = time.monotonic()
+    young = add(waiting, "young")
+
+    waiting.sweep(edge)
+    assert (old.done(), young.done()) == (True, False)
+    waiting.sweep(time.monotonic() + 1)
+
+    assert young.done()
+    assert refusal(old) == refusal(young)
+
+
+async def test_a_cancelled_waiter_does_not_disturb_the_others():
+    waiting, _ = window()
+    gone, stays = add(waiting, "gone"), add(waiting, "stays")
+    gone.cancel()
+
+    waiting.confirm(2, multiple=True, ack=True)
+
+    assert stays.exception() is None
