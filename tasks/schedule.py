@@ -1,0 +1,214 @@
+"""Beat: RedBeat's scheduler, made to survive Redis, RabbitMQ and a colleague that takes over.
+
+    waiting ──lock taken──► leading ──tick──► leading
+       ▲                       │
+       └── lock lost, Redis or RabbitMQ away ──┘   (no exit: tries again each second)
+
+Entries are RedBeat's own, in Redis: the gateway writes the same bytes.
+"""
+
+import copy
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab, schedule
+from kombu.connection import Connection
+from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redis
+from redis.exceptions import RedisError
+from redis.lock import Lock
+
+LOCK_TIMEOUT_S = 5
+"""After a `kill -9` of the leader another beat leads within this time (RedBeat: 1,500)."""
+
+LOOP_INTERVAL_S = 1
+"""The most between two looks at the schedule; the lock is renewed at each."""
+
+BROKER_WAIT_S = 3
+"""For a connection to RabbitMQ, and for a confirm: each is shorter than the lock's time."""
+
+SHIPPED: Mapping[str, Mapping[str, Any]] = {
+    "heartbeat": {
+        "task": "periodic.heartbeat",
+        "schedule": schedule(timedelta(seconds=10)),
+    },
+    "script-heartbeat": {
+        "task": "scripts.run",
+        "schedule": crontab(),
+        "args": ["heartbeat.sh"],
+    },
+}
+"""What a new deployment starts with. The first is promised to fire at least every 15 s."""
+
+BEAT_SETTINGS: Mapping[str, Any] = {
+    "beat_scheduler": "tasks.schedule:Scheduler",
+    "beat_max_loop_interval": LOOP_INTERVAL_S,
+    "redbeat_lock_timeout": LOCK_TIMEOUT_S,
+    "redbeat_redis_options": {"socket_timeout": 3, "socket_connect_timeout": 3},
+}
+"""Celery settings of beat that are policy; the application adds `redbeat_redis_url`."""
+
+_RUNS = uuid.UUID("5c3f7a52-9d0e-4c0f-8f4b-2f6f1f6d1c11")
+"""Namespace of the task ids of periodic runs."""
+
+_logger = logging.getLogger("celery.beat")
+
+
+class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
+    """RedBeat with four differences.
+
+    1. RedBeat dies with Redis, and RabbitMQ away blocks it beyond its lock; this one waits, holding
+       nothing, and leads again afterwards.
+    2. RedBeat takes the lock in a signal handler that never gives up, and writes the shipped
+       entries before it has it. Here both happen in `tick`, in that order.
+    3. RedBeat overwrites and revives shipped entries at each start. Here each is written once in
+       the life of a deployment: edits and deletions survive.
+    4. RedBeat advances an entry before it publishes, so that a failed publish is a lost run. Here
+       the confirm comes first, and an unconfirmed run is published again: at least once.
+    """
+
+    def __init__(self, app: Celery, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._lock_key: str = app.redbeat_conf.lock_key
+        self.lock_key = (
+            None  # so that RedBeat's signal handler and its `close` leave the lock to us
+        )
+        self._lock: Lock | None = None
+        self._seeded = False
+
+    def setup_schedule(self) -> None:
+        """Do nothing: this runs before the lock is ours, and Redis may be away."""
+
+    def tick(self, **_: Any) -> float:
+        """Publish what is due, if this beat leads; never raise for a server that is away.
+
+        Returns:
+            Seconds to sleep.
+        """
+        try:
+            lock = self._lead()
+            if lock is None:
+                return float(self.max_interval)
+            self._seed()
+            waits = [self._fire_when_due(entry, lock) for entry in self.schedule.values()]
+        except RedisError as error:
+            _logger.warning("beat: not leading, Redis or the lock is away: %s", error)
+            self._lock = None
+            return float(self.max_interval)
+        return float(min([*waits, self.max_interval]))
+
+    def close(self) -> None:
+        """Give the lock back, so that another beat leads at once."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            try:
+                lock.release()
+            except RedisError as error:
+                _logger.warning("beat: lock left to expire: %s", error)
+        super().close()
+
+    @property
+    def info(self) -> str:
+        """Return RedBeat's lines for the banner."""
+        return f"{super().info}\n       . lock -> {self._lock_key} ({self.lock_timeout} s)"
+
+    def _lead(self) -> Lock | None:
+        """Renew the lock, or try to take it; None while another beat has it."""
+        if self._lock is not None:
+            renew(self._lock)
+            return self._lock
+        lock = Lock(get_redis(self.app), self._lock_key, timeout=self.lock_timeout)
+        if not lock.acquire(blocking=False):
+            return None
+        _logger.info("beat: leading")
+        self._lock = lock
+        return lock
+
+    def _seed(self) -> None:
+        """Write each shipped entry that this deployment never had."""
+        if self._seeded:
+            return
+        client, seeded = get_redis(self.app), self.app.redbeat_conf.statics_key
+        for name, shipped in {**SHIPPED, **self.app.conf.beat_schedule}.items():
+            if client.sismember(seeded, name):
+                continue
+            entry = self.Entry(name=name, app=self.app, **shipped)
+            if not client.exists(entry.key):
+                entry.save()
+                _logger.info("beat: seeded %s", name)
+            # Afterwards: dying in between repeats a write, the other way round would lose it.
+            client.sadd(seeded, name)
+        self._seeded = True
+
+    def _fire_when_due(self, entry: RedBeatSchedulerEntry, lock: Lock) -> float:
+        is_due, next_s = entry.is_due()
+        if not is_due:
+            return float(next_s)
+        try:
+            producer = self.producer  # connects, which can take longer than the lock lasts
+            renew(lock)
+            self.apply_async(publishable(entry), producer=producer, advance=False)
+        except RedisError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever one entry or the broker does, beat lives
+            _logger.warning("beat: %s not published, trying again: %s", entry.name, error)
+            self._disconnect()
+            return float(self.max_interval)
+        self.reserve(entry)
+        _logger.info("beat: published %s (%s)", entry.name, entry.task)
+        return float(next_s)
+
+    def _ensure_connected(self) -> Connection:
+        connection: Connection = self.connection.ensure_connection(
+            max_retries=1, timeout=BROKER_WAIT_S
+        )
+        return connection
+
+    def _disconnect(self) -> None:
+        """Forget the connection, and the producer that was made on it."""
+        self.__dict__.pop("producer", None)
+        connection = self.__dict__.pop("connection", None)
+        if connection is not None:
+            _ignore_errors(connection.collapse)
+
+
+def renew(lock: Lock) -> None:
+    """Give the lock its whole time again.
+
+    Raises:
+        LockNotOwnedError: a RedisError; it ran out, and another beat may lead.
+    """
+    lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
+
+
+def publishable(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
+    """Return the entry with the options of one attempt to publish it.
+
+    `mandatory`, so that a message that no queue takes is an error. An attempt that was not
+    confirmed may have arrived all the same: the next one carries the same task id and another
+    `x-penstock-copy`, and the worker starts only one of them.
+    """
+    headers = {**entry.options.get("headers", {}), "x-penstock-copy": uuid.uuid4().hex}
+    options = {
+        **entry.options,
+        "headers": headers,
+        "retry": False,
+        "mandatory": True,
+        "confirm_timeout": BROKER_WAIT_S,
+    }
+    if entry.last_run_at is not None:  # a first run has nothing that tells it from another first
+        run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
+        options["task_id"] = str(uuid.uuid5(_RUNS, run))
+    attempt = copy.copy(entry)
+    attempt.options = options
+    return attempt
+
+
+def _ignore_errors(close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 -- it is broken already
+        _logger.debug("beat: closing a broken connection: %s", error)

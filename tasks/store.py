@@ -1,0 +1,288 @@
+"""Every read and write of MongoDB, idempotent by `_id`.
+
+Motor lives in this file alone: it is past its end of life, and moving to PyMongo's own asynchronous
+client must stay a change of one file. PyMongo's exceptions stop here too.
+"""
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bson
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import WriteConcern
+from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from tasks.errors import PermanentError, RetryableError
+
+MAX_BSON_BYTES = 16 * 1024 * 1024
+"""MongoDB's limit of one document (`maxBsonObjectSize` of the server's `hello`)."""
+
+MAX_DETAIL_CHARS = 300
+"""PyMongo's messages can quote the whole document; a result names the fault only."""
+
+DEFAULT_DATABASE = "penstock"
+"""The database when the URL names none."""
+
+_TIMEOUTS: Mapping[str, Any] = {
+    "serverselectiontimeoutms": 10_000,
+    "connecttimeoutms": 5_000,
+    "sockettimeoutms": 30_000,
+}
+"""Defaults that the options of the URL override. Ten seconds ride out a restart of mongod without
+the broker moving the batch; a longer outage is waited for in the delay levels."""
+
+_DUPLICATE_KEY = 11000
+_INVALID_NAMESPACE = 73
+
+_ONE_DOCUMENT_TO_BLAME = frozenset({2, 9, 14, 15, 22, 10334})
+"""Codes with which mongod refuses a whole command because of one document in it: BadValue,
+FailedToParse, TypeMismatch, Overflow (over 200 levels), InvalidBSON, BSONObjectTooLarge."""
+
+_PASSING = frozenset(
+    {6, 7, 89, 91, 112, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436, 14031},
+)
+"""Codes that a single write can carry although nothing is wrong with its document: host away,
+shutting down, stepping down, write conflict, disk full. The batch is tried again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """One document that MongoDB can never store."""
+
+    index: int
+    """Position in the batch, from 0."""
+
+    document_id: str | None
+    """Its `_id` as text; None when it has none."""
+
+    detail: str
+    """Why, at most 300 characters."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOutcome:
+    """What became of one batch. `stored + len(failed)` is its size."""
+
+    stored: int
+    """Documents of this batch that are in the collection now, journaled."""
+
+    duplicates: int
+    """Those of `stored` whose `_id` was there already, by an earlier request or delivery."""
+
+    failed: tuple[Failed, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result of `documents.store` as the gateway reads it."""
+        return {
+            "stored": self.stored,
+            "duplicates": self.duplicates,
+            "failed": [
+                {"index": one.index, "_id": one.document_id, "detail": one.detail}
+                for one in self.failed
+            ],
+        }
+
+
+class Store:
+    """The database of one worker process.
+
+    The client is made at the first use, for the running loop of the running process: its threads
+    and sockets do not survive a fork, and a worker that never stores connects to nothing.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = parse_uri(url)
+        self._url = url
+        in_url = {name.lower() for name in parsed["options"]}
+        self._options = {name: value for name, value in _TIMEOUTS.items() if name not in in_url}
+        self._database = parsed["database"] or DEFAULT_DATABASE
+        self._client: AsyncIOMotorClient[Any] | None = None
+        self._made_for: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+    def __repr__(self) -> str:
+        """Name the database and whether it is in use, never the credentials of the URL."""
+        return f"<Store {self._database} {'open' if self._client else 'idle'}>"
+
+    async def insert_documents(
+        self,
+        collection: str,
+        documents: Sequence[Mapping[str, Any]],
+    ) -> StoreOutcome:
+        """Store a batch with one journaled, unordered insert; one bad document costs no other.
+
+        Safe to repeat: a document whose `_id` exists already stays as it was first written.
+
+        Args:
+            collection: name of a collection of the database; made when it does not exist.
+            documents: each with its own `_id`, or repeating stores it again.
+
+        Raises:
+            RetryableError: MongoDB is away or did not acknowledge; part may be stored. Repeat.
+            PermanentError: no collection can have this name.
+        """
+        encoded, failed = encode(documents)
+        target = self._collection(collection)
+        duplicates = await _insert(target, encoded, failed) if encoded else 0
+        return StoreOutcome(
+            stored=len(documents) - len(failed),
+            duplicates=duplicates,
+            failed=tuple(sorted(failed, key=lambda one: one.index)),
+        )
+
+    async def count_up(
+        self,
+        collection: str,
+        document_id: str,
+        fields: Mapping[str, Any],
+    ) -> int:
+        """Set `fields` of one document, made when absent, and add one to its `count`.
+
+        Returns:
+            The new count.
+
+        Raises:
+            RetryableError: MongoDB is away or did not acknowledge.
+        """
+        try:
+            document = await self._collection(collection).find_one_and_update(
+                {"_id": document_id},
+                {"$set": dict(fields), "$inc": {"count": 1}},
+                upsert=True,
+                return_document=True,
+            )
+        except PyMongoError as error:
+            raise RetryableError(f"MongoDB: {_text(error)}") from error
+        return int(document["count"])
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        client, self._client, self._made_for = self._client, None, None
+        if client is not None:
+            client.close()
+
+    def _collection(self, name: str) -> AsyncIOMotorCollection[Any]:
+        made_for = (os.getpid(), asyncio.get_running_loop())
+        if self._client is None or self._made_for != made_for:
+            if self._made_for is not None and self._made_for[0] == made_for[0]:
+                self.close()  # a client from before the fork is the parent's to close
+            self._client = AsyncIOMotorClient(
+                self._url, io_loop=made_for[1], appname="penstock", **self._options
+            )
+            self._made_for = made_for
+        try:
+            return self._client[self._database].get_collection(
+                name,
+                write_concern=WriteConcern(w="majority", j=True),
+            )
+        except InvalidName as error:
+            raise PermanentError(f"collection {name[:80]!r}: {_text(error)}") from error
+
+
+def encode(
+    documents: Sequence[Mapping[str, Any]],
+) -> tuple[list[tuple[int, RawBSONDocument]], list[Failed]]:
+    """Encode each document once, by itself.
+
+    `insert_many` encodes while it writes, and the first integer over 64 bits, lone surrogate or
+    document over 16 MiB ends it with nothing stored.
+
+    Returns:
+        The good ones with their index in the batch, and the others.
+    """
+    good: list[tuple[int, RawBSONDocument]] = []
+    failed: list[Failed] = []
+    for index, document in enumerate(documents):
+        try:
+            # RawBSONDocument is sent as it is, and PyMongo adds no `_id` to it: mongod does.
+            raw = bson.encode(document)
+        except (BSONError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            failed.append(_failed(index, document, _text(error)))
+            continue
+        if len(raw) > MAX_BSON_BYTES:
+            detail = f"{len(raw)} bytes of BSON; MongoDB's limit is {MAX_BSON_BYTES}"
+            failed.append(_failed(index, document, detail))
+        else:
+            good.append((index, RawBSONDocument(raw)))
+    return good, failed
+
+
+async def _insert(
+    target: AsyncIOMotorCollection[Any],
+    batch: Sequence[tuple[int, RawBSONDocument]],
+    failed: list[Failed],
+) -> int:
+    """Insert, add what MongoDB refuses to `failed`, and return how many were there already."""
+    try:
+        await target.insert_many([document for _, document in batch], ordered=False)
+    except BulkWriteError as error:
+        return _sort_write_errors(error, batch, failed)
+    except OperationFailure as error:
+        if error.code == _INVALID_NAMESPACE:
+            raise PermanentError(f"collection {target.name[:80]!r}: {_text(error)}") from error
+        if error.code not in _ONE_DOCUMENT_TO_BLAME:
+            # Among these are wrong credentials and missing rights: an operator mends them, and
+            # documents that were accepted wait for it.
+            raise RetryableError(f"MongoDB: {_text(error)}") from error
+        if len(batch) == 1:
+            index, document = batch[0]
+            failed.append(_failed(index, document, _text(error)))
+            return 0
+        half = len(batch) // 2
+        first = await _insert(target, batch[:half], failed)
+        return first + await _insert(target, batch[half:], failed)
+    except PyMongoError as error:
+        raise RetryableError(f"MongoDB: {_text(error)}") from error
+    return 0
+
+
+def _sort_write_errors(
+    error: BulkWriteError,
+    batch: Sequence[tuple[int, RawBSONDocument]],
+    failed: list[Failed],
+) -> int:
+    details = error.details or {}
+    write_errors = details.get("writeErrors", [])
+    passing = [one for one in write_errors if one["code"] in _PASSING]
+    unacknowledged = [*passing, *details.get("writeConcernErrors", [])]
+    if unacknowledged:
+        raise RetryableError(f"MongoDB: {_clean(unacknowledged[0]['errmsg'])}") from error
+    duplicates = 0
+    for one in write_errors:
+        if one["code"] == _DUPLICATE_KEY and _is_primary_key(one):
+            duplicates += 1
+            continue
+        index, document = batch[one["index"]]
+        failed.append(_failed(index, document, _clean(one["errmsg"])))
+    return duplicates
+
+
+def _is_primary_key(write_error: Mapping[str, Any]) -> bool:
+    """Tell a repeated document from one that a unique index of the operator's refuses."""
+    pattern = write_error.get("keyPattern")
+    if pattern is None:  # before MongoDB 4.4
+        return " index: _id_ " in write_error["errmsg"]
+    return dict(pattern) == {"_id": 1}
+
+
+def _failed(index: int, document: Mapping[str, Any], detail: str) -> Failed:
+    document_id = document.get("_id") if isinstance(document, Mapping) else None
+    return Failed(
+        index=index,
+        document_id=None if document_id is None else _clean(str(document_id)),
+        detail=detail,
+    )
+
+
+def _text(error: Exception) -> str:
+    return _clean(str(error) or type(error).__name__)
+
+
+def _clean(text: str) -> str:
+    """Cut, and drop lone surrogates: the result must be UTF-8 for whoever reads it."""
+    return text[:MAX_DETAIL_CHARS].encode(errors="backslashreplace").decode()

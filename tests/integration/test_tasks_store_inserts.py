@@ -1,0 +1,202 @@
+"""Batches against a real mongod."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from devstack.mongo import Mongo
+from devstack.proxy import TcpProxy
+from tasks.errors import PermanentError, RetryableError
+from tasks.store import Store
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def store(mongo_url: str) -> Iterator[Store]:
+    store = Store(mongo_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+async def database(mongo_url: str):
+    client: AsyncMongoClient[Any] = AsyncMongoClient(mongo_url)
+    async with client:
+        yield client.get_default_database()
+
+
+def documents(count: int) -> list[dict[str, Any]]:
+    return [{"_id": f"id-{number}", "n": number} for number in range(count)]
+
+
+async def test_a_batch_is_stored_once_however_often_it_comes(
+    store: Store, database: AsyncDatabase[Any]
+):
+    first = await store.insert_documents("papers", documents(1_000))
+    second = await store.insert_documents("papers", documents(1_000))
+
+    assert first.as_json() == {"stored": 1_000, "duplicates": 0, "failed": []}
+    assert second.as_json() == {"stored": 1_000, "duplicates": 1_000, "failed": []}
+    assert await database["papers"].count_documents({}) == 1_000
+
+
+async def test_a_partly_stored_batch_is_completed_and_first_writes_win(
+    store: Store, database: AsyncDatabase[Any]
+):
+    await store.insert_documents("papers", documents(3))
+
+    outcome = await store.insert_documents("papers", [{"_id": "id-1", "n": "later"}, *documents(5)])
+
+    assert (outcome.stored, outcome.duplicates) == (6, 4)
+    assert await database["papers"].find_one({"_id": "id-1"}) == {"_id": "id-1", "n": 1}
+    assert await database["papers"].count_documents({}) == 5
+
+
+async def test_documents_that_mongodb_refuses_cost_no_other(
+    store: Store, database: AsyncDatabase[Any]
+):
+    too_deep: Any = 1
+    for _ in range(300):  # over 200 levels mongod refuses the whole command
+        too_deep = {"a": too_deep}
+    deep: Any = 1
+    for _ in range(185):  # over 180 it refuses the document
+        deep = {"a": deep}
+    bad: dict[int, Any] = {
+        1: {"_id": "deep", "d": deep},
+        4: {"_id": "too-deep", "d": too_deep},
+        5: {"_id": [1]},
+        7: {"_id": "big", "n": 2**63},
+        9: {"_id": {"$where": 1}},
+    }
+    batch = documents(12)
+    for index, document in bad.items():
+        batch[index] = document
+
+    outcome = await store.insert_documents("papers", batch)
+
+    assert [one.index for one in outcome.failed] == sorted(bad)
+    assert [one.document_id for one in outcome.failed][:2] == ["deep", "too-deep"]
+    assert "nest" in outcome.failed[1].detail
+    assert (outcome.stored, outcome.duplicates) == (7, 0)
+    assert await database["papers"].count_documents({}) == 7
+
+
+async def test_a_unique_index_of_the_operator_is_a_failure_not_a_duplicate(
+    store: Store, database: AsyncDatabase[Any]
+):
+    await database["papers"].create_index("n", unique=True)
+    await store.insert_documents("papers", documents(2))
+
+    outcome = await store.insert_documents("papers", [{"_id": "new", "n": 1}, {"_id": "id-0"}])
+
+    assert [(one.index, one.document_id) for one in outcome.failed] == [(0, "new")]
+    assert "E11000" in outcome.failed[0].detail
+    assert (outcome.stored, outcome.duplicates) == (1, 1)
+
+
+async def test_an_empty_batch_is_nothing_to_do(store: Store):
+    assert (await store.insert_documents("papers", [])).as_json() == {
+        "stored": 0,
+        "duplicates": 0,
+        "failed": [],
+    }
+
+
+@pytest.mark.parametrize("name", ["", "a$b", "..", "system.nothing", "x" * 300])
+async def test_a_collection_that_cannot_exist_is_a_permanent_error(store: Store, name: str):
+    with pytest.raises(PermanentError, match="collection"):
+        await store.insert_documents(name, documents(1))
+
+
+async def test_writes_wait_for_the_journal_of_a_majority(
+    store: Store, database: AsyncDatabase[Any]
+):
+    await database.command("profile", 2)
+    await store.insert_documents("papers", documents(1))
+    await database.command("profile", 0)
+
+    profile = await database["system.profile"].find_one({"command.insert": "papers"})
+
+    assert profile is not None
+    concern = profile["command"]["writeConcern"]
+    assert (concern["w"], concern["j"]) == ("majority", True)
+    assert profile["command"]["ordered"] is False
+
+
+async def test_mongodb_away_is_worth_another_try_and_the_try_succeeds(mongo: Mongo, mongo_url: str):
+    store = Store(f"{mongo_url}?serverSelectionTimeoutMS=200")
+    await store.insert_documents("papers", documents(1))
+    await mongo.kill()
+    try:
+        with pytest.raises(RetryableError, match="MongoDB"):
+            await store.insert_documents("papers", documents(10))
+        with pytest.raises(RetryableError, match="MongoDB"):
+            await store.count_up("papers", "counter", {})
+    finally:
+        await mongo.start()
+
+    outcome = await eventually(lambda: retried(store, documents(10)), timeout_s=15)
+
+    assert (outcome.stored, outcome.duplicates) == (10, 1)  # the first was journaled
+    store.close()
+
+
+async def retried(store: Store, batch: list[dict[str, Any]]):
+    try:
+        return await store.insert_documents("papers", batch)
+    except RetryableError:
+        return None
+
+
+async def test_an_answer_that_never_comes_is_worth_another_try(
+    mongo: Mongo, mongo_url: str, database: AsyncDatabase[Any]
+):
+    async with TcpProxy(mongo.port) as proxy:
+        store = Store(
+            proxy.url_through(mongo_url) + "?socketTimeoutMS=500&serverSelectionTimeoutMS=300"
+        )
+        await store.insert_documents("papers", documents(1))
+        proxy.stall()
+        async with asyncio.timeout(10):
+            with pytest.raises(RetryableError):
+                await store.insert_documents("papers", documents(5))
+        proxy.resume()
+
+        outcome = await eventually(lambda: retried(store, documents(5)), timeout_s=15)
+        store.close()
+
+    assert outcome.stored == 5
+    assert await database["papers"].count_documents({}) == 5
+
+
+async def test_the_url_names_the_database_and_may_change_the_timeouts(mongo_url: str):
+    database = mongo_url.rpartition("/")[2]
+    store = Store(mongo_url)
+
+    await store.insert_documents("papers", documents(1))
+
+    assert repr(store) == f"<Store {database} open>"
+    store.close()
+    assert repr(store) == f"<Store {database} idle>"
+
+
+async def test_counting_up_makes_the_document_and_counts(
+    store: Store, database: AsyncDatabase[Any]
+):
+    assert await store.count_up("penstock.periodic", "one", {"by": "a"}) == 1
+    assert await store.count_up("penstock.periodic", "one", {"by": "b"}) == 2
+
+    assert await database["penstock.periodic"].find_one({}) == {"_id": "one", "by": "b", "count": 2}
+
+
+def test_a_store_works_in_each_loop_that_uses_it(mongo_url: str):
+    store = Store(mongo_url)
+
+    for attempt in range(2):
+        outcome = asyncio.run(store.insert_documents("papers", documents(3)))
+        assert outcome.duplicates == 3 * attempt
+    store.close()
