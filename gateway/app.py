@@ -1,25 +1,34 @@
 """The aiohttp application: its parts, their lifetimes, its routes."""
 
-import logging
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from aiohttp import web
 
 from gateway import parts
+from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.drain import Drain
 from gateway.handlers import submit
 from gateway.keyring import KeyRing
 from gateway.metrics import Metrics
 from gateway.middlewares import front
 from gateway.publisher import Publisher
+from gateway.queue_depths import QueueDepths
+from gateway.redis_client import make_redis
+from gateway.submission import Submission
 from gateway.task_id import TaskIds
 from topology import layout
 
-log = logging.getLogger(__name__)
+NOUNS = (submit,)
+"""Every module of `handlers`, in the order of the API's description."""
 
 
 def make_app(config: GatewayConfig) -> web.Application:
-    """A gateway, not yet connected to anything.
+    """A gateway, not yet connected to anything; serve it with aiohttp's decompression off.
 
     Args:
         config: With at least one signing key for task ids.
@@ -28,15 +37,35 @@ def make_app(config: GatewayConfig) -> web.Application:
         TopologyError: The layout file is not valid.
     """
     app = web.Application(middlewares=[front], client_max_size=0)
+    topology = layout.load(config.topology_file)
     app[parts.CONFIG] = config
-    app[parts.TOPOLOGY] = layout.load(config.topology_file)
+    app[parts.TOPOLOGY] = topology
     app[parts.TASK_IDS] = TaskIds(config.task_id_keys)
-    app[parts.KEYRING] = KeyRing()
+    app[parts.DRAIN] = Drain()
+    app[parts.KEYRING] = KeyRing(config.keys_file)
     app[parts.METRICS] = Metrics()
-    app[parts.PUBLISHER] = Publisher(config, app[parts.TOPOLOGY])
-    app.cleanup_ctx.append(_publisher)
-    app.add_routes(submit.routes())
+    app[parts.REDIS] = make_redis(config.redis_url)
+    app[parts.CATALOG] = Catalog(app[parts.REDIS])
+    app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
+    app[parts.PUBLISHER] = Publisher(config, topology)
+    app[parts.SUBMISSION] = Submission(
+        config,
+        topology,
+        app[parts.TASK_IDS],
+        app[parts.CATALOG],
+        app[parts.DEPTHS],
+        app[parts.PUBLISHER],
+        origin=f"penstock@{socket.gethostname()}",
+    )
+    app.cleanup_ctx.extend((_redis, _publisher, _background))
+    for noun in NOUNS:
+        app.add_routes(noun.routes())
     return app
+
+
+async def _redis(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[parts.REDIS].aclose()
 
 
 async def _publisher(app: web.Application) -> AsyncIterator[None]:
@@ -44,3 +73,18 @@ async def _publisher(app: web.Application) -> AsyncIterator[None]:
     await publisher.start()
     yield
     await publisher.close()
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    """Run what the parts do on their own, each as a named task until the end."""
+    loops: dict[str, Coroutine[Any, Any, None]] = {
+        "keyring": app[parts.KEYRING].watch(),
+        "catalog": app[parts.CATALOG].run(),
+        "queue-depths": app[parts.DEPTHS].run(),
+    }
+    tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+    yield
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

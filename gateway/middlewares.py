@@ -11,13 +11,14 @@ from aiohttp.typedefs import Handler
 
 from gateway.auth import CALLER
 from gateway.errors import REFUSALS, RETRY_AFTER_S, RETRYABLE_STATUSES, Problem
-from gateway.parts import CONFIG, KEYRING, METRICS
+from gateway.parts import CONFIG, DRAIN, KEYRING, METRICS
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
 
 
@@ -28,7 +29,10 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     sent_id = request.headers.get("X-Request-Id", "")
     request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
     request[REQUEST_ID] = request_id
+    draining = request.app[DRAIN].started
     try:
+        if draining and request.method not in _SAFE_METHODS:
+            raise Problem("draining", "the gateway is shutting down", queued="no")
         _authenticate(request)
         response = await handler(request)
     except Problem as problem:
@@ -51,6 +55,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
+        if draining:
+            response.force_close()
     metrics = request.app[METRICS]
     metrics.observe_request(request, response.status, time.perf_counter() - started)
     return response

@@ -1,11 +1,18 @@
 """The parts of a running gateway, as typed keys of the aiohttp application."""
 
-from aiohttp import web
+from typing import Any
 
+from aiohttp import web
+from redis.asyncio import Redis
+
+from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.drain import Drain
 from gateway.keyring import KeyRing
 from gateway.metrics import Metrics
 from gateway.publisher import Publisher
+from gateway.queue_depths import QueueDepths
+from gateway.submission import Submission
 from gateway.task_id import TaskIds
 from topology.model import Topology
 
@@ -13,5 +20,11 @@ CONFIG = web.AppKey("config", GatewayConfig)
 TOPOLOGY = web.AppKey("topology", Topology)
 TASK_IDS = web.AppKey("task_ids", TaskIds)
 KEYRING = web.AppKey("keyring", KeyRing)
+REDIS = web.AppKey("redis", Redis)
+CATALOG = web.AppKey("catalog", Catalog)
+DEPTHS = web.AppKey("depths", QueueDepths)
 PUBLISHER = web.AppKey("publisher", Publisher)
+SUBMISSION = web.AppKey("submission", Submission)
 METRICS = web.AppKey("metrics", Metrics)
+DRAIN = web.AppKey("drain", Drain)
+WATCH: web.AppKey[Any] = web.AppKey("watch", object)

@@ -1,0 +1,48 @@
+"""`python -m gateway`: read the environment, serve until told to stop."""
+
+import dataclasses
+import logging
+import os
+import secrets
+import sys
+
+import uvloop
+
+from gateway.config import ConfigError, GatewayConfig
+from gateway.log import configure_logging
+from gateway.processes import CHILD_MARK, supervise
+from gateway.server import serve
+from topology.model import TopologyError
+
+log = logging.getLogger("gateway")
+
+
+def main() -> int:
+    """Run the gateway; the exit status."""
+    configure_logging()
+    try:
+        config = GatewayConfig.from_env(os.environ)
+    except ConfigError as error:
+        print("the configuration is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
+        return 2
+    child = CHILD_MARK in os.environ
+    if not config.task_id_keys:
+        log.warning("no-task-id-keys", extra={"advice": "ids will not outlive this process"})
+        key = secrets.token_bytes(32)
+        os.environ["TASK_ID_KEYS"] = f"0:{key.hex()}"
+        config = dataclasses.replace(config, task_id_keys=((0, key),))
+    try:
+        if config.processes > 1 and not child:
+            return supervise(config)
+        uvloop.run(serve(config, reuse_port=child))
+    except TopologyError as error:
+        print("the topology file is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
+        return 2
+    except OSError as error:
+        print(f"cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
