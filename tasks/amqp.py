@@ -1,0 +1,134 @@
+"""How this process publishes task messages: confirmed, returned when no queue takes them, and
+delayed by the broker instead of a worker's memory.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from celery.app.amqp import AMQP as CeleryAMQP
+from celery.app.routes import Router as CeleryRouter
+from celery.utils.time import maybe_iso8601
+from kombu import Producer as KombuProducer
+from kombu import Queue, pools
+
+from tasks.errors import DelayNotSupportedError, UnroutableError
+from topology.delay import MAX_DELAY_S, delay_route
+
+
+class Producer(KombuProducer):  # type: ignore[misc]  # kombu has no types
+    """Raises when a mandatory message comes back.
+
+    A returned message is confirmed all the same (RabbitMQ: Basic.Return, then Basic.Ack), so it
+    must be noticed in between; py-amqp alone would raise at the return and take the Ack for that of
+    the next message.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._returned = threading.local()
+        super().__init__(*args, on_return=self._note, **kwargs)
+
+    def _note(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:  # noqa: ARG002
+        self._returned.error = error
+
+    def _publish(self, *args: Any, **kwargs: Any) -> Any:
+        self._returned.error = None
+        answer = super()._publish(*args, **kwargs)
+        if self._returned.error is not None:
+            raise UnroutableError(f"no queue took the message: {self._returned.error}")
+        return answer
+
+
+class Router(CeleryRouter):  # type: ignore[misc]
+    """A caller who names a queue or an exchange is obeyed; Celery would mix in the task's route."""
+
+    def route(
+        self,
+        options: dict[str, Any],
+        name: str,
+        args: Any = (),
+        kwargs: Any = None,
+        task_type: Any = None,
+    ) -> dict[str, Any]:
+        """Return the options with the destination in them."""
+        options = {key: value for key, value in options.items() if value is not None}
+        if options.get("queue"):
+            return {**self.expand_destination(options), "exchange": None, "routing_key": None}
+        if "exchange" in options:
+            return options
+        routed: dict[str, Any] = super().route(options, name, args, kwargs, task_type)
+        return routed
+
+
+class AMQP(CeleryAMQP):  # type: ignore[misc]
+    """Celery's way to send task messages, with ours to address, confirm and delay them."""
+
+    def Router(self, queues: Any = None, create_missing: Any = None) -> Router:  # noqa: N802  # Celery's
+        """Return the router of this application."""
+        return Router(self.routes, queues or self.queues, create_missing or False, app=self.app)
+
+    @property
+    def producer_pool(self) -> pools.ProducerPool:
+        """The pool of producers."""
+        if self._producer_pool is None:
+            connections = pools.connections[self.app.connection_for_write()]
+            self._producer_pool = pools.ProducerPool(
+                connections, limit=self.app.pool.limit, Producer=Producer
+            )
+        return self._producer_pool
+
+    def as_task_v2(self, *args: Any, deliver_at: Any = None, **kwargs: Any) -> Any:
+        """Make a message; `deliver_at` is the ETA that was kept from Celery's own delays."""
+        message = super().as_task_v2(*args, **kwargs)
+        if deliver_at is not None:
+            message.headers["eta"] = deliver_at.isoformat()
+        return message
+
+    def _create_task_sender(self) -> Callable[..., Any]:
+        send = super()._create_task_sender()
+
+        def send_task_message(
+            producer: Any,
+            name: str,
+            message: Any,
+            exchange: Any = None,
+            routing_key: str | None = None,
+            queue: Any = None,
+            deliver_at: datetime | None = None,  # noqa: ARG001  # it is in the headers
+            **options: Any,
+        ) -> Any:
+            exchange, routing_key = self._destination(exchange, routing_key, queue)
+            delay_s = self._delay_s(message.headers.get("eta"))
+            if delay_s:
+                exchange, routing_key = self._delayed(delay_s, exchange, routing_key)
+                # It would leave its level early; the worker looks at the header `expires`.
+                options.pop("expiration", None)
+            options.setdefault("mandatory", True)
+            # Not "direct", or Celery publishes to the default exchange whatever it is told.
+            options["exchange_type"] = "topic"
+            return send(
+                producer, name, message, exchange=exchange, routing_key=routing_key, **options
+            )
+
+        return send_task_message
+
+    def _destination(self, exchange: Any, routing_key: str | None, queue: Any) -> tuple[str, str]:
+        if exchange is None:
+            queue = queue or self.app.conf.task_default_queue
+            return "", queue.name if isinstance(queue, Queue) else str(queue)
+        return str(getattr(exchange, "name", exchange)), routing_key or ""
+
+    def _delay_s(self, eta: str | None) -> int:
+        """Return the whole seconds until an ETA, rounded up; 0 when it has come."""
+        if not eta:
+            return 0
+        left_s = (maybe_iso8601(eta) - self.app.now()).total_seconds()
+        return min(MAX_DELAY_S, max(0, math.ceil(left_s)))
+
+    def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
+        known = self.app.topology.exchanges.get(exchange)
+        if known is not None and known.type == "headers":
+            raise DelayNotSupportedError(f"{exchange} is a headers exchange")
+        return delay_route(delay_s, exchange, routing_key)

@@ -1,0 +1,147 @@
+"""The Celery application: settings that are policy, each with its reason, and the tasks."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from celery import Celery
+from celery.utils.time import maybe_iso8601
+
+import tasks.control  # noqa: F401  # registers the control command
+from tasks.config import WorkerConfig
+from tasks.execution import register
+from tasks.registry import TASKS
+from tasks.runtime import Runtime
+from topology.kombu_queues import celery_routes, work_queues
+from topology.model import Topology
+
+POLICY: Mapping[str, Any] = MappingProxyType(
+    {
+        # ── Nothing accepted is lost ──
+        # A message is acknowledged when its task has ended, so a worker that dies gives it back.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # What a slot holds beyond the running task waits for that task, however long it takes.
+        "worker_prefetch_multiplier": 1,
+        # Without it a Redis outage acknowledges tasks that never ran, or wedges the threads pool.
+        "result_backend_always_retry": True,
+        # A lost connection delivers again what runs here: stop it, or it runs twice at a time.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # Without confirms a publish into a dying broker is lost silently.
+        "broker_transport_options": {"confirm_publish": True},
+        # A channel that the broker closed is opened again instead of ending the worker.
+        "broker_channel_error_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # Follow-up tasks and retries outlive a restart of RabbitMQ (20 s).
+        "task_publish_retry_policy": {
+            "max_retries": 30,
+            "interval_start": 0.1,
+            "interval_step": 0.2,
+            "interval_max": 2,
+        },
+        # ── A dead server is noticed ──
+        "broker_heartbeat": 10,
+        "redis_socket_timeout": 5,
+        "redis_socket_connect_timeout": 2,
+        "redis_socket_keepalive": True,
+        # ── States ──
+        # Our start script writes STARTED; Celery would write it before it may.
+        "task_track_started": False,
+        # It stores the arguments: every batch of documents twice.
+        "result_extended": False,
+        # The gateway reads JSON, and nothing that arrives may be executed while it is decoded.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        # ── Queues ──
+        # A name that is not in the layout is a mistake, not a new queue.
+        "task_create_missing_queues": False,
+        # Exclusive control queues end a worker that comes back quickly with a 405.
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,
+        # RabbitMQ 4.3 refuses queues that are neither durable nor exclusive.
+        "event_queue_exclusive": True,
+        "event_queue_durable": False,
+        # ── Our extensions ──
+        "worker_consumer": "tasks.consumer:Consumer",
+        # Celery would otherwise take the root logger's handlers from whoever embeds the worker.
+        "worker_hijack_root_logger": True,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+)
+
+BACKEND = "tasks.result_backend:RedisBackend"
+
+
+class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
+    """A Celery application that knows its configuration and layout.
+
+    Args:
+        config: of this process.
+        topology: exchanges, queues and routes.
+    """
+
+    amqp_cls = "tasks.amqp:AMQP"
+
+    def __init__(self, config: WorkerConfig, topology: Topology, **options: Any) -> None:
+        self.config = config
+        self.topology = topology
+        self._runtimes: dict[int, Runtime] = {}
+        super().__init__("tasks", **options)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The event loop of this process: threads do not survive a fork."""
+        pid = os.getpid()
+        runtime = self._runtimes.get(pid)
+        if runtime is None:
+            made = Runtime(self.config.mongo_url, self.config.redis_url)
+            runtime = self._runtimes.setdefault(pid, made)
+        return runtime
+
+    def send_task(  # noqa: D102  # Celery's
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        **options: Any,
+    ) -> Any:
+        # Celery must not see the delay: with quorum queues it would send the message through its
+        # own delay levels, and forget the exchange.
+        if countdown:
+            eta = self.now() + timedelta(seconds=countdown)
+        if isinstance(eta, str):
+            eta = maybe_iso8601(eta)
+        if eta is not None:
+            options["deliver_at"] = eta if eta.tzinfo else eta.replace(tzinfo=self.timezone)
+        return super().send_task(name, args, kwargs, **options)
+
+
+def build_app(config: WorkerConfig, topology: Topology) -> PenstockCelery:
+    """Build the application with every task of the registry.
+
+    Args:
+        config: of this process.
+        topology: exchanges, queues and routes.
+    """
+    app = PenstockCelery(config, topology)
+    app.conf.update(POLICY)
+    queues = work_queues(topology)
+    names = [queue.name for queue in queues]
+    app.conf.update(
+        broker_url=config.amqp_url,
+        result_backend=f"{BACKEND}+{config.redis_url}",
+        result_expires=config.result_expires_s,
+        task_queues=queues,
+        task_default_queue="default" if "default" in names else names[0],
+        task_routes=(celery_routes(topology),),
+    )
+    for spec in TASKS:
+        register(app, spec)
+    return app

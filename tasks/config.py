@@ -1,0 +1,94 @@
+"""The configuration of a worker process: one frozen value, built from a mapping."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tasks.errors import ConfigurationError
+
+DEVSTACK_ENV = Path(".devstack") / "env"
+SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What differs between two deployments; what does not is a constant in `app.py`."""
+
+    amqp_url: str = field(default="amqp://guest:guest@localhost:5672/", repr=False)
+    """RabbitMQ, `amqp://` or `amqps://`. Environment: AMQP_URL or AMQP_URL_FILE."""
+
+    redis_url: str = field(default="redis://localhost:6379/0", repr=False)
+    """Redis, `redis://` or `rediss://`. Environment: REDIS_URL or REDIS_URL_FILE."""
+
+    mongo_url: str = field(default="mongodb://localhost:27017/penstock", repr=False)
+    """MongoDB; the path is the database. Environment: MONGO_URL or MONGO_URL_FILE."""
+
+    result_expires_s: int = 86_400
+    """How long a final state is kept, in seconds, from 1. The same as the gateway's."""
+
+    max_result_bytes: int = 8 * 1024 * 1024
+    """A result whose JSON is longer makes its task FAILURE `ResultTooLarge`."""
+
+    scripts_dir: Path = SCRIPTS_DIR
+    """The only folder that `scripts.run` starts programs from."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "WorkerConfig":
+        """Build the configuration from environment variables.
+
+        Args:
+            env: variables; every `*_URL` may come from the file named by `*_URL_FILE` instead.
+
+        Raises:
+            ConfigurationError: something is wrong; it names every fault, not only the first.
+        """
+        faults: list[str] = []
+        values = {
+            "amqp_url": _url(env, "AMQP_URL", ("amqp", "amqps"), faults),
+            "redis_url": _url(env, "REDIS_URL", ("redis", "rediss"), faults),
+            "mongo_url": _url(env, "MONGO_URL", ("mongodb", "mongodb+srv"), faults),
+            "result_expires_s": _positive(env, "RESULT_EXPIRES_S", faults),
+            "max_result_bytes": _positive(env, "MAX_RESULT_BYTES", faults),
+            "scripts_dir": Path(env["SCRIPTS_DIR"]) if env.get("SCRIPTS_DIR") else None,
+        }
+        if faults:
+            raise ConfigurationError(tuple(faults))
+        return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]  # each value has its field's type by construction
+
+
+def with_devstack(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return `env` on top of what `make run` wrote to `.devstack/env` in `folder`, if it did."""
+    path = folder / DEVSTACK_ENV
+    if not path.is_file():
+        return dict(env)
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs} | dict(env)
+
+
+def _url(
+    env: Mapping[str, str], name: str, schemes: tuple[str, ...], faults: list[str]
+) -> str | None:
+    value, path = env.get(name), env.get(f"{name}_FILE")
+    if not value and path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            faults.append(f"{name}_FILE: cannot read {path}: {error.strerror}")
+            return None
+    if not value:
+        return None
+    if urlsplit(value).scheme not in schemes:
+        faults.append(f"{name} must start with {' or '.join(f'{s}://' for s in schemes)}")
+    return value
+
+
+def _positive(env: Mapping[str, str], name: str, faults: list[str]) -> int | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        faults.append(f"{name} must be a whole number from 1, not {text!r}")
+        return None
+    return int(text)

@@ -1,0 +1,42 @@
+"""Tasks to try a deployment with: one for each way that a task can go."""
+
+import asyncio
+
+from tasks.errors import RetryableError
+from tasks.runtime import TaskContext
+
+FLAKY_RETRY_S = 1.0
+
+
+def add(x: int, y: int) -> int:
+    """Return the sum of two integers."""
+    return x + y
+
+
+async def sleep(seconds: float) -> float:
+    """Do nothing for that many seconds, and return them."""
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+def fail(message: str) -> None:
+    """Fail with this message."""
+    raise RuntimeError(message)
+
+
+def flaky(context: TaskContext, failures: int) -> int:
+    """Fail that often, one second apart, and then return the number of attempts."""
+    if context.retries < failures:
+        raise RetryableError(
+            f"attempt {context.retries + 1} of {failures + 1} fails, as asked",
+            retry_in_s=FLAKY_RETRY_S,
+        )
+    return context.retries + 1
+
+
+async def progress(context: TaskContext, steps: int, delay_s: float = 0.1) -> int:
+    """Take that many steps, tell of each, and return their number."""
+    for step in range(1, steps + 1):
+        await asyncio.sleep(delay_s)
+        await context.progress(step, steps, f"step {step} of {steps}")
+    return steps

@@ -1,0 +1,53 @@
+"""What a task raises to say how it ended; anything else that it raises is a bug and a FAILURE."""
+
+
+class TaskError(Exception):
+    """Base of the errors of this process."""
+
+
+class RetryableError(TaskError):
+    """The task could not be done now and is worth another try, later, through the broker."""
+
+    def __init__(self, message: str, retry_in_s: float | None = None) -> None:
+        """Make the error.
+
+        Args:
+            message: what was in the way, for the person who reads the task's state.
+            retry_in_s: seconds until the next try, at least 1, rounded up to whole seconds;
+                default: exponential back-off with jitter.
+        """
+        # Only the message is an argument of the exception: Celery rebuilds it from `args`.
+        super().__init__(message)
+        self.retry_in_s = retry_in_s
+
+    def __reduce__(self) -> tuple[type["RetryableError"], tuple[str, float | None]]:
+        """Pickle with the delay: prefork children hand their errors to the parent that way."""
+        return type(self), (str(self.args[0]), self.retry_in_s)
+
+
+class PermanentError(TaskError):
+    """Trying again cannot help: the message goes to the dead letters of its queue at once."""
+
+
+class CoroutineCancelledError(TaskError):
+    """The coroutine of the task cancelled itself; nobody had asked for that."""
+
+
+class DelayNotSupportedError(TaskError):
+    """A headers exchange routes by headers, so a delay level cannot carry its routing key."""
+
+
+class UnroutableError(TaskError):
+    """No queue took the message (queued: no)."""
+
+
+class ConfigurationError(TaskError):
+    """The environment of this process is wrong.
+
+    Args:
+        faults: every fault that was found, one sentence each.
+    """
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults

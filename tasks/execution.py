@@ -1,0 +1,199 @@
+"""What happens around one execution of a task: the base class of all tasks.
+
+delivery ─► before_start: may it start? ──no──► Ignore (acked, not run)
+                 │ yes: STARTED
+                 ▼
+               run ── returns ─────────────► SUCCESS
+                 ├── RetryableError ───────► published again, delayed; RETRY
+                 │      └── tries used up ─► like PermanentError
+                 ├── PermanentError ───────► published to `dead`, then FAILURE
+                 ├── stopped on request ───► REVOKED
+                 └── anything else ────────► FAILURE
+"""
+
+import logging
+import math
+import random
+from typing import Any
+
+from celery import Celery, Task
+from celery.app.task import get_actual_ignore_result
+from celery.exceptions import Ignore, Reject
+from celery.utils.functional import head_from_fun
+
+from tasks.dead_letters import bury
+from tasks.errors import PermanentError, RetryableError
+from tasks.registry import TaskSpec
+from tasks.reporting import Reporter
+from tasks.runtime import Limits, StoppedError, TaskContext
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 300.0
+MAX_RETRIES = 12
+"""With the back-off above a dependency may be away for half an hour before a task is given up."""
+
+_BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+
+_logger = logging.getLogger(__name__)
+
+
+class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
+    """Base of every task of this deployment; `register` makes one of a `TaskSpec`."""
+
+    abstract = True
+    Request = "tasks.request:Request"
+    max_retries = MAX_RETRIES
+    spec: TaskSpec
+    limits = Limits()
+    """Of coroutines, when the message has none."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002  # Celery's
+        """Ask Redis whether this delivery may start, and mark it started.
+
+        Raises:
+            Ignore: it was revoked, has ended before, or is a copy of a message that has started.
+        """
+        request = self.request
+        if request.is_eager:
+            return
+        request.started_at = self.app.now().isoformat()
+        tracked = not get_actual_ignore_result(self, request)
+        answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
+        if answer == "start":
+            return
+        if answer == "revoked":
+            self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
+        _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
+        raise Ignore(answer)
+
+    def execute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function of the task, and turn what it raises into what Celery understands."""
+        try:
+            result = self._call(args, kwargs)
+        except RetryableError as error:
+            self._retry_later(error)
+        except PermanentError as error:
+            self._bury(error, "permanent-error")
+            raise
+        except StoppedError as stopped:
+            raise self._stopped(stopped) from None
+        if self.request.callbacks or self.request.chain or self.request.chord:
+            # Celery publishes what follows before it stores the result, which is then too late
+            # to find that the result cannot be stored.
+            self.backend.check_result(result)
+        return result
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.spec.is_coroutine:
+            first = (self._context(),) if self.spec.takes_context else ()
+            return self.spec.run(*first, *args, **kwargs)
+        first = (self._context(),) if self.spec.takes_context else ()
+        hard_s, soft_s = self.request.timelimit or (None, None)
+        limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
+        task_id = self.request.id or self.name
+        return self.app.runtime.run(task_id, lambda: self.spec.run(*first, *args, **kwargs), limits)
+
+    def _context(self) -> TaskContext:
+        request, runtime = self.request, self.app.runtime
+        tracked = not (request.called_directly or get_actual_ignore_result(self, request))
+        return TaskContext(
+            task_id=request.id or "",
+            task_name=self.name,
+            retries=request.retries,
+            store=runtime.store,
+            scripts_dir=self.app.config.scripts_dir,
+            writer=Reporter(self.backend, request, runtime.redis, tracked=tracked),
+        )
+
+    def _retry_later(self, error: RetryableError) -> None:
+        request = self.request
+        if request.called_directly:
+            raise error
+        if self.max_retries is not None and request.retries >= self.max_retries:
+            self._bury(error, "retries-exhausted")
+            raise error
+        try:
+            self.retry(exc=error, countdown=_retry_delay_s(error, request.retries))
+        except Reject as rejected:
+            # Celery would reject for good: a task would be lost because RabbitMQ was away for a
+            # moment. The broker still has the message; it comes again.
+            raise Reject(rejected.reason, requeue=True) from error
+
+    def _bury(self, error: Exception, reason: str) -> None:
+        if not (self.request.called_directly or self.request.is_eager):
+            bury(self.app, self.request, error, reason)
+
+    def _stopped(self, stopped: StoppedError) -> Exception:
+        request = self.request
+        if stopped.reason != "terminated":
+            # The broker delivers it again, to this worker or another.
+            return Reject(stopped.reason, requeue=True)
+        tracked = not get_actual_ignore_result(self, request)
+        self.backend.mark_as_revoked(
+            request.id, stopped.reason, request=request, store_result=tracked
+        )
+        return Ignore(stopped.reason)
+
+    def signature_from_request(
+        self,
+        request: Any = None,
+        args: Any = None,
+        kwargs: Any = None,
+        queue: str | None = None,
+        **extra_options: Any,
+    ) -> Any:
+        """Make the signature that a retry publishes: to the queue that the delivery came from.
+
+        Celery's would go through the exchange again, which is another queue where the exchange is
+        a topic or a fanout, and cannot be where the message came through a delay.
+        """
+        request = self.request if request is None else request
+        own = (request.delivery_info or {}).get("queue")
+        if not queue and own:
+            extra_options = {"exchange": "", "routing_key": own, **extra_options}
+        signature = super().signature_from_request(request, args, kwargs, queue, **extra_options)
+        headers = signature.options.get("headers") or {}
+        signature.options["headers"] = {
+            name: value for name, value in headers.items() if not name.startswith(_BROKER_HEADERS)
+        }
+        for name in ("redelivered", "queue") if not queue else ("redelivered",):
+            signature.options.pop(name, None)
+        return signature
+
+
+def _retry_delay_s(error: RetryableError, retries: int) -> int:
+    if error.retry_in_s is not None:
+        return max(1, math.ceil(error.retry_in_s))
+    longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(retries, 30))
+    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
+
+
+def register(app: Celery, spec: TaskSpec) -> Task:
+    """Register a task with an application.
+
+    Args:
+        app: a `PenstockCelery`.
+        spec: its name, function and options.
+    """
+
+    def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
+        return self.execute(args, kwargs)
+
+    run.__name__ = spec.run.__name__
+    run.__module__ = spec.run.__module__
+    run.__doc__ = spec.run.__doc__
+    options = dict(spec.options)
+    limits = Limits()
+    if spec.is_coroutine:
+        # Taken from Celery, which knows only to kill the process.
+        limits = Limits(options.pop("time_limit", None), options.pop("soft_time_limit", None))
+    return app._task_from_fun(  # noqa: SLF001  # what @app.task does, without its laziness
+        run,
+        name=spec.name,
+        base=PenstockTask,
+        bind=True,
+        spec=spec,
+        limits=limits,
+        __header__=staticmethod(head_from_fun(spec.run, bound=spec.takes_context)),
+        **options,
+    )

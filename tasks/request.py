@@ -1,0 +1,90 @@
+"""A delivery in the worker's main process: Celery's request, with its message checked first."""
+
+from typing import Any
+
+from celery.exceptions import InvalidTaskError
+from celery.utils.log import get_logger
+from celery.worker.request import Request as CeleryRequest
+
+from tasks.execution import PenstockTask
+from topology.delay import DELIVERY_EXCHANGE
+
+COROUTINE_GRACE_S = 5.0
+"""A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""
+
+EARLY_S = 1.0
+"""A delay that ended in the broker is over: an ETA further ahead is the clock of the submitter."""
+
+QUEUE_HEADER = "queue"
+
+_logger = get_logger(__name__)
+
+
+class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
+    """Celery's request with four differences.
+
+    1. It checks what Celery trusts: a message that fits the protocol only in part would otherwise
+       fail in a pool's thread, outside of everything, and stay unacknowledged for ever.
+    2. It knows the queue that it came from, for retries and dead letters.
+    3. Limits of coroutines are kept by the event loop.
+    4. On the threads pool a coroutine can be stopped.
+    """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        _check_headers(message.headers if options.get("headers") is None else options["headers"])
+        super().__init__(message, **options)
+        _check_body(self._payload)
+        self._delivery_info["queue"] = getattr(message, "queue_name", None)
+        if self._eta is not None and self._delivery_info["exchange"] == DELIVERY_EXCHANGE:
+            ahead_s = (self._eta - self._app.now()).total_seconds()
+            if ahead_s > EARLY_S:
+                self._eta = None
+        if self._is_coroutine():
+            hard_s = self.time_limits[0] or self._task.limits.hard_s
+            self.time_limits = (hard_s + COROUTINE_GRACE_S if hard_s else None, None)
+
+    def _is_coroutine(self) -> bool:
+        return isinstance(self._task, PenstockTask) and self._task.spec.is_coroutine
+
+    def stop_coroutine(self, reason: str) -> bool:
+        """Cancel the coroutine of this task in this process.
+
+        Returns:
+            Whether it was running here.
+        """
+        stopped: bool = self._is_coroutine() and self._app.runtime.stop(self.id, reason)
+        return stopped
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
+        """Stop an execution whose delivery is no longer ours, since the connection was lost."""
+        if pool.signal_safe:
+            super().cancel(pool, signal, emit_retry)
+        elif self.stop_coroutine("connection-lost"):
+            self._already_cancelled = True
+        else:
+            _logger.warning("a function on a thread runs on: %s", self)
+
+
+def _check_headers(headers: dict[str, Any]) -> None:
+    timelimit = headers.get("timelimit")
+    retries = headers.get("retries")
+    if not (isinstance(headers.get("id"), str) and headers["id"]):
+        raise InvalidTaskError("the header id must be text")
+    if not (retries is None or (isinstance(retries, int) and retries >= 0)):
+        raise InvalidTaskError(f"the header retries must be a number, not {retries!r}")
+    if timelimit is not None and not (
+        isinstance(timelimit, list | tuple)
+        and len(timelimit) == 2
+        and all(one is None or isinstance(one, int | float) for one in timelimit)
+    ):
+        raise InvalidTaskError(f"the header timelimit must be [hard, soft], not {timelimit!r}")
+
+
+def _check_body(body: Any) -> None:
+    args, kwargs, embed = body
+    if not (
+        isinstance(args, list | tuple)
+        and isinstance(kwargs, dict)
+        and (embed is None or isinstance(embed, dict))
+    ):
+        raise InvalidTaskError("the body must be [[…], {…}, {…}]")

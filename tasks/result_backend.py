@@ -1,0 +1,264 @@
+"""Celery's Redis result backend, storing each change of state in one script, with its event and
+its notice, and waiting for Redis instead of giving up.
+
+What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()`) is untouched.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from celery import states as celery_states
+from celery.backends.redis import RedisBackend as CeleryRedisBackend
+from celery.exceptions import Reject
+from celery.worker import state as worker_state
+from kombu.exceptions import EncodeError
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import JSONEncoder
+from redis.exceptions import (
+    AuthenticationError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from tasks.states import LOG, RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
+
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 2.0
+"""Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
+
+KEPT_TRACEBACK_CHARS = 8192
+_PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
+
+_logger = logging.getLogger(__name__)
+
+
+class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
+    """The JSON of the result is longer than this deployment keeps.
+
+    An EncodeError, which is what makes Celery store a FAILURE in place of the result.
+    """
+
+
+class RedisBackend(CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
+    """States in Redis as `tasks/states.py` says."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._start = self.client.register_script(START)
+        self._record = self.client.register_script(RECORD)
+        self._log = self.client.register_script(LOG)
+        self._max_result_bytes: int = self.app.config.max_result_bytes
+
+    def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
+        """Ask whether a delivery may start, and store STARTED if so, in one round trip.
+
+        Waits while Redis is away.
+
+        Args:
+            request: Celery's context of the delivery; `started_at` is set.
+            tracked: whether its states are stored.
+            retried: whether the message was published by a retry.
+
+        Returns:
+            `start`, `revoked`, `ended` or `duplicate`.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        headers = request.headers or {}
+        delivery = request.delivery_info or {}
+        keys = Keys.of(request.id)
+        started = self._meta(request.id, None, celery_states.STARTED, None, request)
+        arguments = [
+            self._body(started) if tracked else "",
+            self.expires,
+            int(bool(delivery.get("redelivered"))),
+            str(headers.get("x-penstock-copy") or ""),
+            int("x-penstock-replay" in headers),
+            int(retried),
+        ]
+        answer = self._ensure_retryable(
+            self._start,
+            keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+            args=arguments,
+        )
+        return bytes_to_str(answer)
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_: Any,
+    ) -> Any:
+        task_id = bytes_to_str(task_id)
+        body = self._body(self._meta(task_id, result, state, traceback, request))
+        if len(body) > self._max_result_bytes:
+            if state not in self.EXCEPTION_STATES:
+                self._check_length(len(body))
+            cut = {**(result or {})}
+            cut["exc_message"] = [f"{str(cut.get('exc_message'))[:1000]} …"]
+            kept = (traceback or "")[-KEPT_TRACEBACK_CHARS:]
+            body = self._body(self._meta(task_id, cut, state, kept, request))
+        event = ""
+        if len(body) > TRUNCATE_BYTES:
+            short = self._meta(task_id, None, state, None, request)
+            event = "{" + self._body({**short, "truncated": True})
+        keys = Keys.of(task_id)
+        keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
+        self._record(
+            keys=[keys.record, keys.events, keys.ended, keys.revoked],
+            args=[
+                body,
+                event,
+                state if state in self.READY_STATES else "",
+                keep_s,
+                int('"started_at"' not in body[:500]),
+                # `celery control revoke` lives in the memory of workers; the mark outlives them.
+                REVOKED_S if state == celery_states.REVOKED else 0,
+            ],
+        )
+        return result
+
+    def _meta(
+        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
+    ) -> dict[str, Any]:
+        """Build a record, the short and the searched-for members first."""
+        final = state in self.READY_STATES
+        meta = {
+            "status": state,
+            "task_id": task_id,
+            "name": getattr(request, "task", None),
+            "worker": getattr(request, "hostname", None),
+            "retries": getattr(request, "retries", None),
+            "started_at": getattr(request, "started_at", None),
+        }
+        meta = {name: value for name, value in meta.items() if value is not None}
+        meta["date_done"] = self.app.now().isoformat() if final else None
+        for name, attribute in (("group_id", "group"), ("parent_id", "parent_id")):
+            if value := getattr(request, attribute, None):
+                meta[name] = value
+        meta["children"] = self.current_task_children(request) if final else []
+        meta["traceback"] = traceback
+        meta["result"] = result
+        return meta
+
+    def _body(self, meta: dict[str, Any]) -> str:
+        """Encode a record without its opening brace.
+
+        Raises:
+            EncodeError: it cannot be written as JSON that every reader accepts.
+        """
+        try:
+            text = json.dumps(meta, cls=JSONEncoder, separators=(",", ":"), allow_nan=False)
+            if "\\ud" in text:
+                orjson.loads(text)  # a lone surrogate is no text in any other language
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EncodeError(f"the result cannot be stored as JSON: {error}") from error
+        return text[1:]
+
+    def check_result(self, result: Any) -> None:
+        """Find out early whether a result can be stored.
+
+        Raises:
+            ResultTooLarge: its JSON is too long.
+            EncodeError: it has no JSON.
+        """
+        self._check_length(len(self._body({"result": self.prepare_value(result)})))
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_result_bytes:
+            raise ResultTooLarge(
+                f"the result is {length} bytes of JSON, "
+                f"more than the {self._max_result_bytes} that are kept"
+            )
+
+    def progress_arguments(self, request: Any, progress: dict[str, Any]) -> dict[str, Any]:
+        """Return what the RECORD script is called with to store a PROGRESS state."""
+        keys = Keys.of(request.id)
+        body = self._body(self._meta(request.id, progress, "PROGRESS", None, request))
+        return {
+            "keys": [keys.record, keys.events, keys.ended, keys.revoked],
+            "args": [body, "", "", self.expires, 0, 0],
+        }
+
+    def log_arguments(self, task_id: str, log: dict[str, str]) -> dict[str, Any]:
+        """Return what the LOG script is called with to append a line of output."""
+        keys = Keys.of(task_id)
+        notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
+        return {
+            "keys": [keys.record, keys.events, keys.ended],
+            "args": [json.dumps({"log": log}), json.dumps(notice)[1:], self.expires],
+        }
+
+    def _forget(self, task_id: str) -> None:
+        keys = Keys.of(bytes_to_str(task_id))
+        self.client.delete(keys.record, keys.events)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
+        if isinstance(exc, ResponseError) and str(exc).startswith(_PASSING):
+            return True
+        return isinstance(
+            exc,
+            RedisConnectionError
+            | RedisTimeoutError
+            | AuthenticationError
+            | OutOfMemoryError
+            | ReadOnlyError
+            | OSError,
+        )
+
+    def _ensure_retryable(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        fallback_exc: Callable[..., Exception] | None = None,
+        fallback_msg: str | None = None,
+        max_retries: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
+
+        A worker that is told to stop while it waits hands the message back instead of hanging.
+        """
+        limit = self.max_retries if max_retries is None else max_retries
+        attempt, wait_s = 0, FIRST_WAIT_S
+        while True:
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                if not (self.always_retry and self.exception_safe_to_retry(error)):
+                    raise
+                if attempt >= limit:
+                    if fallback_exc is not None:
+                        raise fallback_exc(fallback_msg) from error
+                    raise
+                if _stopping() and threading.current_thread() is not threading.main_thread():
+                    raise Reject("the worker stops while Redis is away", requeue=True) from error
+                attempt += 1
+                _logger.warning("redis away: attempt=%d error=%r", attempt, error)
+            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def _stopping() -> bool:
+    return any(
+        flag is not None and flag is not False
+        for flag in (worker_state.should_stop, worker_state.should_terminate)
+    )

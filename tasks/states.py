@@ -1,0 +1,138 @@
+"""What this process writes to Redis about a task, and the scripts that write it. The bytes are a
+contract with the gateway; the scripts are ours.
+
+    (nothing) ──start──► STARTED ──► PROGRESS … ──► SUCCESS | FAILURE | REVOKED   (ended, once)
+                            ▲ └────► RETRY ──┐
+                            └── redelivery ──┘
+
+Each change is one script: the record, an entry of the task's event stream and a notice to whoever
+watches are stored together or not at all. The first end that is stored stays; what arrives after it
+is dropped, unless the task is started again on purpose.
+"""
+
+from dataclasses import dataclass
+
+DAY_S = 86_400
+EVENTS_LENGTH = 1000
+ENDED_EXTRA_S = 7 * DAY_S
+"""How much longer than the result the fact is kept that the task ended."""
+REVOKED_S = 90 * DAY_S
+COPY_S = 8 * DAY_S
+TRUNCATE_BYTES = 64 * 1024
+"""An event with a longer record carries no result: streams are for news, records for results."""
+MAX_LINE_CHARS = 16 * 1024
+
+_FINAL = "{SUCCESS=true, FAILURE=true, REVOKED=true}"
+
+# The state of a task is near the beginning of its record: `{"status": "…` when Celery wrote it,
+# behind the cursor when one of us did. Reading a few bytes spares copying a result of megabytes.
+_STATE = """
+local function state_of(record_key)
+  return string.match(redis.call('GETRANGE', record_key, 0, 120), '"status": ?"([A-Z]+)"') or ''
+end
+"""
+
+# KEYS: record, events, ended.
+# `body` is the record without its opening brace: the cursor, which Redis makes, becomes its first
+# member. `event` is what the stream gets in place of it when the record is long.
+_WRITE = """
+local function write(body, event, keep_s)
+  if event == '' then event = '{' .. body end
+  local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', %(length)d, '*', 'e', event)
+  redis.call('EXPIRE', KEYS[2], keep_s)
+  local record = '{"cursor":"' .. cursor .. '",' .. body
+  redis.call('SET', KEYS[1], record, 'EX', keep_s)
+  redis.call('PUBLISH', KEYS[1], record)
+end
+local function finish(state, keep_s)
+  redis.call('SET', KEYS[3], state, 'EX', keep_s + %(extra)d)
+end
+""" % {"length": EVENTS_LENGTH, "extra": ENDED_EXTRA_S}
+
+START = (
+    _STATE
+    + _WRITE
+    + """
+-- KEYS: record, events, ended, revoked, copy
+-- ARGV: body ('' = untracked), seconds to keep, redelivered, copy, replay, retried
+local final = %s
+local body, redelivered, copy = ARGV[1], ARGV[3] == '1', ARGV[4]
+local replay, retried = ARGV[5] == '1', ARGV[6] == '1'
+if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
+local ended = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
+if final[ended] then
+  if replay then
+    if redelivered and ended == 'SUCCESS' then return 'ended' end
+  elseif redelivered or retried or copy ~= '' then
+    return 'ended'
+  end
+end
+if copy ~= '' then
+  local nonce = redis.call('GET', KEYS[5])
+  if nonce and nonce ~= copy then return 'duplicate' end
+  redis.call('SET', KEYS[5], copy, 'EX', %d)
+end
+redis.call('DEL', KEYS[3])
+if body ~= '' then write(body, '', tonumber(ARGV[2])) end
+return 'start'
+"""
+    % (_FINAL, COPY_S)
+)
+"""Whether a delivery may start; marks it started in the same step, so that two cannot both."""
+
+RECORD = (
+    _WRITE
+    + """
+-- KEYS: record, events, ended, revoked
+-- ARGV: body, event ('' = the record), state when it is final or '', seconds to keep,
+--       '1' to take started_at from the record there is, seconds of the revoke mark or '0'
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local body, keep_s = ARGV[1], tonumber(ARGV[4])
+if ARGV[5] == '1' then
+  local head = redis.call('GETRANGE', KEYS[1], 0, 1000)
+  local started = string.match(head, '"started_at": ?"([%d:TZ.+-]+)"')
+  if started then body = '"started_at":"' .. started .. '",' .. body end
+end
+write(body, ARGV[2], keep_s)
+if ARGV[3] ~= '' then finish(ARGV[3], keep_s) end
+if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[6])) end
+return 1
+"""
+)
+"""One change of state. 0: it had ended before, nothing was written."""
+
+LOG = (
+    """
+-- KEYS: record (the channel), events, ended
+-- ARGV: event, notice without its opening brace, seconds to keep
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', %d, '*', 'e', ARGV[1])
+redis.call('EXPIRE', KEYS[2], tonumber(ARGV[3]))
+redis.call('PUBLISH', KEYS[1], '{"cursor":"' .. cursor .. '",' .. ARGV[2])
+return 1
+"""
+    % EVENTS_LENGTH
+)
+"""One line of output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one task; also the channel of its notices, which is the record's key."""
+
+    record: str
+    events: str
+    ended: str
+    revoked: str
+    copy: str
+
+    @classmethod
+    def of(cls, task_id: str) -> "Keys":
+        """Name the keys of a task."""
+        return cls(
+            f"celery-task-meta-{task_id}",
+            f"penstock:events:{task_id}",
+            f"penstock:ended:{task_id}",
+            f"penstock:revoked:{task_id}",
+            f"penstock:copy:{task_id}",
+        )
