@@ -58,6 +58,7 @@ class Child:
         self._mark = mark
         self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     def __repr__(self) -> str:
         """Return name and state, for messages."""
@@ -94,6 +95,7 @@ class Child:
         if self.log.exists() and self.log.stat().st_size > _ROTATE_BYTES:
             self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
         with self.log.open("ab") as output:
+            self._log_start = output.tell()
             try:
                 self._process = subprocess.Popen(
                     self.argv,
@@ -141,6 +143,12 @@ class Child:
         """Send a signal to the process itself, if it lives."""
         if self._process is not None:
             self._process.send_signal(number)
+
+    def logged(self) -> bytes:
+        """Return what it has written since its latest start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read()
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the end of its log, for an error message."""

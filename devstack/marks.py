@@ -8,24 +8,35 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 MARK = "PENSTOCK_DEVSTACK"
+_PREFIX = f"{MARK}=".encode()
 
 
-def marked_pids(mark: str) -> list[int]:
-    """Return the living processes started under that mark, without this one."""
-    wanted = f"{MARK}={mark}".encode()
-    pids = []
+def _marks() -> Iterator[tuple[int, str]]:
+    """Yield process id and mark of every living process but this one that carries a mark."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                pids.append(int(folder.name))
+            variables = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # it ended just now, or belongs to somebody else
             continue
-    return pids
+        for variable in variables:
+            if variable.startswith(_PREFIX):
+                yield int(folder.name), os.fsdecode(variable[len(_PREFIX) :])
+
+
+def marked_pids(mark: str) -> list[int]:
+    """Return the living processes started under that mark, without this one."""
+    return [pid for pid, found in _marks() if found == mark]
+
+
+def marks_below(beginning: str) -> set[str]:
+    """Return the marks in use that begin so."""
+    return {mark for _, mark in _marks() if mark.startswith(beginning)}
 
 
 def kill_marked(mark: str, timeout_s: float = 10.0) -> list[int]:

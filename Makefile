@@ -1,0 +1,36 @@
+# Everything here works in a fresh clone: .venv is made from requirements.lock when needed.
+# Recipes are one exec'd command, so that Ctrl-C and SIGTERM reach the program itself.
+
+IN_VENV = @exec sh devstack/bootstrap.sh
+PYTHON_BIN = .venv/bin/python
+CHECKED = $(wildcard gateway tasks topology devstack tests bench)
+
+.PHONY: help run test check demo secrets lock audit clean
+.DEFAULT_GOAL := help
+
+help:  ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT)
+	$(IN_VENV) $(PYTHON_BIN) -m devstack
+
+test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
+		$(wildcard tests/test_*.py tests/unit tests/contract tests/integration tests/e2e tests/faults)'
+
+check:  ## format, lint, strict types, unit and contract tests, in under 30 s
+	$(IN_VENV) sh -c '.venv/bin/ruff format --check $(CHECKED) && .venv/bin/ruff check $(CHECKED) \
+		&& $(PYTHON_BIN) -m mypy $(CHECKED) && exec $(PYTHON_BIN) -m pytest -q \
+		$(wildcard tests/test_*.py tests/unit tests/contract)'
+
+demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.demo
+
+secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets
+
+lock:  ## resolve pyproject.toml into requirements.lock again, with hashes
+	$(IN_VENV) sh devstack/lock.sh
+
+clean:  ## remove .venv, caches, and the data and logs of `make run`
+	@exec sh devstack/clean.sh

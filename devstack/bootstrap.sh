@@ -1,0 +1,50 @@
+#!/bin/sh
+# Make .venv from requirements.lock when it is missing or older than the lock, then become the
+# command given: `make` starts everything through this, and signals reach the program itself.
+set -eu
+cd "$(dirname "$0")/.."
+made_from=.venv/.requirements.lock
+
+if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
+    if command -v flock >/dev/null; then   # `make test` beside `make run`
+        exec 9>.venv.lock
+        flock 9
+    fi
+fi
+
+if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
+    python=
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+        if command -v "$candidate" >/dev/null && "$candidate" -c \
+            'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+    if [ -z "$python" ]; then
+        echo "Python 3.11, 3.12 or 3.13 is missing on this machine (apt-get install python3)." \
+            "Or start everything in containers: docker compose up -d --build --wait" >&2
+        exit 1
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        echo "installing python3-venv from Debian …"
+        as_root=
+        [ "$(id -u)" = 0 ] || as_root=sudo
+        if ! { $as_root env DEBIAN_FRONTEND=noninteractive sh -c \
+            'apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv'; }
+        then
+            echo "python3-venv is missing and could not be installed: apt-get install python3-venv" \
+                "as root. Or start everything in containers: docker compose up -d --build --wait" >&2
+            exit 1
+        fi
+    fi
+    echo "making .venv with $("$python" --version) from requirements.lock …"
+    [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null \
+        || "$python" -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+        -r requirements.lock
+    cp requirements.lock "$made_from"
+fi
+
+exec 9>&-
+exec "$@"

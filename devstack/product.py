@@ -1,0 +1,132 @@
+"""How each process of Penstock is started, and when it is ready."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from devstack.children import RUN_MARK, Child
+from devstack.ports import LOOPBACK
+from devstack.process import Process
+from devstack.readiness import http_status
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: `gateway`, `tasks` and `topology` are imported from there."""
+
+COROUTINE_QUEUES = ("mongo_queue",)
+"""Queues whose tasks wait for MongoDB most of their time: one process, many at once."""
+
+_FLOWER_USER = "penstock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """One Celery worker."""
+
+    name: str
+    """Its node name is `<name>@<host>`, its part in a stack is called `worker-<name>`."""
+
+    pool: Literal["threads", "prefork", "solo"]
+    """Celery's pool: processes for work that computes, threads for coroutines that wait."""
+
+    queues: tuple[str, ...]
+    """What it consumes."""
+
+    concurrency: int = 4
+    """Tasks at once."""
+
+
+def workers_for(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
+    """Return a worker per pool, so that every one of the queues is consumed by one of them."""
+    names = tuple(queues)
+    waiting = tuple(name for name in names if name in COROUTINE_QUEUES)
+    rest = tuple(name for name in names if name not in COROUTINE_QUEUES)
+    specs = (
+        WorkerSpec(name="threads", pool="threads", queues=waiting, concurrency=8),
+        WorkerSpec(name="prefork", pool="prefork", queues=rest, concurrency=4),
+    )
+    return tuple(spec for spec in specs if spec.queues)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """Makes the processes, alike for `make run` and for tests."""
+
+    env: Mapping[str, str] = field(repr=False)
+    """Their environment: the servers' addresses and everything else they read."""
+
+    logs: Path
+    """Folder of their log files."""
+
+    mark: str = RUN_MARK
+    """See `Child`."""
+
+    def worker(self, spec: WorkerSpec) -> Process:
+        """Return a Celery worker that has its events on."""
+        child = self._celery(
+            f"worker-{spec.name}",
+            "worker",
+            "--loglevel=info",
+            "--task-events",
+            f"--hostname={spec.name}@%h",
+            f"--pool={spec.pool}",
+            f"--concurrency={spec.concurrency}",
+            f"--queues={','.join(spec.queues)}",
+        )
+        return Process(child, lambda: _has_logged(child, b" ready."))
+
+    def beat(self) -> Process:
+        """Return the scheduler of periodic tasks."""
+        child = self._celery("beat", "beat", "--loglevel=info")
+        return Process(child, lambda: _has_logged(child, b"beat: Starting"), stop_timeout_s=10.0)
+
+    def flower(self, port: int, password: str) -> Process:
+        """Return Flower behind a password, which stays out of the command line."""
+        child = self._celery(
+            "flower",
+            "flower",
+            f"--address={LOOPBACK}",
+            f"--port={port}",
+            FLOWER_BASIC_AUTH=f"{_FLOWER_USER}:{password}",
+        )
+        return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)
+
+    def gateway(self, host: str, port: int) -> Process:
+        """Return the HTTP server."""
+        env = {**self.env, "GATEWAY_HOST": host, "GATEWAY_PORT": str(port)}
+        child = self._child("gateway", ["-m", "gateway"], env)
+        return Process(child, lambda: _answers(f"{gateway_url(host, port)}/readyz"))
+
+    def _celery(self, name: str, *arguments: str, **more: str) -> Child:
+        argv = ["-m", "celery", "-A", "tasks.worker", *arguments]
+        return self._child(name, argv, {**self.env, **more})
+
+    def _child(self, name: str, argv: list[str], env: Mapping[str, str]) -> Child:
+        return Child(
+            name,
+            [sys.executable, *argv],
+            log=self.logs / f"{name}.log",
+            env={**env, "PYTHONUNBUFFERED": "1"},
+            cwd=ROOT,
+            mark=self.mark,
+        )
+
+
+def gateway_url(host: str, port: int) -> str:
+    """Return an address that reaches a server listening on that host, which may be a wildcard."""
+    reachable = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def flower_url(port: int, password: str) -> str:
+    """Return Flower's address, credentials included."""
+    return f"http://{_FLOWER_USER}:{password}@{LOOPBACK}:{port}"
+
+
+async def _has_logged(child: Child, text: bytes) -> bool:
+    return text in child.logged()
+
+
+async def _answers(url: str) -> bool:
+    return await http_status(url) == 200

@@ -1,0 +1,263 @@
+"""Servers, workers and a gateway together: what `make run` runs and what e2e tests talk to."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import aio_pika
+
+from devstack.children import RUN_MARK
+from devstack.errors import StartError
+from devstack.mongo import Mongo
+from devstack.ports import LOOPBACK, free_port
+from devstack.process import Unit
+from devstack.product import Launcher, WorkerSpec, flower_url, gateway_url, workers_for
+from devstack.rabbit import Rabbit
+from devstack.redis_server import Redis
+from topology.declare import declare
+from topology.layout import load_from_env
+
+_ADDRESSES = ("AMQP_URL", "REDIS_URL", "MONGO_URL", "RABBITMQ_MANAGEMENT_URL", "GATEWAY_URL")
+
+
+class Ports(Protocol):
+    """Where port numbers come from: a `PortBook`, or free ones."""
+
+    def port(self, name: str) -> int:
+        """Return the port of that name."""
+
+
+class FreePorts:
+    """Another free port each time."""
+
+    def port(self, name: str) -> int:  # noqa: ARG002  (see `Ports`)
+        """Return a free port."""
+        return free_port()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Everything secret that a stack needs; random by default."""
+
+    rabbitmq: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    redis: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    flower: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    task_id_keys: str = field(default_factory=lambda: f"0:{secrets.token_hex(32)}", repr=False)
+
+
+def _ignore(_name: str, _state: str) -> None:
+    """Tell nobody."""
+
+
+class Stack:
+    """Everything of one machine, as children of this process.
+
+    An async context manager; `start` and `stop` do the same. Parts are named `rabbitmq`, `redis`,
+    `mongo`, `worker-<name>`, `beat`, `flower` and `gateway`, in the order of `units`.
+
+    Args:
+        folder: Data (`rabbitmq/`, `redis/`, `mongo/`) and `logs/`; used again, it continues.
+        workers: The workers; by default one per pool, for every queue of the topology.
+        gateway: Whether to start the HTTP server.
+        beat: Whether to start the scheduler of periodic tasks.
+        flower: Whether to start Flower.
+        env: Variables for our processes, over those of this process.
+        host: Address that the gateway listens on.
+        port: Its port; by default another one from `ports`.
+        ports: Where ports come from.
+        credentials: Passwords and keys; those of the first start when the folder is used again.
+        mark: See `Child`.
+        tell: Called with a part's name and `starting`, `ready`, `stopping` or `stopped`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: Iterable[WorkerSpec] | None = None,
+        gateway: bool = True,
+        beat: bool = False,
+        flower: bool = False,
+        env: Mapping[str, str] | None = None,
+        host: str = LOOPBACK,
+        port: int | None = None,
+        ports: Ports | None = None,
+        credentials: Credentials | None = None,
+        mark: str = RUN_MARK,
+        tell: Callable[[str, str], None] = _ignore,
+    ) -> None:
+        ports = ports or FreePorts()
+        keys = credentials or Credentials()
+        logs = folder / "logs"
+        self._tell = tell
+        self.rabbit = Rabbit(
+            folder / "rabbitmq",
+            ports={name: ports.port(name) for name in ("amqp", "management", "dist", "epmd")},
+            password=keys.rabbitmq,
+            log=logs / "rabbitmq.log",
+            mark=mark,
+        )
+        self.redis = Redis(
+            folder / "redis",
+            port=ports.port("redis"),
+            password=keys.redis,
+            log=logs / "redis.log",
+            mark=mark,
+        )
+        self.mongo = Mongo(
+            folder / "mongo", port=ports.port("mongo"), log=logs / "mongo.log", mark=mark
+        )
+        port = port or ports.port("gateway")
+        self.env = self._environment(env or {}, keys, gateway_url(host, port))
+        """The environment of our processes: addresses, keys, and what this process was given."""
+        self.topology = load_from_env(self.env)
+        launcher = Launcher(env=self.env, logs=logs, mark=mark)
+        if workers is None:
+            workers = workers_for(self.topology.queues)
+        self.units: dict[str, Unit] = {
+            unit.child.name: unit for unit in (self.rabbit, self.redis, self.mongo)
+        }
+        """All parts by name, in the order of their start."""
+        self.servers = tuple(self.units)
+        for spec in workers:
+            self._add(launcher.worker(spec))
+        if beat:
+            self._add(launcher.beat())
+        if flower:
+            flower_port = ports.port("flower")
+            self._add(launcher.flower(flower_port, keys.flower))
+            self.env["FLOWER_URL"] = flower_url(flower_port, keys.flower)
+        if gateway:
+            self._add(launcher.gateway(host, port))
+
+    async def __aenter__(self) -> Self:
+        """Start everything."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop everything."""
+        await self.stop()
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the gateway listens."""
+        return self.env["GATEWAY_URL"]
+
+    @property
+    def amqp_url(self) -> str:
+        """RabbitMQ."""
+        return self.env["AMQP_URL"]
+
+    @property
+    def redis_url(self) -> str:
+        """Redis, database 0."""
+        return self.env["REDIS_URL"]
+
+    @property
+    def mongo_url(self) -> str:
+        """MongoDB and the database that documents go to."""
+        return self.env["MONGO_URL"]
+
+    @property
+    def management_url(self) -> str:
+        """RabbitMQ's management API."""
+        return self.env["RABBITMQ_MANAGEMENT_URL"]
+
+    async def start(self) -> None:
+        """Start the servers, declare the topology, start the rest; each waits until it is ready.
+
+        Raises:
+            StartError: a part did not become ready; what had started is stopped again.
+        """
+        try:
+            await self._together(self._start_one, self.servers)
+            await self.declare_topology()
+            await self._together(self._start_one, self._processes())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def declare_topology(self) -> None:
+        """Declare exchanges, queues and bindings; what exists stays as it is."""
+        async with await aio_pika.connect(self.amqp_url) as connection:
+            await declare(connection, self.topology)
+
+    async def stop(self) -> None:
+        """Stop everything in order: what takes work in, what executes it, what keeps it."""
+        if "gateway" in self.units:
+            await self._stop_one("gateway")
+        await self._together(self._stop_one, self._processes())
+        await self._together(self._stop_one, self.servers)
+
+    async def kill(self, name: str) -> None:
+        """`kill -9` one part."""
+        await self.units[name].kill()
+
+    async def start_part(self, name: str) -> None:
+        """Start one part that was killed or stopped, on its data and address."""
+        await self.units[name].start()
+
+    async def stop_part(self, name: str) -> None:
+        """Stop one part in order."""
+        await self.units[name].stop()
+
+    async def restart(self, name: str) -> None:
+        """`kill -9` one part and start it again."""
+        await self.kill(name)
+        await self.start_part(name)
+
+    def _add(self, unit: Unit) -> None:
+        self.units[unit.child.name] = unit
+
+    def _processes(self) -> tuple[str, ...]:
+        return tuple(name for name in self.units if name not in self.servers)
+
+    def _environment(
+        self, given: Mapping[str, str], keys: Credentials, gateway: str
+    ) -> dict[str, str]:
+        ours = {
+            "AMQP_URL": self.rabbit.url,
+            "REDIS_URL": self.redis.url,
+            "MONGO_URL": self.mongo.url,
+            "RABBITMQ_MANAGEMENT_URL": self.rabbit.management_url,
+            "GATEWAY_URL": gateway,
+            "TASK_ID_KEYS": keys.task_id_keys,
+        }
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # addresses of other servers than ours, in a file or plain
+            if name.removesuffix("_FILE") not in _ADDRESSES
+        }
+        return {**inherited, **ours, **given}
+
+    async def _start_one(self, name: str) -> None:
+        self._tell(name, "starting")
+        await self.units[name].start()
+        self._tell(name, "ready")
+
+    async def _stop_one(self, name: str) -> None:
+        unit = self.units[name]
+        if unit.child.running:
+            self._tell(name, "stopping")
+        await unit.stop()
+
+    @staticmethod
+    async def _together(do: Callable[[str], Awaitable[None]], names: Iterable[str]) -> None:
+        outcomes = await asyncio.gather(*(do(name) for name in names), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if refused := [error for error in failures if isinstance(error, StartError)]:
+            raise StartError("\n".join(str(error) for error in refused))
+        if failures:
+            raise failures[0]

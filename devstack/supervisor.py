@@ -1,0 +1,85 @@
+"""Bring back what dies: at once the first time, then with a growing pause, and visibly.
+
+```
+   running ──ends──► wait(pause) ──► starting ──ready──► running
+                        ▲               │
+                        └──── fails ────┘        pause: 0, 1, 2, 4, 8, 15, 15, … s
+```
+
+The pause is forgotten after a minute without a death.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from devstack.errors import StartError
+from devstack.process import Unit
+from devstack.stack import Stack
+
+_LONGEST_PAUSE_S = 15.0
+_FORGIVEN_AFTER_S = 60.0
+_ASK_EVERY_S = 0.2
+
+
+class Supervisor:
+    """Watches the parts of a stack.
+
+    Args:
+        stack: A started stack.
+        say: Told every death and every return, as a sentence.
+    """
+
+    def __init__(self, stack: Stack, say: Callable[[str], None]) -> None:
+        self._stack = stack
+        self._say = say
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, unit in self._stack.units.items():
+                group.create_task(self._watch(name, unit), name=f"watch {name}")
+            group.create_task(self._watch_epmd(), name="watch epmd")
+
+    async def _watch(self, name: str, unit: Unit) -> None:
+        pause_s = 0.0
+        while True:
+            up_since = time.monotonic()
+            status = await unit.child.wait()
+            if time.monotonic() - up_since > _FORGIVEN_AFTER_S:
+                pause_s = 0.0
+            self._say(f"{name} ended ({_reason(status)}); starting it again {_when(pause_s)}")
+            pause_s = await self._bring_back(name, unit, pause_s)
+
+    async def _bring_back(self, name: str, unit: Unit, pause_s: float) -> float:
+        """Start it until it is ready, and return the pause before the next start."""
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(max(1.0, pause_s * 2), _LONGEST_PAUSE_S)
+            started = time.monotonic()
+            try:
+                await unit.kill()  # what the dead one left of its session
+                await unit.start()
+            except StartError as error:
+                await unit.kill()
+                self._say(f"{name} did not start: {error}\ntrying again {_when(pause_s)}")
+            else:
+                self._say(f"{name} is back after {time.monotonic() - started:.1f} s")
+                return pause_s
+
+    async def _watch_epmd(self) -> None:
+        """RabbitMQ lives on without its port mapper, but could not be started again."""
+        epmd = self._stack.rabbit.epmd
+        while True:
+            if not epmd.running:
+                await epmd.kill()
+                epmd.spawn()
+            await asyncio.sleep(_ASK_EVERY_S)
+
+
+def _reason(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _when(pause_s: float) -> str:
+    return f"in {pause_s:g} s" if pause_s else "at once"
