@@ -1,5 +1,6 @@
-"""How this process publishes task messages: confirmed, returned when no queue takes them, and
-delayed by the broker instead of a worker's memory.
+"""How this process publishes task messages.
+
+Confirmed, returned when no queue takes them, and delayed by the broker, not in a worker's memory.
 """
 
 import math
@@ -8,17 +9,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from celery.app.amqp import AMQP as CeleryAMQP
+from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # a class, whatever its case
 from celery.app.routes import Router as CeleryRouter
 from celery.utils.time import maybe_iso8601
-from kombu import Producer as KombuProducer
-from kombu import Queue, pools
+from kombu import pools
+from kombu.entity import Queue
+from kombu.messaging import Producer as KombuProducer
 
 from tasks.errors import DelayNotSupportedError, UnroutableError
 from topology.delay import MAX_DELAY_S, delay_route
 
 
-class Producer(KombuProducer):  # type: ignore[misc]  # kombu has no types
+class Producer(KombuProducer):
     """Raises when a mandatory message comes back.
 
     A returned message is confirmed all the same (RabbitMQ: Basic.Return, then Basic.Ack), so it
@@ -26,16 +28,16 @@ class Producer(KombuProducer):  # type: ignore[misc]  # kombu has no types
     the next message.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, channel: Any, **kwargs: Any) -> None:
         self._returned = threading.local()
-        super().__init__(*args, on_return=self._note, **kwargs)
+        super().__init__(channel, **kwargs, on_return=self._note)  # type: ignore[no-untyped-call]
 
     def _note(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:  # noqa: ARG002
         self._returned.error = error
 
     def _publish(self, *args: Any, **kwargs: Any) -> Any:
         self._returned.error = None
-        answer = super()._publish(*args, **kwargs)
+        answer = super()._publish(*args, **kwargs)  # type: ignore[no-untyped-call]
         if self._returned.error is not None:
             raise UnroutableError(f"no queue took the message: {self._returned.error}")
         return answer
@@ -69,6 +71,8 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         """Return the router of this application."""
         return Router(self.routes, queues or self.queues, create_missing or False, app=self.app)
 
+    _producer_pool: pools.ProducerPool | None
+
     @property
     def producer_pool(self) -> pools.ProducerPool:
         """The pool of producers."""
@@ -89,7 +93,7 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
     def _create_task_sender(self) -> Callable[..., Any]:
         send = super()._create_task_sender()
 
-        def send_task_message(
+        def send_task_message(  # noqa: PLR0917  # Celery's order
             producer: Any,
             name: str,
             message: Any,
@@ -124,8 +128,8 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         """Return the whole seconds until an ETA, rounded up; 0 when it has come."""
         if not eta:
             return 0
-        left_s = (maybe_iso8601(eta) - self.app.now()).total_seconds()
-        return min(MAX_DELAY_S, max(0, math.ceil(left_s)))
+        left_s: float = (maybe_iso8601(eta) - self.app.now()).total_seconds()
+        return min(int(MAX_DELAY_S), max(0, math.ceil(left_s)))
 
     def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
         known = self.app.topology.exchanges.get(exchange)

@@ -14,6 +14,7 @@ from tasks.config import WorkerConfig
 from tasks.execution import register
 from tasks.registry import TASKS
 from tasks.runtime import Runtime
+from tasks.schedule import BEAT_SETTINGS
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
 
@@ -132,13 +133,17 @@ def build_app(config: WorkerConfig, topology: Topology) -> PenstockCelery:
     """
     app = PenstockCelery(config, topology)
     app.conf.update(POLICY)
+    app.conf.update(BEAT_SETTINGS)
     queues = work_queues(topology)
     names = [queue.name for queue in queues]
     app.conf.update(
         broker_url=config.amqp_url,
         result_backend=f"{BACKEND}+{config.redis_url}",
+        redbeat_redis_url=config.redis_url,
         result_expires=config.result_expires_s,
         task_queues=queues,
+        # Shown by Celery's tools next to each queue; nothing is published through it.
+        task_default_exchange="tasks" if "tasks" in topology.exchanges else "",
         task_default_queue="default" if "default" in names else names[0],
         task_routes=(celery_routes(topology),),
     )

@@ -77,7 +77,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
                 handle(message)
             except lost:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever a stranger's message makes of us
                 self.on_poison(message, error)
 
         return handle_guarded

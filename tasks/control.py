@@ -4,12 +4,11 @@ from typing import Any
 
 from celery.worker import state as worker_state
 from celery.worker.control import control_command, nok, ok
-from celery.worker.request import Request as CeleryRequest
 
 from tasks.request import Request
 
 
-@control_command(
+@control_command(  # type: ignore[untyped-decorator]  # Celery has no types
     name="penstock_terminate",
     args=[("task_id", str)],
     signature="<task_id>",
@@ -24,7 +23,7 @@ def penstock_terminate(state: Any, task_id: str, **_: Any) -> dict[str, Any]:
         state: of the worker.
         task_id: of the task.
     """
-    request: CeleryRequest | None = worker_state.requests.get(task_id)
+    request = worker_state.requests.get(task_id)
     if request is None or request not in worker_state.active_requests:
         return dict(ok("unknown"))
     pool = state.consumer.pool

@@ -127,12 +127,12 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         request = self.request
         if stopped.reason != "terminated":
             # The broker delivers it again, to this worker or another.
-            return Reject(stopped.reason, requeue=True)
+            return Reject(stopped.reason, requeue=True)  # type: ignore[no-any-return]
         tracked = not get_actual_ignore_result(self, request)
         self.backend.mark_as_revoked(
             request.id, stopped.reason, request=request, store_result=tracked
         )
-        return Ignore(stopped.reason)
+        return Ignore(stopped.reason)  # type: ignore[no-any-return]
 
     def signature_from_request(
         self,
@@ -164,7 +164,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
 def _retry_delay_s(error: RetryableError, retries: int) -> int:
     if error.retry_in_s is not None:
         return max(1, math.ceil(error.retry_in_s))
-    longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(retries, 30))
+    longest: float = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(retries, 30))
     return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
 
 

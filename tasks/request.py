@@ -1,5 +1,6 @@
 """A delivery in the worker's main process: Celery's request, with its message checked first."""
 
+from datetime import datetime
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
@@ -15,8 +16,6 @@ COROUTINE_GRACE_S = 5.0
 EARLY_S = 1.0
 """A delay that ended in the broker is over: an ETA further ahead is the clock of the submitter."""
 
-QUEUE_HEADER = "queue"
-
 _logger = get_logger(__name__)
 
 
@@ -29,6 +28,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     3. Limits of coroutines are kept by the event loop.
     4. On the threads pool a coroutine can be stopped.
     """
+
+    time_limits: tuple[float | None, float | None]
+    _eta: datetime | None
 
     def __init__(self, message: Any, **options: Any) -> None:
         _check_headers(message.headers if options.get("headers") is None else options["headers"])

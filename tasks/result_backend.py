@@ -1,5 +1,7 @@
-"""Celery's Redis result backend, storing each change of state in one script, with its event and
-its notice, and waiting for Redis instead of giving up.
+"""Celery's Redis result backend, with our scripts, and patience.
+
+Each change of state is stored by one script together with its event and its notice; while Redis is
+away everyone waits for it instead of giving up.
 
 What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()`) is untouched.
 """
@@ -95,7 +97,7 @@ class RedisBackend(CeleryRedisBackend):  # type: ignore[misc]  # Celery has no t
             keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
             args=arguments,
         )
-        return bytes_to_str(answer)
+        return str(bytes_to_str(answer))
 
     def _store_result(
         self,

@@ -1,5 +1,7 @@
-"""Where coroutines run: one event loop per worker process, in a thread of its own, made on first
-use (after the fork), and what a task is handed to talk about itself.
+"""Where coroutines run, and what a task is handed to talk about itself.
+
+There is one event loop per worker process, in a thread of its own, made on first use: after a
+fork.
 
 A pool's thread or process waits for its coroutine like for any function. Whatever ends the wait,
 the coroutine is cancelled and awaited before it returns: it never runs on into the next task.
@@ -12,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import redis.asyncio
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from tasks.errors import CoroutineCancelledError
@@ -120,7 +121,7 @@ class Runtime:
 
     def __init__(self, mongo_url: str, redis_url: str) -> None:
         self.store = Store(mongo_url)
-        self.redis: redis.asyncio.Redis = async_client(redis_url)
+        self.redis = async_client(redis_url)
         """For coroutines on the loop; it connects on first use, there."""
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()

@@ -1,5 +1,6 @@
-"""What this process writes to Redis about a task, and the scripts that write it. The bytes are a
-contract with the gateway; the scripts are ours.
+"""What this process writes to Redis about a task, and the scripts that write it.
+
+The bytes are a contract with the gateway; the scripts are ours.
 
     (nothing) ──start──► STARTED ──► PROGRESS … ──► SUCCESS | FAILURE | REVOKED   (ended, once)
                             ▲ └────► RETRY ──┐
@@ -22,7 +23,9 @@ TRUNCATE_BYTES = 64 * 1024
 """An event with a longer record carries no result: streams are for news, records for results."""
 MAX_LINE_CHARS = 16 * 1024
 
-_FINAL = "{SUCCESS=true, FAILURE=true, REVOKED=true}"
+_CONSTANTS = f"""
+local EVENTS_LENGTH, ENDED_EXTRA_S, COPY_S = {EVENTS_LENGTH}, {ENDED_EXTRA_S}, {COPY_S}
+"""
 
 # The state of a task is near the beginning of its record: `{"status": "…` when Celery wrote it,
 # behind the cursor when one of us did. Reading a few bytes spares copying a result of megabytes.
@@ -38,24 +41,25 @@ end
 _WRITE = """
 local function write(body, event, keep_s)
   if event == '' then event = '{' .. body end
-  local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', %(length)d, '*', 'e', event)
+  local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', EVENTS_LENGTH, '*', 'e', event)
   redis.call('EXPIRE', KEYS[2], keep_s)
   local record = '{"cursor":"' .. cursor .. '",' .. body
   redis.call('SET', KEYS[1], record, 'EX', keep_s)
   redis.call('PUBLISH', KEYS[1], record)
 end
 local function finish(state, keep_s)
-  redis.call('SET', KEYS[3], state, 'EX', keep_s + %(extra)d)
+  redis.call('SET', KEYS[3], state, 'EX', keep_s + ENDED_EXTRA_S)
 end
-""" % {"length": EVENTS_LENGTH, "extra": ENDED_EXTRA_S}
+"""
 
 START = (
-    _STATE
+    _CONSTANTS
+    + _STATE
     + _WRITE
     + """
 -- KEYS: record, events, ended, revoked, copy
 -- ARGV: body ('' = untracked), seconds to keep, redelivered, copy, replay, retried
-local final = %s
+local final = {SUCCESS=true, FAILURE=true, REVOKED=true}
 local body, redelivered, copy = ARGV[1], ARGV[3] == '1', ARGV[4]
 local replay, retried = ARGV[5] == '1', ARGV[6] == '1'
 if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
@@ -70,18 +74,18 @@ end
 if copy ~= '' then
   local nonce = redis.call('GET', KEYS[5])
   if nonce and nonce ~= copy then return 'duplicate' end
-  redis.call('SET', KEYS[5], copy, 'EX', %d)
+  redis.call('SET', KEYS[5], copy, 'EX', COPY_S)
 end
 redis.call('DEL', KEYS[3])
 if body ~= '' then write(body, '', tonumber(ARGV[2])) end
 return 'start'
 """
-    % (_FINAL, COPY_S)
 )
 """Whether a delivery may start; marks it started in the same step, so that two cannot both."""
 
 RECORD = (
-    _WRITE
+    _CONSTANTS
+    + _WRITE
     + """
 -- KEYS: record, events, ended, revoked
 -- ARGV: body, event ('' = the record), state when it is final or '', seconds to keep,
@@ -102,16 +106,16 @@ return 1
 """One change of state. 0: it had ended before, nothing was written."""
 
 LOG = (
-    """
+    _CONSTANTS
+    + """
 -- KEYS: record (the channel), events, ended
 -- ARGV: event, notice without its opening brace, seconds to keep
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', %d, '*', 'e', ARGV[1])
+local cursor = redis.call('XADD', KEYS[2], 'MAXLEN', '~', EVENTS_LENGTH, '*', 'e', ARGV[1])
 redis.call('EXPIRE', KEYS[2], tonumber(ARGV[3]))
 redis.call('PUBLISH', KEYS[1], '{"cursor":"' .. cursor .. '",' .. ARGV[2])
 return 1
 """
-    % EVENTS_LENGTH
 )
 """One line of output."""
 
