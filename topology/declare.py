@@ -1,7 +1,8 @@
 """The topology as AMQP declarations, with aio-pika."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
@@ -22,7 +23,7 @@ from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.model import Topology
 from topology.plan import declarations
 
-__all__ = ["DeclarationConflict", "DeclarationError", "declare", "probe"]
+__all__ = ["DeclarationConflict", "DeclarationError", "declare", "probe", "unbind"]
 
 RPC_TIMEOUT_S = 10.0
 """How long RabbitMQ may take for one declaration; a quorum queue elects a leader meanwhile."""
@@ -80,6 +81,21 @@ async def probe(
         no_exchanges, exchanges = await _each(underlay, plan.exchanges, create=False)
         no_queues, queues = await _each(underlay, plan.queues, create=False)
     return no_exchanges + no_queues, exchanges + queues
+
+
+async def unbind(connection: AbstractConnection, bindings: Iterable[BindingDeclaration]) -> None:
+    """Remove bindings; one that is not there is no fault.
+
+    Raises:
+        DeclarationError: RabbitMQ refused, for instance for want of permissions.
+        ConnectionError: the connection is closed or was lost on the way.
+        TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
+    """
+    async with _underlay(connection) as underlay:
+        channel = await underlay.channel(publisher_confirms=False)
+        for binding in bindings:
+            await _bind(channel, binding, remove=True)
+        await channel.close()
 
 
 @asynccontextmanager
@@ -158,9 +174,15 @@ async def _declare(
         )
 
 
-async def _bind(channel: AbstractChannel, binding: BindingDeclaration) -> None:
-    bind = channel.exchange_bind if binding.destination_type == "exchange" else channel.queue_bind
-    await bind(
+async def _bind(
+    channel: AbstractChannel, binding: BindingDeclaration, *, remove: bool = False
+) -> None:
+    method: Callable[..., Awaitable[Any]]
+    if binding.destination_type == "exchange":
+        method = channel.exchange_unbind if remove else channel.exchange_bind
+    else:
+        method = channel.queue_unbind if remove else channel.queue_bind
+    await method(
         binding.destination,
         binding.source,
         binding.key,

@@ -1,0 +1,108 @@
+"""A layout against a live broker: what is missing, what differs, what is there besides. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from topology.declarations import BindingDeclaration, Declarations
+from topology.delay import LEVELS, level_name
+from topology.entities import BROADCAST_QUEUE_PREFIX
+from topology.errors import Conflict
+from topology.management import Live
+
+_EXCHANGE = {"durable": True, "auto_delete": False, "internal": False}
+_QUEUE = {"durable": True, "exclusive": False, "auto_delete": False}
+
+
+def missing(plan: Declarations, live: Live) -> Iterator[str]:
+    """Name what the layout wants and the broker lacks; `topology apply` makes it."""
+    for exchange in plan.exchanges:
+        if exchange.name not in live.exchanges:
+            yield f"exchange {exchange.name!r}"
+    for queue in plan.queues:
+        if queue.name not in live.queues:
+            yield f"queue {queue.name!r}"
+    there = {_identity(binding) for binding in live.bindings}
+    for binding in plan.bindings:
+        if _identity(binding) not in there:
+            yield describe(binding)
+
+
+def conflicts(plan: Declarations, live: Live) -> Iterator[Conflict]:
+    """Name every argument of a live exchange or queue that differs; RabbitMQ cannot change it."""
+    for exchange in plan.exchanges:
+        if exchange.name in live.exchanges:
+            wanted = {"type": exchange.type} | _EXCHANGE | dict(exchange.arguments)
+            yield from _differ("exchange", exchange.name, wanted, live.exchanges[exchange.name])
+    for queue in plan.queues:
+        if queue.name in live.queues:
+            wanted = _QUEUE | dict(queue.arguments)
+            yield from _differ("queue", queue.name, wanted, live.queues[queue.name])
+
+
+def surplus(plan: Declarations, live: Live) -> Iterator[BindingDeclaration]:
+    """Find bindings between entities of the layout that the layout does not have.
+
+    Through these, messages reach queues that `Topology.match` does not know of: a binding key that
+    was changed in the file, or what another program bound.
+    """
+    names = {exchange.name for exchange in plan.exchanges} | {queue.name for queue in plan.queues}
+    wanted = {_identity(binding) for binding in plan.bindings}
+    for binding in live.bindings:
+        inside = binding.source in names and binding.destination in names
+        if inside and _identity(binding) not in wanted:
+            yield binding
+
+
+def foreign(plan: Declarations, live: Live) -> Iterator[str]:
+    """Name queues outside the layout that are bound to its exchanges: no fault, but good to know.
+
+    Workers' broadcast queues are expected and left out.
+    """
+    exchanges = {exchange.name for exchange in plan.exchanges}
+    names = exchanges | {queue.name for queue in plan.queues}
+    for binding in live.bindings:
+        expected = binding.destination.startswith(BROADCAST_QUEUE_PREFIX)
+        if binding.source in exchanges and binding.destination not in names and not expected:
+            yield describe(binding)
+
+
+def waiting(live: Live) -> dict[str, int]:
+    """Count the messages of each delay level that has any, shortest delay first."""
+    depths = {level_name(n): live.depths.get(level_name(n), 0) for n in range(LEVELS)}
+    return {name: depth for name, depth in depths.items() if depth}
+
+
+def describe(binding: BindingDeclaration) -> str:
+    """Write a binding for people."""
+    text = f"binding of {binding.destination_type} {binding.destination!r} to {binding.source!r}"
+    if binding.key:
+        text += f" with key {binding.key!r}"
+    if binding.arguments:
+        text += f" with {dict(binding.arguments)}"
+    return text
+
+
+def _differ(
+    kind: str, name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]
+) -> Iterator[Conflict]:
+    for argument in dict.fromkeys((*wanted, *live)):
+        if wanted.get(argument) != live.get(argument):
+            yield Conflict(
+                kind=kind,
+                name=name,
+                argument=argument,
+                wanted=_plain(wanted.get(argument)),
+                live=_plain(live.get(argument)),
+            )
+
+
+def _plain(value: Any) -> str:
+    """Print a value as RabbitMQ does in a 406, so that both ways of comparing read alike."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _identity(binding: BindingDeclaration) -> tuple[Any, ...]:
+    arguments = frozenset((name, str(value)) for name, value in binding.arguments.items())
+    return binding.source, binding.destination_type, binding.destination, binding.key, arguments

@@ -1,0 +1,65 @@
+"""A layout as a Mermaid flowchart, which GitHub draws."""
+
+from collections.abc import Iterator
+
+from topology.entities import (
+    BROADCAST_EXCHANGE,
+    DEAD_EXCHANGE,
+    OUTCOMES_QUEUE,
+    UNBINDABLE_EXCHANGES,
+    UNROUTED_QUEUE,
+)
+from topology.model import Exchange, Topology
+
+_SHAPES = {
+    "direct": ("[", "]"),
+    "topic": ("{{", "}}"),
+    "fanout": ("[[", "]]"),
+    "headers": ("[/", "/]"),
+}
+
+
+def mermaid(topology: Topology) -> str:
+    """Draw exchanges, bindings, queues and where dead letters go.
+
+    The 28 delay levels are one node: they lead to every queue.
+    """
+    return "\n".join(_lines(topology)) + "\n"
+
+
+def _lines(topology: Topology) -> Iterator[str]:
+    yield "flowchart LR"
+    for exchange in _drawn(topology):
+        left, right = _SHAPES[exchange.type]
+        yield f'    x_{_id(exchange.name)}{left}"{exchange.name}<br/><i>{exchange.type}</i>"{right}'
+    for queue in topology.queues.values():
+        yield f'    q_{_id(queue.name)}[("{queue.name}<br/><i>{queue.type}</i>")]'
+    for binding in topology.bindings:
+        arguments = ", ".join(f"{name}={value}" for name, value in binding.arguments.items())
+        label = _text(binding.key or arguments)
+        edge = f'-- "{label}" -->' if label else "-->"
+        yield f"    x_{_id(binding.exchange)} {edge} q_{_id(binding.queue)}"
+    yield f"    x_{BROADCAST_EXCHANGE} --> workers"
+    yield '    workers[("broadcast.&lt;host&gt;<br/><i>each worker</i>")]'
+    for exchange in _drawn(topology):
+        if exchange.alternate:
+            yield f'    x_{_id(exchange.name)} -. "no match" .-> x_{_id(exchange.alternate)}'
+    yield '    delays[/"penstock_delay_27 … 0<br/><i>2ⁿ seconds each</i>"\\] --> delivery'
+    yield '    delivery{{"penstock_delivery<br/><i>topic</i>"}} -. "every binding" .-> queues'
+    yield f'    delivery -. "no match" .-> unrouted[("{UNROUTED_QUEUE}")]'
+    yield '    queues(["all queues"]) -. "rejected, expired" .-> dead'
+    yield f'    dead["{DEAD_EXCHANGE}<br/><i>direct</i>"] --> letters[("&lt;queue&gt;.dead")]'
+    yield f'    dead --> outcomes[("{OUTCOMES_QUEUE}")]'
+    yield "    unrouted ~~~ outcomes"
+
+
+def _drawn(topology: Topology) -> list[Exchange]:
+    return [e for e in topology.exchanges.values() if e.name not in UNBINDABLE_EXCHANGES]
+
+
+def _id(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name)
+
+
+def _text(label: str) -> str:
+    return label.replace("&", "&amp;").replace('"', "&quot;").replace("#", "&#35;")
