@@ -6,10 +6,14 @@ import threading
 import time
 from collections.abc import Sequence
 
+from celery.signals import worker_ready, worker_shutdown
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.signatures import Described
+from tasks.redis_client import sync_client
+from tasks.registry import TaskSpec
+from tasks.runtime import TaskContext
+from tasks.signatures import Described, describe
 
 CATALOG_KEY = "penstock:catalog"
 
@@ -22,6 +26,9 @@ RETRY_S = 1.0
 _PEER_S = 2.5 * REFRESH_S
 """Another worker wrote the same entry this lately: it is still announced when we leave."""
 
+VERSION = "0.1.0"
+"""Of this code; a test holds it to pyproject.toml."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -31,9 +38,12 @@ class Announcer:
     A thread and not a task of the worker: it must neither wait for a free slot nor hold one.
     """
 
-    def __init__(self, client: Redis, described: Sequence[Described]) -> None:
+    def __init__(
+        self, client: Redis, described: Sequence[Described], refresh_s: float = REFRESH_S
+    ) -> None:
         self._client = client
         self._described = tuple(described)
+        self._refresh_s = refresh_s
         self._written: dict[str, str] = {}
         self._peer_seen_at: dict[str, float] = {}
         self._leaving = threading.Event()
@@ -61,10 +71,7 @@ class Announcer:
             RedisError: Redis is away.
         """
         now = time.time()
-        entries = {
-            one.field: json.dumps({**one.entry, "seen": now}, separators=(",", ":"))
-            for one in self._described
-        }
+        entries = {one.field: encode(one, now) for one in self._described}
         if not entries:
             return
         before = self._client.hmget(CATALOG_KEY, list(entries))
@@ -99,11 +106,24 @@ class Announcer:
                 _logger.warning("catalog not refreshed, trying again: %s", error)
                 wait_s = RETRY_S
             else:
-                wait_s = REFRESH_S
+                wait_s = self._refresh_s
         try:
             self.withdraw()
         except RedisError as error:
             _logger.warning("catalog entries left to expire: %s", error)
+
+
+def encode(described: Described, seen: float) -> str:
+    """Return the value of the catalog's hash: the entry, and when it was last alive."""
+    return json.dumps({**described.entry, "seen": seen}, separators=(",", ":"))
+
+
+def announce_when_ready(specs: Sequence[TaskSpec], redis_url: str) -> None:
+    """Announce these tasks from when the worker of this process is ready until it shuts down."""
+    described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in specs]
+    announcer = Announcer(sync_client(redis_url), described)
+    worker_ready.connect(lambda **_: announcer.start(), weak=False, dispatch_uid="announce")
+    worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
 
 
 def _text(value: str | bytes | None) -> str | None:

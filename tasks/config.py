@@ -33,6 +33,9 @@ class WorkerConfig:
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
+    health_file: Path | None = None
+    """Touched while this process does its work (`liveness.py`). Environment: HEALTH_FILE."""
+
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "WorkerConfig":
         """Build the configuration from environment variables.
@@ -51,6 +54,7 @@ class WorkerConfig:
             "result_expires_s": _positive(env, "RESULT_EXPIRES_S", faults),
             "max_result_bytes": _positive(env, "MAX_RESULT_BYTES", faults),
             "scripts_dir": Path(env["SCRIPTS_DIR"]) if env.get("SCRIPTS_DIR") else None,
+            "health_file": Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
         }
         if faults:
             raise ConfigurationError(tuple(faults))

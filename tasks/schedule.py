@@ -21,6 +21,9 @@ from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redi
 from redis.exceptions import RedisError
 from redis.lock import Lock
 
+from tasks.amqp import Producer
+from tasks.liveness import touch
+
 LOCK_TIMEOUT_S = 5
 """After a `kill -9` of the leader another beat leads within this time (RedBeat: 1,500)."""
 
@@ -71,7 +74,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     """
 
     def __init__(self, app: Celery, **options: Any) -> None:
-        super().__init__(app, **options)
+        super().__init__(app, Producer=Producer, **options)
         self._lock_key: str = app.redbeat_conf.lock_key
         self.lock_key = (
             None  # so that RedBeat's signal handler and its `close` leave the lock to us
@@ -91,9 +94,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         try:
             lock = self._lead()
             if lock is None:
+                touch(self.app.config.health_file)
                 return float(self.max_interval)
             self._seed()
             waits = [self._fire_when_due(entry, lock) for entry in self.schedule.values()]
+            touch(self.app.config.health_file)
         except RedisError as error:
             _logger.warning("beat: not leading, Redis or the lock is away: %s", error)
             self._lock = None
@@ -187,16 +192,14 @@ def renew(lock: Lock) -> None:
 def publishable(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
     """Return the entry with the options of one attempt to publish it.
 
-    `mandatory`, so that a message that no queue takes is an error. An attempt that was not
-    confirmed may have arrived all the same: the next one carries the same task id and another
-    `x-penstock-copy`, and the worker starts only one of them.
+    An attempt that was not confirmed may have arrived all the same: the next one carries the same
+    task id and another `x-penstock-copy`, and the worker starts only one of them.
     """
     headers = {**entry.options.get("headers", {}), "x-penstock-copy": uuid.uuid4().hex}
     options = {
         **entry.options,
         "headers": headers,
         "retry": False,
-        "mandatory": True,
         "confirm_timeout": BROKER_WAIT_S,
     }
     if entry.last_run_at is not None:  # a first run has nothing that tells it from another first

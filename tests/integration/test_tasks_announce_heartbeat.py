@@ -1,0 +1,99 @@
+"""Announcing into a real Redis."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from devstack.redis_server import Redis as RedisServer
+from tasks.announce import CATALOG_KEY, Announcer
+from tasks.redis_client import sync_client
+from tasks.registry import TASKS
+from tasks.runtime import TaskContext
+from tasks.signatures import describe
+from tests.waiting import eventually
+
+DESCRIBED = [describe(spec.name, spec.run, TaskContext, "1") for spec in TASKS]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Redis]:
+    with sync_client(redis_url) as client:
+        yield client
+
+
+def announced(client: Redis) -> dict[str, float]:
+    """When each entry was last seen."""
+    entries = [json.loads(value) for value in client.hvals(CATALOG_KEY)]
+    return {entry["task"]: entry["seen"] for entry in entries}
+
+
+async def test_tasks_are_announced_at_once_and_withdrawn_at_the_end(client: Redis):
+    before = time.time()
+    announcer = Announcer(client, DESCRIBED)
+
+    announcer.start()
+    await eventually(lambda: len(announced(client)) == len(TASKS))
+    assert all(before <= seen <= time.time() for seen in announced(client).values())
+    announcer.stop()
+
+    assert announced(client) == {}
+
+
+def test_an_entry_that_another_worker_keeps_alive_stays(client: Redis):
+    leaving, staying = Announcer(client, DESCRIBED), Announcer(client, DESCRIBED)
+    leaving.refresh()
+    staying.refresh()
+    leaving.refresh()
+
+    leaving.withdraw()
+    assert len(announced(client)) == len(TASKS)
+
+
+def test_an_entry_that_was_refreshed_by_another_worker_since_stays(client: Redis):
+    leaving, staying = Announcer(client, DESCRIBED), Announcer(client, DESCRIBED)
+    leaving.refresh()
+    staying.refresh()
+
+    leaving.withdraw()
+
+    assert len(announced(client)) == len(TASKS)
+
+
+def test_two_releases_are_announced_side_by_side(client: Redis):
+    def changed(x: str) -> None:
+        """Take another argument."""
+
+    old, new = DESCRIBED[:1], [describe(DESCRIBED[0].task, changed, TaskContext, "2")]
+    Announcer(client, old).refresh()
+    Announcer(client, new).refresh()
+
+    assert client.hlen(CATALOG_KEY) == 2
+
+
+async def test_announcing_goes_on_after_redis_was_killed_and_lost_everything(
+    redis_server: RedisServer, client: Redis
+):
+    announcer = Announcer(client, DESCRIBED, refresh_s=0.2)
+    announcer.start()
+    await eventually(lambda: len(announced(client)) == len(TASKS))
+
+    await redis_server.kill()
+    await redis_server.start()
+    with sync_client(redis_server.url) as fresh:
+        fresh.flushall()
+        await eventually(lambda: len(announced(fresh)) == len(TASKS), timeout_s=20)
+        announcer.stop()
+        assert announced(fresh) == {}
+
+
+def test_stopping_ends_in_time_while_redis_is_away():
+    announcer = Announcer(sync_client("redis://127.0.0.1:9/0"), DESCRIBED)
+    started = time.monotonic()
+
+    announcer.start()
+    announcer.stop(timeout_s=1)
+
+    assert time.monotonic() - started < 3
