@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway import parts
+from gateway import gauges, parts
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.drain import Drain
-from gateway.handlers import submit
+from gateway.handlers import operations, submit
 from gateway.keyring import KeyRing
 from gateway.metrics import Metrics
 from gateway.middlewares import front
@@ -23,7 +23,7 @@ from gateway.submission import Submission
 from gateway.task_id import TaskIds
 from topology import layout
 
-NOUNS = (submit,)
+NOUNS = (submit, operations)
 """Every module of `handlers`, in the order of the API's description."""
 
 
@@ -47,7 +47,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.REDIS] = make_redis(config.redis_url)
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
-    app[parts.PUBLISHER] = Publisher(config, topology)
+    app[parts.PUBLISHER] = Publisher(config, topology, app[parts.METRICS].observe_publish)
     app[parts.SUBMISSION] = Submission(
         config,
         topology,
@@ -56,6 +56,13 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.DEPTHS],
         app[parts.PUBLISHER],
         origin=f"penstock@{socket.gethostname()}",
+    )
+    gauges.register(
+        app[parts.METRICS],
+        topology,
+        app[parts.PUBLISHER],
+        app[parts.DEPTHS],
+        app[parts.CATALOG],
     )
     app.cleanup_ctx.extend((_redis, _publisher, _background))
     for noun in NOUNS:

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import orjson
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from gateway.arguments import Signature
 from gateway.errors import Fault, Problem
+from gateway.redis_client import RedisAwayError, commands
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ REFRESH_INTERVAL_S = 3.0
 """How often the catalog is read."""
 MAX_AGE_S = 30.0
 """An entry not refreshed for so long is of a worker that is gone; workers refresh each 10 s."""
-READ_TIMEOUT_S = 5.0
 
 _positional = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _keywords = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -62,6 +61,8 @@ class Catalog:
         self._bad: set[str] = set()
         self.refreshed_at: float | None = None
         """When the catalog was last read, monotonic seconds."""
+        self.redis_answers = True
+        """Whether Redis answered the last time."""
 
     def __repr__(self) -> str:
         """How many tasks are announced."""
@@ -129,26 +130,25 @@ class Catalog:
         """Read the catalog once.
 
         Raises:
-            RedisError, OSError, TimeoutError: Redis is away; the last catalog stays.
+            RedisAwayError: The last catalog stays.
         """
         if self._client is None:
             return
-        async with asyncio.timeout(READ_TIMEOUT_S):
+        async with commands():
             found = await self._client.hgetall(CATALOG_KEY)
         self.take(found, time.time())
         self.refreshed_at = time.monotonic()
 
     async def run(self) -> None:
         """Keep the catalog fresh; runs until cancelled."""
-        reachable = True
         while True:
             try:
                 await self.refresh()
-                reachable = True
-            except (RedisError, OSError, TimeoutError) as error:
-                if reachable:
-                    log.warning("catalog-not-refreshed", extra={"reason": repr(error)})
-                reachable = False
+                self.redis_answers = True
+            except RedisAwayError as error:
+                if self.redis_answers:
+                    log.warning("catalog-not-refreshed", extra={"reason": str(error)})
+                self.redis_answers = False
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     def take(self, found: Mapping[Any, bytes | str], now: float) -> None:

@@ -8,6 +8,8 @@ lines: a reader of the pipe that stalls must not stall the event loop, so lines 
 dropped and counted.
 """
 
+import atexit
+import contextlib
 import logging
 import queue
 import re
@@ -93,8 +95,9 @@ class _Writing(logging.Handler):
         if dropped := self._handing.dropped:
             self._handing.dropped = 0
             lines.append(f'{{"level":"warning","event":"log-lines-dropped","count":{dropped}}}')
-        self._stream.write("\n".join(lines) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # nobody reads any more: nobody to tell
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
         return True
 
 
@@ -105,19 +108,19 @@ class _Listener(QueueListener):
         return record
 
 
-def configure(level: str = "INFO", stream: TextIO = sys.stderr) -> Callable[[], None]:
+def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> Callable[[], None]:
     """Send every logger's records to the stream as JSON lines.
 
     Args:
         level: Lowest level written.
-        stream: Where to.
+        stream: Where to; None: standard error.
 
     Returns:
-        A function that writes what waits and ends the thread.
+        A function that writes what waits and ends the thread; called when the process exits.
     """
     lines: queue.Queue[Any] = queue.Queue(MAX_WAITING_LINES)
     handing = _Handing(lines)
-    listener = _Listener(lines, _Writing(stream, handing))
+    listener = _Listener(lines, _Writing(stream or sys.stderr, handing))
     root = logging.getLogger()
     root.handlers[:] = [handing]
     root.setLevel(level)
@@ -127,7 +130,9 @@ def configure(level: str = "INFO", stream: TextIO = sys.stderr) -> Callable[[], 
     listener.start()
 
     def stop() -> None:
+        atexit.unregister(stop)
         root.removeHandler(handing)
         listener.stop()
 
+    atexit.register(stop)
     return stop

@@ -1,0 +1,96 @@
+"""What the parts of a gateway show on /metrics besides what is counted per request."""
+
+from collections.abc import Mapping
+
+from gateway.catalog import Catalog
+from gateway.metrics import Metrics
+from gateway.publisher import Publisher
+from gateway.queue_depths import QueueDepths
+from topology.delay import LEVELS, level_name
+from topology.entities import DEAD_SUFFIX
+from topology.model import Topology
+
+_STATES = ("ready", "blocked", "draining", "declaring", "disconnected")
+
+
+def register(
+    metrics: Metrics,
+    topology: Topology,
+    publisher: Publisher,
+    depths: QueueDepths,
+    catalog: Catalog,
+) -> None:
+    """Add the gauges of the publisher, the queues, and Redis."""
+    levels = [level_name(level) for level in range(LEVELS)]
+
+    def ready_of(names: Mapping[str, str]) -> dict[str, float]:
+        return {
+            label: depths.depths[name].ready
+            for label, name in names.items()
+            if name in depths.depths
+        }
+
+    metrics.gauge(
+        "penstock_publisher_state",
+        "1 for the state that the connection to RabbitMQ is in.",
+        lambda: {state: float(state == publisher.state) for state in _STATES},
+        label="state",
+    )
+    metrics.gauge(
+        "penstock_messages_in_flight",
+        "Messages written that RabbitMQ has not confirmed yet.",
+        lambda: publisher.inflight_messages,
+    )
+    metrics.gauge(
+        "penstock_inflight_bytes",
+        "Octets of these messages.",
+        lambda: publisher.inflight_bytes,
+    )
+    metrics.gauge(
+        "penstock_redis_up",
+        "1 when Redis answered the last time it was asked.",
+        lambda: float(catalog.redis_answers),
+    )
+    metrics.gauge(
+        "penstock_catalog_tasks",
+        "Tasks that live workers announce.",
+        lambda: len(catalog.tasks),
+    )
+    metrics.gauge(
+        "penstock_queue_messages",
+        "Messages ready in a work queue.",
+        lambda: ready_of({name: name for name in topology.queues}),
+        label="queue",
+    )
+    metrics.gauge(
+        "penstock_queue_consumers",
+        "Consumers of a work queue.",
+        lambda: {
+            name: depths.depths[name].consumers for name in topology.queues if name in depths.depths
+        },
+        label="queue",
+    )
+    metrics.gauge(
+        "penstock_queue_full",
+        "1 for a work queue at its limit.",
+        lambda: {name: float(depths.full(name)) for name in topology.queues},
+        label="queue",
+    )
+    metrics.gauge(
+        "penstock_dead_letters",
+        "Dead letters of a work queue; `unrouted`: delayed messages whose destination was gone.",
+        lambda: ready_of(
+            {
+                name.removesuffix(DEAD_SUFFIX): name
+                for name in depths.depths
+                if name.endswith(DEAD_SUFFIX)
+            }
+        ),
+        label="queue",
+    )
+    metrics.gauge(
+        "penstock_delay_level_messages",
+        "Messages waiting in a delay level; the level n holds them for 2**n seconds.",
+        lambda: ready_of({str(level): name for level, name in enumerate(levels)}),
+        label="level",
+    )

@@ -1,0 +1,82 @@
+"""Whether the gateway lives, whether it is of use, and what it counts."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.auth import require
+from gateway.errors import RETRY_AFTER_S
+from gateway.log import hide_secrets
+from gateway.parts import CATALOG, CONFIG, DRAIN, METRICS, PUBLISHER, REDIS
+from gateway.redis_client import RedisAwayError, commands
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+    ]
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """The process lives and its event loop turns."""
+    del request
+    return _json(200, {"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Each check; 503 when a submit would be refused. Redis away is degraded, not unready."""
+    app = request.app
+    publisher = app[PUBLISHER]
+    state = publisher.state
+    redis_ok, redis_detail = await _redis(request)
+    catalog = app[CATALOG]
+    draining = app[DRAIN].started or publisher.draining
+    checks: dict[str, dict[str, Any]] = {
+        "rabbitmq": {"ok": state in {"ready", "draining"}, "detail": state},
+        "topology": {
+            "ok": publisher.declared,
+            "detail": publisher.declaration_error
+            or ("declared" if publisher.declared else "not declared yet"),
+        },
+        "redis": {"ok": redis_ok, "detail": redis_detail},
+        "catalog": {
+            "ok": catalog.refreshed_at is not None,
+            "detail": f"{len(catalog.tasks)} tasks",
+        },
+        "draining": {"ok": not publisher.draining, "detail": "yes" if publisher.draining else "no"},
+    }
+    if draining:
+        return _json(503, {"status": "draining", "checks": checks})
+    if not (checks["rabbitmq"]["ok"] and checks["topology"]["ok"]):
+        return _json(503, {"status": "unavailable", "checks": checks})
+    return _json(200, {"status": "ok" if redis_ok else "degraded", "checks": checks})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus' text format 0.0.4; needs `admin` unless METRICS_PUBLIC is set."""
+    if not request.app[CONFIG].metrics_public:
+        require(request, "admin")
+    return web.Response(
+        body=request.app[METRICS].exposition(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )
+
+
+async def _redis(request: web.Request) -> tuple[bool, str]:
+    try:
+        async with commands():
+            await request.app[REDIS].ping()
+    except RedisAwayError as error:
+        return False, hide_secrets(str(error))
+    return True, "answers"
+
+
+def _json(status: int, body: dict[str, Any]) -> web.Response:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return web.Response(status=status, body=orjson.dumps(body), headers=headers)

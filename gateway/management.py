@@ -1,0 +1,103 @@
+"""RabbitMQ's management API: figures of queues for people, never for the submit path."""
+
+from typing import Any
+from urllib.parse import quote, unquote
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from gateway.errors import Problem
+
+TIMEOUT_S = 3.0
+"""Longest wait for one answer."""
+_COLUMNS = (
+    "name,messages_ready,messages_unacknowledged,consumers,message_stats.publish_details.rate,"
+    "message_stats.deliver_get_details.rate,message_stats.ack_details.rate"
+)
+
+
+class _Rate(msgspec.Struct):
+    rate: float = 0.0
+
+
+class _Stats(msgspec.Struct):
+    publish_details: _Rate = msgspec.field(default_factory=_Rate)
+    deliver_get_details: _Rate = msgspec.field(default_factory=_Rate)
+    ack_details: _Rate = msgspec.field(default_factory=_Rate)
+
+
+class QueueFigures(msgspec.Struct):
+    """One queue, as RabbitMQ sampled it some seconds ago; a new one has no figures yet."""
+
+    name: str
+    messages_ready: int = 0
+    messages_unacknowledged: int = 0
+    consumers: int = 0
+    message_stats: _Stats = msgspec.field(default_factory=_Stats)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by the names of our API; rates are messages each second."""
+        stats = self.message_stats
+        return {
+            "ready": self.messages_ready,
+            "unacknowledged": self.messages_unacknowledged,
+            "consumers": self.consumers,
+            "rates": {
+                "publish": stats.publish_details.rate,
+                "deliver": stats.deliver_get_details.rate,
+                "ack": stats.ack_details.rate,
+            },
+        }
+
+
+_decode = msgspec.json.Decoder(list[QueueFigures]).decode
+
+
+class Management:
+    """The queues of one virtual host.
+
+    Args:
+        url: `http://user:password@host:port`; a path in front of `/api` is kept.
+        amqp_url: Names the virtual host.
+    """
+
+    def __init__(self, url: str, amqp_url: str) -> None:
+        parsed = URL(url)
+        self._auth = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest")
+        vhost = quote(unquote(URL(amqp_url).raw_path[1:]) or "/", safe="")
+        base = str(parsed.with_user(None)).rstrip("/")
+        self._queues = URL(f"{base}/api/queues/{vhost}?columns={_COLUMNS}", encoded=True)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def queues(self) -> dict[str, QueueFigures]:
+        """The figures of every queue by its name.
+
+        Raises:
+            Problem: `metrics-unavailable`.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Authorization": self._auth},
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+            )
+        try:
+            async with self._session.get(self._queues, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise _unavailable(f"it answered {answer.status}")
+                rows = _decode(await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unavailable(type(error).__name__) from None
+        except msgspec.DecodeError as error:
+            raise _unavailable(str(error)) from None
+        return {row.name: row for row in rows}
+
+    async def close(self) -> None:
+        """Close its connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def _unavailable(reason: str) -> Problem:
+    return Problem("metrics-unavailable", f"RabbitMQ's management API: {reason}")
