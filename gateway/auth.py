@@ -11,9 +11,9 @@ SCOPES = frozenset({"submit", "read", "ingest", "schedule", "admin"})
 """What a key may be allowed; `admin` includes all others and every tenant's tasks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Caller:
-    """One key's holder."""
+    """One key's holder. Compared by identity: it is a key of caches on the hot path."""
 
     name: str
     """The key's name, for logs and rate budgets."""

@@ -1,10 +1,10 @@
 """The confirm window: which messages are in flight on a channel, and how each one ends.
 
-                   ┌── ack ───────────────► confirmed
-    in flight ─────┼── return, then ack ──► unroutable          queued: no
-                   ├── nack ──────────────► refused             no (one queue), unknown (several)
-                   ├── channel lost ──────► unconfirmed         unknown
-                   └── deadline passed ───► unconfirmed         unknown (a later confirm is ignored)
+               ┌── ack ───────────────► confirmed
+in flight ─────┼── return, then ack ──► unroutable          queued: no
+               ├── nack ──────────────► refused             no (one queue), unknown (several)
+               ├── channel lost ──────► unconfirmed         unknown
+               └── deadline passed ───► unconfirmed         unknown (a later confirm is ignored)
 """
 
 import asyncio
@@ -54,6 +54,10 @@ class ConfirmWindow:
 
     def __len__(self) -> int:
         return len(self._inflight)
+
+    def futures(self) -> "list[asyncio.Future[None]]":
+        """Everything that is still waited for."""
+        return [message.future for message in self._inflight.values()]
 
     def add(self, message: InFlight) -> None:
         """Take the next delivery tag for a message about to be written."""

@@ -68,7 +68,7 @@ class Fault:
     """What is wrong, for a person."""
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818  # RFC 9457's word
     """A refusal told to the client as RFC 9457 problem+json.
 
     Args:
@@ -128,6 +128,4 @@ class Problem(Exception):
 
 def invalid_request(at: str, detail: str, *, queued: Queued | None = None) -> Problem:
     """A 400 `invalid-request` for one fault of the request's form."""
-    return Problem(
-        "invalid-request", f"{at}: {detail}", queued=queued, faults=(Fault(at, detail),)
-    )
+    return Problem("invalid-request", f"{at}: {detail}", queued=queued, faults=(Fault(at, detail),))

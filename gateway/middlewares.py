@@ -1,5 +1,6 @@
 """The one middleware: request id, caller, errors to statuses, counts. The only place for each."""
 
+import itertools
 import logging
 import re
 import secrets
@@ -10,11 +11,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.auth import CALLER
-from gateway.errors import REFUSALS, RETRY_AFTER_S, RETRYABLE_STATUSES, Problem
+from gateway.errors import REFUSALS, RETRY_AFTER_S, RETRYABLE_STATUSES, Problem, Queued
 from gateway.parts import CONFIG, DRAIN, KEYRING, METRICS
 
 log = logging.getLogger(__name__)
 
+_process = secrets.token_hex(4)
+_numbers = itertools.count(1)
 REQUEST_ID = web.RequestKey("request_id", str)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
@@ -27,7 +30,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Wrap every request: nothing leaves the gateway that did not pass here."""
     started = time.perf_counter()
     sent_id = request.headers.get("X-Request-Id", "")
-    request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
+    request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else new_request_id()
     request[REQUEST_ID] = request_id
     draining = request.app[DRAIN].started
     try:
@@ -47,11 +50,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             "internal-error",
             extra={"request_id": request_id, "method": request.method, "path": request.path},
         )
-        queued = "unknown" if request.method in {"POST", "PUT"} else None
+        queued: Queued | None = None if request.method in _SAFE_METHODS else "unknown"
         response = problem_response(
-            Problem(
-                "internal-error", f"the gateway's log has it under {request_id}", queued=queued
-            )
+            Problem("internal-error", f"the gateway's log has it under {request_id}", queued=queued)
         )
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
@@ -60,6 +61,11 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics = request.app[METRICS]
     metrics.observe_request(request, response.status, time.perf_counter() - started)
     return response
+
+
+def new_request_id() -> str:
+    """Unique among all gateway processes, and cheaper than random bits for each request."""
+    return f"{_process}-{next(_numbers):x}"
 
 
 def _authenticate(request: web.Request) -> None:

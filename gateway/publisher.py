@@ -104,9 +104,8 @@ class Publisher:
     async def close(self) -> None:
         """Refuse new messages, wait for the confirms still out, disconnect."""
         self.draining = True
-        deadline = time.monotonic() + self._config.confirm_timeout_s
-        while len(self._window) and self._channel is not None and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        if inflight := self._window.futures():
+            await asyncio.wait(inflight, timeout=self._config.confirm_timeout_s)
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -276,9 +275,7 @@ class Publisher:
             self.declared = True
             self.declaration_error = ""
             self._window = ConfirmWindow(self._observe)
-            self._channel = await PublishChannel.open(
-                connection, self, timeout_s=CONNECT_TIMEOUT_S
-            )
+            self._channel = await PublishChannel.open(connection, self, timeout_s=CONNECT_TIMEOUT_S)
         except DeclarationConflict as conflict:
             self.declaration_error = str(conflict)
             log.error("topology-conflict", extra={"detail": str(conflict)})  # noqa: TRY400  # the text is all

@@ -206,7 +206,9 @@ class Submission:
                 )
             exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
             if len(routing_key.encode()) > 255:
-                raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
+                raise invalid_request(
+                    "$.options.routing_key", "Is too long to be delayed", queued="no"
+                )
         headers: list[tuple[str, Any]] = list((options.headers or {}).items())
         if traceparent is not None:
             headers.append(("traceparent", traceparent))

@@ -111,7 +111,7 @@ class Template:
             tail = b"".join((b"\x03", channel, size.to_bytes(4, "big"), body, _FRAME_END))
         else:
             step = frame_max - 8
-            chunks = []
+            chunks: list[bytes] = []
             for start in range(0, size, step):
                 chunk = body[start : start + step]
                 chunks += (b"\x03", channel, len(chunk).to_bytes(4, "big"), chunk, _FRAME_END)

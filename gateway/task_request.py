@@ -18,16 +18,18 @@ MAX_DELAY_S = 365 * 86_400
 MAX_HEADERS_BYTES = 16 * 1024
 """JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
 PROTOCOL_HEADERS = frozenset(
-    "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr"
-    " kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps traceparent"
-    " tracestate".split()
-)
+    (
+        "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries",
+        "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
+        "replaced_task_nesting", "stamped_headers", "stamps", "traceparent", "tracestate",
+    )
+)  # fmt: skip
 """Header names with a meaning to Celery (`celery.app.amqp.AMQP.as_task_v2`) or to us."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
 _Limit = Annotated[float, msgspec.Meta(gt=0, le=MAX_DELAY_S)]
-_PATH = re.compile(r"^(.*?)(?: - at `(.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
 _EXPONENT = re.compile(rb"[0-9][eE]")
 
@@ -70,7 +72,7 @@ def parse(body: bytes) -> TaskRequest:
     Raises:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
-    request = decode_with(_decode, body)
+    request: TaskRequest = decode_with(_decode, body)
     args, kwargs = bytes(request.args), bytes(request.kwargs)
     if args[:1] != b"[":
         raise _invalid("$.args", "Expected an array")
@@ -94,14 +96,21 @@ def decode_with(decode: Any, body: bytes) -> Any:
             body.decode()
         return decode(body)
     except msgspec.ValidationError as error:
-        detail, path = _PATH.fullmatch(str(error)).groups()  # type: ignore[union-attr]  # matches all
-        raise _invalid(path or "$", detail) from None
+        raise _invalid(*_fault(str(error))) from None
     except UnicodeDecodeError as error:
         raise malformed(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise malformed("nested too deeply") from None
     except msgspec.DecodeError as error:
         raise malformed(str(error)) from None
+
+
+def _fault(message: str) -> tuple[str, str]:
+    """Where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
+    detail, _, path = message.partition(" - at `")
+    at = path.rstrip("`") or "$"
+    field = _FIELD.search(detail)
+    return (f"{at}.{field[1]}" if field else at), detail
 
 
 def check_raw(raw: bytes) -> None:
@@ -198,12 +207,13 @@ def times(options: Options, now: float) -> Times:
     """
     if options.countdown is None and options.eta is None and options.expires is None:
         return AT_ONCE
-    start = now + (options.countdown or 0)
+    countdown = options.countdown or 0.0
+    start = now + countdown
     if options.eta is not None:
         start = max(now, _time("$.options.eta", options.eta))
         if start - now > MAX_DELAY_S:
             raise _invalid("$.options.eta", "Is over a year away")
-    delay_s = math.ceil(start - now)
+    delay_s = math.ceil(countdown or start - now)
     eta = _iso(start) if delay_s else None
     if options.expires is None:
         return Times(delay_s=delay_s, eta=eta)

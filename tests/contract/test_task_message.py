@@ -41,9 +41,7 @@ def message(
         id_length=len(TASK_ID),
     )
     publish, header, *bodies = frames_of(
-        made.frames(
-            channel=b"\x00\x07", task_id=TASK_ID.encode(), body=body, frame_max=frame_max
-        )
+        made.frames(channel=b"\x00\x07", task_id=TASK_ID.encode(), body=body, frame_max=frame_max)
     )
     assert all(isinstance(frame, ContentBody) for frame in bodies)
     return publish, header, b"".join(frame.value for frame in bodies)
@@ -70,9 +68,7 @@ def test_headers_are_celerys_but_for_the_ones_that_show_arguments():
 
 def test_group_and_parents_are_celerys():
     expected = oracle(group_id="g", group_index=3, root_id="r", parent_id="p")
-    _, header, _ = message(
-        MessageOptions(group_id="g", group_index=3, root_id="r", parent_id="p")
-    )
+    _, header, _ = message(MessageOptions(group_id="g", group_index=3, root_id="r", parent_id="p"))
 
     for name in ("group", "group_index", "root_id", "parent_id"):
         assert header.properties.headers[name] == expected.headers[name]
@@ -118,9 +114,13 @@ SCALARS = (
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
