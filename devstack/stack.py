@@ -183,7 +183,11 @@ class Stack:
         try:
             await self._together(self._start_one, self.servers)
             await self.declare_topology()
-            await self._together(self._start_one, self._processes())
+            flower = [name for name in self._processes() if name == "flower"]
+            await self._together(
+                self._start_one, (name for name in self._processes() if name not in flower)
+            )
+            await self._together(self._start_one, flower)  # it asks the workers once, at its start
         except BaseException:
             await self.stop()
             raise
@@ -216,6 +220,12 @@ class Stack:
         """`kill -9` one part and start it again."""
         await self.kill(name)
         await self.start_part(name)
+
+    async def revive(self) -> None:
+        """Start every part that is dead, servers first."""
+        for name, unit in self.units.items():
+            if not unit.child.running:
+                await self.start_part(name)
 
     def _add(self, unit: Unit) -> None:
         self.units[unit.child.name] = unit

@@ -1,0 +1,23 @@
+"""One stack for all end-to-end tests: servers, a worker per pool, a gateway."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack.stack import Stack
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Everything, up for the whole session; tests leave it as they found it."""
+    async with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def http(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client whose addresses begin at the gateway: `await http.get("/v1/tasks/…")`."""
+    async with aiohttp.ClientSession(stack.gateway_url) as session:
+        yield session

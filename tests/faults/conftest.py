@@ -1,0 +1,37 @@
+"""A stack that tests break: one per pool, kept for the session, brought back after each test."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack.product import WorkerSpec
+from devstack.stack import Stack
+from topology.layout import load
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["threads", "prefork"])
+async def pool_stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """Everything, with one worker of that pool on every queue."""
+    worker = WorkerSpec(name="all", pool=request.param, queues=tuple(load().queues), concurrency=4)
+    folder = tmp_path_factory.mktemp(f"stack-{request.param}")
+    async with Stack(folder, workers=[worker]) as running:
+        await running.rabbit.settle()
+        yield running
+
+
+@pytest_asyncio.fixture
+async def stack(pool_stack: Stack) -> AsyncIterator[Stack]:
+    """That stack, all parts alive; what a test leaves dead is started again."""
+    yield pool_stack
+    await pool_stack.revive()
+
+
+@pytest_asyncio.fixture
+async def http(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client whose addresses begin at the gateway: `await http.get("/v1/tasks/…")`."""
+    async with aiohttp.ClientSession(stack.gateway_url) as session:
+        yield session
