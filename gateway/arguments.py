@@ -6,6 +6,7 @@ own, so every bad argument is named. Strict where Python is: `integer` takes nei
 schema words it does not know, are not checked: only what surely does not fit is refused.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union
 
@@ -25,6 +26,15 @@ _SIMPLE: dict[str, Any] = {
     "boolean": bool,
     "null": None,
 }
+
+_SCHEMA_WORDS = {
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "bool": "boolean",
+    "`": "",
+}
+_PYTHON_TYPE = re.compile("`|" + "|".join(rf"\b{word}\b" for word in _SCHEMA_WORDS if word != "`"))
 
 
 def decoder(schema: Mapping[str, Any]) -> Decode:
@@ -182,6 +192,10 @@ class Signature:
 
 
 def _fault(at: str, error: msgspec.ValidationError) -> Fault:
-    """Msgspec's message in words of JSON, its inner path behind the argument's."""
+    """What msgspec found, in words of JSON Schema, its inner path behind the argument's."""
     detail, _, inner = str(error).partition(" - at `$")
-    return Fault(at + inner.removesuffix("`"), detail.replace("`", "").lower())
+    return Fault(at + inner.removesuffix("`"), _PYTHON_TYPE.sub(_schema_word, detail))
+
+
+def _schema_word(match: re.Match[str]) -> str:
+    return _SCHEMA_WORDS[match[0]]
