@@ -1,0 +1,155 @@
+"""The import table: who may know whom. The architecture, as a test."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {"topology", "gateway", "tasks", "devstack", "tests", "bench"}
+
+PACKAGES: dict[str, set[str]] = {
+    "topology": {"topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
+    "gateway": {
+        "gateway", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec", "multidict",
+        "orjson", "prometheus_client", "redis", "uvloop", "yarl",
+    },
+    "tasks": {
+        "tasks", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor", "orjson",
+        "pymongo", "redbeat", "redis", "vine", "tenacity",
+    },
+}  # fmt: skip
+"""Package → what any of its files may import, besides the standard library."""
+
+HOMES: dict[str, set[str]] = {
+    "aio_pika": {
+        "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
+        "topology/comparison.py", "gateway/publisher.py", "gateway/publish_channel.py",
+        "gateway/outcomes.py", "gateway/dead_letters.py", "gateway/queue_depths.py",
+        "gateway/control.py", "gateway/callbacks.py", "gateway/broadcast.py",
+    },
+    "aiormq": {
+        "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
+        "topology/comparison.py", "gateway/publisher.py", "gateway/publish_channel.py",
+        "gateway/outcomes.py", "gateway/dead_letters.py", "gateway/queue_depths.py",
+        "gateway/control.py", "gateway/callbacks.py", "gateway/broadcast.py",
+    },
+    "pamqp": {"gateway/publish_channel.py"},
+    "motor": {"tasks/store.py"},
+}  # fmt: skip
+"""Foreign library → the only files that may import it."""
+
+LEAVES = ["topology/model.py", "topology/layout.py", "topology/delay.py", "topology/entities.py"]
+"""Data: the standard library and each other only."""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each imported module, and whether it stands inside a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+            if node.module in OURS:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield name, id(node) in inside
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may_know(package: str):
+    strangers = {
+        (str(path.relative_to(ROOT)), name)
+        for path in sources(package)
+        for name, _ in imports(path)
+        if (top := name.split(".")[0]) not in sys.stdlib_module_names
+        and top not in PACKAGES[package]
+    }
+
+    assert not strangers
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_foreign_library_stays_in_its_homes(library: str):
+    strangers = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in sources(package)
+        if any(name.split(".")[0] == library for name, _ in imports(path))
+    }
+
+    assert strangers <= HOMES[library]
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_the_topology_is_data(leaf: str):
+    tops = {name.split(".")[0] for name, _ in imports(ROOT / leaf)}
+
+    assert tops <= sys.stdlib_module_names | {"topology"}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "devstack"])
+def test_no_import_stands_inside_a_function(package: str):
+    hidden = {
+        (str(path.relative_to(ROOT)), name)
+        for path in sources(package)
+        for name, inside in imports(path)
+        if inside
+    }
+
+    assert not hidden
+
+
+def test_there_is_no_import_cycle():
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in [*PACKAGES, "devstack"]
+        for path in sources(package)
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        graph[module] = set()
+        for name, _ in imports(path):
+            target = name if name in modules else name.rpartition(".")[0]
+            if target in modules and target != module:
+                graph[module].add(target)
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " → ".join([*trail[trail.index(module) :], module])
+        if module not in done:
+            for target in graph[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "devstack"])
+def test_only_entry_points_read_the_environment(package: str):
+    allowed = {"__main__.py", "worker.py"}
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in sources(package)
+        if package != "devstack"
+        and path.name not in allowed
+        and "os.environ" in path.read_text(encoding="utf-8")
+    }
+
+    assert readers <= {"gateway/processes.py"}  # hands its environment to its children
