@@ -1,7 +1,7 @@
 """A TOML file as a `Topology`, with every fault of the file in one error."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -67,12 +67,9 @@ def parse(document: Mapping[str, Any]) -> Topology:
     reader = _Reader()
     reader.known(document, ("exchanges", "queues", "routes"), "the layout")
     exchanges = [
-        reader.entity(Exchange, {"type": "direct", **table}, f"exchange {name!r}", name=name)
+        reader.entity(Exchange, {"type": "", **table}, f"exchange {name!r}", name=name)
         for name, table in reader.tables(document, "exchanges")
     ]
-    for name, table in reader.tables(document, "exchanges"):
-        if "type" not in table:
-            reader.faults.append(f"exchange {name!r}: type is missing")
     queues, bindings = [], []
     for name, table in reader.tables(document, "queues"):
         own = {key: value for key, value in table.items() if key != "bindings"}
@@ -86,10 +83,19 @@ def parse(document: Mapping[str, Any]) -> Topology:
         for place, row in reader.rows(document, "routes", "routes")
     ]
     if reader.faults:
-        raise TopologyError(
-            dict.fromkeys((*reader.faults, *find_faults(exchanges, queues, bindings, routes)))
+        others = find_faults(
+            exchanges,
+            queues,
+            _complete(bindings, "exchange"),
+            _complete(routes, "task", "routing_key"),
         )
+        raise TopologyError(dict.fromkeys((*reader.faults, *others)))
     return Topology(exchanges=exchanges, queues=queues, bindings=bindings, routes=routes)
+
+
+def _complete(entities: Iterable[Entity], *needed: str) -> list[Entity]:
+    """Leave out what lacks a field: that was told, and what follows from it is no news."""
+    return [entity for entity in entities if all(getattr(entity, name) for name in needed)]
 
 
 class _Reader:

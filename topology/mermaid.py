@@ -1,6 +1,7 @@
 """A layout as a Mermaid flowchart, which GitHub draws."""
 
 from collections.abc import Iterator
+from html import escape
 
 from topology.entities import (
     BROADCAST_EXCHANGE,
@@ -31,9 +32,10 @@ def _lines(topology: Topology) -> Iterator[str]:
     yield "flowchart LR"
     for exchange in _drawn(topology):
         left, right = _SHAPES[exchange.type]
-        yield f'    x_{_id(exchange.name)}{left}"{exchange.name}<br/><i>{exchange.type}</i>"{right}'
+        label = f"{_text(exchange.name)}<br/><i>{exchange.type}</i>"
+        yield f'    x_{_id(exchange.name)}{left}"{label}"{right}'
     for queue in topology.queues.values():
-        yield f'    q_{_id(queue.name)}[("{queue.name}<br/><i>{queue.type}</i>")]'
+        yield f'    q_{_id(queue.name)}[("{_text(queue.name)}<br/><i>{queue.type}</i>")]'
     for binding in topology.bindings:
         arguments = ", ".join(f"{name}={value}" for name, value in binding.arguments.items())
         label = _text(binding.key or arguments)
@@ -62,4 +64,4 @@ def _id(name: str) -> str:
 
 
 def _text(label: str) -> str:
-    return label.replace("&", "&amp;").replace('"', "&quot;").replace("#", "&#35;")
+    return escape(label).replace("#", "&#35;")

@@ -256,6 +256,9 @@ def find_faults(
             yield from binding.faults(types[binding.exchange])
         if binding.queue not in queue_names:
             yield f"{here}: no such queue"
+    # Headers, workers' own queues and alternate exchanges decide where these lead.
+    unsure = {name for name, type_ in types.items() if type_ == "headers"}
+    unsure |= {"", BROADCAST_EXCHANGE} | {e.name for e in exchanges if e.alternate}
     for route in routes:
         yield from route.faults()
         if route.exchange and route.exchange not in types:
@@ -264,10 +267,23 @@ def find_faults(
             yield f"route {route.task!r}: no queue {route.routing_key!r} on the default exchange"
         elif route.exchange in UNBINDABLE_EXCHANGES:
             yield f"route {route.task!r}: nobody publishes to exchange {route.exchange!r}"
+        elif route.exchange not in unsure and not _reaches(route, types[route.exchange], bindings):
+            yield f"route {route.task!r}: reaches no queue"
     yield from _doubles("exchange", (exchange.name for exchange in exchanges))
     yield from _doubles("queue", (queue.name for queue in queues))
     yield from _doubles("route", (route.task for route in routes))
     yield from _doubles("binding", (_identity(binding) for binding in bindings))
+
+
+def _reaches(route: Route, exchange_type: str, bindings: Iterable[Binding]) -> bool:
+    words = key_words(route.routing_key)
+    return any(
+        exchange_type == "fanout"
+        or binding.key == route.routing_key
+        or (exchange_type == "topic" and topic_matches(key_words(binding.key), words))
+        for binding in bindings
+        if binding.exchange == route.exchange
+    )
 
 
 def _alternate_cycles(exchanges: Sequence[Exchange]) -> Iterator[str]:

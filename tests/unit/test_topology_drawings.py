@@ -1,0 +1,83 @@
+"""The layout as text, Mermaid and SVG."""
+
+from itertools import combinations
+from xml.etree import ElementTree as ET
+
+from topology.layout import load
+from topology.mermaid import mermaid
+from topology.model import Binding, Exchange, Queue, Topology
+from topology.svg import Box, boxes, svg
+from topology.text import show
+
+ODD = Topology(
+    exchanges=[
+        Exchange(name="a&b", type="headers", alternate="lonely"),
+        Exchange(name="lonely", type="fanout"),
+        Exchange(name='quo"ted', type="topic"),
+    ],
+    queues=[Queue(name="x<y", dead_letter=False), Queue(name="a long name with spaces")],
+    bindings=[
+        Binding(exchange="a&b", queue="x<y", arguments={"x-match": "any", "colour": "red"}),
+        Binding(exchange='quo"ted', queue="x<y", key="*.#"),
+    ],
+)
+
+
+def texts(document: str) -> list[str]:
+    return [node.text or "" for node in ET.fromstring(document).findall(".//{*}text")]
+
+
+def overlap(one: Box, other: Box) -> bool:
+    return (
+        one.x < other.right
+        and other.x < one.right
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
+    )
+
+
+def test_svg_names_every_exchange_queue_and_binding_key():
+    told = texts(svg(load()))
+
+    for name in ("tasks", "events", "broadcast", *load().queues, "documents.#", "default.dead"):
+        assert name in told
+
+
+def test_svg_of_odd_names_is_well_formed():
+    told = texts(svg(ODD))
+
+    assert {"a&b", "x<y", 'quo"ted', "x-match=any, colour=red", "*.#"} <= set(told)
+
+
+def test_svg_of_an_empty_layout_is_well_formed():
+    assert "broadcast.<host>" in texts(svg(Topology()))
+
+
+def test_no_box_covers_another():
+    for topology in (load(), ODD, Topology()):
+        for one, other in combinations(boxes(topology).values(), 2):
+            assert not overlap(one, other), (one, other)
+
+
+def test_mermaid_draws_each_binding_with_its_key():
+    lines = mermaid(load()).splitlines()
+
+    assert lines[0] == "flowchart LR"
+    assert '    x_events -- "documents.&#35;" --> q_mongo_5f_queue' in lines
+    assert '    x_tasks -- "default" --> q_default' in lines
+
+
+def test_mermaid_escapes_what_would_end_a_label():
+    drawn = mermaid(ODD)
+
+    assert 'quo"ted' not in drawn
+    assert "x<y" not in drawn
+    assert "a&amp;b" in drawn
+
+
+def test_show_lists_routes_with_the_queues_they_reach():
+    told = show(load())
+
+    assert "documents.store  events documents.unnamed  → mongo_queue" in told
+    assert "34 exchanges, 44 queues" in told
+    assert show(Topology()).startswith("EXCHANGES")

@@ -1,0 +1,201 @@
+"""Layout files: the one that ships, and what is said about bad ones."""
+
+from pathlib import Path
+
+import pytest
+
+from topology.errors import TopologyError
+from topology.layout import DEFAULT_LAYOUT, load, load_from_env
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "layout.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def faults_of(file: Path) -> tuple[str, ...]:
+    with pytest.raises(TopologyError) as raised:
+        load(file)
+    return raised.value.faults
+
+
+def test_the_layout_that_ships():
+    topology = load()
+
+    assert [queue.name for queue in topology.queues.values()] == [
+        "default", "high_priority", "mongo_queue", "scripts", "periodic", "callbacks", "ranked",
+    ]  # fmt: skip
+    types = {exchange.name: exchange.type for exchange in topology.exchanges.values()}
+    assert types == {
+        "tasks": "direct",
+        "events": "topic",
+        "broadcast": "fanout",
+        "dead": "direct",
+        "unrouted": "fanout",
+        "penstock_delivery": "topic",
+    }
+    assert {e.name for e in topology.exchanges.values() if e.publishable} == {"tasks", "events"}
+    for queue in topology.queues:
+        assert topology.match("tasks", queue) == (queue,)
+    assert topology.match("events", "documents.cities") == ("mongo_queue",)
+    assert topology.match("events", "sensor.eu.temp") == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "exchange", "key", "privileged"),
+    [
+        ("demo.add", "tasks", "default", False),
+        ("documents.store", "events", "documents.unnamed", False),
+        ("scripts.run", "tasks", "scripts", True),
+        ("periodic.heartbeat", "tasks", "periodic", False),
+        ("callbacks.deliver", "tasks", "callbacks", True),
+    ],
+)
+def test_tasks_that_ship_have_routes(task, exchange, key, privileged):
+    route = load().route(task)
+
+    assert route is not None
+    assert (route.exchange, route.routing_key, route.privileged) == (exchange, key, privileged)
+
+
+def test_shipped_queues_refuse_at_ten_times_the_gateways_limit():
+    topology = load()
+
+    assert topology.queues["default"].limit == 500_000
+    assert topology.queues["default"].arguments == {
+        "x-queue-type": "quorum",
+        "x-max-length": 5_000_000,
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": 20,
+        "x-dead-letter-exchange": "dead",
+        "x-dead-letter-routing-key": "default",
+        "x-dead-letter-strategy": "at-least-once",
+    }
+    assert topology.queues["ranked"].arguments == {
+        "x-queue-type": "classic",
+        "x-max-length": 5_000_000,
+        "x-overflow": "reject-publish",
+        "x-max-priority": 9,
+        "x-dead-letter-exchange": "dead",
+        "x-dead-letter-routing-key": "ranked",
+    }
+
+
+def test_topology_file_names_another_layout(tmp_path):
+    file = write(tmp_path, "[queues.only]\nlimit = 3\n")
+
+    assert list(load_from_env({"TOPOLOGY_FILE": str(file)}).queues) == ["only"]
+    assert load_from_env({}).queues == load(DEFAULT_LAYOUT).queues
+
+
+def test_every_field_can_be_written(tmp_path):
+    topology = load(
+        write(
+            tmp_path,
+            """
+            [exchanges.picky]
+            type = "headers"
+            publishable = true
+            alternate = "tasks"
+            [exchanges.tasks]
+            type = "direct"
+
+            [queues.a]
+            limit = 7
+            delivery_limit = 3
+            message_ttl_ms = 1000
+            dead_letter_strategy = "at-most-once"
+            overflow = "drop-head"
+            bindings = [{ exchange = "picky", arguments = { x-match = "any", a = "b", c = true } }]
+
+            [queues.b]
+            type = "classic"
+            max_priority = 5
+            dead_letter = false
+
+            [[routes]]
+            task = "t"
+            exchange = ""
+            routing_key = "b"
+            """,
+        )
+    )
+
+    assert topology.queues["a"].arguments == {
+        "x-queue-type": "quorum",
+        "x-max-length": 70,
+        "x-overflow": "drop-head",
+        "x-delivery-limit": 3,
+        "x-message-ttl": 1000,
+        "x-dead-letter-exchange": "dead",
+        "x-dead-letter-routing-key": "a",
+        "x-dead-letter-strategy": "at-most-once",
+    }
+    assert "x-dead-letter-exchange" not in topology.queues["b"].arguments
+    assert topology.match("picky", "", {"c": True}) == ("a",)
+
+
+def test_every_fault_of_a_file_is_told_at_once(tmp_path):
+    faults = faults_of(
+        write(
+            tmp_path,
+            """
+            version = 1
+            [exchanges.untyped]
+            [exchanges.tasks]
+            type = "direct"
+            publishable = "yes"
+            alternat = "dead"
+            [queues.default]
+            limit = true
+            bindings = [{ exchange = "nowhere", key = "k" }, 3]
+            [queues.other]
+            bindings = { exchange = "tasks" }
+            [[routes]]
+            exchange = "tasks"
+            [[routes]]
+            task = "t"
+            exchange = "tasks"
+            routing_key = 5
+            """,
+        )
+    )
+
+    assert faults == (
+        "the layout: unknown field 'version'",
+        "exchange 'tasks': unknown field 'alternat'; do you mean 'alternate'?",
+        "exchange 'tasks': publishable must be true or false",
+        "queue 'default': limit must be a whole number",
+        "queue 'default': bindings: entry 2 must be a table",
+        "queue 'other': bindings must be an array of tables",
+        "route 1: task is missing",
+        "route 1: routing_key is missing",
+        "route 2: routing_key must be a string",
+        "exchange 'untyped': type '' is none of direct, topic, fanout, headers",
+        "binding 'nowhere' → 'default': no such exchange",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[queues.a]\n[queues.a]\n", "Cannot declare ('queues', 'a') twice"),
+        ("queues = 3", "queues must be tables: [queues.<name>]"),
+        ("[queues]\na = 3", "queues.a must be a table"),
+        ("routes = 3", "routes must be an array of tables"),
+        ("= 1", "Invalid statement"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path, text, fault):
+    faults = faults_of(write(tmp_path, text))
+
+    assert len(faults) == 1
+    assert fault in faults[0]
+
+
+def test_a_file_that_cannot_be_read_is_a_topology_error(tmp_path):
+    (tmp_path / "latin.toml").write_bytes(b"\xff")
+
+    assert "No such file" in faults_of(tmp_path / "absent.toml")[0]
+    assert "utf-8" in faults_of(tmp_path / "latin.toml")[0]

@@ -1,0 +1,89 @@
+"""What follows from a layout: dead letters, deliveries after a delay, a worker's own queue."""
+
+from topology.delay import ANY_DELAY
+from topology.layout import load
+from topology.model import Binding, Exchange, Queue, Topology
+from topology.plan import declarations
+
+
+def keys(topology: Topology, source: str, hostname: str | None = None) -> set[tuple[str, str]]:
+    plan = declarations(topology, hostname)
+    return {(b.destination, b.key) for b in plan.bindings if b.source == source}
+
+
+def test_dead_letters_reach_their_own_queue_and_the_outcomes():
+    topology = Topology(queues=[Queue(name="a"), Queue(name="b", dead_letter=False)])
+
+    assert keys(topology, "dead") == {("a.dead", "a"), ("dead.outcomes", "a")}
+    assert "b.dead" not in {queue.name for queue in declarations(topology).queues}
+
+
+def test_a_letter_survives_being_looked_at_on_rabbitmq_4():
+    plan = declarations(load())
+    kept = {q.name: q.arguments for q in plan.queues if q.name.endswith((".dead", ".outcomes"))}
+
+    assert len(kept) == 9
+    for arguments in kept.values():
+        assert arguments == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+
+
+def test_each_binding_has_its_twin_on_the_delivery_exchange():
+    topology = Topology(
+        exchanges=[
+            Exchange(name="d", type="direct"),
+            Exchange(name="t", type="topic"),
+            Exchange(name="f", type="fanout"),
+            Exchange(name="h", type="headers"),
+        ],
+        queues=[Queue(name="q")],
+        bindings=[
+            Binding(exchange="d", queue="q", key="a.b"),
+            Binding(exchange="d", queue="q"),
+            Binding(exchange="t", queue="q", key="*.b.#"),
+            Binding(exchange="f", queue="q"),
+            Binding(exchange="h", queue="q", arguments={"a": "b"}),
+        ],
+    )
+
+    assert keys(topology, "penstock_delivery") == {
+        ("q", f"{ANY_DELAY}.d.a.b"),
+        ("q", f"{ANY_DELAY}.d"),
+        ("q", f"{ANY_DELAY}.t.*.b.#"),
+        ("q", f"{ANY_DELAY}.f.#"),
+        ("q", f"{ANY_DELAY}.q"),
+    }
+
+
+def test_what_a_delay_cannot_deliver_is_kept_and_told():
+    plan = declarations(load())
+    arguments = {exchange.name: exchange.arguments for exchange in plan.exchanges}
+
+    assert arguments["penstock_delivery"] == {"alternate-exchange": "unrouted"}
+    assert keys(load(), "unrouted") == {("unrouted.dead", ""), ("dead.outcomes", "")}
+
+
+def test_a_worker_adds_its_own_queue_on_the_broadcast_exchange():
+    with_worker = declarations(load(), "celery@w1")
+    without = declarations(load())
+
+    (queue,) = {q.name for q in with_worker.queues} - {q.name for q in without.queues}
+    assert queue == "broadcast.celery@w1"
+    assert with_worker.queues[-1].arguments == {"x-queue-type": "classic", "x-expires": 3_600_000}
+    assert keys(load(), "broadcast", "celery@w1") == {(queue, "")}
+    delivered = keys(load(), "penstock_delivery", "celery@w1")
+    assert (queue, f"{ANY_DELAY}.broadcast.#") in delivered
+
+
+def test_nothing_is_declared_twice_and_every_binding_has_both_ends():
+    plan = declarations(load(), "celery@w1")
+    exchanges = {exchange.name for exchange in plan.exchanges}
+    queues = {queue.name for queue in plan.queues}
+
+    assert len(exchanges) == len(plan.exchanges) == 34
+    assert len(queues) == len(plan.queues) == 45
+    ends = {(b.source, b.destination_type, b.destination, b.key) for b in plan.bindings}
+    assert len(ends) == len(plan.bindings)
+    for binding in plan.bindings:
+        assert binding.source in exchanges
+        assert binding.destination in (queues if binding.destination_type == "queue" else exchanges)
+        assert len(binding.key.encode()) <= 255
