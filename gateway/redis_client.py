@@ -20,8 +20,16 @@ _RESP2 = 2
 """Notices come as plain arrays, and the pure Python parser is at its fastest."""
 
 
-class RedisAwayError(Exception):
-    """Redis cannot be reached, is loading its data, or refuses commands."""
+class RedisAwayError(Problem):
+    """Redis cannot be reached, is loading its data, or refuses commands.
+
+    Args:
+        reason: For logs; the client is told `state-unavailable`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("state-unavailable", "Redis, which holds the task states, does not answer")
+        self.reason = reason
 
 
 def make_redis(url: str) -> Redis:
@@ -56,11 +64,6 @@ async def commands() -> AsyncIterator[None]:
             yield
     except (RedisError, OSError, TimeoutError) as error:
         raise RedisAwayError(repr(error)) from error
-
-
-def state_unavailable() -> Problem:
-    """What a client is told while Redis is away."""
-    return Problem("state-unavailable", "Redis, which holds the task states, does not answer")
 
 
 class NoticeConnection:
