@@ -13,6 +13,7 @@ from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.drain import Drain
 from gateway.handlers import operations, submit
+from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
 from gateway.metrics import Metrics
 from gateway.middlewares import front
@@ -45,6 +46,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.KEYRING] = KeyRing(config.keys_file)
     app[parts.METRICS] = Metrics()
     app[parts.REDIS] = make_redis(config.redis_url)
+    app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
     app[parts.PUBLISHER] = Publisher(config, topology, app[parts.METRICS].observe_publish)

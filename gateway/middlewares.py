@@ -10,8 +10,16 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway import idempotency
 from gateway.auth import CALLER
-from gateway.errors import REFUSALS, RETRY_AFTER_S, RETRYABLE_STATUSES, Problem, Queued
+from gateway.errors import (
+    REFUSALS,
+    RETRY_AFTER_S,
+    RETRYABLE_STATUSES,
+    Problem,
+    Queued,
+    invalid_request,
+)
 from gateway.parts import CONFIG, DRAIN, KEYRING, METRICS
 
 log = logging.getLogger(__name__)
@@ -21,6 +29,7 @@ _numbers = itertools.count(1)
 REQUEST_ID = web.RequestKey("request_id", str)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
+_IDEMPOTENT_PATHS = frozenset({"/v1/tasks", "/v1/canvas"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
 
@@ -37,6 +46,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         _authenticate(request)
+        if idempotency.HEADER in request.headers:
+            _check_idempotency(request)
         response = await handler(request)
     except Problem as problem:
         response = problem_response(problem)
@@ -82,6 +93,21 @@ def _authenticate(request: web.Request) -> None:
     if "ticket" in request.query and path.endswith("/stream"):
         return
     request[CALLER] = request.app[KEYRING].caller(request.headers.get("Authorization"))
+
+
+def _check_idempotency(request: web.Request) -> None:
+    """A key that would be ignored is refused: the client counts on it.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    path = request.path
+    if request.method != "POST" or not (
+        path in _IDEMPOTENT_PATHS or path.startswith("/v1/ingest/")
+    ):
+        raise invalid_request(
+            idempotency.HEADER, f"{request.method} {path} does not take it", queued="no"
+        )
 
 
 def problem_response(problem: Problem) -> web.Response:

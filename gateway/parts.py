@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.drain import Drain
+from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
 from gateway.metrics import Metrics
 from gateway.publisher import Publisher
@@ -25,6 +26,7 @@ CATALOG = web.AppKey("catalog", Catalog)
 DEPTHS = web.AppKey("depths", QueueDepths)
 PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
+IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)
 WATCH: web.AppKey[Any] = web.AppKey("watch", object)

@@ -1,16 +1,19 @@
 """POST /v1/tasks: one task in, one receipt out."""
 
 import re
+from typing import Any
 
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway import idempotency
+from gateway.auth import Caller, require
 from gateway.body import read_body
 from gateway.errors import Problem
 from gateway.handlers.queries import wait_seconds
-from gateway.parts import CONFIG, SUBMISSION, WATCH
+from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
 from gateway.submission import Prepared
+from gateway.task_request import parse
 from gateway.timestamps import rfc3339_now
 
 _JSON_TYPES = frozenset({"application/json", "application/octet-stream"})
@@ -27,20 +30,65 @@ async def submit(request: web.Request) -> web.StreamResponse:
     caller = require(request, "submit")
     check_json(request)
     wait_s = wait_seconds(request, queued="no") if request.query_string else None
+    key = idempotency.key_of(request)
     body = await read_body(request, request.app[CONFIG].max_task_bytes)
-    submission = request.app[SUBMISSION]
-    prepared = submission.prepare(body, caller, traceparent(request))
-    await submission.publish(prepared)
-    accepted_at = rfc3339_now()
-    if wait_s and prepared.tracked:
-        ended = await request.app[WATCH].ended([prepared.task_id], wait_s)
-        state = ended.get(prepared.task_id)
+    if key is not None:
+        answer, replayed = await _submit_once(request, caller, key, body)
+    else:
+        submission = request.app[SUBMISSION]
+        prepared = submission.prepare(body, caller, traceparent(request))
+        await submission.publish(prepared)
+        answer, replayed = receipt(prepared, rfc3339_now()), False
+    if wait_s and answer["tracked"]:
+        state = await _ended(request, str(answer["id"]), wait_s, admin=caller.admin)
         if state is not None:
-            return web.Response(
-                body=orjson.dumps(state.to_json(admin=caller.admin)),
-                content_type="application/json",
-            )
-    return accepted(prepared, accepted_at)
+            return web.Response(body=state, content_type="application/json")
+    response = web.Response(
+        status=202,
+        body=orjson.dumps(answer),
+        headers={
+            "Content-Type": "application/json; charset=utf-8",
+            "Location": f"/v1/tasks/{answer['id']}",
+        },
+    )
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+async def _submit_once(
+    request: web.Request, caller: Caller, key: str, body: bytes
+) -> tuple[dict[str, Any], bool]:
+    """Publish under an idempotency key: the receipt, and whether it was told before."""
+    keys, submission = request.app[IDEMPOTENCY], request.app[SUBMISSION]
+    mark = idempotency.fingerprint(request, body)
+    answered = await keys.replay(caller, key, mark)
+    if answered is not None:
+        return orjson.loads(answered), True
+    task = parse(body)
+    context = traceparent(request)
+    prepared = submission.prepare_request(task, caller, context)
+    claim = await keys.claim(caller, key, mark, [prepared.task_id])
+    if claim.answer is not None:
+        return orjson.loads(claim.answer), True
+    [task_id] = claim.task_ids
+    prepared = submission.prepare_request(task, caller, context, task_id=task_id, copy=claim.owner)
+    try:
+        # Unique among the messages in flight, of the id's length.
+        await submission.publish(prepared, message_id=task_id[: -len(claim.owner)] + claim.owner)
+    except Problem as problem:
+        await keys.failed(claim, problem)
+        raise
+    answer = receipt(prepared, rfc3339_now())
+    await keys.done(claim, orjson.dumps(answer))
+    return answer, False
+
+
+async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bool) -> bytes | None:
+    """The final state as JSON, if the task ends in time."""
+    ended = await request.app[WATCH].ended([task_id], wait_s)
+    state = ended.get(task_id)
+    return None if state is None else orjson.dumps(state.to_json(admin=admin))
 
 
 def check_json(request: web.Request) -> None:
@@ -63,22 +111,10 @@ def traceparent(request: web.Request) -> str | None:
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
-def accepted(prepared: Prepared, accepted_at: str) -> web.Response:
-    """The receipt: 202 with the links to watch."""
-    return web.Response(
-        status=202,
-        body=orjson.dumps(receipt(prepared, accepted_at)),
-        headers={
-            "Content-Type": "application/json; charset=utf-8",
-            "Location": f"/v1/tasks/{prepared.task_id}",
-        },
-    )
-
-
-def receipt(prepared: Prepared, accepted_at: str) -> dict[str, object]:
+def receipt(prepared: Prepared, accepted_at: str) -> dict[str, Any]:
     """The receipt of one task as a JSON object."""
     task_id = prepared.task_id
-    body: dict[str, object] = {"id": task_id, "task": prepared.task}
+    body: dict[str, Any] = {"id": task_id, "task": prepared.task}
     if prepared.tracked:
         body["state"] = "PENDING"
     body["queues"] = prepared.queues
@@ -86,5 +122,3 @@ def receipt(prepared: Prepared, accepted_at: str) -> dict[str, object]:
     body["accepted_at"] = accepted_at
     body["links"] = {"self": f"/v1/tasks/{task_id}", "stream": f"/v1/tasks/{task_id}/stream"}
     return body
-
-
