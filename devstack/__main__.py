@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from devstack.errors import StartError
 from devstack.install import ensure_servers
@@ -20,7 +21,8 @@ from devstack.supervisor import Supervisor
 from devstack.terminal import Terminal, follow
 from devstack.welcome import welcome
 
-FOLDER = ROOT / ".devstack"
+FOLDER = Path(os.environ.get("DEVSTACK_DIR") or ROOT / ".devstack").resolve()
+"""Data, logs and addresses; another one through DEVSTACK_DIR."""
 _WRITTEN = (
     "GATEWAY_URL",
     "AMQP_URL",
@@ -58,7 +60,7 @@ async def _run(environ: Mapping[str, str]) -> None:
         if await _until(asyncio.create_task(stack.start()), stopping):
             addresses = {name: stack.env[name] for name in _WRITTEN if name in stack.env}
             write_settings(FOLDER / "env", addresses)
-            terminal.say(welcome(addresses, FOLDER.name))
+            terminal.say(welcome(addresses, _shown(FOLDER)))
             supervisor = Supervisor(stack, terminal.event)
             await _until(asyncio.create_task(supervisor.run()), stopping)
     finally:
@@ -67,7 +69,7 @@ async def _run(environ: Mapping[str, str]) -> None:
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
-        terminal.event("stopped; the data stays in .devstack/")
+        terminal.event("stopped; the data stays")
 
 
 def _stack(environ: Mapping[str, str], terminal: Terminal) -> Stack:
@@ -98,6 +100,10 @@ def _stack(environ: Mapping[str, str], terminal: Terminal) -> Stack:
     )
 
 
+def _shown(folder: Path) -> str:
+    return folder.name if folder.parent == ROOT else str(folder)
+
+
 def _gateway_port(text: str, host: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
         raise StartError(f"GATEWAY_PORT={text} is not a port (1-65535)")
@@ -120,7 +126,7 @@ def _only_one() -> Iterator[None]:
     Raises:
         StartError: another `make run` is at work in this folder.
     """
-    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (FOLDER / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -88,6 +88,7 @@ class Redis:
             f'dir "{self.folder.resolve()}"',
             "databases 64",
             "daemonize no",
+            "set-proc-title no",  # it would overwrite the environment that our mark is in
             "save 300 1",
             "appendonly yes",
             "appendfsync everysec",
