@@ -18,7 +18,7 @@ from devstack.product import ROOT
 from devstack.settings_files import kept_api_key, kept_credentials, write_settings
 from devstack.stack import Stack
 from devstack.supervisor import Supervisor
-from devstack.terminal import Terminal, follow
+from devstack.terminal import READ_EVERY_S, Terminal, follow
 from devstack.welcome import welcome
 
 FOLDER = Path(os.environ.get("DEVSTACK_DIR") or ROOT / ".devstack").resolve()
@@ -60,6 +60,7 @@ async def _run(environ: Mapping[str, str]) -> None:
         if await _until(asyncio.create_task(stack.start()), stopping):
             addresses = {name: stack.env[name] for name in _WRITTEN if name in stack.env}
             write_settings(FOLDER / "env", addresses)
+            await asyncio.sleep(2 * READ_EVERY_S)  # the log lines of the start come first
             terminal.say(welcome(addresses, _shown(FOLDER)))
             supervisor = Supervisor(stack, terminal.event)
             await _until(asyncio.create_task(supervisor.run()), stopping)

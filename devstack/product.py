@@ -88,6 +88,7 @@ class Launcher:
             "flower",
             f"--address={LOOPBACK}",
             f"--port={port}",
+            "--logging=warning",
             FLOWER_BASIC_AUTH=f"{_FLOWER_USER}:{password}",
         )
         return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)

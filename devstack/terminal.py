@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95)
-_READ_EVERY_S = 0.2
+READ_EVERY_S = 0.2
 _READ_BYTES = 262_144
 _WIDTH = 15
 
@@ -86,7 +86,7 @@ async def follow(logs: Mapping[str, Path], terminal: Terminal) -> None:
                 if not chunk:
                     break
                 await asyncio.sleep(0)
-        await asyncio.sleep(_READ_EVERY_S)
+        await asyncio.sleep(READ_EVERY_S)
 
 
 def _size(path: Path) -> int:
