@@ -199,8 +199,8 @@ class Binding:
     queue: str
     key: str = ""
     """Binding key: a routing key (direct), a pattern (topic), empty (fanout, headers)."""
-    arguments: Mapping[str, str | bool | None] = field(default_factory=dict)
-    """Headers exchanges only: ``x-match`` and the headers to compare; None: any value.
+    arguments: Mapping[str, str | bool] = field(default_factory=dict)
+    """Headers exchanges only: ``x-match`` and the headers to compare.
 
     Numbers are not taken: the client libraries write them in different widths, and RabbitMQ takes
     those for different bindings.
@@ -233,7 +233,7 @@ class Binding:
         if match in ("all", "any") and any(name.startswith("x-") for name in names):
             yield f"x-match {match!r} ignores x-… headers; say {match}-with-x"
         for name in names:
-            if not isinstance(self.arguments[name], str | bool | None):
+            if not isinstance(self.arguments[name], str | bool):
                 yield f"header {name!r} must be a string or a boolean"
 
 

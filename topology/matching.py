@@ -51,7 +51,7 @@ def headers_match(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> b
     kind = arguments.get("x-match", "all")
     with_x = kind in ("all-with-x", "any-with-x")
     compared = (
-        name in headers and (value is None or _equal(value, headers[name]))
+        name in headers and _equal(value, headers[name])
         for name, value in arguments.items()
         if name != "x-match" and (with_x or not name.startswith("x-"))
     )

@@ -101,8 +101,8 @@ def test_only_levels_that_hold_messages_are_counted():
         ),
         (
             (
-                "inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received the "
-                "value 'dead' of type 'longstr' but current is none"
+                "inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received "
+                "the value 'dead' of type 'longstr' but current is none"
             ),
             "x-dead-letter-exchange is none on the broker, the layout says dead",
         ),
