@@ -1,0 +1,42 @@
+"""The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
+
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from gateway import parts
+from gateway.app import make_app
+from gateway.config import GatewayConfig
+from tests.waiting import eventually
+
+SIGNING_KEYS = ((1, b"s" * 32),)
+
+
+@pytest.fixture
+def make_gateway(amqp_url, redis_url, aiohttp_client):
+    """Make a gateway that is ready to publish; keyword arguments are fields of its config."""
+
+    async def make(**fields: Any) -> TestClient[Any, Any]:
+        config = GatewayConfig(
+            **{
+                "amqp_url": amqp_url,
+                "redis_url": redis_url,
+                "task_id_keys": SIGNING_KEYS,
+                **fields,
+            }
+        )
+        app = make_app(config)
+        server = TestServer(app)
+        await server.start_server(auto_decompress=False)
+        client = await aiohttp_client(server)
+        await eventually(lambda: app[parts.PUBLISHER].state == "ready", timeout_s=30)
+        return client
+
+    return make
+
+
+@pytest.fixture
+async def gateway(make_gateway):
+    """A gateway without keys: the caller is anonymous and may do everything."""
+    return await make_gateway()

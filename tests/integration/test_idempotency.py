@@ -1,0 +1,111 @@
+"""The same request twice is published once and answered alike."""
+
+import asyncio
+
+import orjson
+
+from devstack.proxy import Direction, TcpProxy
+from gateway import idempotency, parts
+from tests.integration.test_submit import ADD, messages
+from tests.waiting import eventually
+
+
+async def submit(gateway, key: str, body: object = ADD, path: str = "/v1/tasks"):
+    response = await gateway.post(path, json=body, headers={"Idempotency-Key": key})
+    return response, await response.json()
+
+
+async def test_a_repeat_gets_the_first_answer_and_publishes_nothing(gateway, amqp_url):
+    first, receipt = await submit(gateway, "k1")
+    again, repeated = await submit(gateway, "k1")
+
+    assert (first.status, again.status) == (202, 202)
+    assert receipt == repeated
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    [message] = await messages(amqp_url)
+    assert message.headers["id"] == receipt["id"]
+    assert message.headers["x-penstock-copy"]
+
+
+async def test_another_body_under_the_key_is_refused(gateway, amqp_url):
+    await submit(gateway, "k1")
+    response, problem = await submit(gateway, "k1", {"task": "demo.add", "args": [9, 9]})
+
+    assert (response.status, problem["code"]) == (422, "idempotency-key-reused")
+    assert len(await messages(amqp_url)) == 1
+
+
+async def test_a_refusal_frees_the_key(gateway):
+    bad, _ = await submit(gateway, "k1", {"task": "nobody.knows"})
+    good, _ = await submit(gateway, "k1")
+
+    assert (bad.status, good.status) == (404, 202)
+
+
+async def test_of_many_at_once_one_is_published(gateway, amqp_url):
+    answers = await asyncio.gather(*(submit(gateway, "k1") for _ in range(20)))
+
+    statuses = {response.status for response, _ in answers}
+    assert statuses <= {202, 409}
+    ids = {body["id"] for response, body in answers if response.status == 202}
+    assert len(ids) == 1
+    assert len(await messages(amqp_url)) == 1
+
+
+async def test_an_unknown_end_keeps_the_id_for_the_retry(make_gateway, amqp_url, rabbit):
+    async with TcpProxy(rabbit.port) as proxy:
+        gateway = await make_gateway(amqp_url=proxy.url_through(amqp_url), confirm_timeout_s=0.5)
+        proxy.stall(Direction.TO_CLIENT)
+        unknown, problem = await submit(gateway, "k1")
+        assert (unknown.status, problem["code"], problem["queued"]) == (
+            504, "unconfirmed", "unknown",
+        )  # fmt: skip
+        proxy.resume()
+        await eventually(lambda: gateway.app[parts.PUBLISHER].inflight_messages == 0)
+        retry, receipt = await submit(gateway, "k1")
+
+        assert retry.status == 202
+        assert receipt["id"] == problem["id"]
+        copies = await messages(amqp_url)
+        assert len(copies) == 2
+        assert {copy.headers["id"] for copy in copies} == {receipt["id"]}
+        assert len({copy.headers["x-penstock-copy"] for copy in copies}) == 2
+        assert len({copy.message_id for copy in copies}) == 2
+
+
+async def test_a_first_try_that_never_ended_counts_as_unknown_after_a_minute(gateway, amqp_url):
+    _, receipt = await submit(gateway, "k1")
+    redis = gateway.app[parts.REDIS]
+    [name] = await redis.keys("penstock:idempotency:*")
+    record = orjson.loads(await redis.get(name))
+    record["state"] = "in-flight"
+    await redis.set(name, orjson.dumps(record))
+    busy, problem = await submit(gateway, "k1")
+    assert (busy.status, problem["code"]) == (409, "idempotency-in-flight")
+    assert busy.headers["Retry-After"]
+
+    record["at"] -= idempotency.IN_FLIGHT_S
+    await redis.set(name, orjson.dumps(record))
+    retry, body = await submit(gateway, "k1")
+
+    assert (retry.status, body["id"]) == (202, receipt["id"])
+
+
+async def test_without_redis_nothing_is_published(make_gateway, amqp_url, redis_url, redis_server):
+    async with TcpProxy(redis_server.port) as proxy:
+        gateway = await make_gateway(redis_url=proxy.url_through(redis_url))
+        proxy.cut(refuse=True)
+        response, problem = await submit(gateway, "k1")
+
+        assert (response.status, problem["code"]) == (503, "state-unavailable")
+        assert problem["queued"] == "no"
+        assert await messages(amqp_url) == []
+
+
+async def test_a_key_where_it_is_not_taken_is_refused(gateway):
+    response, problem = await submit(gateway, "k1", path="/v1/tasks/status", body={"ids": []})
+
+    assert (response.status, problem["code"]) == (400, "invalid-request")
+    long, _ = await submit(gateway, "k" * 256)
+    assert long.status == 400
