@@ -1,0 +1,68 @@
+"""The files of `KEY=VALUE` lines."""
+
+import hashlib
+import stat
+import tomllib
+from pathlib import Path
+
+from devstack.make_secrets import write
+from devstack.product import gateway_url, workers_for
+from devstack.settings_files import kept_api_key, kept_credentials, read_settings
+from devstack.welcome import welcome
+from topology.layout import load
+
+
+def test_secrets_are_private_and_the_api_key_is_the_one_that_the_gateway_knows(tmp_path: Path):
+    path = tmp_path / ".env"
+    assert "API_KEY" in write(path)
+
+    values = read_settings(path)
+    keys = tomllib.loads(values["GATEWAY_KEYS"].strip("'"))["key"]
+    assert keys[0]["sha256"] == hashlib.sha256(values["API_KEY"].encode()).hexdigest()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_writing_secrets_again_keeps_them_and_adds_only_what_is_missing(tmp_path: Path):
+    path = tmp_path / ".env"
+    path.write_text("REDIS_PASSWORD=mine\nFLOWER_PASSWORD=\n")
+    added = write(path)
+    first = read_settings(path)
+
+    assert first["REDIS_PASSWORD"] == "mine"
+    assert "REDIS_PASSWORD" not in added
+    assert "FLOWER_PASSWORD" in added
+    assert write(path) == []
+    assert read_settings(path) == first
+
+
+def test_secrets_cover_everything_that_the_example_names(tmp_path: Path):
+    write(tmp_path / ".env")
+    example = read_settings(Path(__file__).parents[2] / ".env.example")
+    assert set(example) == set(read_settings(tmp_path / ".env"))
+
+
+def test_credentials_and_api_key_are_kept_from_one_start_to_the_next(tmp_path: Path):
+    assert kept_credentials(tmp_path / "secrets") == kept_credentials(tmp_path / "secrets")
+
+    key, keys_file = kept_api_key(tmp_path)
+    assert kept_api_key(tmp_path) == (key, keys_file)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    assert tomllib.loads(keys_file.read_text())["key"][0]["sha256"] == digest
+
+
+def test_every_queue_of_the_shipped_topology_is_consumed_once():
+    workers = workers_for(load().queues)
+    assert sorted(queue for worker in workers for queue in worker.queues) == sorted(load().queues)
+    assert {worker.pool for worker in workers} == {"threads", "prefork"}
+
+
+def test_a_wildcard_host_is_shown_as_an_address_that_can_be_reached():
+    assert gateway_url("0.0.0.0", 80) == "http://127.0.0.1:80"
+    assert gateway_url("::", 80) == "http://[::1]:80"
+    assert gateway_url("10.0.0.1", 80) == "http://10.0.0.1:80"
+
+
+def test_the_commands_to_try_carry_the_api_key_when_there_is_one():
+    env = {"GATEWAY_URL": "http://127.0.0.1:8080"}
+    assert "Authorization" not in welcome(env, ".devstack")
+    assert welcome(env | {"API_KEY": "pk_x"}, ".devstack").count("Bearer pk_x") == 4
