@@ -7,12 +7,11 @@
 Entries are RedBeat's own, in Redis: the gateway writes the same bytes.
 """
 
-import copy
 import logging
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from celery.schedules import crontab, schedule
@@ -60,6 +59,23 @@ _RUNS = uuid.UUID("5c3f7a52-9d0e-4c0f-8f4b-2f6f1f6d1c11")
 _logger = logging.getLogger("celery.beat")
 
 
+class SafeEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has no hints
+    """RedBeat's entry, except that one that cannot be read does not end beat."""
+
+    @classmethod
+    def from_key(cls, key: str, app: Celery | None = None) -> "SafeEntry":
+        """Read an entry.
+
+        Raises:
+            KeyError: there is none, or it cannot be read: RedBeat takes it out of the schedule.
+        """
+        try:
+            return cast("SafeEntry", super().from_key(key, app=app))
+        except (TypeError, ValueError, AttributeError) as error:
+            _logger.error("beat: %s cannot be read: %s", key, error)  # noqa: TRY400  # whose bug it is not
+            raise KeyError(key) from error
+
+
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     """RedBeat with four differences.
 
@@ -72,6 +88,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     4. RedBeat advances an entry before it publishes, so that a failed publish is a lost run. Here
        the confirm comes first, and an unconfirmed run is published again: at least once.
     """
+
+    Entry = SafeEntry
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, Producer=Producer, **options)
@@ -141,6 +159,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             if client.sismember(seeded, name):
                 continue
             entry = self.Entry(name=name, app=self.app, **shipped)
+            entry.last_run_at = None  # due at once: a new deployment shows that it works
             if not client.exists(entry.key):
                 entry.save()
                 _logger.info("beat: seeded %s", name)
@@ -148,14 +167,15 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             client.sadd(seeded, name)
         self._seeded = True
 
-    def _fire_when_due(self, entry: RedBeatSchedulerEntry, lock: Lock) -> float:
-        is_due, next_s = entry.is_due()
-        if not is_due:
-            return float(next_s)
+    def _fire_when_due(self, entry: SafeEntry, lock: Lock) -> float:
         try:
+            is_due, next_s = entry.is_due()
+            if not is_due:
+                return float(next_s or self.max_interval)
             producer = self.producer  # connects, which can take longer than the lock lasts
             renew(lock)
-            self.apply_async(publishable(entry), producer=producer, advance=False)
+            entry.options = attempt_options(entry)  # of this object only; it is not saved
+            self.apply_async(entry, producer=producer, advance=False)
         except RedisError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever one entry or the broker does, beat lives
@@ -164,7 +184,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             return float(self.max_interval)
         self.reserve(entry)
         _logger.info("beat: published %s (%s)", entry.name, entry.task)
-        return float(next_s)
+        return float(next_s or self.max_interval)
 
     def _ensure_connected(self) -> Connection:
         connection: Connection = self.connection.ensure_connection(
@@ -177,7 +197,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         self.__dict__.pop("producer", None)
         connection = self.__dict__.pop("connection", None)
         if connection is not None:
-            _ignore_errors(connection.collapse)
+            _ignore_errors(connection.collect)
 
 
 def renew(lock: Lock) -> None:
@@ -189,8 +209,8 @@ def renew(lock: Lock) -> None:
     lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
 
 
-def publishable(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
-    """Return the entry with the options of one attempt to publish it.
+def attempt_options(entry: SafeEntry) -> dict[str, Any]:
+    """Return the publishing options of one attempt at the next run of an entry.
 
     An attempt that was not confirmed may have arrived all the same: the next one carries the same
     task id and another `x-penstock-copy`, and the worker starts only one of them.
@@ -205,9 +225,7 @@ def publishable(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
     if entry.last_run_at is not None:  # a first run has nothing that tells it from another first
         run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
         options["task_id"] = str(uuid.uuid5(_RUNS, run))
-    attempt = copy.copy(entry)
-    attempt.options = options
-    return attempt
+    return options
 
 
 def _ignore_errors(close: Callable[[], object]) -> None:

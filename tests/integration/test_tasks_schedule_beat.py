@@ -1,0 +1,302 @@
+"""A real beat process against real servers; what it publishes is counted in the queues."""
+
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.schedules import crontab, schedule
+from kombu.connection import Connection
+from redbeat.schedulers import RedBeatSchedulerEntry
+from redis import Redis
+
+from devstack.children import Child
+from devstack.programs import child_environment
+from devstack.rabbit import Rabbit
+from devstack.redis_server import Redis as RedisServer
+from tasks.app import PenstockCelery, build_app
+from tasks.config import WorkerConfig
+from tasks.redis_client import sync_client
+from tasks.schedule import LOCK_TIMEOUT_S, SHIPPED
+from tests.waiting import eventually
+from topology.kombu_queues import declare
+from topology.layout import load
+from topology.model import Topology
+
+LOCK = "redbeat::lock"
+BeatMaker = Callable[[str], Child]
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return load()
+
+
+@pytest.fixture
+def app(amqp_url: str, redis_url: str, topology: Topology) -> PenstockCelery:
+    return build_app(WorkerConfig(amqp_url=amqp_url, redis_url=redis_url), topology)
+
+
+@pytest.fixture
+def client(redis_url: str):
+    with sync_client(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def declared(amqp_url: str, topology: Topology) -> None:
+    with Connection(amqp_url) as connection:
+        declare(connection, topology)
+
+
+@pytest.fixture
+async def beats(amqp_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[BeatMaker]:
+    made: list[Child] = []
+
+    def beat(name: str) -> Child:
+        env = child_environment(
+            AMQP_URL=amqp_url,
+            REDIS_URL=redis_url,
+            HEALTH_FILE=str(tmp_path / f"{name}.alive"),
+            PYTHONPATH=str(Path.cwd()),
+        )
+        argv = [sys.executable, "-m", "celery", "-A", "tasks.worker", "beat", "-l", "INFO"]
+        child = Child(name, argv, log=tmp_path / f"{name}.log", env=env, cwd=tmp_path)
+        made.append(child)
+        child.spawn()
+        return child
+
+    yield beat
+    for child in made:
+        await child.kill()
+        print(child.name, child.log_tail(60))  # noqa: T201  # shown when a test fails
+
+
+@asynccontextmanager
+async def leading(beats: BeatMaker, name: str = "beat") -> AsyncIterator[Child]:
+    """A beat that leads, stopped in order afterwards."""
+    beat = beats(name)
+    await eventually(lambda: "beat: leading" in beat.log_tail(200), timeout_s=20)
+    yield beat
+    await beat.stop()
+
+
+def every(
+    app: PenstockCelery, name: str, seconds: float = 1, **fields: Any
+) -> RedBeatSchedulerEntry:
+    definition = {"task": "demo.add", "args": [1, 2], **fields}
+    entry = RedBeatSchedulerEntry(
+        name=name, schedule=schedule(timedelta(seconds=seconds)), app=app, **definition
+    )
+    return entry.save()
+
+
+def runs(client: Redis, name: str) -> int:
+    """How often the schedule says that it ran."""
+    meta = client.hget(f"redbeat:{name}", "meta")
+    return int(json.loads(meta or "{}").get("total_run_count", 0))
+
+
+def messages(url: str, queue: str) -> list[Any]:
+    """Take every message out of a queue."""
+    taken = []
+    with Connection(url) as connection, closing(connection.channel()) as channel:
+        while (message := channel.basic_get(queue, no_ack=True)) is not None:
+            taken.append(message)
+    return taken
+
+
+@pytest.mark.usefixtures("declared")
+async def test_the_shipped_tasks_are_seeded_and_published_to_their_queues(
+    beats: BeatMaker, client: Redis, amqp_url: str, tmp_path: Path
+):
+    async with leading(beats):
+        await eventually(lambda: runs(client, "heartbeat") and runs(client, "script-heartbeat"))
+
+    (heartbeat,) = messages(amqp_url, "periodic")
+    (script,) = messages(amqp_url, "scripts")
+    assert heartbeat.headers["task"] == "periodic.heartbeat"
+    assert heartbeat.properties["delivery_mode"] == 2
+    assert script.headers["task"] == "scripts.run"
+    assert json.loads(script.body)[:2] == [["heartbeat.sh"], {}]
+    assert script.headers["x-penstock-copy"]
+    assert (tmp_path / "beat.alive").exists()
+
+
+def test_one_shipped_task_fires_at_least_every_15_s_and_one_each_minute():
+    assert SHIPPED["heartbeat"]["schedule"].run_every <= timedelta(seconds=13)  # and a tick or two
+    assert SHIPPED["script-heartbeat"]["schedule"] == crontab()
+
+
+@pytest.mark.usefixtures("declared")
+async def test_edits_and_deletions_of_shipped_tasks_survive_a_restart(
+    beats: BeatMaker, client: Redis, app: PenstockCelery
+):
+    async with leading(beats, "first"):
+        await eventually(lambda: runs(client, "script-heartbeat"))
+    RedBeatSchedulerEntry.from_key("redbeat:script-heartbeat", app=app).delete()
+    every(app, "heartbeat", 3600, task="demo.add")
+    every(app, "mine", 1)
+
+    async with leading(beats, "second"):
+        await eventually(lambda: runs(client, "mine"))
+
+    assert not client.exists("redbeat:script-heartbeat")
+    entry = RedBeatSchedulerEntry.from_key("redbeat:heartbeat", app=app)
+    assert (entry.task, entry.schedule.run_every) == ("demo.add", timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("declared")
+async def test_after_a_kill_9_the_other_beat_leads_within_seconds_and_never_both(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, tmp_path: Path
+):
+    every(app, "mine", 1)
+    async with leading(beats, "first") as first:
+        beats("second")
+        await eventually((tmp_path / "second.alive").exists, timeout_s=20)
+        await eventually(lambda: runs(client, "mine") >= 3, timeout_s=10)
+        assert "beat: leading" not in (tmp_path / "second.log").read_text()
+        token = client.get(LOCK)
+
+        await first.kill()
+        await eventually(
+            lambda: client.get(LOCK) not in {None, token}, timeout_s=LOCK_TIMEOUT_S + 3
+        )
+
+        before = runs(client, "mine")
+        await eventually(lambda: runs(client, "mine") >= before + 2, timeout_s=10)
+    client.set(LOCK, "nobody")  # whoever leads stops
+    await eventually(lambda: "not leading" in (tmp_path / "second.log").read_text())
+
+    ids = [message.headers["id"] for message in messages(amqp_url, "default")]
+    assert len(ids) - runs(client, "mine") in {0, 1}  # one: killed between publish and advance
+    assert len(set(ids)) == runs(client, "mine")
+
+
+@pytest.mark.usefixtures("declared")
+async def test_a_beat_that_is_stopped_gives_the_lock_back_at_once(beats: BeatMaker, client: Redis):
+    async with leading(beats) as beat:
+        assert client.ttl(LOCK) <= LOCK_TIMEOUT_S
+
+    assert beat.returncode == 0
+    assert not client.exists(LOCK)
+
+
+@pytest.mark.usefixtures("declared")
+async def test_an_entry_that_cannot_be_read_stops_no_other(
+    beats: BeatMaker, client: Redis, app: PenstockCelery
+):
+    good = {"every": 1, "relative": False, "__type__": "interval"}
+    bad = {
+        "not-json": "{",
+        "no-object": "5",
+        "no-schedule": json.dumps({"name": "x", "task": "y"}),
+        "odd-field": json.dumps({"name": "x", "task": "y", "schedule": good, "odd": 1}),
+        "odd-options": json.dumps({"name": "x", "task": "y", "schedule": good, "options": 5}),
+        "odd-crontab": json.dumps(
+            {"name": "x", "task": "y", "schedule": {"__type__": "crontab", "minute": "99"}}
+        ),
+    }
+    for name, definition in bad.items():
+        client.hset(f"redbeat:{name}", "definition", definition)
+        client.zadd("redbeat::schedule", {f"redbeat:{name}": 1})
+    every(app, "mine", 1)
+
+    async with leading(beats) as beat:
+        await eventually(lambda: runs(client, "mine") >= 2, timeout_s=10)
+        assert beat.running
+
+
+@pytest.mark.usefixtures("declared")
+async def test_beat_outlives_redis(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, redis_server: RedisServer
+):
+    every(app, "mine", 1)
+    async with leading(beats) as beat:
+        pid = beat.pid
+        await eventually(lambda: runs(client, "mine"))
+        await redis_server.kill()
+        await eventually(lambda: "not leading" in beat.log_tail(200), timeout_s=20)
+        await redis_server.start()
+
+        before = runs(client, "mine")
+        await eventually(lambda: runs(client, "mine") >= before + 2, timeout_s=20)
+        assert beat.running
+        assert beat.pid == pid
+
+
+@pytest.mark.usefixtures("redis_server")
+async def test_beat_starts_while_redis_is_away(amqp_url: str, beats: BeatMaker, redis_server: Any):
+    await redis_server.kill()
+    try:
+        beat = beats("early")
+        await eventually(lambda: "not leading" in beat.log_tail(200), timeout_s=30)
+    finally:
+        await redis_server.start()
+
+    await eventually(lambda: "beat: leading" in beat.log_tail(200), timeout_s=20)
+    assert amqp_url
+
+
+async def test_a_run_that_no_queue_takes_is_not_counted_and_comes_later(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, topology: Topology
+):
+    every(app, "mine", 1)
+    async with leading(beats) as beat:
+        await eventually(lambda: "mine not published" in beat.log_tail(200), timeout_s=10)
+        assert runs(client, "mine") == 0
+
+        with Connection(amqp_url) as connection:
+            declare(connection, topology)
+        await eventually(lambda: runs(client, "mine"), timeout_s=10)
+
+    assert len(messages(amqp_url, "default")) == runs(client, "mine")
+
+
+@pytest.mark.usefixtures("declared")
+async def test_beat_outlives_rabbitmq_and_a_run_is_published_when_it_is_back(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, rabbit: Rabbit, amqp_url: str
+):
+    every(app, "mine", 1)
+    async with leading(beats) as beat:
+        pid = beat.pid
+        await eventually(lambda: runs(client, "mine"))
+        await rabbit.settle()
+        await rabbit.kill()
+        await eventually(lambda: "mine not published" in beat.log_tail(200), timeout_s=20)
+        before = runs(client, "mine")
+        token = client.get(LOCK)
+        await rabbit.start()
+
+        await eventually(lambda: runs(client, "mine") >= before + 2, timeout_s=30)
+        assert (beat.pid, beat.running) == (pid, True)
+        assert client.get(LOCK) == token or "not leading" in beat.log_tail(400)
+
+    ids = [message.headers["id"] for message in messages(amqp_url, "default")]
+    assert len(set(ids)) == runs(client, "mine")
+
+
+@pytest.mark.usefixtures("declared")
+async def test_a_frozen_beat_publishes_nothing_after_another_took_over(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str
+):
+    async with leading(beats, "frozen") as frozen:
+        await eventually(lambda: runs(client, "heartbeat"))
+        frozen.signal(signal.SIGSTOP)
+        async with leading(beats, "second"):
+            every(app, "mine", 1)
+            await eventually(lambda: runs(client, "mine") >= 2, timeout_s=10)
+            token = client.get(LOCK)
+            frozen.signal(signal.SIGCONT)
+            await eventually(lambda: "not leading" in frozen.log_tail(200), timeout_s=10)
+            before = runs(client, "mine")
+            await eventually(lambda: runs(client, "mine") >= before + 2, timeout_s=10)
+            assert client.get(LOCK) == token
+
+    assert len(messages(amqp_url, "default")) == runs(client, "mine")
+    assert "beat: published mine" not in frozen.log.read_text()
