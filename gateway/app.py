@@ -9,12 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from gateway import gauges, parts
+from gateway.batch_publisher import BatchPublisher
+from gateway.batcher import GroupCommit
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.documents import DocumentChecker
 from gateway.drain import Drain
-from gateway.handlers import operations, submit
+from gateway.handlers import ingest, operations, queues, submit
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
+from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.middlewares import front
 from gateway.publisher import Publisher
@@ -24,7 +28,7 @@ from gateway.submission import Submission
 from gateway.task_id import TaskIds
 from topology import layout
 
-NOUNS = (submit, operations)
+NOUNS = (submit, ingest, queues, operations)
 """Every module of `handlers`, in the order of the API's description."""
 
 
@@ -49,6 +53,9 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
+    app[parts.MANAGEMENT] = (
+        Management(config.management_url, config.amqp_url) if config.management_url else None
+    )
     app[parts.PUBLISHER] = Publisher(config, topology, app[parts.METRICS].observe_publish)
     app[parts.SUBMISSION] = Submission(
         config,
@@ -66,7 +73,17 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.DEPTHS],
         app[parts.CATALOG],
     )
-    app.cleanup_ctx.extend((_redis, _publisher, _background))
+    app[parts.BATCHES] = BatchPublisher(
+        config,
+        topology,
+        app[parts.TASK_IDS],
+        app[parts.DEPTHS],
+        app[parts.PUBLISHER],
+        origin=f"penstock@{socket.gethostname()}",
+    )
+    app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
+    app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
+    app.cleanup_ctx.extend((_redis, _management, _publisher, _background))
     for noun in NOUNS:
         app.add_routes(noun.routes())
     return app
@@ -75,6 +92,13 @@ def make_app(config: GatewayConfig) -> web.Application:
 async def _redis(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[parts.REDIS].aclose()
+
+
+async def _management(app: web.Application) -> AsyncIterator[None]:
+    yield
+    management = app[parts.MANAGEMENT]
+    if management is not None:
+        await management.close()
 
 
 async def _publisher(app: web.Application) -> AsyncIterator[None]:

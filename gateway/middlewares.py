@@ -20,6 +20,7 @@ from gateway.errors import (
     Queued,
     invalid_request,
 )
+from gateway.log import REQUEST_ID as LOGGED_REQUEST_ID
 from gateway.parts import CONFIG, DRAIN, KEYRING, METRICS
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     sent_id = request.headers.get("X-Request-Id", "")
     request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else new_request_id()
     request[REQUEST_ID] = request_id
+    LOGGED_REQUEST_ID.set(request_id)
+    metrics = request.app[METRICS]
+    metrics.requests_in_flight += 1
     draining = request.app[DRAIN].started
     try:
         if draining and request.method not in _SAFE_METHODS:
@@ -50,6 +54,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             _check_idempotency(request)
         response = await handler(request)
     except Problem as problem:
+        metrics.refusals[problem.code] += 1
         response = problem_response(problem)
     except web.HTTPException as error:
         response = _foreign_response(error)
@@ -59,17 +64,18 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception(
             "internal-error",
-            extra={"request_id": request_id, "method": request.method, "path": request.path},
+            extra={"method": request.method, "path": request.path},
         )
         queued: Queued | None = None if request.method in _SAFE_METHODS else "unknown"
         response = problem_response(
             Problem("internal-error", f"the gateway's log has it under {request_id}", queued=queued)
         )
+    finally:
+        metrics.requests_in_flight -= 1
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
         if draining:
             response.force_close()
-    metrics = request.app[METRICS]
     metrics.observe_request(request, response.status, time.perf_counter() - started)
     return response
 

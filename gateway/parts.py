@@ -5,11 +5,15 @@ from typing import Any
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.batch_publisher import BatchPublisher
+from gateway.batcher import GroupCommit
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.documents import DocumentChecker
 from gateway.drain import Drain
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
+from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.publisher import Publisher
 from gateway.queue_depths import QueueDepths
@@ -24,9 +28,13 @@ KEYRING = web.AppKey("keyring", KeyRing)
 REDIS = web.AppKey("redis", Redis)
 CATALOG = web.AppKey("catalog", Catalog)
 DEPTHS = web.AppKey("depths", QueueDepths)
+MANAGEMENT: web.AppKey[Management | None] = web.AppKey("management")
 PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)
 WATCH: web.AppKey[Any] = web.AppKey("watch", object)
+BATCHES = web.AppKey("batches", BatchPublisher)
+GROUP_COMMIT = web.AppKey("group_commit", GroupCommit)
+CHECKER = web.AppKey("checker", DocumentChecker)

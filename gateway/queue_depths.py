@@ -8,6 +8,7 @@ stops reading from connections that publish while it has an alarm.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aio_pika
@@ -69,17 +70,13 @@ class QueueDepths:
         Raises:
             AMQPError, OSError, RuntimeError, TimeoutError: RabbitMQ is away.
         """
-        names = list(self._topology.queues)
-        if self._samples % _OTHERS_EVERY == 0:
-            names += self._others()
         async with asyncio.timeout(_TIMEOUT_S):
-            for name in names:
-                depth = await self._ask(name)
-                if depth is None:
-                    self.depths.pop(name, None)
-                else:
-                    self.depths[name] = depth
-        self._samples += 1
+            there = await self._look_at(self._topology.queues)
+            if not there:
+                self._samples = 0  # not declared yet: the others neither
+            elif self._samples % _OTHERS_EVERY == 0:
+                await self._look_at(self._others())
+        self._samples += there
         self._full = frozenset(
             name
             for name, queue in self._topology.queues.items()
@@ -109,6 +106,18 @@ class QueueDepths:
             if queue.dead_letter
         ]
         return [*dead, UNROUTED_QUEUE, *(level_name(level) for level in range(LEVELS))]
+
+    async def _look_at(self, names: Iterable[str]) -> bool:
+        """Sample each; whether all of them exist."""
+        missing = False
+        for name in names:
+            depth = await self._ask(name)
+            if depth is None:
+                self.depths.pop(name, None)
+                missing = True
+            else:
+                self.depths[name] = depth
+        return not missing
 
     async def _ask(self, name: str) -> Depth | None:
         """Passive declare; None when there is no such queue."""

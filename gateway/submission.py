@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from gateway.auth import Caller
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
@@ -18,7 +20,7 @@ from gateway.task_id import TaskIds
 from gateway.task_message import MessageOptions, Template, cached_template, task_body, template
 from gateway.task_request import NO_OPTIONS, Options, TaskRequest, Times, parse, times
 from topology.delay import delay_route
-from topology.model import Topology
+from topology.model import BROADCAST_EXCHANGE, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,46 @@ class Submission:
             body=task_body(args, kwargs),
             queues=destination.queues,
             tracked=tracked,
+        )
+
+    def prepare_broadcast(
+        self, body: bytes, caller: Caller, traceparent: str | None = None
+    ) -> Prepared:
+        """Check one submit to every worker and build its message.
+
+        Its id is untracked and no result is kept: several workers would write the same record.
+
+        Args:
+            body: JSON of one task; its options may not choose a destination.
+            caller: Who submits; a key bound to some queues may not reach every worker.
+            traceparent: W3C trace context to carry on.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        request = parse(body)
+        options = request.options
+        if (options.queue, options.exchange, options.routing_key) != (None, None, None):
+            raise invalid_request("$.options", "A broadcast has no destination", queued="no")
+        route = self._topology.route(request.task)
+        if route is None:
+            raise Problem("unknown-task", f"no route names {request.task!r}", queued="no")
+        if not caller.may_submit(request.task, privileged=route.privileged):
+            raise Problem("forbidden", f"the key does not allow task {request.task!r}", queued="no")
+        if caller.queues is not None and not caller.admin:
+            raise Problem("forbidden", "the key allows some queues only", queued="no")
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self._catalog.check(request.task, args, kwargs)
+        when = times(options, time.time())
+        destination = Destination(BROADCAST_EXCHANGE, "", ())
+        options = msgspec.structs.replace(options, ignore_result=True)
+        return Prepared(
+            task=request.task,
+            task_id=self._task_ids.issue(caller.tenant, tracked=False, delay_s=when.delay_s),
+            template=self._template(request.task, destination, options, when, traceparent, None),
+            body=task_body(args, kwargs),
+            queues=(),
+            tracked=False,
         )
 
     def publish(
