@@ -112,6 +112,4 @@ def _bad_gzip(reason: str) -> Problem:
 
 def too_large(max_bytes: int) -> Problem:
     """413 for a body, line or document over its bound."""
-    return Problem(
-        "body-too-large", f"the expanded size is over {max_bytes} bytes", queued="no"
-    )
+    return Problem("body-too-large", f"the expanded size is over {max_bytes} bytes", queued="no")

@@ -53,9 +53,7 @@ def supervise(config: GatewayConfig) -> int:
 
 
 def _spawn() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "gateway"], env={**os.environ, CHILD_MARK: "1"}
-    )
+    return subprocess.Popen([sys.executable, "-m", "gateway"], env={**os.environ, CHILD_MARK: "1"})
 
 
 def _check_port(config: GatewayConfig) -> None:
