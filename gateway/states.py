@@ -6,6 +6,7 @@ no record ─┬─ too young to have been forgotten ─► PENDING
 """
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ READ_BUDGET_BYTES = 32 * 1024 * 1024
 """Records read at once; what is beyond takes another round trip."""
 MAX_TOLD_BYTES = 64 * 1024 + 64
 """A longer record is told without its result; 64 KiB and what a cursor takes."""
+CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
+"""A place in an event stream: the entry id of a Redis stream."""
 
 _MISSING, _FORGOTTEN, _LATER = 0, 1, 2
 _NULL = msgspec.Raw(b"null")
@@ -168,7 +171,7 @@ def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
     return State(
         id=task_id,
         state=status,
-        cursor=record.cursor,
+        cursor=record.cursor if record.cursor and CURSOR.fullmatch(record.cursor) else None,
         accepted_at=rfc3339(issued.issued_at) if issued else None,
         task=record.name,
         started_at=_time(record.started_at),

@@ -88,7 +88,7 @@ async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bo
     """The final state as JSON, if the task ends in time."""
     ended = await request.app[WATCH].ended([task_id], wait_s)
     state = ended.get(task_id)
-    return None if state is None else orjson.dumps(state.to_json(admin=admin))
+    return None if state is None else state.to_json(admin=admin)
 
 
 def check_json(request: web.Request) -> None:
