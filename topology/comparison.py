@@ -5,7 +5,7 @@ from typing import Any
 
 from topology.declarations import BindingDeclaration, Declarations
 from topology.delay import LEVELS, level_name
-from topology.entities import BROADCAST_QUEUE_PREFIX
+from topology.entities import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE
 from topology.errors import Conflict
 from topology.management import Live
 
@@ -43,13 +43,15 @@ def surplus(plan: Declarations, live: Live) -> Iterator[BindingDeclaration]:
     """Find bindings between entities of the layout that the layout does not have.
 
     Through these, messages reach queues that `Topology.match` does not know of: a binding key that
-    was changed in the file, or what another program bound.
+    was changed in the file, or what another program bound. A queue that left the layout and still
+    exists keeps its way to the outcomes: it is being drained, and its dead letters must be told.
     """
     names = {exchange.name for exchange in plan.exchanges} | {queue.name for queue in plan.queues}
     wanted = {_identity(binding) for binding in plan.bindings}
     for binding in live.bindings:
         inside = binding.source in names and binding.destination in names
-        if inside and _identity(binding) not in wanted:
+        draining = binding.source == DEAD_EXCHANGE and binding.key in live.queues
+        if inside and not draining and _identity(binding) not in wanted:
             yield binding
 
 

@@ -86,7 +86,8 @@ def delayed_destination(routing_key: str, exchanges: Container[str]) -> tuple[st
     """Read the destination back from the routing key of a delayed message.
 
     Args:
-        routing_key: the routing key of a delivery.
+        routing_key: the routing key of a delivery. Its exchange tells nothing: RabbitMQ names the
+            one that the last level dead-lettered into, ``penstock_delivery`` or a level's.
         exchanges: names of the exchanges of the layout. No queue has a name that begins with one of
             them and a dot (the layout is validated), so the answer is unambiguous.
 
