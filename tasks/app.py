@@ -1,7 +1,7 @@
 """The Celery application: settings that are policy, each with its reason, and the tasks."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from celery.utils.time import maybe_iso8601
 import tasks.control  # noqa: F401  # registers the control command
 from tasks.config import WorkerConfig
 from tasks.execution import register
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
 from topology.kombu_queues import celery_routes, work_queues
@@ -124,12 +124,15 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
         return super().send_task(name, args, kwargs, **options)
 
 
-def build_app(config: WorkerConfig, topology: Topology) -> PenstockCelery:
-    """Build the application with every task of the registry.
+def build_app(
+    config: WorkerConfig, topology: Topology, specs: Iterable[TaskSpec] = TASKS
+) -> PenstockCelery:
+    """Build the application.
 
     Args:
         config: of this process.
         topology: exchanges, queues and routes.
+        specs: its tasks; default: every task of the registry.
     """
     app = PenstockCelery(config, topology)
     app.conf.update(POLICY)
@@ -147,6 +150,6 @@ def build_app(config: WorkerConfig, topology: Topology) -> PenstockCelery:
         task_default_queue="default" if "default" in names else names[0],
         task_routes=(celery_routes(topology),),
     )
-    for spec in TASKS:
+    for spec in specs:
         register(app, spec)
     return app

@@ -7,21 +7,14 @@ something that is no task. Here both are rejected into the dead letters of their
 from collections.abc import Callable
 from typing import Any
 
-from celery import bootsteps
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
-from celery.worker.consumer.connection import Connection
-from celery.worker.consumer.mingle import Mingle
-from celery.worker.consumer.tasks import Tasks as CeleryTasks
 from kombu.utils.encoding import safe_repr
 
 from topology import kombu_queues
 
 _logger = get_logger(__name__)
 
-REPLACED_STEPS = {
-    "celery.worker.consumer.tasks:Tasks": "tasks.consumer:Tasks",
-}
 DROPPED_STEPS = frozenset(
     # It binds every queue of a topic exchange with `#.<key>`, which also matches other queues'
     # keys; delays are ours (topology/delay.py). No setting turns it off.
@@ -29,44 +22,33 @@ DROPPED_STEPS = frozenset(
 )
 
 
-class Declaration(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Declares the whole layout, so that nothing is lost when a worker starts before a gateway."""
-
-    requires = (Connection,)
-
-    def start(self, c: Any) -> None:
-        """Declare on the connection that is about to consume."""
-        kombu_queues.declare(c.connection, c.app.topology, c.hostname)
-
-
-class Tasks(CeleryTasks):  # type: ignore[misc]
-    """Consumes the worker's broadcast queue, too, whatever -Q says."""
-
-    requires = (Mingle, Declaration)
-
-    def start(self, c: Any) -> None:
-        """Prepare to consume; the loop begins to."""
-        super().start(c)
-        c.task_consumer.add_queue(kombu_queues.broadcast_queue(c.app.topology, c.hostname))
-
-
-class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """Celery's consumer with other steps, and a guard around each message."""
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer with one step less, and a guard around each message."""
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
         """The steps of the consumer."""
 
-        default_steps = (
-            "tasks.consumer:Declaration",
-            *(
-                REPLACED_STEPS.get(step, step)
-                for step in CeleryConsumer.Blueprint.default_steps
-                if step not in DROPPED_STEPS
-            ),
+        default_steps = tuple(
+            step for step in CeleryConsumer.Blueprint.default_steps if step not in DROPPED_STEPS
         )
 
+    def connect(self) -> Any:
+        """Declare the whole layout, then connect to consume.
+
+        A worker that starts before the gateway, or after somebody deleted a queue, must not reject
+        a message into dead letters that nobody keeps.
+
+        Raises:
+            DeclarationConflict: live queues have other arguments; the worker ends with all of them.
+        """
+        with self.connection_for_read() as connection:
+            kombu_queues.declare(connection, self.app.topology, self.hostname)
+        return super().connect()
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Return what handles each delivery."""
+        """Return what handles each delivery; the event loop asks for it before it consumes."""
+        # Whatever -Q says. A step of its own would have to stand between Tasks and Control.
+        self.task_consumer.add_queue(kombu_queues.broadcast_queue(self.app.topology, self.hostname))
         handle = super().create_task_handler(*args, **kwargs)
         tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
         lost = (*self.connection_errors, *self.channel_errors)

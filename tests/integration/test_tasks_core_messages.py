@@ -1,0 +1,151 @@
+"""Which message is executed where and when, and which becomes a dead letter, on both pools."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tasks_core_deployment import Deployment
+from tests.waiting import eventually
+from topology.layout import DEFAULT_LAYOUT
+
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+
+POISON = {
+    "not JSON": {"raw": b"{nonsense"},
+    "a number": {"raw": b"5"},
+    "null": {"raw": b"null"},
+    "too short": {"raw": b"[1]"},
+    "no id": {"without": ("id",)},
+    "no task": {"without": ("task",)},
+    "an object": {"raw": b'{"x": 1}'},
+    "arguments that are no list": {"raw": b'[5, {}, {}]'},
+    "keyword arguments that are no object": {"raw": b'[[], 5, {}]'},
+    "options that are no object": {"raw": b'[[], {}, 5]'},
+    "an unknown task": {"task": "demo.unheard"},
+    "a task that is a list": {"task": ["demo.add"]},
+    "limits that are no pair": {"timelimit": 5},
+    "retries that are no number": {"retries": "many"},
+    "an eta that is no time": {"eta": "soon"},
+    "an id that is no text": {"id": 5},
+}
+
+
+@pytest.fixture
+def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+
+
+async def test_poison_becomes_a_dead_letter_and_the_worker_lives(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, "-Q", "high_priority", concurrency=1) as worker:
+        for poison in POISON.values():
+            deployment.publish(
+                **{"task": "demo.add", "args": [1, 2], "routing_key": "high_priority", **poison}
+            )
+        good = deployment.publish("demo.add", [1, 2], routing_key="high_priority")
+
+        assert (await deployment.ended(good))["result"] == 3
+        await eventually(lambda: deployment.depth("high_priority.dead") == len(POISON))
+        await eventually(lambda: deployment.depth("dead.outcomes") == len(POISON))
+        letter = deployment.take("high_priority.dead")
+        assert letter.body in {b"{nonsense", "{nonsense"}
+        assert letter.headers["x-death"][0]["reason"] == "rejected"
+        assert worker.child.running
+
+
+async def test_a_retry_comes_back_on_the_queue_that_it_came_from(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, "-Q", "high_priority,mongo_queue"):
+        begun = time.monotonic()
+        direct = deployment.publish("demo.flaky", [2], routing_key="high_priority")
+        topic = deployment.publish(
+            "demo.flaky", [1], exchange="events", routing_key="documents.readings"
+        )
+        by_name = deployment.publish("demo.flaky", [1], exchange="", routing_key="high_priority")
+
+        assert (await deployment.ended(by_name))["result"] == 2
+        assert (await deployment.ended(topic))["result"] == 2
+        record = await deployment.ended(direct)
+        assert (record["result"], record["retries"]) == (3, 2)
+        assert time.monotonic() - begun >= 2
+        assert deployment.states(direct) == ["STARTED", "RETRY"] * 2 + ["STARTED", "SUCCESS"]
+        assert deployment.events(direct)[1]["result"]["exc_type"] == "RetryableError"
+        assert deployment.depth("default") == 0
+
+
+async def test_failures_for_good_become_dead_letters(deployment: Deployment, pool: str):
+    async with deployment.worker(pool):
+        headers = {"x-penstock-tenant": "a"}
+        permanent = deployment.publish("demo.permanent", ["never"], **headers)
+        hopeless = deployment.publish("demo.hopeless", ["not today"])
+
+        record = await deployment.ended(permanent)
+        assert (record["status"], record["result"]["exc_type"]) == ("FAILURE", "PermanentError")
+        letter = deployment.take("default.dead")
+        assert letter.delivery_info["routing_key"] == "default"
+        assert json.loads(letter.body)[:2] == [["never"], {}]
+        assert letter.headers["id"] == permanent
+        assert letter.headers["task"] == "demo.permanent"
+        assert letter.headers["x-penstock-tenant"] == "a"
+        assert letter.headers["x-penstock-reason"] == "permanent-error"
+        assert letter.headers["x-penstock-error"] == "never"
+        assert letter.headers["x-penstock-error-type"] == "PermanentError"
+        assert letter.headers["x-penstock-traceback"].endswith("PermanentError: never\n")
+        assert letter.properties["delivery_mode"] == 2
+        record = await deployment.ended(hopeless)
+        assert (record["status"], record["retries"]) == ("FAILURE", 1)
+        letter = deployment.take("default.dead")
+        assert letter.headers["x-penstock-reason"] == "retries-exhausted"
+        assert deployment.depth("dead.outcomes") == 2
+
+
+async def test_every_worker_executes_a_broadcast(deployment: Deployment, pool: str):
+    async with (
+        deployment.worker(pool, "-Q", "default", name="one"),
+        deployment.worker(pool, "-Q", "scripts", name="two"),
+    ):
+        deployment.publish(
+            "demo.run", ["everywhere"], exchange="broadcast", routing_key="", ignore_result=True
+        )
+        await eventually(lambda: deployment.runs == ["everywhere"] * 2)
+        host = socket.gethostname()
+        own = deployment.publish(
+            "demo.flaky", [1], exchange="", routing_key=f"broadcast.one@{host}"
+        )
+        assert (await deployment.ended(own))["result"] == 2
+
+
+async def test_what_the_broker_delayed_starts_in_time(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, name="d"):
+        delayed = deployment.celery(
+            "call", "call", "demo.run", '--args=["delayed"]', "--countdown=2", "--expires=60",
+            "--queue=high_priority",
+        )  # fmt: skip
+        begun = time.time()
+        delayed.spawn()
+        assert await delayed.wait() == 0
+        await eventually(lambda: deployment.runs == ["delayed"], 10)
+        assert time.time() - begun >= 2
+        task_id = delayed.logged().decode().split()[-1]
+        assert (await deployment.ended(task_id))["result"] == "delayed"
+
+
+async def test_a_task_that_kills_its_process_is_dead_lettered(deployment: Deployment, pool: str):
+    if pool == "threads":
+        return  # there the worker dies with the task, and its supervisor starts it again
+    layout = DEFAULT_LAYOUT.read_text(encoding="utf-8")
+    short = deployment.folder / "layout.toml"
+    short.write_text(layout.replace("[queues.periodic]", "[queues.periodic]\ndelivery_limit = 2"))
+    deployment.env["TOPOLOGY_FILE"] = str(short)
+    async with deployment.worker(pool, "-Q", "periodic", concurrency=1) as worker:
+        deadly = deployment.publish("demo.die", ["died"], routing_key="periodic")
+
+        await eventually(lambda: deployment.depth("periodic.dead") == 1, 60, 0.5)
+        assert deployment.runs == ["died"] * 3
+        letter = deployment.take("periodic.dead")
+        assert letter.headers["id"] == deadly
+        assert letter.headers["x-death"][0]["reason"] == "delivery_limit"
+        good = deployment.publish("demo.add", [1, 2], routing_key="periodic")
+        assert (await deployment.ended(good))["result"] == 3
+        assert worker.child.running

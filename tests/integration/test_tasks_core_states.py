@@ -1,0 +1,170 @@
+"""What a worker stores of its tasks, on both pools."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.tasks_core_deployment import Deployment
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+
+
+@pytest.fixture
+def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(
+        amqp_url=amqp_url,
+        redis_url=redis_url,
+        folder=tmp_path,
+        env={"MAX_RESULT_BYTES": "100000"},
+    )
+
+
+async def test_states_are_stored_with_events_and_told_to_those_who_watch(
+    deployment: Deployment, pool: str
+):
+    async with deployment.worker(pool) as worker:
+        watching = deployment.redis.pubsub(ignore_subscribe_messages=True)
+        task_id = "00000000-0000-7000-8000-000000000001-5a"
+        watching.subscribe(f"celery-task-meta-{task_id}")
+        await eventually(lambda: watching.subscribed)
+        deployment.publish("demo.add", [2, 3], task_id=task_id)
+        record = await deployment.ended(task_id)
+
+        assert (record["status"], record["result"]) == ("SUCCESS", 5)
+        assert record["name"] == "demo.add"
+        assert record["worker"].startswith("w@")
+        assert record["retries"] == 0
+        assert record["started_at"] <= record["date_done"]
+        assert record["traceback"] is None
+        assert deployment.states(task_id) == ["STARTED", "SUCCESS"]
+        text = str(deployment.redis.get(f"celery-task-meta-{task_id}"))
+        cursors = [cursor for cursor, _ in deployment.redis.xrange(f"penstock:events:{task_id}")]  # type: ignore[union-attr,misc]
+        assert text.startswith(f'{{"cursor":"{cursors[-1]}","status":"SUCCESS",')
+        started = watching.get_message(timeout=1) or watching.get_message(timeout=1)
+        finished = watching.get_message(timeout=1)
+        assert f'"cursor":"{cursors[0]}"' in started["data"]
+        assert finished["data"] == text
+        assert deployment.redis.get(f"penstock:ended:{task_id}") == "SUCCESS"
+        week = 7 * 86_400
+        assert deployment.redis.ttl(f"celery-task-meta-{task_id}") <= 86_400
+        assert 86_400 < deployment.redis.ttl(f"penstock:ended:{task_id}") <= 86_400 + week  # type: ignore[operator]
+        watching.close()
+        assert worker.child.running
+
+
+async def test_ways_to_go(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, "-Q", "default"):
+        failed = deployment.publish("demo.fail", ["no"])
+        progressing = deployment.publish("demo.progress", [3, 0.01])
+        custom = deployment.publish("demo.custom")
+        untracked = deployment.publish("demo.run", ["untracked"], ignore_result=True)
+        large = deployment.publish("demo.produce", [100_001])
+        long = deployment.publish("demo.produce", [70_000])
+        nan = deployment.publish("demo.not_a_number")
+        chained = deployment.publish(
+            "demo.produce",
+            [100_001],
+            embed={"chain": [{"task": "demo.run", "args": [], "kwargs": {}, "options": {}}]},
+        )
+
+        record = await deployment.ended(failed)
+        assert record["status"] == "FAILURE"
+        assert record["result"] == {
+            "exc_type": "RuntimeError", "exc_message": ["no"], "exc_module": "builtins"
+        }  # fmt: skip
+        assert "RuntimeError: no" in record["traceback"]
+        assert (await deployment.ended(progressing))["result"] == 3
+        assert deployment.states(progressing) == ["STARTED", *["PROGRESS"] * 3, "SUCCESS"]
+        assert deployment.events(progressing)[2]["result"] == {
+            "current": 2, "total": 3, "message": "step 2 of 3"
+        }  # fmt: skip
+        assert (await deployment.ended(custom))["result"] == 0
+        assert deployment.states(custom) == ["STARTED", "DIGGING", "PROGRESS", "SUCCESS"]
+        assert {"log": {"stream": "stderr", "line": "a line"}} in deployment.events(custom)
+        assert (await deployment.ended(large))["result"]["exc_type"] == "ResultTooLarge"
+        assert len((await deployment.ended(long))["result"]) == 70_000
+        event = deployment.events(long)[-1]
+        assert (event["status"], event["result"], event["truncated"]) == ("SUCCESS", None, True)
+        assert (await deployment.ended(nan))["result"]["exc_type"] == "EncodeError"
+        assert (await deployment.ended(chained))["result"]["exc_type"] == "ResultTooLarge"
+        await eventually(lambda: "untracked" in deployment.runs)
+        assert deployment.runs == ["untracked"]  # and nothing of the chain
+        assert deployment.record(untracked) == {}
+        assert not deployment.redis.exists(f"penstock:ended:{untracked}")
+
+
+async def test_a_delivery_starts_only_when_it_may(deployment: Deployment, pool: str):
+    redis = deployment.redis
+    async with deployment.worker(pool, concurrency=1):
+        redis.set("penstock:revoked:r-1", "1")
+        deployment.publish("demo.run", ["revoked"], task_id="r-1")
+        copies = [
+            deployment.publish("demo.run", ["copy"], task_id="c-1", **{"x-penstock-copy": nonce})
+            for nonce in ("one", "two", "one")
+        ]
+        again = deployment.publish("demo.run", ["first"])
+        await deployment.ended(again)
+        deployment.publish("demo.run", ["second"], task_id=again)
+        deployment.publish("demo.run", ["a late retry"], task_id=again, retries=1)
+        redis.set("penstock:ended:p-1", "FAILURE")
+        deployment.publish("demo.run", ["copy of ended"], task_id="p-1", **{"x-penstock-copy": "n"})
+        deployment.publish("demo.run", ["replay"], task_id="p-1", **{"x-penstock-replay": "1"})
+        last = deployment.publish("demo.run", ["last"])
+        await deployment.ended(last)
+
+        assert deployment.runs == ["copy", "first", "second", "replay", "last"]
+        assert deployment.record("r-1")["status"] == "REVOKED"
+        assert deployment.record("r-1")["result"]["exc_type"] == "TaskRevokedError"
+        assert redis.get("penstock:ended:r-1") == "REVOKED"
+        assert deployment.states("r-1") == ["REVOKED"]
+        assert deployment.states("c-1") == ["STARTED", "SUCCESS"]
+        assert redis.get("penstock:copy:c-1") == "one"
+        assert redis.get("penstock:ended:p-1") == "SUCCESS"
+        assert len(set(copies)) == 1
+
+
+async def test_coroutines_end_at_their_limits(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, concurrency=1):
+        soft = deployment.publish("demo.doze", ["soft", 60], timelimit=[5, 0.2])
+        hard = deployment.publish("demo.doze", ["hard", 60], timelimit=[0.2, None])
+        own = deployment.publish("demo.limited", ["own", 60])
+        slow = deployment.publish("demo.stubborn", ["slow", 60], timelimit=[0.4, 0.2])
+        after = deployment.publish("demo.run", ["after"])
+
+        assert (await deployment.ended(soft))["result"]["exc_type"] == "SoftTimeLimitExceeded"
+        assert (await deployment.ended(hard))["result"]["exc_type"] == "TimeLimitExceeded"
+        assert (await deployment.ended(own))["result"]["exc_type"] == "SoftTimeLimitExceeded"
+        assert (await deployment.ended(slow))["result"]["exc_type"] == "TimeLimitExceeded"
+        await deployment.ended(after)
+        assert deployment.runs == [
+            "soft begins", "soft cancelled", "hard begins", "hard cancelled",
+            "own begins", "own cancelled", "slow cleans up", "after",
+        ]  # fmt: skip
+
+
+async def test_a_running_task_can_be_terminated(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, name="t") as worker:
+        running = deployment.publish("demo.doze", ["running", 60])
+        await eventually(lambda: "running begins" in deployment.runs)
+        control = deployment.celery("control", "control", "penstock_terminate", running)
+        control.spawn()
+        await control.wait()
+        assert b"terminating" in control.logged()
+        record = await deployment.ended(running)
+
+        assert record["status"] == "REVOKED"
+        assert record["result"]["exc_type"] == "TaskRevokedError"
+        assert (await deployment.ended(deployment.publish("demo.add", [1, 1])))["result"] == 2
+        assert deployment.depth("default") == 0
+        if pool == "threads":
+            assert "running cancelled" in deployment.runs
+            nap = deployment.publish("demo.nap", ["nap", 1])
+            await eventually(lambda: "nap begins" in deployment.runs)
+            control = deployment.celery("control2", "control", "penstock_terminate", nap)
+            control.spawn()
+            await control.wait()
+            assert b"not-terminable" in control.logged()
+        assert worker.child.running
+        await asyncio.to_thread(deployment.redis.ping)

@@ -1,0 +1,119 @@
+"""A worker application with tasks that go wrong in the ways that tests need.
+
+Started as `celery -A tests.tasks_core_app worker`; tasks tell of their runs in the file RUNS_FILE.
+"""
+
+import asyncio
+import os
+import signal
+import time
+
+from celery import current_task
+
+from tasks.app import build_app
+from tasks.config import WorkerConfig
+from tasks.errors import PermanentError, RetryableError
+from tasks.registry import TASKS, TaskSpec
+from tasks.runtime import TaskContext
+from topology.layout import load_from_env
+
+_config = WorkerConfig.from_env(os.environ)
+
+
+def note(mark: str) -> None:
+    """Note a run, whether or not Redis is there just now."""
+    with open(os.environ["RUNS_FILE"], "a", encoding="utf-8") as runs:
+        runs.write(f"{mark}\n")
+
+
+def run(mark: str) -> str:
+    """Note the run."""
+    note(mark)
+    return mark
+
+
+def nap(mark: str, seconds: float) -> str:
+    """Hold the process, or the thread, for a while; a function and no coroutine."""
+    note(f"{mark} begins")
+    time.sleep(seconds)
+    note(f"{mark} ends")
+    return mark
+
+
+async def doze(mark: str, seconds: float) -> str:
+    """Wait as a coroutine, and tell of the cancellation."""
+    note(f"{mark} begins")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        note(f"{mark} cancelled")
+        raise
+    note(f"{mark} ends")
+    return mark
+
+
+async def stubborn(mark: str, seconds: float) -> str:
+    """Clean up slowly when it is cancelled."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        note(f"{mark} cleans up")
+        await asyncio.sleep(30)
+    return mark
+
+
+def die(mark: str) -> None:
+    """Kill the process that runs the task."""
+    note(mark)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def permanent(message: str) -> None:
+    """Fail for good."""
+    raise PermanentError(message)
+
+
+def hopeless(message: str) -> None:
+    """Ask to be tried again, always."""
+    raise RetryableError(message, retry_in_s=1)
+
+
+def produce(size: int) -> str:
+    """Return a long result."""
+    return "x" * size
+
+
+def not_a_number() -> float:
+    """Return what JSON cannot say."""
+    return float("nan")
+
+
+def custom(context: TaskContext) -> int:
+    """Use Celery's own way to tell of progress, and ours, from a function."""
+    current_task.update_state(state="DIGGING", meta={"depth": 3})
+    context.progress_sync(1, 2, "half")
+    context.log_sync("a line", "stderr")
+    return context.retries
+
+
+def total(values: list[int]) -> int:
+    """Add up: the body of a chord."""
+    return sum(values)
+
+
+EXTRA = (
+    TaskSpec("demo.run", run),
+    TaskSpec("demo.nap", nap),
+    TaskSpec("demo.doze", doze),
+    TaskSpec("demo.stubborn", stubborn),
+    TaskSpec("demo.limited", doze, {"soft_time_limit": 0.3, "time_limit": 5}),
+    TaskSpec("demo.die", die),
+    TaskSpec("demo.permanent", permanent),
+    TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),
+    TaskSpec("demo.produce", produce),
+    TaskSpec("demo.not_a_number", not_a_number),
+    TaskSpec("demo.custom", custom),
+    TaskSpec("demo.total", total),
+)
+
+app = build_app(_config, load_from_env(os.environ), (*TASKS, *EXTRA))

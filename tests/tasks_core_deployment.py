@@ -1,0 +1,157 @@
+"""Real worker processes on real servers, and messages as the gateway publishes them."""
+
+import contextlib
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kombu import Connection
+from redis import Redis
+
+from devstack.children import Child
+from devstack.process import Process
+from devstack.product import ROOT
+from devstack.programs import child_environment
+from tests.waiting import eventually
+
+FINAL = ("SUCCESS", "FAILURE", "REVOKED")
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    """One RabbitMQ virtual host, one Redis, and a folder for logs."""
+
+    amqp_url: str
+    redis_url: str
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.runs_file = self.folder / "runs"
+        self.runs_file.touch()
+        self.redis: Redis = Redis.from_url(self.redis_url, decode_responses=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of every process of the deployment."""
+        return child_environment(
+            AMQP_URL=self.amqp_url,
+            REDIS_URL=self.redis_url,
+            RUNS_FILE=str(self.runs_file),
+            PYTHONUNBUFFERED="1",
+            **self.env,
+        )
+
+    def celery(self, name: str, *arguments: str, app: str = "tests.tasks_core_app") -> Child:
+        """Make a `celery …` process."""
+        return Child(
+            name,
+            [sys.executable, "-m", "celery", "-A", app, *arguments],
+            log=self.folder / f"{name}.log",
+            env=self.environment,
+            cwd=ROOT,
+        )
+
+    @contextlib.asynccontextmanager
+    async def worker(
+        self, pool: str = "threads", *arguments: str, name: str = "w", concurrency: int = 2
+    ) -> AsyncIterator[Process]:
+        """Run a worker; at the end it must still be alive, unless it was killed."""
+        child = self.celery(
+            name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", pool, "-c", str(concurrency),
+            *arguments,
+        )  # fmt: skip
+
+        async def ready() -> bool:
+            return b" ready." in child.logged()
+
+        worker = Process(child, ready)
+        await worker.start()
+        try:
+            yield worker
+            assert child.running or child.returncode == -9, child.log_tail()
+        finally:
+            await child.stop(10)
+
+    def publish(
+        self,
+        task: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        *,
+        exchange: str = "tasks",
+        routing_key: str = "default",
+        raw: bytes | None = None,
+        without: tuple[str, ...] = (),
+        task_id: str | None = None,
+        embed: dict[str, Any] | None = None,
+        **headers: Any,
+    ) -> str:
+        """Publish a task message, protocol 2, and return its id."""
+        task_id = task_id or str(uuid.uuid4())
+        headers = {
+            "lang": "py", "task": task, "id": task_id, "shadow": None, "eta": None,
+            "expires": None, "group": None, "group_index": None, "retries": 0,
+            "timelimit": [None, None], "root_id": task_id, "parent_id": None,
+            "origin": "penstock@test", "ignore_result": False, "replaced_task_nesting": 0,
+            "stamped_headers": None, "stamps": {}, **headers,
+        }  # fmt: skip
+        follow = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        body = json.dumps([list(args), {}, follow | (embed or {})]).encode()
+        with Connection(self.amqp_url) as connection, connection.Producer() as producer:
+            producer.publish(
+                body if raw is None else raw,
+                exchange=exchange,
+                routing_key=routing_key,
+                headers={name: value for name, value in headers.items() if name not in without},
+                content_type="application/json",
+                content_encoding="utf-8",
+                correlation_id=task_id,
+                message_id=task_id,
+                delivery_mode=2,
+            )
+        return task_id
+
+    def record(self, task_id: str) -> dict[str, Any]:
+        """Read the record of a task; empty when there is none."""
+        text = self.redis.get(f"celery-task-meta-{task_id}")
+        return json.loads(str(text)) if text else {}
+
+    async def ended(self, task_id: str, timeout_s: float = 15.0) -> dict[str, Any]:
+        """Wait for the final record of a task."""
+
+        def final() -> dict[str, Any] | None:
+            record = self.record(task_id)
+            return record if record.get("status") in FINAL else None
+
+        record: dict[str, Any] = await eventually(final, timeout_s, 0.05)
+        return record
+
+    def events(self, task_id: str) -> list[dict[str, Any]]:
+        """Read the event stream of a task."""
+        entries: Any = self.redis.xrange(f"penstock:events:{task_id}")
+        return [json.loads(fields["e"]) for _, fields in entries]
+
+    def states(self, task_id: str) -> list[str]:
+        """Read the states that a task went through."""
+        return [event["status"] for event in self.events(task_id) if "status" in event]
+
+    @property
+    def runs(self) -> list[str]:
+        """What the tasks noted."""
+        return self.runs_file.read_text(encoding="utf-8").split("\n")[:-1]
+
+    def take(self, queue: str) -> Any:
+        """Take one message from a queue, or None."""
+        with Connection(self.amqp_url) as connection:
+            message = connection.default_channel.basic_get(queue, no_ack=True)
+            return message
+
+    def depth(self, queue: str) -> int:
+        """Count the ready messages of a queue."""
+        with Connection(self.amqp_url) as connection:
+            count: int = connection.default_channel.queue_declare(queue, passive=True).message_count
+            return count
