@@ -82,12 +82,20 @@ def delay_route(delay_s: int, exchange: str, routing_key: str) -> tuple[str, str
     return level_name(delay_s.bit_length() - 1), key
 
 
+def is_delay_exchange(exchange: str | None) -> bool:
+    """Tell from the exchange of a delivery whether the message waited in the delay levels.
+
+    RabbitMQ names the exchange that the last level dead-lettered into: after 3 s that is
+    ``penstock_delivery``, after 2 s ``penstock_delay_0``, which only leads there.
+    """
+    return exchange == DELIVERY_EXCHANGE or (exchange or "").startswith(LEVEL_PREFIX)
+
+
 def delayed_destination(routing_key: str, exchanges: Container[str]) -> tuple[str, str] | None:
     """Read the destination back from the routing key of a delayed message.
 
     Args:
-        routing_key: the routing key of a delivery. Its exchange tells nothing: RabbitMQ names the
-            one that the last level dead-lettered into, ``penstock_delivery`` or a level's.
+        routing_key: the routing key of a delivery, see `is_delay_exchange`.
         exchanges: names of the exchanges of the layout. No queue has a name that begins with one of
             them and a dot (the layout is validated), so the answer is unambiguous.
 

@@ -139,22 +139,21 @@ def _declare_all(
     wanted: Iterable[Declared],
     declare_one: Callable[[Any, Declared], None],
 ) -> list[Conflict]:
-    """Declare each on one channel, and on a fresh one after each refusal, which closes it."""
+    """Declare each on one channel; after a refusal, which closes it, amqp has reopened it.
+
+    (``amqp.Channel._on_close`` revives the channel before it raises.)
+    """
     conflicts: list[Conflict] = []
-    channel = open_channel()
-    try:
+    with closing(open_channel()) as channel:
         for declaration in wanted:
             try:
                 declare_one(channel, declaration)
             except (PreconditionFailed, ResourceLocked) as error:
                 conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
-                channel = open_channel()
             except ChannelError as error:
                 raise DeclarationError(
                     f"{kind} {declaration.name!r}: {error.reply_text}"
                 ) from error
-    finally:
-        channel.close()
     return conflicts
 
 

@@ -12,7 +12,7 @@ from aio_pika.exceptions import DeliveryError
 
 from tests.waiting import eventually
 from topology.declare import declare
-from topology.delay import delay_route, delayed_destination
+from topology.delay import delay_route, delayed_destination, is_delay_exchange
 from topology.model import Binding, Exchange, Queue, Topology
 from topology.plan import declarations
 
@@ -99,6 +99,7 @@ async def test_delayed_messages_reach_in_time_what_they_would_have_reached_at_on
                 at, delay_s, *destination = published[body]
                 assert delay_s <= time.monotonic() - at < delay_s + 2, body
                 assert message.routing_key
+                assert is_delay_exchange(message.exchange)
                 read = delayed_destination(message.routing_key, TOPOLOGY.exchanges)
                 assert read == tuple(destination)
         return sum(map(len, reached.values())) >= expected

@@ -10,6 +10,7 @@ from topology.delay import (
     MAX_DELAY_S,
     delay_route,
     delayed_destination,
+    is_delay_exchange,
     level_name,
     levels,
 )
@@ -28,6 +29,20 @@ def test_a_delay_key_is_bits_exchange_and_key():
 
 def test_a_delay_key_for_the_default_exchange_is_bits_and_queue():
     assert delay_route(1, "", "default") == ("penstock_delay_0", "0." * 27 + "1.default")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "delayed"),
+    [
+        ("penstock_delivery", True),
+        ("penstock_delay_0", True),
+        ("tasks", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_exchange_of_a_delivery_tells_whether_it_was_delayed(exchange, delayed):
+    assert is_delay_exchange(exchange) is delayed
 
 
 def test_an_empty_routing_key_adds_no_word():
