@@ -78,6 +78,16 @@ def hopeless(message: str) -> None:
     raise RetryableError(message, retry_in_s=1)
 
 
+def late_failure(context: TaskContext, mark: str, seconds: float) -> int:
+    """Fail once, after a while."""
+    if context.retries:
+        return context.retries
+    note(f"{mark} begins")
+    time.sleep(seconds)
+    note(f"{mark} fails")
+    raise RetryableError(mark, retry_in_s=1)
+
+
 def produce(size: int) -> str:
     """Return a long result."""
     return "x" * size
@@ -110,6 +120,7 @@ EXTRA = (
     TaskSpec("demo.die", die),
     TaskSpec("demo.permanent", permanent),
     TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),
+    TaskSpec("demo.late_failure", late_failure),
     TaskSpec("demo.produce", produce),
     TaskSpec("demo.not_a_number", not_a_number),
     TaskSpec("demo.custom", custom),

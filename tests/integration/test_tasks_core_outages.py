@@ -1,0 +1,97 @@
+"""RabbitMQ and Redis killed while tasks run, on both pools: nothing is lost, nothing restarted."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from devstack.rabbit import Rabbit
+from devstack.redis_server import Redis
+from tests.tasks_core_deployment import Deployment
+from tests.waiting import eventually
+
+pytestmark = [
+    pytest.mark.parametrize("pool", ["threads", "prefork"]),
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture
+def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+
+
+async def test_tasks_wait_for_redis(deployment: Deployment, redis_server: Redis, pool: str):
+    async with deployment.worker(pool) as worker:
+        running = [deployment.publish("demo.nap", [f"nap {n}", 1.5]) for n in range(2)]
+        await eventually(lambda: len(deployment.runs) == 2)
+        await redis_server.kill()
+        waiting = [deployment.publish("demo.run", [f"run {n}"]) for n in range(6)]
+        progressing = deployment.publish("demo.progress", [3])
+        untracked = deployment.publish("demo.run", ["untracked"], ignore_result=True)
+        # Both slots hold a task whose end cannot be stored; nothing was acknowledged unrun.
+        await eventually(lambda: b"redis away" in worker.child.logged(), 15)
+        assert not [run for run in deployment.runs if run.startswith("run")]
+        await redis_server.start()
+
+        for task_id in (*running, *waiting, progressing):
+            record = await deployment.ended(task_id, 30)
+            assert record["status"] == "SUCCESS"
+        await eventually(lambda: "untracked" in deployment.runs)
+        counts = Counter(run for run in deployment.runs if "ends" not in run)
+        assert set(counts.values()) == {1}
+        assert len(counts) == 9
+        await eventually(lambda: deployment.depth("default") == 0)
+        assert deployment.depth("default.dead") == 0
+        assert deployment.record(untracked) == {}
+
+
+async def test_tasks_survive_rabbitmq(deployment: Deployment, rabbit: Rabbit, pool: str):
+    async with deployment.worker(pool):
+        await rabbit.settle()
+        naps = [deployment.publish("demo.nap", [f"nap {n}", 3]) for n in range(3)]
+        dozing = deployment.publish("demo.doze", ["doze", 3])
+        runs = [deployment.publish("demo.run", [f"run {n}"]) for n in range(5)]
+        flaky = deployment.publish("demo.flaky", [3])
+        delayed = deployment.publish("demo.flaky", [1], routing_key="high_priority")
+        await eventually(lambda: len(deployment.runs) >= 2)
+        await rabbit.restart()
+
+        for task_id in (*naps, dozing, *runs, flaky, delayed):
+            record = await deployment.ended(task_id, 90)
+            assert record["status"] == "SUCCESS", record
+        await eventually(lambda: deployment.depth("default") == 0)
+        assert deployment.depth("default.dead") == 0
+        assert (await deployment.ended(deployment.publish("demo.add", [1, 2])))["result"] == 3
+
+
+async def test_a_retry_outlives_rabbitmq(deployment: Deployment, rabbit: Rabbit, pool: str):
+    async with deployment.worker(pool, concurrency=1):
+        await rabbit.settle()
+        # It fails, and asks to be tried again, just while nobody is there to take the message.
+        failing = deployment.publish("demo.late_failure", ["late", 1.5])
+        await eventually(lambda: len(deployment.runs) == 1)
+        await rabbit.kill()
+        if pool == "threads":  # prefork kills what it can no longer acknowledge
+            await eventually(lambda: "late fails" in deployment.runs)
+        await rabbit.start()
+
+        record = await deployment.ended(failing, 90)
+        assert record["status"] == "SUCCESS"
+        assert deployment.depth("default.dead") == 0
+
+
+async def test_a_worker_that_waits_for_redis_can_be_stopped(
+    deployment: Deployment, redis_server: Redis, pool: str
+):
+    if pool == "prefork":
+        return  # its children wait like the parent of any task: docker's SIGKILL ends them
+    async with deployment.worker(pool, concurrency=1) as worker:
+        await redis_server.kill()
+        deployment.publish("demo.run", ["once"])
+        await eventually(lambda: b"redis away" in worker.child.logged(), 15)
+        await worker.child.stop(20)
+        assert worker.child.returncode == 0
+        assert deployment.runs == []
+        await redis_server.start()
+        await eventually(lambda: deployment.depth("default") == 1)
