@@ -10,7 +10,7 @@ An array is held back as a whole (≤ 64 MiB): its end decides whether it was JS
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,7 @@ from gateway.body import too_large
 from gateway.documents import Checked, DocumentChecker, Rejected
 from gateway.errors import Problem
 from gateway.json_array import JsonSplitter, MalformedArrayError
+from gateway.large_documents import LARGE_BYTES
 from gateway.request_batches import Counts, RequestBatches
 
 HELD_BYTES: Final = 8 * 1024 * 1024
@@ -29,7 +30,7 @@ MAX_NAMED_FAULTS: Final = 100
 """Bad documents that a 422 names."""
 MAX_LISTED_REJECTED: Final = 1000
 """Skipped documents that a 207 names; all are counted."""
-_SLICE_DOCUMENTS: Final = 1000
+_SLICE_DOCUMENTS: Final = 500
 _SLICE_S: Final = 0.005
 
 
@@ -143,9 +144,11 @@ class Ingestion:
 
     async def _take(self, raws: Sequence[bytes]) -> None:
         """Check documents in slices that leave the loop to others."""
-        for start in range(0, len(raws), _SLICE_DOCUMENTS):
-            part = raws[start : start + _SLICE_DOCUMENTS]
-            checked = self._checker.check(part, self.line + 1)
+        for part in _slices(raws):
+            if len(part[0]) > LARGE_BYTES:
+                checked = await self._check_large(part[0])
+            else:
+                checked = self._checker.check(part, self.line + 1)
             if checked.rejected and not self._skip:
                 if self._reject(part, checked):
                     return
@@ -159,6 +162,16 @@ class Ingestion:
             if time.perf_counter() - self._sliced_at > _SLICE_S:
                 await asyncio.sleep(0)
                 self._sliced_at = time.perf_counter()
+
+    async def _check_large(self, raw: bytes) -> Checked:
+        steps = self._checker.check_large(raw, self.line + 1)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                checked: Checked = end.value
+                return checked
+            await asyncio.sleep(0)
 
     def _reject(self, part: Sequence[bytes], checked: Checked) -> bool:
         """Note the faults; True when reading on is of no use."""
@@ -209,6 +222,20 @@ class Ingestion:
         if isinstance(splitter, JsonSplitter) and splitter.is_array:
             at = f"$[{rejected.line - 1}]{at[1:]}"
         return {"line": rejected.line, "at": at, "detail": rejected.fault.detail}
+
+
+def _slices(raws: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Documents to check in one go: a few hundred, or a large one alone."""
+    start = 0
+    if raws and len(max(raws, key=len)) > LARGE_BYTES:
+        for place, raw in enumerate(raws):
+            if len(raw) > LARGE_BYTES:
+                if start < place:
+                    yield raws[start:place]
+                yield raws[place : place + 1]
+                start = place + 1
+    for first in range(start, len(raws), _SLICE_DOCUMENTS):
+        yield raws[first : first + _SLICE_DOCUMENTS]
 
 
 def _partly(problem: Problem, counts: Counts) -> Problem:

@@ -97,7 +97,7 @@ def read_query(request: web.Request) -> Query:
         if len(given.getall(name)) > 1:
             raise invalid_request(f"?{name}", "Given twice", queued="no")
     key = tuple(given["key"].split(",")) if "key" in given else ()
-    if "" in key or len(set(key)) < len(key):
+    if "" in key or "_id" in key or len(set(key)) < len(key):
         raise invalid_request("?key", "Expected names of fields: a,b", queued="no")
     stored = _choice(given, "ack", ("confirmed", "stored")) == "stored"
     wait_s = wait_seconds(request, queued="no")
