@@ -158,6 +158,12 @@ class Feed:
             self._queued[task_id] = subscription
         self._prime()
 
+    async def settle(self) -> None:
+        """Wait until all that was subscribed so far has been told what is first."""
+        while self._primer is not None:
+            await asyncio.wait({self._primer})
+            await asyncio.sleep(0)
+
     def unsubscribe(self, ids: Iterable[str]) -> None:
         """Stop watching tasks; unknown ids are let be."""
         for task_id in ids:

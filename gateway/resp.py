@@ -1,7 +1,7 @@
 """The bytes of Redis' protocol (RESP2) as far as a subscribed connection needs them. Pure."""
 
 Reply = list[bytes | int | None]
-"""An array of bulk strings and integers: all that comes on a subscribed connection."""
+"""An array of bulk strings and integers, or a simple string alone in one."""
 
 
 def command(*words: bytes) -> bytes:
@@ -74,6 +74,11 @@ def _line(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _array(data: bytes, position: int) -> tuple[Reply, int]:
+    if data[position] == 0x2B:  # +: PONG, while nothing is subscribed
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            raise Incomplete(len(data) + 1)
+        return [data[position + 1 : end]], end + 2
     if data[position] != 0x2A:  # *
         raise ProtocolError(repr(data[position : position + 100]))
     count, position = _line(data, position + 1)

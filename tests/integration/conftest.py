@@ -40,3 +40,26 @@ def make_gateway(amqp_url, redis_url, aiohttp_client):
 async def gateway(make_gateway):
     """A gateway without keys: the caller is anonymous and may do everything."""
     return await make_gateway()
+
+
+@pytest.fixture
+def make_watching_gateway(redis_url, aiohttp_client):
+    """Make a gateway that is connected to Redis alone; what it publishes is refused."""
+
+    async def make(**fields: Any) -> TestClient[Any, Any]:
+        config = GatewayConfig(
+            **{
+                "amqp_url": "amqp://127.0.0.1:1/",
+                "redis_url": redis_url,
+                "task_id_keys": SIGNING_KEYS,
+                **fields,
+            }
+        )
+        app = make_app(config)
+        server = TestServer(app)
+        await server.start_server(auto_decompress=False)
+        client = await aiohttp_client(server)
+        await eventually(lambda: app[parts.WATCH].online, timeout_s=10)
+        return client
+
+    return make

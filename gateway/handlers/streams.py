@@ -1,0 +1,110 @@
+"""Streams: WebSocket /v1/stream, Server-Sent Events /v1/tasks/{id}/stream, and their tickets."""
+
+import socket as sockets_api
+from typing import Annotated
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from gateway.auth import require
+from gateway.body import read_body
+from gateway.errors import Problem
+from gateway.event_source import EventSource
+from gateway.known_ids import known_ids, unknown_task_id
+from gateway.parts import TICKETS
+from gateway.sockets import PROTOCOL, STREAMS
+from gateway.task_request import decode_with
+from gateway.tickets import MAX_IDS
+from gateway.timestamps import rfc3339
+from gateway.viewers import Viewer, check_origin
+
+_MAX_TICKET_BYTES = 256 * 1024
+_JSON = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
+_SSE = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+class TicketRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Body of POST /v1/tickets."""
+
+    ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)] | None = None
+
+
+_decode_ticket = msgspec.json.Decoder(TicketRequest).decode
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [
+        web.get("/v1/stream", stream, allow_head=False),
+        web.get("/v1/tasks/{id}/stream", events, allow_head=False),
+        web.post("/v1/tickets", ticket),
+    ]
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Many tasks on one WebSocket."""
+    viewer = Viewer.of(request)
+    offered = [
+        word.strip()
+        for value in request.headers.getall("Sec-WebSocket-Protocol", ())
+        for word in value.split(",")
+    ]
+    if offered and PROTOCOL not in offered:
+        raise Problem("invalid-request", f"the subprotocol is {PROTOCOL}")
+    ids = [word for word in request.query.get("ids", "").split(",") if word]
+    return await request.app[STREAMS].serve(request, viewer, ids)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """One task as Server-Sent Events."""
+    viewer = Viewer.of(request)
+    accept = request.headers.get("Accept", "*/*")
+    if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
+        raise Problem("not-acceptable", "this is a text/event-stream")
+    task_id = request.match_info["id"]
+    last = request.headers.get("Last-Event-ID", "")
+    streams = request.app[STREAMS]
+    source = EventSource(viewer, task_id, streams.limits)
+    streams.sources.add(source)
+    try:
+        if not await source.begin(last):
+            return web.Response(status=204)
+        response = web.StreamResponse(headers=_SSE)
+        origin = check_origin(request)
+        if origin is not None:
+            response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Connection"] = "close"
+        await response.prepare(request)
+        _expect_acknowledgements(request)
+        await source.pump(response)
+        return response
+    finally:
+        streams.sources.discard(source)
+        source.close()
+
+
+async def ticket(request: web.Request) -> web.StreamResponse:
+    """A ticket for the caller's tasks, or for some of them."""
+    caller = require(request, "read")
+    body = await read_body(request, _MAX_TICKET_BYTES)
+    wanted = decode_with(_decode_ticket, body) if body else TicketRequest()
+    ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
+    if ids is not None and len(known_ids(request.app, caller, ids)) < len(ids):
+        raise unknown_task_id()
+    text, expires_at = request.app[TICKETS].issue(caller, ids)
+    answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
+    return web.Response(body=orjson.dumps(answer), headers=_JSON)
+
+
+def _expect_acknowledgements(request: web.Request) -> None:
+    """Have the kernel give up a client that acknowledges nothing: it never says a word itself."""
+    transport = request.transport
+    socket = None if transport is None else transport.get_extra_info("socket")
+    if socket is not None and hasattr(sockets_api, "TCP_USER_TIMEOUT"):
+        millis = 45_000
+        socket.setsockopt(sockets_api.IPPROTO_TCP, sockets_api.TCP_USER_TIMEOUT, millis)

@@ -1,0 +1,95 @@
+"""States written as our workers write them: by the workers' own scripts."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio import Redis
+
+from tasks.states import LOG, RECORD, START, TRUNCATE_BYTES, Keys
+
+
+class WorkerStates:
+    """A worker as Redis sees it.
+
+    Args:
+        client: Where to.
+        keep_s: How long results are kept.
+    """
+
+    def __init__(self, client: Redis, keep_s: int = 3600) -> None:
+        self.client = client
+        self._keep_s = keep_s
+        self._start = client.register_script(START)
+        self._record = client.register_script(RECORD)
+        self._log = client.register_script(LOG)
+
+    @classmethod
+    def at(cls, url: str) -> "WorkerStates":
+        return cls(redis.asyncio.from_url(url))
+
+    async def start(self, task_id: str, *, redelivered: bool = False) -> str:
+        keys = Keys.of(task_id)
+        answer = await self._start(
+            keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+            args=[self._body(task_id, "STARTED", None), self._keep_s, int(redelivered), "", 0, 0],
+        )
+        return str(answer, "ascii")
+
+    async def store(self, task_id: str, state: str, result: Any = None, **more: Any) -> int:
+        keys = Keys.of(task_id)
+        body = self._body(task_id, state, result, **more)
+        event = ""
+        if len(body) > TRUNCATE_BYTES:
+            event = "{" + self._body(task_id, state, None, truncated=True)
+        final = state if state in {"SUCCESS", "FAILURE", "REVOKED"} else ""
+        written: int = await self._record(
+            keys=[keys.record, keys.events, keys.ended, keys.revoked],
+            args=[body, event, final, self._keep_s, 1, 0],
+        )
+        return written
+
+    async def succeed(self, task_id: str, result: Any = 42) -> None:
+        await self.store(task_id, "SUCCESS", result)
+
+    async def fail(self, task_id: str, message: str = "no") -> None:
+        error = {"exc_type": "ValueError", "exc_message": [message], "exc_module": "builtins"}
+        await self.store(task_id, "FAILURE", error, traceback="Traceback: secret line")
+
+    async def progress(self, task_id: str, current: int, total: int = 9) -> None:
+        await self.store(
+            task_id, "PROGRESS", {"current": current, "total": total, "message": f"step {current}"}
+        )
+
+    async def log(self, task_id: str, line: str, stream: str = "stdout") -> None:
+        keys = Keys.of(task_id)
+        log = {"stream": stream, "line": line}
+        notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
+        await self._log(
+            keys=[keys.record, keys.events, keys.ended],
+            args=[json.dumps({"log": log}), json.dumps(notice)[1:], self._keep_s],
+        )
+
+    async def stock(self, task_id: str, state: str, result: Any = None) -> None:
+        """Write as Celery's own backend does: a record without cursor, published as it is."""
+        done = datetime.now(UTC).isoformat() if state in {"SUCCESS", "FAILURE"} else None
+        record = {
+            "status": state, "result": result, "traceback": None, "children": [],
+            "date_done": done, "task_id": task_id,
+        }  # fmt: skip
+        async with self.client.pipeline() as pipe:
+            pipe.set(Keys.of(task_id).record, json.dumps(record), ex=self._keep_s)
+            pipe.publish(Keys.of(task_id).record, json.dumps(record))
+            await pipe.execute()
+
+    def _body(self, task_id: str, state: str, result: Any, **more: Any) -> str:
+        now = datetime.now(UTC).isoformat()
+        record = {
+            "status": state, "task_id": task_id, "name": "demo.test", "worker": "celery@w1",
+            "retries": 0,
+        } | ({"started_at": now} if state == "STARTED" else {}) | {
+            "date_done": now if state in {"SUCCESS", "FAILURE", "REVOKED"} else None,
+            "children": [], "traceback": more.pop("traceback", None), **more, "result": result,
+        }  # fmt: skip
+        return json.dumps(record, separators=(",", ":"))[1:]
