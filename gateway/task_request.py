@@ -19,12 +19,13 @@ MAX_HEADERS_BYTES = 16 * 1024
 """JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
 PROTOCOL_HEADERS = frozenset(
     (
-        "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries",
+        "cc", "bcc", "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries",
         "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
         "replaced_task_nesting", "stamped_headers", "stamps", "traceparent", "tracestate",
     )
 )  # fmt: skip
-"""Header names with a meaning to Celery (`celery.app.amqp.AMQP.as_task_v2`) or to us."""
+"""Header names with a meaning to Celery (`celery.app.amqp.AMQP.as_task_v2`), to RabbitMQ (CC and
+BCC route a message to more queues: its documentation, "Sender-selected Distribution") or to us."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
