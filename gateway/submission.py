@@ -242,7 +242,7 @@ class Submission:
                 id_length=self._id_length,
             )
         if when.delay_s:
-            if not self._topology.delayable(exchange):
+            if not self._topology.delayable(exchange, routing_key):
                 raise Problem(
                     "delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no"
                 )

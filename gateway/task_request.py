@@ -19,7 +19,8 @@ MAX_HEADERS_BYTES = 16 * 1024
 """JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
 PROTOCOL_HEADERS = frozenset(
     (
-        "cc", "bcc", "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries",
+        "cc", "bcc", "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index",
+        "retries",
         "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
         "replaced_task_nesting", "stamped_headers", "stamps", "traceparent", "tracestate",
     )

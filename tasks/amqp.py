@@ -132,7 +132,6 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         return min(int(MAX_DELAY_S), max(0, math.ceil(left_s)))
 
     def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
-        known = self.app.topology.exchanges.get(exchange)
-        if known is not None and known.type == "headers":
-            raise DelayNotSupportedError(f"{exchange} is a headers exchange")
+        if not self.app.topology.delayable(exchange, routing_key):
+            raise DelayNotSupportedError(f"{exchange!r} cannot delay {routing_key!r}")
         return delay_route(delay_s, exchange, routing_key)

@@ -8,7 +8,7 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 
 from tasks.execution import PenstockTask
-from topology.delay import DELIVERY_EXCHANGE
+from topology.delay import is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
 """A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""
@@ -37,7 +37,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         super().__init__(message, **options)
         _check_body(self._payload)
         self._delivery_info["queue"] = getattr(message, "queue_name", None)
-        if self._eta is not None and self._delivery_info["exchange"] == DELIVERY_EXCHANGE:
+        if self._eta is not None and is_delay_exchange(self._delivery_info["exchange"]):
             ahead_s = (self._eta - self._app.now()).total_seconds()
             if ahead_s > EARLY_S:
                 self._eta = None
