@@ -7,7 +7,8 @@ made_from=.venv/.requirements.lock
 
 if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
     if command -v flock >/dev/null; then   # `make test` beside `make run`
-        exec 9>.venv.lock
+        mkdir -p .devstack
+        exec 9>.devstack/venv.lock
         flock 9
     fi
 fi
