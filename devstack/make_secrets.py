@@ -1,16 +1,18 @@
-"""`make secrets`: write `.env` for docker compose, with fresh secrets where it has none yet."""
+"""`make secrets`: write `.env` for docker compose, and the files in `.secrets/` made from it."""
 
 import hashlib
 import secrets
 import sys
 from pathlib import Path
 
+from devstack.compose_secrets import write_secret_files
 from devstack.product import ROOT
 from devstack.settings_files import new_api_key, read_settings, write_private
 
 _HEADER = """\
 # Secrets of this deployment, read by docker compose. Written by `make secrets`, which keeps what is
-# here and adds what is missing. Never commit it; .env.example says what each value is for.
+# here and adds what is missing. The services read .secrets/, which it makes from this file: run it
+# again after a change. Never commit either; .env.example says what each value is for.
 """
 
 
@@ -51,9 +53,10 @@ def write(path: Path) -> list[str]:
 
 
 def main() -> None:
-    """Write `.env` in the checkout."""
+    """Write `.env` and `.secrets/` in the checkout."""
     path = ROOT / ".env"
     added = write(path)
+    write_secret_files(ROOT / ".secrets", read_settings(path))
     if added:
         print(f"wrote {', '.join(added)} to {path.name}; the API key is in the clear in API_KEY=")
     else:

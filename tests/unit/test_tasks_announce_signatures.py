@@ -143,6 +143,6 @@ def test_every_registered_task_has_a_doc_and_hints_for_all_its_parameters(spec):
 
 
 def test_the_version_is_the_package_s():
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
     assert project["version"] == VERSION

@@ -1,0 +1,50 @@
+"""The files in `.secrets/` that compose.yaml gives to its services, made from the values of `.env`.
+
+Files, and not environment variables, because those are shown by `docker inspect` and inherited by
+every child; and not compose's `environment:` secrets, because those are copied into the container,
+which a read-only root file system refuses.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+USER = "penstock"
+
+
+def secret_files(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the content of each file by name.
+
+    Args:
+        values: of `.env`. Passwords must need no quoting in a URL; those of `make secrets` do not.
+    """
+    rabbitmq, redis, mongo = (
+        values[f"{server}_PASSWORD"] for server in ("RABBITMQ", "REDIS", "MONGO")
+    )
+    return {
+        "amqp_url": f"amqp://{USER}:{rabbitmq}@rabbitmq:5672/",
+        "rabbitmq_management_url": f"http://{USER}:{rabbitmq}@rabbitmq:15672",
+        "rabbitmq.conf": f"default_user = {USER}\ndefault_pass = {rabbitmq}",
+        "redis_url": f"redis://:{redis}@redis:6379/0",
+        "redis.conf": f"requirepass {redis}",
+        "mongo_url": f"mongodb://{USER}:{mongo}@mongo:27017/penstock?authSource=admin",
+        "flower_basic_auth": f"{USER}:{values['FLOWER_PASSWORD']}",
+        "gateway_keys.toml": values["GATEWAY_KEYS"].strip("'"),
+        "task_id_keys": values["TASK_ID_KEYS"],
+        "callback_secret": values["CALLBACK_SECRET"],
+    }
+
+
+def write_secret_files(folder: Path, values: Mapping[str, str]) -> None:
+    """Write the files.
+
+    The folder is its owner's alone. The files are readable by all, since a container reads them as
+    another user, and are written in place, since a container holds on to the file that it was
+    started with: the gateway notices a changed key file at once.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    for name, text in secret_files(values).items():
+        path = folder / name
+        with path.open("w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        path.chmod(0o644)

