@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.events import Event, decode_event, gap_event, position, state_event
-from gateway.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Batch, Notices, Topic
+from gateway.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
 from gateway.redis_client import RedisAwayError
 from gateway.snapshots import PAGE, Snapshot, Snapshots, Want
 from gateway.states import States
@@ -63,7 +63,7 @@ class Subscription:
     """
 
     __slots__ = (
-        "batch",
+        "confirmed",
         "feed",
         "gap",
         "held",
@@ -82,8 +82,8 @@ class Subscription:
         self.issued = issued
         self.resume = resume
         self.topic: Topic | None = None
-        self.batch: Batch | None = None
-        """What its SUBSCRIBE was part of when the snapshot was asked for."""
+        self.confirmed = 0
+        """The topic's, when the snapshot was asked for."""
         self.live = False
         self.overflow = False
         """More came meanwhile than is held."""
@@ -232,7 +232,7 @@ class Feed:
                 del self._queued[subscription.task_id]
                 subscription.held = []
                 subscription.overflow = False
-                subscription.batch = subscription.topic.batch if subscription.topic else None
+                subscription.confirmed = subscription.topic.confirmed if subscription.topic else 0
             try:
                 wants = [Want(s.task_id, "" if s.gap else s.resume) for s in chunk]
                 snapshots = await self._sources.snapshots.read(wants)
@@ -248,6 +248,7 @@ class Feed:
                 await self._begin(subscription, want.cursor, snapshot)
                 if self._sink.backlog > _PACE_BYTES:
                     await self._sink.drain()
+        self._queued = {}  # an emptied dict keeps the room it had
 
     async def _begin(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> None:
         if subscription.gone():
@@ -321,7 +322,7 @@ class Feed:
         topic = subscription.topic
         if topic is None:
             return
-        if subscription.overflow or topic.batch is not subscription.batch:
+        if subscription.overflow or topic.confirmed != subscription.confirmed:
             # Something may have come between the snapshot and now that nobody kept.
             subscription.gap = True
             self.again(subscription)

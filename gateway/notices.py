@@ -60,8 +60,10 @@ class Topic:
 
     def __init__(self, task_id: str, batch: "Batch") -> None:
         self.task_id = task_id
-        self.batch = batch
-        self.confirmed = False
+        self.batch: Batch | None = batch
+        """None once confirmed: ten thousand of them would weigh more than the topics."""
+        self.confirmed = 0
+        """On which connection Redis confirmed it, counted from 1; 0: not yet on the present one."""
         self.stale = False
         """The connection was lost since its listeners were told of anything."""
         self.listeners: list[Listener] = []
@@ -146,7 +148,7 @@ class Notices:
     async def ready(self, topics: Iterable[Topic]) -> None:
         """Wait until Redis confirmed that changes of these tasks are told, even for ever."""
         for topic in topics:
-            while topic.listeners and not topic.confirmed:
+            while topic.listeners and not topic.confirmed and topic.batch is not None:
                 await topic.batch.done.wait()
 
     async def run(self) -> None:
@@ -201,7 +203,8 @@ class Notices:
                 batch = self._unconfirmed[0]
                 topic = self._topics.get(channel)
                 if topic is not None and topic.batch is batch:
-                    topic.confirmed = True
+                    topic.confirmed = self.connections
+                    topic.batch = None
                 batch.outstanding -= 1
                 if not batch.outstanding:
                     self._unconfirmed.popleft()
@@ -245,12 +248,12 @@ class Notices:
             return
         self._connection = None
         self._online.clear()
-        batches = {topic.batch for topic in self._topics.values()}
+        batches = {topic.batch for topic in self._topics.values() if topic.batch is not None}
         self._open = Batch()
         self._unconfirmed.clear()
         for topic in self._topics.values():
             topic.stale = True
-            topic.confirmed = False
+            topic.confirmed = 0
             topic.batch = self._open
             self._open.topics.append(topic)
         for batch in batches:

@@ -115,19 +115,16 @@ class Socket:
         """Octets that wait for the client to read."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    async def serve(self, request: web.Request, ids: list[str]) -> web.WebSocketResponse[bool]:
-        """Answer the upgrade and serve the client until it goes.
+    async def serve(self, request: web.Request) -> web.WebSocketResponse[bool]:
+        """Answer the upgrade, subscribe to its `?ids=`, serve the client until it goes.
 
-        Args:
-            request: The upgrade.
-            ids: Subscribed from the start.
+        Locals live as long as the client: there are few.
         """
         response = self._response
         self._writer = await response.prepare(request)
         self._transport = request.transport
         try:
-            if ids:
-                await self._subscribe(dict.fromkeys(ids))
+            await self._subscribe(dict.fromkeys(_words(request.query.get("ids", ""))))
             while True:
                 message = await response.receive()
                 self.heard()
@@ -260,6 +257,10 @@ class Socket:
                 return
 
 
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
 class Source(Protocol):
     """An event stream."""
 
@@ -284,14 +285,12 @@ class Streams:
         """How many clients there are."""
         return len(self._sockets) + len(self.sources)
 
-    async def serve(
-        self, request: web.Request, viewer: Viewer, ids: list[str]
-    ) -> web.StreamResponse:
+    async def serve(self, request: web.Request, viewer: Viewer) -> web.StreamResponse:
         """Serve one client; see `Socket.serve`."""
         socket = Socket(viewer, self.limits)
         self._sockets.add(socket)
         try:
-            return await socket.serve(request, ids)
+            return await socket.serve(request)
         finally:
             self._sockets.discard(socket)
 

@@ -48,16 +48,8 @@ def routes() -> list[web.RouteDef]:
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Many tasks on one WebSocket."""
-    viewer = Viewer.of(request)
-    offered = [
-        word.strip()
-        for value in request.headers.getall("Sec-WebSocket-Protocol", ())
-        for word in value.split(",")
-    ]
-    if offered and PROTOCOL not in offered:
-        raise Problem("invalid-request", f"the subprotocol is {PROTOCOL}")
-    ids = [word for word in request.query.get("ids", "").split(",") if word]
-    return await request.app[STREAMS].serve(request, viewer, ids)
+    _check_subprotocol(request)
+    return await request.app[STREAMS].serve(request, Viewer.of(request))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -99,6 +91,17 @@ async def ticket(request: web.Request) -> web.StreamResponse:
     text, expires_at = request.app[TICKETS].issue(caller, ids)
     answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
     return web.Response(body=orjson.dumps(answer), headers=_JSON)
+
+
+def _check_subprotocol(request: web.Request) -> None:
+    """Let a client through that offers ours, or none.
+
+    Raises:
+        Problem: `invalid-request`.
+    """
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    if offered and PROTOCOL not in (word.strip() for word in offered.split(",")):
+        raise Problem("invalid-request", f"the subprotocol is {PROTOCOL}")
 
 
 def _expect_acknowledgements(request: web.Request) -> None:
