@@ -5,11 +5,11 @@ IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 CHECKED = $(wildcard gateway tasks topology devstack tests bench)
 
-.PHONY: help run test check demo secrets lock audit clean
+.PHONY: help run test check demo bench bench-quick secrets lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT)
 	$(IN_VENV) $(PYTHON_BIN) -m devstack
@@ -25,6 +25,12 @@ check:  ## format, lint, strict types, unit and contract tests, in under 30 s
 
 demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.demo
+
+bench-quick:  ## compare submits with what people use today, in under 3 minutes
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'
+
+bench:  ## measure everything side by side and write bench/results (about an hour)
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench full'
 
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets

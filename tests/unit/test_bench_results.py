@@ -1,0 +1,109 @@
+"""Result files, tables, charts and what wrk printed."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from bench import chart, results, table
+from bench.contestants import BARE, FULL, GATEWAY
+from bench.figures import Figure
+from bench.goals import Goal, submit_goals
+from bench.rounds import Sample
+from bench.wrk import parse
+from devstack.errors import StartError
+
+
+def sample(rate: float, cpu_us: float) -> Sample:
+    return Sample(
+        rate=rate, cpu_us=cpu_us, broker_us=60, p50_ms=1, p99_ms=2, failed=0, queued=int(rate)
+    )
+
+
+SAMPLES = {
+    "bare": [sample(20_000, 50), sample(10_000, 60)],
+    "gateway": [sample(12_000, 80), sample(6_000, 90)],
+}
+
+
+def test_what_was_measured_is_read_back_from_its_file(tmp_path):
+    path = results.save("quick", {"submits": SAMPLES}, {"rounds": 2}, tmp_path)
+
+    found = results.latest("quick", tmp_path)
+
+    assert found is not None
+    assert path.name.endswith("-quick.json")
+    assert found["submits"]["gateway"][0]["rate"] == 12_000
+    assert found["machine"]["processors"] >= 1
+
+
+def test_there_is_no_latest_run_in_an_empty_folder(tmp_path):
+    assert results.latest("quick", tmp_path) is None
+
+
+def test_the_newest_file_of_a_kind_of_run_is_the_latest(tmp_path):
+    (tmp_path / "2026-01-02-quick.json").write_text('{"run": "old"}')
+    (tmp_path / "2026-01-10-quick.json").write_text('{"run": "new"}')
+    (tmp_path / "2026-02-01-full.json").write_text('{"run": "other"}')
+
+    assert results.latest("quick", tmp_path) == {"run": "new"}
+
+
+def test_goals_are_ratios_within_a_run():
+    above, rate = submit_goals(SAMPLES)
+
+    assert above.measured == Figure(30, 30, 30)
+    assert above.reached is True
+    assert rate.measured == Figure(0.6, 0.6, 0.6)
+    assert rate.reached is True
+
+
+def test_a_goal_that_is_not_reached_says_so():
+    slow = Goal(what="x", least=0.5, aim=0.6, unit="×", measured=Figure(0.49, 0.4, 0.6))
+    heavy = Goal(what="x", most=35, aim=25, unit="µs", measured=Figure(36, 30, 40))
+    unknown = Goal(what="x", least=1, aim=1, unit="×")
+
+    assert (slow.reached, heavy.reached, unknown.reached) == (False, False, None)
+    assert "MISSED" in table.scoreboard([slow])
+
+
+def test_the_table_has_a_line_per_contestant_with_its_spread():
+    text = table.submits((BARE, GATEWAY), SAMPLES)
+
+    assert "9,000 (6,000–12,000)" in text
+    assert "publishes nothing" in text
+    assert len(text.splitlines()) == 4
+
+
+def test_contestants_have_names_of_their_own():
+    assert len({one.name for one in FULL}) == len(FULL)
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        chart.bars("a < b", "note & note", [chart.Bar("x & y", Figure(2, 1, 3), ours=True)]),
+        chart.lines(
+            "t", "n", "connections",
+            [chart.Line("a", [(16, Figure(1, 1, 1)), (1024, Figure(2, 1, 3))])],
+        ),
+        chart.lines("t", "n", "x", [chart.Line("a", [(16, Figure(1, 1, 1))])]),
+    ],
+)  # fmt: skip
+def test_a_chart_is_well_formed(svg):
+    assert ET.fromstring(svg).tag.endswith("svg")
+
+
+def test_what_wrk_printed_becomes_an_outcome():
+    outcome = parse(
+        "Running 5s test\n"
+        'OUTCOME {"requests":1000,"duration_us":2000000,"status_errors":90,'
+        '"socket_errors":10,"p50_us":1500,"p99_us":20000}\n'
+    )
+
+    assert outcome.rate == 450
+    assert (outcome.failed, outcome.p50_ms, outcome.p99_ms) == (100, 1.5, 20)
+
+
+def test_a_failure_of_wrk_is_told_with_its_words():
+    with pytest.raises(StartError, match="unable to connect"):
+        parse("unable to connect to 127.0.0.1:1 Connection refused\n")
