@@ -19,6 +19,7 @@ import msgspec
 from gateway.ndjson import TOO_LONG
 
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
 _WHITESPACE: Final = b" \t\r\n"
 _MARK: Final = re.compile(rb'["\[\]{},]')
 _QUOTE_OR_BRACKET: Final = re.compile(rb'["\[\]{}]')
@@ -227,6 +228,19 @@ class JsonSplitter:
         if not self._size:
             raise MalformedArrayError("the body is empty")
         return [b"".join(self._parts)] if self._size <= self._max_bytes else [TOO_LONG]
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether the syntax of an element is sound; told by skipping through it."""
+    if raw is TOO_LONG:
+        return True
+    try:
+        _RAW.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    except RecursionError:
+        return True  # too deep to tell; whoever parses it will refuse it
+    return True
 
 
 def _guesses(data: bytes) -> Iterator[int]:
