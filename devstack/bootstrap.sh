@@ -42,7 +42,7 @@ if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
     echo "making .venv with $("$python" --version) from requirements.lock …"
     [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null \
         || "$python" -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+    .venv/bin/python -m pip install --disable-pip-version-check --require-hashes \
         -r requirements.lock
     cp requirements.lock "$made_from"
 fi
