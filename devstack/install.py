@@ -1,10 +1,9 @@
-"""Make sure that the machine has the servers: `python -m devstack.install [PROGRAM …]`."""
+"""Make sure that the machine has the servers: `python -m devstack.install`."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 
 from devstack.errors import StartError
 from devstack.programs import mongod_or_none, rabbitmq_or_none, redis_or_none
@@ -12,20 +11,17 @@ from devstack.programs import mongod_or_none, rabbitmq_or_none, redis_or_none
 _CONTAINERS = "or start everything in containers instead: docker compose up -d --build --wait"
 
 
-def ensure_servers(more: Sequence[str] = ()) -> None:
+def ensure_servers() -> None:
     """Install RabbitMQ and Redis from Debian when they are missing.
-
-    Args:
-        more: Other programs that are wanted, whose Debian packages have the same name.
 
     Raises:
         StartError: something is missing that cannot be installed from here; says what, and what
             to do.
     """
-    packages = missing_packages(more)
+    packages = missing_packages()
     if packages:
         _apt_install(packages)
-        if still := missing_packages(more):
+        if still := missing_packages():
             raise StartError(f"installed, and yet not found: {', '.join(still)}")
     if mongod_or_none() is None:
         raise StartError(
@@ -34,9 +30,9 @@ def ensure_servers(more: Sequence[str] = ()) -> None:
         )
 
 
-def missing_packages(more: Sequence[str] = ()) -> list[str]:
-    """Return the Debian packages that the servers, and those programs, still need."""
-    packages = [program for program in more if shutil.which(program) is None]
+def missing_packages() -> list[str]:
+    """Return the Debian packages that the servers still need."""
+    packages = []
     if rabbitmq_or_none() is None:
         packages.append("rabbitmq-server")
     if redis_or_none() is None:
@@ -95,7 +91,7 @@ def _runs(command: list[str]) -> bool:
 def main() -> None:
     """Install what is missing, or say what to do."""
     try:
-        ensure_servers(sys.argv[1:])
+        ensure_servers()
     except StartError as error:
         sys.exit(str(error))
 
