@@ -5,7 +5,7 @@ IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 CHECKED = $(wildcard gateway tasks topology devstack tests bench)
 
-.PHONY: help run test check demo bench bench-quick secrets lock audit clean
+.PHONY: help run test check demo bench bench-quick secrets tree lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -34,6 +34,9 @@ bench:  ## measure everything side by side and write bench/results (about an hou
 
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets
+
+tree:  ## write the tree of the README again
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.tree
 
 lock:  ## resolve pyproject.toml into requirements.lock again, with hashes
 	$(IN_VENV) sh devstack/lock.sh
