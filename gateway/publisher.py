@@ -18,9 +18,11 @@ from collections.abc import Callable
 
 import aio_pika
 from aio_pika.abc import AbstractRobustConnection
+from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.confirms import ConfirmWindow, InFlight
 from gateway.errors import Problem
@@ -107,9 +109,7 @@ class Publisher:
         if inflight := self._window.futures():
             await asyncio.wait(inflight, timeout=self._config.confirm_timeout_s)
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await stop(self._supervisor)
         self._window.lose()
 
     def publish(
@@ -243,14 +243,18 @@ class Publisher:
 
     async def _supervise(self) -> None:
         """Keep a connection, the declared topology and an open channel."""
-        connection = await aio_pika.connect_robust(
-            amqp_url(self._config.amqp_url, "penstock-gateway"),
-            timeout=CONNECT_TIMEOUT_S,
-            fail_fast=False,
-            reconnect_interval=RECONNECT_INTERVAL_S,
+        # Not `connect_robust`: cancelled before it returns, it would leave behind a connection
+        # that reconnects for ever and refuses to be cancelled.
+        connection = aio_pika.RobustConnection(
+            make_url(
+                amqp_url(self._config.amqp_url, "penstock-gateway"),
+                fail_fast=False,
+                reconnect_interval=RECONNECT_INTERVAL_S,
+            )
         )
         self._connection = connection
         try:
+            await connection.connect(timeout=CONNECT_TIMEOUT_S)
             while True:
                 await connection.connected.wait()
                 if self._channel is None:

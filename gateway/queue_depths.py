@@ -15,6 +15,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 
+from gateway.cancellation import told_to_stop
 from gateway.publisher import amqp_url
 from topology.delay import LEVELS, level_name
 from topology.model import UNROUTED_QUEUE, Topology
@@ -27,6 +28,7 @@ _OTHERS_EVERY = 10
 """Samples between two looks at dead letters and delay levels, which refuse nobody."""
 _TIMEOUT_S = 5.0
 _RETRY_S = 1.0
+_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ class QueueDepths:
             while True:
                 try:
                     await self.sample()
-                except (AMQPError, OSError, RuntimeError, TimeoutError) as error:
+                except _BROKER_FAULTS as error:
+                    if told_to_stop():
+                        raise asyncio.CancelledError from error
                     if self._samples:
                         log.warning("queue-depths-unknown", extra={"reason": repr(error)})
                     await self._forget()
@@ -144,5 +148,5 @@ class QueueDepths:
         self._samples = 0
         self.depths = {}
         if connection is not None:
-            with contextlib.suppress(AMQPError, OSError, RuntimeError, TimeoutError):
+            with contextlib.suppress(*_BROKER_FAULTS):
                 await asyncio.wait_for(connection.close(), _TIMEOUT_S)

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
 
 COMMAND_TIMEOUT_S = 3.0
@@ -63,6 +64,8 @@ async def commands() -> AsyncIterator[None]:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
             yield
     except (RedisError, OSError, TimeoutError) as error:
+        if told_to_stop():
+            raise asyncio.CancelledError from error
         raise RedisAwayError(repr(error)) from error
 
 

@@ -1,0 +1,185 @@
+"""A dead letter: why a message died, and the message to publish again. Pure.
+
+Reasons come from two writers. RabbitMQ adds `x-death` when it dead-letters by itself (a worker's
+reject, expiry, the delivery limit); a worker that buries a message says why in `x-penstock-…`
+headers, because a consumer that rejects cannot add any.
+
+A letter is published again to the queue that it died in, through the default exchange: its first
+exchange could bring it to other queues too, which have had it already.
+"""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from gateway.timestamps import rfc3339
+from topology.delay import delayed_destination
+
+REPLAY_HEADER = "x-penstock-replay"
+"""How often the letter was published again; a worker may start it though it has ended before."""
+LINEAGE_HEADER = "x-penstock-lineage"
+"""Its deaths before that, the latest first: `<time> <reason> <queue>`."""
+MAX_LINEAGE = 10
+
+_REASON = "x-penstock-reason"
+_ERROR = {
+    "type": "x-penstock-error-type",
+    "message": "x-penstock-error",
+    "traceback": "x-penstock-traceback",
+}
+_BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+_BURIERS = frozenset({_REASON, *_ERROR.values()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One dead letter."""
+
+    id: str
+    """The task id, else the message id, else a hash of the body: what replay is told."""
+    queue: str
+    """The work queue that it died in; `unrouted`: none."""
+    reason: str
+    """`rejected`, `expired`, `delivery-limit`, `maxlen`, `unrouted`, or a worker's word."""
+    time: float | None
+    """When it died, unix seconds; None where nobody wrote it down."""
+    exchange: str
+    """Exchange that it was published to, delays left out."""
+    routing_key: str
+    size: int
+    """Octets of the body."""
+    headers: Mapping[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The letter as our API lists it."""
+        told: dict[str, Any] = {"id": self.id}
+        if isinstance(self.headers.get("task"), str):
+            told["task"] = self.headers["task"]
+        told["reason"] = self.reason
+        if self.time is not None:
+            told["time"] = rfc3339(self.time)
+        error = {
+            name: str(self.headers[header])
+            for name, header in _ERROR.items()
+            if header in self.headers
+        }
+        if error:
+            told["error"] = error
+        told |= {
+            "queue": self.queue,
+            "exchange": self.exchange,
+            "routing_key": self.routing_key,
+            "size_bytes": self.size,
+        }
+        for name, header in (("tenant", "x-penstock-tenant"), ("retries", "retries")):
+            if header in self.headers:
+                told[name] = self.headers[header]
+        if self.replays:
+            told["replays"] = self.replays
+            told["lineage"] = self.headers.get(LINEAGE_HEADER)
+        return told
+
+    @property
+    def replays(self) -> int:
+        """How often it was published again so far."""
+        count = self.headers.get(REPLAY_HEADER, 0)
+        return count if isinstance(count, int) else 1
+
+    def replay_headers(self, now: float) -> dict[str, Any]:
+        """The headers to publish it again with.
+
+        Without what the broker and the burying worker said of this death, which goes into the
+        lineage, and without an expiry that is over.
+
+        Args:
+            now: Unix seconds.
+        """
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name not in _BURIERS and not name.startswith(_BROKERS)
+        }
+        if _is_past(headers.get("expires"), now):
+            headers["expires"] = None
+        death = f"{rfc3339(self.time if self.time is not None else now)} {self.reason} {self.queue}"
+        before = headers.get(LINEAGE_HEADER)
+        before = before if isinstance(before, list) else []
+        headers[LINEAGE_HEADER] = [death, *before][:MAX_LINEAGE]
+        headers[REPLAY_HEADER] = self.replays + 1
+        return headers
+
+
+def read_letter(
+    queue: str,
+    *,
+    headers: Mapping[str, Any],
+    routing_key: str,
+    message_id: str | None,
+    timestamp: float | None,
+    body: bytes,
+    exchanges: Container[str],
+) -> Letter:
+    """Read one message of a dead-letter queue.
+
+    Args:
+        queue: The work queue whose letters these are; `unrouted` for delayed messages whose
+            destination was gone.
+        headers: The message's.
+        routing_key: The delivery's; for `unrouted` it carries the destination.
+        message_id: The property.
+        timestamp: The property, unix seconds.
+        body: The body, whatever it is.
+        exchanges: Names of the layout's exchanges.
+    """
+    deaths = [death for death in _list(headers.get("x-death")) if isinstance(death, Mapping)]
+    death: Mapping[str, Any] = next((one for one in deaths if one.get("queue") == queue), {})
+    if queue == "unrouted":
+        death = deaths[0] if deaths else {}
+        reason, exchange = "unrouted", ""
+    else:
+        reason = str(headers.get(_REASON) or death.get("reason") or "unknown").replace("_", "-")
+        exchange = str(death.get("exchange", ""))
+        keys = _list(death.get("routing-keys"))
+        routing_key = str(keys[0]) if keys else routing_key
+    destination = delayed_destination(routing_key, exchanges)
+    if destination is not None:
+        exchange, routing_key = destination
+    buried = _REASON in headers
+    time = timestamp if buried else _unix(death.get("time")) or timestamp
+    task_id = headers.get("id")
+    return Letter(
+        id=task_id if isinstance(task_id, str) and task_id else message_id or _hash(body),
+        queue=queue,
+        reason=reason,
+        time=time,
+        exchange=exchange,
+        routing_key=routing_key,
+        size=len(body),
+        headers=headers,
+    )
+
+
+def _hash(body: bytes) -> str:
+    return f"sha256:{sha256(body).hexdigest()[:32]}"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _unix(value: Any) -> float | None:
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _is_past(expires: Any, now: float) -> bool:
+    if not isinstance(expires, str):
+        return False
+    try:
+        moment = datetime.fromisoformat(expires)
+    except ValueError:
+        return False
+    return (_unix(moment) or now) <= now
