@@ -8,7 +8,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
+from tests.stream_client import Stream
 from tests.waiting import eventually
+from tests.worker_states import WorkerStates
 
 SIGNING_KEYS = ((1, b"s" * 32),)
 
@@ -63,3 +65,30 @@ def make_watching_gateway(redis_url, aiohttp_client):
         return client
 
     return make
+
+
+@pytest.fixture
+async def worker(redis_url):
+    """Writes states as workers do."""
+    worker = WorkerStates.at(redis_url)
+    yield worker
+    await worker.client.aclose()
+
+
+@pytest.fixture
+async def watching(make_watching_gateway):
+    """A gateway on Redis alone, its caller anonymous."""
+    return await make_watching_gateway()
+
+
+@pytest.fixture
+def issue(watching):
+    """Issue an id of the anonymous tenant."""
+    return lambda **options: watching.app[parts.TASK_IDS].issue("anonymous", **options)
+
+
+@pytest.fixture
+async def stream(watching):
+    """A WebSocket without subscriptions."""
+    async with watching.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket:
+        yield Stream(socket)

@@ -10,58 +10,8 @@ import pytest
 from aiohttp import WSMsgType
 
 from gateway import parts
+from tests.stream_client import Stream
 from tests.waiting import eventually
-from tests.worker_states import WorkerStates
-
-
-class Stream:
-    """A WebSocket client that keeps what it is told."""
-
-    def __init__(self, socket):
-        self.socket = socket
-
-    async def next(self, timeout_s=5):
-        message = await self.socket.receive(timeout=timeout_s)
-        assert message.type is WSMsgType.TEXT, message
-        return json.loads(message.data)
-
-    async def take(self, count, timeout_s=5):
-        return [await self.next(timeout_s) for _ in range(count)]
-
-    async def subscribe(self, *ids, **tasks):
-        request = {"op": "subscribe", "ids": list(ids)} if ids else {"op": "subscribe", **tasks}
-        await self.socket.send_json(request)
-
-    async def settled(self):
-        """Everything told before the answer to a ping."""
-        await self.socket.send_json({"op": "ping"})
-        told = []
-        while (message := await self.next())["type"] != "pong":
-            told.append(message)
-        return told
-
-
-@pytest.fixture
-async def worker(redis_url):
-    worker = WorkerStates.at(redis_url)
-    yield worker
-    await worker.client.aclose()
-
-
-@pytest.fixture
-async def gateway(make_watching_gateway):
-    return await make_watching_gateway()
-
-
-@pytest.fixture
-def issue(gateway):
-    return lambda **options: gateway.app[parts.TASK_IDS].issue("anonymous", **options)
-
-
-@pytest.fixture
-async def stream(gateway):
-    async with gateway.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket:
-        yield Stream(socket)
 
 
 async def test_the_subprotocol_is_agreed_without_compression(stream):
@@ -106,10 +56,10 @@ async def test_a_task_that_ended_before_is_told_once(stream, issue, worker):
     assert [message["state"] for message in told] == ["SUCCESS"]
 
 
-async def test_ids_of_the_query_are_subscribed_on_connect(gateway, issue, worker):
+async def test_ids_of_the_query_are_subscribed_on_connect(watching, issue, worker):
     first, second = issue(), issue()
     await worker.succeed(second, 2)
-    async with gateway.ws_connect(f"/v1/stream?ids={first},{second}") as socket:
+    async with watching.ws_connect(f"/v1/stream?ids={first},{second}") as socket:
         told = await Stream(socket).take(2)
 
     assert {message["id"]: message["state"] for message in told} == {
@@ -117,7 +67,7 @@ async def test_ids_of_the_query_are_subscribed_on_connect(gateway, issue, worker
     }  # fmt: skip
 
 
-async def test_after_the_end_nothing_is_told_and_nothing_is_kept(gateway, stream, issue, worker):
+async def test_after_the_end_nothing_is_told_and_nothing_is_kept(watching, stream, issue, worker):
     task_id = issue()
     await stream.subscribe(task_id)
     await stream.next()
@@ -128,7 +78,7 @@ async def test_after_the_end_nothing_is_told_and_nothing_is_kept(gateway, stream
     )
 
     assert await stream.settled() == []
-    await eventually(lambda: len(gateway.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
 
 
 async def test_each_of_many_random_timings_tells_the_end_exactly_once(stream, issue, worker):
@@ -166,7 +116,7 @@ async def test_each_of_many_random_timings_tells_the_end_exactly_once(stream, is
 
 
 async def test_unsubscribed_tasks_are_not_told_and_redis_is_unsubscribed(
-    gateway, stream, issue, worker
+    watching, stream, issue, worker
 ):
     task_id, other = issue(), issue()
     await stream.subscribe(task_id, other)
@@ -178,7 +128,7 @@ async def test_unsubscribed_tasks_are_not_told_and_redis_is_unsubscribed(
 
     assert (await stream.next())["id"] == other
     assert await stream.settled() == []
-    await eventually(lambda: len(gateway.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
 
     async def channels():
         return await worker.client.pubsub_channels() == []
@@ -186,13 +136,13 @@ async def test_unsubscribed_tasks_are_not_told_and_redis_is_unsubscribed(
     await eventually(channels)
 
 
-async def test_a_disconnect_frees_everything(gateway, issue, worker):
-    async with gateway.ws_connect("/v1/stream") as socket:
+async def test_a_disconnect_frees_everything(watching, issue, worker):
+    async with watching.ws_connect("/v1/stream") as socket:
         await Stream(socket).subscribe(*[issue() for _ in range(50)])
         await Stream(socket).take(50)
         assert len(await worker.client.pubsub_channels()) == 50
 
-    await eventually(lambda: len(gateway.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
     await eventually(lambda: _no_channels(worker))
 
 
@@ -200,11 +150,11 @@ async def _no_channels(worker):
     return await worker.client.pubsub_channels() == []
 
 
-async def test_one_connection_serves_all_sockets(gateway, issue, worker):
+async def test_one_connection_serves_all_sockets(watching, issue, worker):
     task_id = issue()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_watch_to_the_end(gateway, task_id)) for _ in range(100)]
-        await eventually(lambda: _told(gateway, 100))
+        tasks = [group.create_task(_watch_to_the_end(watching, task_id)) for _ in range(100)]
+        await eventually(lambda: _told(watching, 100))
         clients = await worker.client.client_list(_type="pubsub")
         await worker.succeed(task_id)
 
@@ -212,13 +162,13 @@ async def test_one_connection_serves_all_sockets(gateway, issue, worker):
     assert [task.result() for task in tasks] == [["PENDING", "SUCCESS"]] * 100
 
 
-def _told(gateway, count):
-    topics = gateway.app[parts.WATCH].notices._topics.values()
+def _told(watching, count):
+    topics = watching.app[parts.WATCH].notices._topics.values()
     return sum(listener.live for topic in topics for listener in topic.listeners) == count
 
 
-async def _watch_to_the_end(gateway, task_id):
-    async with gateway.ws_connect(f"/v1/stream?ids={task_id}") as socket:
+async def _watch_to_the_end(watching, task_id):
+    async with watching.ws_connect(f"/v1/stream?ids={task_id}") as socket:
         states: list[str] = []
         while not states or states[-1] != "SUCCESS":
             states.append((await Stream(socket).next())["state"])
@@ -340,9 +290,9 @@ async def test_a_bad_cursor_is_refused_for_its_task_alone(stream, issue):
     assert told[good]["state"] == "PENDING"
 
 
-async def test_another_tenants_id_is_unknown(gateway, stream):
-    foreign = gateway.app[parts.TASK_IDS].issue("somebody-else")
-    gateway.app[parts.KEYRING]._tenants = frozenset({"anonymous"})
+async def test_another_tenants_id_is_unknown(watching, stream):
+    foreign = watching.app[parts.TASK_IDS].issue("somebody-else")
+    watching.app[parts.KEYRING]._tenants = frozenset({"anonymous"})
     await stream.subscribe(foreign)
 
     assert (await stream.next())["code"] == "unknown-task-id"
@@ -376,24 +326,24 @@ async def test_pings_of_both_kinds_are_answered(stream):
     assert message is None or message.data == b"are you there"
 
 
-async def test_an_offered_other_subprotocol_is_refused(gateway):
+async def test_an_offered_other_subprotocol_is_refused(watching):
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await gateway.ws_connect("/v1/stream", protocols=["other.v1"])
+        await watching.ws_connect("/v1/stream", protocols=["other.v1"])
 
     assert refused.value.status == 400
 
 
-async def test_a_plain_get_is_told_to_upgrade(gateway):
-    response = await gateway.get("/v1/stream")
+async def test_a_plain_get_is_told_to_upgrade(watching):
+    response = await watching.get("/v1/stream")
 
     assert response.status == 400
     assert (await response.json())["code"] == "invalid-request"
 
 
-async def test_shutting_down_closes_sockets_as_going_away(gateway, stream, issue):
+async def test_shutting_down_closes_sockets_as_going_away(watching, stream, issue):
     await stream.subscribe(issue())
     await stream.next()
-    await gateway.app.shutdown()
+    await watching.app.shutdown()
 
     message = await stream.socket.receive(timeout=5)
     assert message.type is WSMsgType.CLOSE
