@@ -93,7 +93,7 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
     def _create_task_sender(self) -> Callable[..., Any]:
         send = super()._create_task_sender()
 
-        def send_task_message(  # noqa: PLR0917  # Celery's order
+        def send_task_message(
             producer: Any,
             name: str,
             message: Any,

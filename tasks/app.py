@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery
 from celery.utils.time import maybe_iso8601
 
-import tasks.control  # noqa: F401  # registers the control command
 from tasks.config import WorkerConfig
+from tasks.control import obey_stop_signals
 from tasks.execution import register
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
@@ -68,8 +68,6 @@ POLICY: Mapping[str, Any] = MappingProxyType(
         "event_queue_durable": False,
         # ── Our extensions ──
         "worker_consumer": "tasks.consumer:Consumer",
-        # Celery would otherwise take the root logger's handlers from whoever embeds the worker.
-        "worker_hijack_root_logger": True,
         "enable_utc": True,
         "timezone": "UTC",
     }
@@ -87,6 +85,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
     """
 
     amqp_cls = "tasks.amqp:AMQP"
+    task_cls = "tasks.execution:PenstockTask"
 
     def __init__(self, config: WorkerConfig, topology: Topology, **options: Any) -> None:
         self.config = config
@@ -152,4 +151,5 @@ def build_app(
     )
     for spec in specs:
         register(app, spec)
+    obey_stop_signals(app)
     return app

@@ -5,6 +5,7 @@ something that is no task. Here both are rejected into the dead letters of their
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -14,6 +15,9 @@ from kombu.utils.encoding import safe_repr
 from topology import kombu_queues
 
 _logger = get_logger(__name__)
+
+RECONNECT_FIRST_S = 0.5
+RECONNECT_LONGEST_S = 3.0
 
 DROPPED_STEPS = frozenset(
     # It binds every queue of a topic exchange with `#.<key>`, which also matches other queues'
@@ -44,6 +48,16 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         with self.connection_for_read() as connection:
             kombu_queues.declare(connection, self.app.topology, self.hostname)
         return super().connect()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and while nobody answers ask again every few seconds, not every 30."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=RECONNECT_FIRST_S,
+            interval_step=RECONNECT_FIRST_S,
+            interval_max=RECONNECT_LONGEST_S,
+        )
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""

@@ -1,11 +1,14 @@
-"""Our own remote control command, for what Celery's `terminate` cannot do on threads."""
+"""Stopping a running task: a remote control command, and what children do when told so."""
 
+import signal
 from typing import Any
 
+from celery.signals import worker_process_init
 from celery.worker import state as worker_state
 from celery.worker.control import control_command, nok, ok
 
 from tasks.request import Request
+from tasks.runtime import STOP_SIGNALS
 
 
 @control_command(  # type: ignore[untyped-decorator]  # Celery has no types
@@ -26,10 +29,21 @@ def penstock_terminate(state: Any, task_id: str, **_: Any) -> dict[str, Any]:
     request = worker_state.requests.get(task_id)
     if request is None or request not in worker_state.active_requests:
         return dict(ok("unknown"))
-    pool = state.consumer.pool
-    if pool.signal_safe:
-        request.terminate(pool)
-        return dict(ok("terminating"))
     if isinstance(request, Request) and request.stop_coroutine("terminated"):
         return dict(ok("terminating"))
-    return dict(nok("not-terminable"))
+    pool = state.consumer.pool
+    if not pool.signal_safe:
+        return dict(nok("not-terminable"))
+    request.terminate(pool)
+    return dict(ok("terminating"))
+
+
+def obey_stop_signals(app: Any) -> None:
+    """Let prefork children stop their coroutine when the parent says so, and live on."""
+
+    def install(**_: Any) -> None:
+        for reason, number in STOP_SIGNALS.items():
+            signal.signal(number, lambda *_, reason=reason: app.runtime.stop_all(reason))
+
+    # A name of its own for each application: a process has one, tests may have more.
+    worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")

@@ -43,7 +43,9 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     abstract = True
     Request = "tasks.request:Request"
     max_retries = MAX_RETRIES
-    spec: TaskSpec
+    spec: TaskSpec | None = None
+    """None for Celery's own tasks and those of `@app.task`, which run as Celery runs them."""
+
     limits = Limits()
     """Of coroutines, when the message has none."""
 
@@ -66,10 +68,10 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
         raise Ignore(answer)
 
-    def execute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def execute(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function of the task, and turn what it raises into what Celery understands."""
         try:
-            result = self._call(args, kwargs)
+            result = self._call(spec, args, kwargs)
         except RetryableError as error:
             self._retry_later(error)
         except PermanentError as error:
@@ -83,15 +85,14 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             self.backend.check_result(result)
         return result
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self.spec.is_coroutine:
-            first = (self._context(),) if self.spec.takes_context else ()
-            return self.spec.run(*first, *args, **kwargs)
-        first = (self._context(),) if self.spec.takes_context else ()
+    def _call(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        first = (self._context(),) if spec.takes_context else ()
+        if not spec.is_coroutine:
+            return spec.run(*first, *args, **kwargs)
         hard_s, soft_s = self.request.timelimit or (None, None)
         limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
         task_id = self.request.id or self.name
-        return self.app.runtime.run(task_id, lambda: self.spec.run(*first, *args, **kwargs), limits)
+        return self.app.runtime.run(task_id, lambda: spec.run(*first, *args, **kwargs), limits)
 
     def _context(self) -> TaskContext:
         request, runtime = self.request, self.app.runtime
@@ -177,7 +178,7 @@ def register(app: Celery, spec: TaskSpec) -> Task:
     """
 
     def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
-        return self.execute(args, kwargs)
+        return self.execute(spec, args, kwargs)
 
     run.__name__ = spec.run.__name__
     run.__module__ = spec.run.__module__

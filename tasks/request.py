@@ -1,5 +1,7 @@
 """A delivery in the worker's main process: Celery's request, with its message checked first."""
 
+import contextlib
+import os
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +10,7 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 
 from tasks.execution import PenstockTask
+from tasks.runtime import STOP_SIGNALS
 from topology.delay import is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
@@ -26,7 +29,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
        fail in a pool's thread, outside of everything, and stay unacknowledged for ever.
     2. It knows the queue that it came from, for retries and dead letters.
     3. Limits of coroutines are kept by the event loop.
-    4. On the threads pool a coroutine can be stopped.
+    4. A coroutine can be stopped, on every pool, without killing its process.
     """
 
     time_limits: tuple[float | None, float | None]
@@ -46,23 +49,33 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self.time_limits = (hard_s + COROUTINE_GRACE_S if hard_s else None, None)
 
     def _is_coroutine(self) -> bool:
-        return isinstance(self._task, PenstockTask) and self._task.spec.is_coroutine
+        spec = self._task.spec if isinstance(self._task, PenstockTask) else None
+        return spec is not None and spec.is_coroutine
 
     def stop_coroutine(self, reason: str) -> bool:
-        """Cancel the coroutine of this task in this process.
+        """Cancel the coroutine of this task, so that it can clean up.
+
+        Args:
+            reason: one of `tasks.runtime.STOP_SIGNALS`.
 
         Returns:
-            Whether it was running here.
+            Whether it was running. It ends soon, not at once.
         """
-        stopped: bool = self._is_coroutine() and self._app.runtime.stop(self.id, reason)
-        return stopped
+        if not self._is_coroutine() or self.worker_pid is None:
+            return False
+        if self.worker_pid == os.getpid():
+            stopped: bool = self._app.runtime.stop(self.id, reason)
+            return stopped
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.worker_pid, STOP_SIGNALS[reason])
+        return True
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
         """Stop an execution whose delivery is no longer ours, since the connection was lost."""
+        if self.stop_coroutine("connection-lost"):
+            return
         if pool.signal_safe:
             super().cancel(pool, signal, emit_retry)
-        elif self.stop_coroutine("connection-lost"):
-            self._already_cancelled = True
         else:
             _logger.warning("a function on a thread runs on: %s", self)
 

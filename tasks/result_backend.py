@@ -35,6 +35,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from tasks.redis_client import sync_retry
 from tasks.states import LOG, RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
 
 FIRST_WAIT_S = 0.05
@@ -59,6 +60,8 @@ class RedisBackend(CeleryRedisBackend):  # type: ignore[misc]  # Celery has no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Before the client is made of them: redis-py would wait inside each command, unseen.
+        self.connparams["retry"] = sync_retry()
         self._start = self.client.register_script(START)
         self._record = self.client.register_script(RECORD)
         self._log = self.client.register_script(LOG)
@@ -251,7 +254,9 @@ class RedisBackend(CeleryRedisBackend):  # type: ignore[misc]  # Celery has no t
                     if fallback_exc is not None:
                         raise fallback_exc(fallback_msg) from error
                     raise
-                if _stopping() and threading.current_thread() is not threading.main_thread():
+                if _stopping():
+                    if threading.current_thread() is threading.main_thread():
+                        raise
                     raise Reject("the worker stops while Redis is away", requeue=True) from error
                 attempt += 1
                 _logger.warning("redis away: attempt=%d error=%r", attempt, error)

@@ -8,10 +8,12 @@ the coroutine is cancelled and awaited before it returns: it never runs on into 
 """
 
 import asyncio
+import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -19,6 +21,12 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from tasks.errors import CoroutineCancelledError
 from tasks.redis_client import async_client
 from tasks.store import Store
+
+STOP_SIGNALS: Mapping[str, signal.Signals] = MappingProxyType(
+    {"terminated": signal.SIGUSR2, "connection-lost": signal.SIGURG}
+)
+"""How the parent of a prefork child tells it to stop its coroutine, and why; billiard, Celery and
+Python use neither there."""
 
 CANCEL_AGAIN_S = 1.0
 """A coroutine that swallowed its cancellation is cancelled again, this often, until it ends."""
@@ -124,7 +132,8 @@ class Runtime:
         self.redis = async_client(redis_url)
         """For coroutines on the loop; it connects on first use, there."""
         self._running: dict[str, _Running] = {}
-        self._lock = threading.Lock()
+        # Signal handlers call `stop` on the thread that may hold it.
+        self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True).start()
 
@@ -178,6 +187,13 @@ class Runtime:
         self._loop.call_soon_threadsafe(_cancel, running)
         return True
 
+    def stop_all(self, reason: str) -> None:
+        """Cancel every coroutine of this process; in a prefork child that is one at most."""
+        with self._lock:
+            task_ids = tuple(self._running)
+        for task_id in task_ids:
+            self.stop(task_id, reason)
+
 
 def _cancel(running: _Running) -> None:
     if running.task is not None:
@@ -190,7 +206,7 @@ async def _execute(
     running.task = asyncio.current_task()
     try:
         if running.stop_reason is not None:
-            raise asyncio.CancelledError  # noqa: TRY301  # stopped before it began
+            raise asyncio.CancelledError  # stopped before it began
         return await _within(start, limits)
     except asyncio.CancelledError:
         if running.stop_reason is not None:

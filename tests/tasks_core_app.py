@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 from celery import current_task
 
@@ -22,7 +23,7 @@ _config = WorkerConfig.from_env(os.environ)
 
 def note(mark: str) -> None:
     """Note a run, whether or not Redis is there just now."""
-    with open(os.environ["RUNS_FILE"], "a", encoding="utf-8") as runs:
+    with Path(os.environ["RUNS_FILE"]).open("a", encoding="utf-8") as runs:
         runs.write(f"{mark}\n")
 
 

@@ -4,12 +4,12 @@ import contextlib
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kombu import Connection
+from kombu.connection import Connection
 from redis import Redis
 
 from devstack.children import Child
@@ -33,7 +33,7 @@ class Deployment:
     def __post_init__(self) -> None:
         self.runs_file = self.folder / "runs"
         self.runs_file.touch()
-        self.redis: Redis = Redis.from_url(self.redis_url, decode_responses=True)
+        self.redis: Any = Redis.from_url(self.redis_url, decode_responses=True)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,6 +88,7 @@ class Deployment:
         without: tuple[str, ...] = (),
         task_id: str | None = None,
         embed: dict[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         **headers: Any,
     ) -> str:
         """Publish a task message, protocol 2, and return its id."""
@@ -97,7 +98,7 @@ class Deployment:
             "expires": None, "group": None, "group_index": None, "retries": 0,
             "timelimit": [None, None], "root_id": task_id, "parent_id": None,
             "origin": "penstock@test", "ignore_result": False, "replaced_task_nesting": 0,
-            "stamped_headers": None, "stamps": {}, **headers,
+            "stamped_headers": None, "stamps": {}, **headers, **(extra or {}),
         }  # fmt: skip
         follow = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
         body = json.dumps([list(args), {}, follow | (embed or {})]).encode()
@@ -147,8 +148,7 @@ class Deployment:
     def take(self, queue: str) -> Any:
         """Take one message from a queue, or None."""
         with Connection(self.amqp_url) as connection:
-            message = connection.default_channel.basic_get(queue, no_ack=True)
-            return message
+            return connection.default_channel.basic_get(queue, no_ack=True)
 
     def depth(self, queue: str) -> int:
         """Count the ready messages of a queue."""

@@ -24,7 +24,8 @@ print(json.dumps([
     chain(add.s(1, 2), add.s(3), add.s(4)).apply_async().get(timeout=20),
     group(add.s(n, n) for n in range(3)).apply_async().get(timeout=20),
     chord([add.s(n, n) for n in range(4)])(total.s()).get(timeout=20),
-    chord([add.s(1, 1), app.tasks["demo.fail"].s("no")])(total.s()).get(timeout=20, propagate=False).__class__.__name__,
+    type(chord([add.s(1, 1), app.tasks["demo.fail"].s("no")])(total.s())
+         .get(timeout=20, propagate=False)).__name__,
     app.tasks["demo.flaky"].s(1).apply_async(countdown=1).get(timeout=20),
 ]))
 """

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from topology.layout import DEFAULT_LAYOUT
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
 
-POISON = {
+POISON: dict[str, dict[str, Any]] = {
     "not JSON": {"raw": b"{nonsense"},
     "a number": {"raw": b"5"},
     "null": {"raw": b"null"},
@@ -77,7 +78,7 @@ async def test_a_retry_comes_back_on_the_queue_that_it_came_from(deployment: Dep
 async def test_failures_for_good_become_dead_letters(deployment: Deployment, pool: str):
     async with deployment.worker(pool):
         headers = {"x-penstock-tenant": "a"}
-        permanent = deployment.publish("demo.permanent", ["never"], **headers)
+        permanent = deployment.publish("demo.permanent", ["never"], extra=headers)
         hopeless = deployment.publish("demo.hopeless", ["not today"])
 
         record = await deployment.ended(permanent)
