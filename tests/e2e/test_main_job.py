@@ -54,7 +54,7 @@ async def test_wait_on_submit_answers_with_the_end(http):
 async def test_states_come_in_order_from_pending_to_success(http):
     task_id = await submit(http, "demo.progress", 3, 0.1, countdown=1)
     assert (await state(http, task_id, 0))["state"] == "PENDING"
-    seen = []
+    seen: list[str] = []
     async with http.get(f"/v1/tasks/{task_id}/stream") as response:
         assert response.content_type == "text/event-stream"
         async for line in response.content:

@@ -109,7 +109,7 @@ async def test_an_unroutable_message_is_told_and_its_neighbours_are_confirmed(pu
         outcome(publisher, 3),
     )
 
-    assert ends == ["confirmed", "no", "confirmed"]
+    assert list(ends) == ["confirmed", "no", "confirmed"]
 
 
 async def test_a_queue_that_refuses_is_told_as_not_queued(publisher, amqp_url):
