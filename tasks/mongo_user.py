@@ -1,18 +1,14 @@
-"""`python -m tasks.mongo_user`: make MONGO_URL's user on a fresh MongoDB that runs beside us.
+"""Making the user of the workers on a fresh MongoDB that runs beside us.
 
-Compose runs it once in the network of the `mongo` service: while there is no user yet, mongod lets
-anybody on its own machine make the first one (its localhost exception).
+While there is no user yet, mongod lets anybody on its own machine make the first one (its localhost
+exception). Compose runs `python -m tasks mongo-user` once, in the network of the `mongo` service.
 """
 
-import os
-import sys
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 from pymongo.uri_parser import parse_uri
-
-from tasks.config import WorkerConfig
 
 LOCALHOST = "mongodb://127.0.0.1:27017"
 _UNAUTHORIZED = 13
@@ -64,18 +60,3 @@ def _accepted(server: str, known: dict[str, Any]) -> bool:
                 raise
             return False
     return True
-
-
-def main() -> int:
-    """Make the user of MONGO_URL; the exit status."""
-    try:
-        made = make_user(WorkerConfig.from_env(os.environ).mongo_url)
-    except PyMongoError as error:
-        print(f"the user was not made: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    print("the user was made" if made else "the user exists")  # noqa: T201
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

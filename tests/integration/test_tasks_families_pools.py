@@ -1,0 +1,157 @@
+"""Documents, scripts, the catalog and the health file in real workers, on both pools."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from devstack.mongo import Mongo
+from tasks.registry import TASKS
+from tests.tasks_core_deployment import Deployment
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+
+
+@pytest.fixture
+def deployment(amqp_url: str, redis_url: str, mongo_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(
+        amqp_url=amqp_url,
+        redis_url=redis_url,
+        folder=tmp_path,
+        env={
+            "MONGO_URL": f"{mongo_url}?serverSelectionTimeoutMS=500",
+            "HEALTH_FILE": str(tmp_path / "alive"),
+        },
+    )
+
+
+def batch(number: int) -> list[dict[str, Any]]:
+    return [{"_id": f"{number}-{index}"} for index in range(10)]
+
+
+def store(deployment: Deployment, documents: list[dict[str, Any]], **headers: Any) -> str:
+    return deployment.publish(
+        "documents.store",
+        ["papers", documents],
+        exchange="events",
+        routing_key="documents.papers",
+        **headers,
+    )
+
+
+async def test_a_batch_is_stored_with_ids_that_a_second_delivery_finds(
+    deployment: Deployment, pool: str, mongo_url: str
+):
+    async with deployment.worker(pool):
+        first = store(deployment, [{"n": 1}, {"_id": "own"}, {"_id": 2**63}])
+        record = await deployment.ended(first)
+        again = store(deployment, [{"_id": f"{first}-0"}, {"_id": "own"}])
+        repeated = await deployment.ended(again)
+
+    result = record["result"]
+    assert (result["stored"], result["duplicates"]) == (2, 0)
+    assert [(one["index"], one["_id"]) for one in result["failed"]] == [(2, str(2**63))]
+    assert repeated["result"] == {"stored": 2, "duplicates": 2, "failed": []}
+    client: MongoClient[Any] = MongoClient(mongo_url)
+    with client:
+        assert client.get_default_database()["papers"].count_documents({}) == 2
+
+
+async def test_batches_wait_for_mongodb_outside_the_worker_and_are_stored_later(
+    deployment: Deployment, pool: str, mongo: Mongo
+):
+    async with deployment.worker(pool):
+        await deployment.ended(store(deployment, batch(0)))
+        await mongo.kill()
+        try:
+            waiting = [store(deployment, batch(number)) for number in range(1, 4)]
+            await eventually(lambda: all(retried(deployment, one) for one in waiting), 20)
+            other = await deployment.ended(deployment.publish("demo.add", [1, 2]))
+            assert other["result"] == 3
+        finally:
+            await mongo.start()
+        records = [await deployment.ended(task_id, 30) for task_id in waiting]
+
+    assert [record["status"] for record in records] == ["SUCCESS"] * 3
+    assert all(record["result"]["stored"] == 10 for record in records)
+    assert deployment.depth("mongo_queue.dead") == 0
+
+
+async def test_a_script_tells_its_lines_while_it_runs_and_its_exit_code(
+    deployment: Deployment, pool: str
+):
+    async with deployment.worker(pool):
+        task_id = deployment.publish("scripts.run", ["countdown.sh", ["2"]], routing_key="scripts")
+        await eventually(
+            lambda: {"log": {"stream": "stdout", "line": "2"}} in logs(deployment, task_id), 10
+        )
+        assert deployment.record(task_id)["status"] == "STARTED"
+        record = await deployment.ended(task_id)
+        refused = await deployment.ended(
+            deployment.publish("scripts.run", ["../registry.py"], routing_key="scripts")
+        )
+
+    assert record["result"]["exit_code"] == 0
+    assert record["result"]["stdout"] == "2\n1\ndone\n"
+    assert [one["log"]["line"] for one in logs(deployment, task_id)] == ["2", "1", "done"]
+    assert refused["status"] == "FAILURE"
+    assert refused["result"]["exc_type"] == "ScriptRefusedError"
+
+
+async def test_a_script_ends_with_the_time_limit_of_its_task(deployment: Deployment, pool: str):
+    async with deployment.worker(pool):
+        task_id = deployment.publish(
+            "scripts.run", ["countdown.sh", ["60"]], routing_key="scripts", timelimit=[None, 1]
+        )
+        record = await deployment.ended(task_id)
+        after = await deployment.ended(deployment.publish("demo.add", [1, 2]))
+
+    assert record["status"] == "FAILURE"
+    assert "SoftTimeLimitExceeded" in record["result"]["exc_type"]
+    assert after["result"] == 3
+
+
+async def test_the_heartbeat_counts_up_in_mongodb(
+    deployment: Deployment, pool: str, mongo_url: str
+):
+    client: MongoClient[Any] = MongoClient(mongo_url)
+    with client:
+        beats = client.get_default_database()["penstock.periodic"]
+        async with deployment.worker(pool):
+            deployment.publish("periodic.heartbeat", routing_key="periodic")
+            await eventually(lambda: beats.count_documents({"count": 1}), 10)
+            deployment.publish("periodic.heartbeat", routing_key="periodic")
+            await eventually(lambda: beats.count_documents({"count": 2}), 10)
+
+
+async def test_a_worker_announces_its_tasks_and_withdraws_them_when_it_stops(
+    deployment: Deployment, pool: str
+):
+    worker = deployment.celery("shipped", "worker", "-P", pool, "-c", "1", app="tasks.worker")
+    worker.spawn()
+    try:
+        await eventually(lambda: announced(deployment) == {spec.name for spec in TASKS}, 20)
+        health = deployment.folder / "alive"
+        await eventually(health.exists, 10)
+        before = health.stat().st_mtime
+        await eventually(lambda: health.stat().st_mtime > before, 10)
+    finally:
+        await worker.stop()
+
+    assert announced(deployment) == set()
+
+
+def retried(deployment: Deployment, task_id: str) -> bool:
+    return deployment.states(task_id).count("RETRY") >= 2
+
+
+def logs(deployment: Deployment, task_id: str) -> list[dict[str, Any]]:
+    return [event for event in deployment.events(task_id) if "log" in event]
+
+
+def announced(deployment: Deployment) -> set[str]:
+    entries = deployment.redis.hvals("penstock:catalog")
+    return {json.loads(entry)["task"] for entry in entries}
