@@ -1,7 +1,6 @@
 """The aiohttp application: its parts, their lifetimes, its routes."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -11,24 +10,43 @@ from aiohttp import web
 from gateway import gauges, parts
 from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
+from gateway.cancellation import stop
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.control import Control
+from gateway.dead_letters import DeadLetters
 from gateway.documents import DocumentChecker
 from gateway.drain import Drain
-from gateway.handlers import ingest, operations, queues, submit
+from gateway.handlers import (
+    bulk,
+    dashboard,
+    dead_letters,
+    ingest,
+    operations,
+    queues,
+    streams,
+    submit,
+    tasks,
+)
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
 from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.middlewares import front
+from gateway.outcomes import Outcomes
 from gateway.publisher import Publisher
 from gateway.queue_depths import QueueDepths
 from gateway.redis_client import make_redis
+from gateway.revocation import Revocation
+from gateway.sockets import STREAMS, StreamLimits, Streams
+from gateway.states import States
 from gateway.submission import Submission
 from gateway.task_id import TaskIds
+from gateway.tickets import Tickets
+from gateway.watch import Watch
 from topology import layout
 
-NOUNS = (submit, ingest, queues, operations)
+NOUNS = (submit, bulk, tasks, streams, ingest, queues, dead_letters, operations, dashboard)
 """Every module of `handlers`, in the order of the API's description."""
 
 
@@ -50,9 +68,22 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.KEYRING] = KeyRing(config.keys_file)
     app[parts.METRICS] = Metrics()
     app[parts.REDIS] = make_redis(config.redis_url)
+    app[parts.TICKETS] = Tickets(config.task_id_keys)
+    app[STREAMS] = Streams(StreamLimits())
+    app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
+    app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES])
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
+    app[parts.CONTROL] = Control(config.amqp_url)
+    app[parts.REVOCATION] = Revocation(
+        app[parts.REDIS],
+        app[parts.STATES],
+        app[parts.CONTROL],
+        config.result_expires_s,
+    )
+    app[parts.OUTCOMES] = Outcomes(config.amqp_url, app[parts.REDIS], config.result_expires_s)
     app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
+    app[parts.DEAD_LETTERS] = DeadLetters(config.amqp_url, topology)
     app[parts.MANAGEMENT] = (
         Management(config.management_url, config.amqp_url) if config.management_url else None
     )
@@ -83,15 +114,25 @@ def make_app(config: GatewayConfig) -> web.Application:
     )
     app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
-    app.cleanup_ctx.extend((_redis, _management, _publisher, _background))
+    app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _background))
+    app.on_shutdown.append(_close_streams)
     for noun in NOUNS:
         app.add_routes(noun.routes())
     return app
 
 
+async def _close_streams(app: web.Application) -> None:
+    app[STREAMS].close()
+
+
 async def _redis(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[parts.REDIS].aclose()
+
+
+async def _control(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[parts.CONTROL].close()
 
 
 async def _management(app: web.Application) -> AsyncIterator[None]:
@@ -112,12 +153,12 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     """Run what the parts do on their own, each as a named task until the end."""
     loops: dict[str, Coroutine[Any, Any, None]] = {
         "keyring": app[parts.KEYRING].watch(),
+        "watch": app[parts.WATCH].run(),
+        "streams": app[STREAMS].run(),
+        "outcomes": app[parts.OUTCOMES].run(),
         "catalog": app[parts.CATALOG].run(),
         "queue-depths": app[parts.DEPTHS].run(),
     }
     tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
     yield
-    for task in tasks:
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await stop(*tasks)

@@ -1,7 +1,5 @@
 """The parts of a running gateway, as typed keys of the aiohttp application."""
 
-from typing import Any
-
 from aiohttp import web
 from redis.asyncio import Redis
 
@@ -9,16 +7,23 @@ from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
+from gateway.control import Control
+from gateway.dead_letters import DeadLetters
 from gateway.documents import DocumentChecker
 from gateway.drain import Drain
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
 from gateway.management import Management
 from gateway.metrics import Metrics
+from gateway.outcomes import Outcomes
 from gateway.publisher import Publisher
 from gateway.queue_depths import QueueDepths
+from gateway.revocation import Revocation
+from gateway.states import States
 from gateway.submission import Submission
 from gateway.task_id import TaskIds
+from gateway.tickets import Tickets
+from gateway.watch import Watch
 from topology.model import Topology
 
 CONFIG = web.AppKey("config", GatewayConfig)
@@ -28,13 +33,19 @@ KEYRING = web.AppKey("keyring", KeyRing)
 REDIS = web.AppKey("redis", Redis)
 CATALOG = web.AppKey("catalog", Catalog)
 DEPTHS = web.AppKey("depths", QueueDepths)
+DEAD_LETTERS = web.AppKey("dead_letters", DeadLetters)
 MANAGEMENT: web.AppKey[Management | None] = web.AppKey("management")
 PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)
-WATCH: web.AppKey[Any] = web.AppKey("watch", object)
+TICKETS = web.AppKey("tickets", Tickets)
+STATES = web.AppKey("states", States)
+WATCH = web.AppKey("watch", Watch)
+OUTCOMES = web.AppKey("outcomes", Outcomes)
+CONTROL = web.AppKey("control", Control)
+REVOCATION = web.AppKey("revocation", Revocation)
 BATCHES = web.AppKey("batches", BatchPublisher)
 GROUP_COMMIT = web.AppKey("group_commit", GroupCommit)
 CHECKER = web.AppKey("checker", DocumentChecker)
