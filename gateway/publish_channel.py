@@ -5,7 +5,7 @@ drained, and a confirm with `multiple` walks every outstanding tag. Here whole l
 messages are written as one `ChannelFrame`, and confirms are handed on as they are read, without
 a queue and a task in between.
 
-What is taken from aiormq 7.2, checked by `tests/contract/test_publish_channel.py`:
+What is taken from aiormq 7.2, checked by `tests/integration/test_publish_channel.py`:
 `Channel(connector, number, publisher_confirms=…)`, its `frames.put`, `open`, `closing`,
 `write_queue`, `Connection.channels`, `connection_tune.frame_max`, `ChannelFrame` and the
 connection's private event that is cleared by Connection.Blocked.
