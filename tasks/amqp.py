@@ -18,6 +18,18 @@ from kombu.messaging import Producer as KombuProducer
 
 from tasks.errors import DelayNotSupportedError, UnroutableError
 from topology.delay import MAX_DELAY_S, delay_route
+from topology.entities import BROADCAST_QUEUE_PREFIX
+
+OWN_PREFIX = "own-"
+
+
+def own_words(broadcast_queue: str) -> str:
+    """Write a worker's broadcast queue as the destination of a delay.
+
+    Its bare name begins with that of the exchange, whose delayed messages go to every worker: the
+    retry of one worker's share would be executed by all.
+    """
+    return OWN_PREFIX + broadcast_queue
 
 
 class Producer(KombuProducer):
@@ -132,6 +144,8 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         return min(int(MAX_DELAY_S), max(0, math.ceil(left_s)))
 
     def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
+        if not exchange and routing_key.startswith(BROADCAST_QUEUE_PREFIX):
+            return delay_route(delay_s, "", own_words(routing_key))
         if not self.app.topology.delayable(exchange, routing_key):
             raise DelayNotSupportedError(f"{exchange!r} cannot delay {routing_key!r}")
         return delay_route(delay_s, exchange, routing_key)

@@ -12,7 +12,9 @@ from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.utils.encoding import safe_repr
 
+from tasks.amqp import own_words
 from topology import kombu_queues
+from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
 
 _logger = get_logger(__name__)
 
@@ -47,6 +49,10 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         """
         with self.connection_for_read() as connection:
             kombu_queues.declare(connection, self.app.topology, self.hostname)
+            own = kombu_queues.broadcast_queue(self.app.topology, self.hostname)
+            own(connection.default_channel).bind_to(
+                DELIVERY_EXCHANGE, f"{ANY_DELAY}.{own_words(own.name)}"
+            )
         return super().connect()
 
     def ensure_connected(self, conn: Any) -> Any:

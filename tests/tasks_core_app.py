@@ -82,6 +82,7 @@ def hopeless(message: str) -> None:
 def late_failure(context: TaskContext, mark: str, seconds: float) -> int:
     """Fail once, after a while."""
     if context.retries:
+        note(f"{mark} again")
         return context.retries
     note(f"{mark} begins")
     time.sleep(seconds)

@@ -110,11 +110,15 @@ async def test_every_worker_executes_a_broadcast(deployment: Deployment, pool: s
             "demo.run", ["everywhere"], exchange="broadcast", routing_key="", ignore_result=True
         )
         await eventually(lambda: deployment.runs == ["everywhere"] * 2)
-        host = socket.gethostname()
-        own = deployment.publish(
-            "demo.flaky", [1], exchange="", routing_key=f"broadcast.one@{host}"
-        )
-        assert (await deployment.ended(own))["result"] == 2
+        deployment.publish(
+            "demo.late_failure", ["late", 0], exchange="broadcast", routing_key="",
+            ignore_result=True,
+        )  # fmt: skip
+        await eventually(lambda: deployment.runs.count("late again") == 2)
+        await eventually(lambda: deployment.depth("broadcast.one@" + socket.gethostname()) == 0)
+        last = deployment.publish("demo.flaky", [1])
+        assert (await deployment.ended(last))["result"] == 2
+        assert deployment.runs.count("late again") == 2  # each worker had its own share again
 
 
 async def test_what_the_broker_delayed_starts_in_time(deployment: Deployment, pool: str):

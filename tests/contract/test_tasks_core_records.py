@@ -1,0 +1,196 @@
+"""The bytes of states, messages and destinations, against Celery's own code; no server runs."""
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Context
+from celery.exceptions import InvalidTaskError, TaskRevokedError
+from kombu.exceptions import EncodeError
+
+from tasks.app import POLICY, PenstockCelery, build_app
+from tasks.config import WorkerConfig
+from tasks.errors import DelayNotSupportedError, RetryableError
+from tasks.execution import _retry_delay_s
+from tasks.request import _check_body, _check_headers
+from tasks.result_backend import ResultTooLarge
+from topology.delay import delay_route
+from topology.layout import load
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[PenstockCelery]:
+    config = WorkerConfig(max_result_bytes=1000)
+    with build_app(config, load()) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[Celery]:
+    with Celery("stock", backend="redis://127.0.0.1:1/0", set_as_current=False) as stock:
+        yield stock
+
+
+def record(app: PenstockCelery, result: Any, state: str, **request: Any) -> str:
+    """The record as the script would store it."""
+    backend = app.backend
+    context = Context({"id": "i", "task": "demo.add", "hostname": "w@h", **request})
+    result = backend.encode_result(result, state)
+    return '{"cursor":"1-0",' + backend._body(backend._meta("i", result, state, None, context))
+
+
+def test_celery_reads_our_records(app: PenstockCelery, stock: Celery):
+    meta = stock.backend.decode_result(record(app, {"x": [1, None]}, "SUCCESS", retries=2))
+    assert (meta["status"], meta["result"]) == ("SUCCESS", {"x": [1, None]})
+    assert (meta["name"], meta["worker"], meta["retries"]) == ("demo.add", "w@h", 2)
+    assert (meta["task_id"], meta["children"], meta["traceback"]) == ("i", [], None)
+    assert meta["date_done"].endswith("+00:00")
+
+    meta = stock.backend.decode_result(record(app, ValueError("a", 1), "FAILURE"))
+    assert repr(meta["result"]) == "ValueError('a', 1)"
+    meta = stock.backend.decode_result(record(app, TaskRevokedError("revoked"), "REVOKED"))
+    assert isinstance(meta["result"], TaskRevokedError)
+    meta = stock.backend.decode_result(record(app, {"depth": 3}, "DIGGING"))
+    assert (meta["result"], meta["date_done"]) == ({"depth": 3}, None)
+
+
+def test_our_records_have_the_members_of_celerys(app: PenstockCelery, stock: Celery):
+    theirs = stock.backend._get_result_meta(5, "SUCCESS", None, None) | {"task_id": "i"}
+    ours = json.loads(record(app, 5, "SUCCESS"))
+
+    assert set(theirs) <= set(ours)
+    assert list(ours)[:2] == ["cursor", "status"]
+
+
+@pytest.mark.parametrize(
+    "result", [math.nan, [math.inf], "\ud800", object(), {1: {2}} | {"f": len}]
+)
+def test_what_json_cannot_say_is_no_result(app: PenstockCelery, result: Any):
+    with pytest.raises(EncodeError):
+        record(app, result, "SUCCESS")
+
+
+def test_a_result_over_the_limit_is_refused_before_what_follows(app: PenstockCelery):
+    app.backend.check_result("x" * 900)
+    with pytest.raises(ResultTooLarge):
+        app.backend.check_result("x" * 1000)
+
+
+def test_celerys_messages_pass_our_checks(app: PenstockCelery, stock: Celery):
+    message = stock.amqp.as_task_v2(
+        "i", "demo.add", (1, 2), {}, time_limit=5, soft_time_limit=2.5, retries=1
+    )
+    _check_headers(message.headers)
+    _check_body(message.body)
+    _check_body([[], {}, None])
+    for wrong in (5, {"x": 1}):
+        with pytest.raises((TypeError, ValueError)):
+            _check_body(wrong)
+    with pytest.raises(InvalidTaskError):
+        _check_body(["ab", {}, {}])
+
+
+class Producer:
+    """Takes what would be published."""
+
+    def __init__(self) -> None:
+        self.published: dict[str, Any] = {}
+        self.connection = SimpleNamespace()
+
+    def publish(self, body: Any, **options: Any) -> None:
+        self.published = {"body": body, **options}
+
+
+def send(app: PenstockCelery, eta: str | None = None, **options: Any) -> dict[str, Any]:
+    """Address a message the way `send_task` does, and return what is published."""
+    producer = Producer()
+    options = app.amqp.router.route(options, "demo.add")
+    message = app.amqp.as_task_v2("i", "demo.add", (1, 2))
+    message.headers["eta"] = eta
+    app.amqp.send_task_message(producer, "demo.add", message, **options)
+    return producer.published
+
+
+@pytest.mark.parametrize(
+    ("options", "destination"),
+    [
+        ({}, ("tasks", "default")),
+        ({"queue": "high_priority"}, ("", "high_priority")),
+        ({"exchange": "events", "routing_key": "documents.x"}, ("events", "documents.x")),
+        ({"exchange": "", "routing_key": "broadcast.w@h"}, ("", "broadcast.w@h")),
+        ({"exchange": "broadcast", "routing_key": ""}, ("broadcast", "")),
+        ({"queue": None, "exchange": None, "routing_key": None}, ("tasks", "default")),
+    ],
+)
+def test_a_message_goes_where_its_caller_says(
+    app: PenstockCelery, options: dict[str, Any], destination: tuple[str, str]
+):
+    published = send(app, **options)
+
+    assert (published["exchange"], published["routing_key"]) == destination
+    assert published["mandatory"]
+    assert published["delivery_mode"] == 2
+
+    later = (app.now() + timedelta(seconds=99.5)).isoformat()
+    published = send(app, eta=later, expiration=500, **options)
+    if destination[1].startswith("broadcast."):
+        destination = ("", f"own-{destination[1]}")
+    assert (published["exchange"], published["routing_key"]) == delay_route(100, *destination)
+    assert "expiration" not in published
+    past = (app.now() - timedelta(seconds=1)).isoformat()
+    published = send(app, eta=past, expiration=500, **options)
+    assert not published["exchange"].startswith("penstock_delay")
+    assert published["expiration"] == 500
+
+
+def test_an_unknown_exchange_cannot_delay(app: PenstockCelery):
+    later = (app.now() + timedelta(seconds=9)).isoformat()
+    with pytest.raises(DelayNotSupportedError):
+        send(app, eta=later, exchange="unheard", routing_key="x")
+
+
+def test_a_retry_goes_to_the_queue_of_its_delivery_without_the_brokers_headers(
+    app: PenstockCelery,
+):
+    task = app.tasks["demo.flaky"]
+    request = Context(
+        {
+            "id": "i", "task": "demo.flaky", "args": [1], "kwargs": {}, "retries": 1,
+            "timelimit": [9, 8], "x-penstock-tenant": "a", "x-death": [{}], "x-delivery-count": 3,
+            "delivery_info": {
+                "exchange": "penstock_delivery", "routing_key": "0.1.events.documents.x",
+                "redelivered": True, "priority": 4, "queue": "mongo_queue",
+            },
+        }
+    )  # fmt: skip
+    signature = task.signature_from_request(request, countdown=2, retries=2)
+
+    options = signature.options
+    assert (options["exchange"], options["routing_key"]) == ("", "mongo_queue")
+    assert "queue" not in options
+    assert "redelivered" not in options
+    assert options["headers"] == {"x-penstock-tenant": "a"}
+    assert (options["priority"], options["time_limit"], options["retries"]) == (4, 9, 2)
+    assert signature.args == (1,)
+
+
+def test_retries_back_off_with_jitter():
+    assert _retry_delay_s(RetryableError("x", retry_in_s=2.1), 5) == 3
+    assert _retry_delay_s(RetryableError("x", retry_in_s=0), 5) == 1
+    delays = {_retry_delay_s(RetryableError("x"), 5) for _ in range(200)}
+    assert delays <= set(range(16, 33))
+    assert len(delays) > 5
+    assert max(_retry_delay_s(RetryableError("x"), 10_000) for _ in range(50)) <= 300
+
+
+def test_the_policy_is_set(app: PenstockCelery):
+    assert {name: app.conf[name] for name in POLICY} == dict(POLICY)
+    assert app.tasks["demo.sleep"].max_retries == 12
+    assert app.conf.task_default_queue == "default"
+    with pytest.raises(TypeError):
+        app.tasks["demo.progress"].delay()

@@ -1,0 +1,52 @@
+"""The configuration of a worker."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config import WorkerConfig, with_devstack
+from tasks.errors import ConfigurationError
+
+
+def test_defaults_are_localhost():
+    config = WorkerConfig.from_env({})
+
+    assert config.amqp_url == "amqp://guest:guest@localhost:5672/"
+    assert config.redis_url == "redis://localhost:6379/0"
+    assert config.result_expires_s == 86_400
+
+
+def test_every_fault_is_told_at_once():
+    with pytest.raises(ConfigurationError) as caught:
+        WorkerConfig.from_env(
+            {
+                "AMQP_URL": "http://x",
+                "REDIS_URL_FILE": "/does/not/exist",
+                "RESULT_EXPIRES_S": "0",
+                "MAX_RESULT_BYTES": "²",
+            }
+        )
+
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "AMQP_URL", "REDIS_URL_FILE:", "RESULT_EXPIRES_S", "MAX_RESULT_BYTES"
+    ]  # fmt: skip
+
+
+def test_a_url_may_come_from_a_file_and_is_not_shown(tmp_path: Path):
+    secret = tmp_path / "amqp"
+    secret.write_text("amqps://user:secret@host/vhost\n")
+    config = WorkerConfig.from_env({"AMQP_URL_FILE": str(secret)})
+
+    assert config.amqp_url == "amqps://user:secret@host/vhost"
+    assert "secret" not in repr(config)
+
+
+def test_the_environment_wins_over_what_make_run_wrote(tmp_path: Path):
+    (tmp_path / ".devstack").mkdir()
+    (tmp_path / ".devstack" / "env").write_text(
+        "# comment\nAMQP_URL=amqp://a=b/\nREDIS_URL=redis://r\n"
+    )
+    env = with_devstack({"REDIS_URL": "redis://mine"}, tmp_path)
+
+    assert env == {"AMQP_URL": "amqp://a=b/", "REDIS_URL": "redis://mine"}
+    assert with_devstack({"X": "1"}, tmp_path / "elsewhere") == {"X": "1"}

@@ -1,0 +1,173 @@
+"""Coroutines on the loop of the process, seen from the thread that waits for them."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
+from tasks.errors import CoroutineCancelledError
+from tasks.runtime import Limits, Runtime, StoppedError
+from tests.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime("mongodb://127.0.0.1:1/none", "redis://127.0.0.1:1/0")
+
+
+class Sleeper:
+    """A coroutine that tells how it ended."""
+
+    def __init__(self, cleanup_s: float = 0.0, *, swallow: int = 0) -> None:
+        self.started = threading.Event()
+        self.told: list[str] = []
+        self._cleanup_s = cleanup_s
+        self._swallow = swallow
+
+    async def __call__(self) -> str:
+        self.started.set()
+        while True:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                self.told.append("cancelled")
+                if self._swallow:
+                    self._swallow -= 1
+                    continue
+                await asyncio.sleep(self._cleanup_s)
+                self.told.append("cleaned up")
+                raise
+
+
+def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """Call in a thread; the list gets the result or the error."""
+    out: list[Any] = []
+
+    def run() -> None:
+        try:
+            out.append(call())
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the test looks at it
+            out.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, out
+
+
+def test_a_result_and_an_error_come_through(runtime: Runtime):
+    async def double(x: int) -> int:
+        return 2 * x
+
+    async def divide() -> float:
+        return 1 / 0
+
+    assert runtime.run("a", lambda: double(2), Limits()) == 4
+    with pytest.raises(ZeroDivisionError):
+        runtime.run("b", divide, Limits())
+
+
+def test_a_soft_limit_cancels_and_waits_for_the_cleanup(runtime: Runtime):
+    sleeper = Sleeper(cleanup_s=0.05)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        runtime.run("soft", sleeper, Limits(hard_s=5, soft_s=0.05))
+    assert sleeper.told == ["cancelled", "cleaned up"]
+
+
+def test_a_hard_limit_ends_a_cleanup_that_takes_too_long(runtime: Runtime):
+    sleeper = Sleeper(cleanup_s=30)
+
+    with pytest.raises(TimeLimitExceeded):
+        runtime.run("hard", sleeper, Limits(hard_s=0.1, soft_s=0.05))
+    assert sleeper.told == ["cancelled"]
+
+
+def test_a_timeout_of_the_task_itself_is_no_limit_of_ours(runtime: Runtime):
+    async def impatient() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(30)
+
+    with pytest.raises(TimeoutError):
+        runtime.run("own", impatient, Limits(hard_s=5, soft_s=5))
+
+
+async def test_stopping_says_why(runtime: Runtime):
+    sleeper = Sleeper(cleanup_s=0.05)
+    thread, out = in_thread(lambda: runtime.run("stop", sleeper, Limits()))
+    await eventually(sleeper.started.is_set)
+
+    assert runtime.stop("stop", "terminated")
+    await eventually(lambda: out)
+    assert isinstance(out[0], StoppedError)
+    assert out[0].reason == "terminated"
+    assert sleeper.told == ["cancelled", "cleaned up"]
+    assert not runtime.stop("stop", "terminated")
+    thread.join()
+
+
+async def test_all_coroutines_can_be_stopped(runtime: Runtime):
+    sleepers = [Sleeper(), Sleeper()]
+
+    def run(n: int) -> Any:
+        return runtime.run(f"all-{n}", sleepers[n], Limits())
+
+    threads = [in_thread(partial(run, n)) for n in range(2)]
+    await eventually(lambda: all(sleeper.started.is_set() for sleeper in sleepers))
+    runtime.stop_all("connection-lost")
+
+    for thread, out in threads:
+        thread.join(5)
+        assert out[0].reason == "connection-lost"
+
+
+def test_a_coroutine_that_cancels_itself_has_failed(runtime: Runtime):
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(CoroutineCancelledError):
+        runtime.run("self", give_up, Limits())
+
+
+def test_a_signal_that_ends_the_wait_ends_the_coroutine_first(runtime: Runtime):
+    sleeper = Sleeper(cleanup_s=0.05, swallow=1)
+
+    def interrupt(*_: object) -> None:
+        raise SoftTimeLimitExceeded
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        begun = time.monotonic()
+        with pytest.raises(SoftTimeLimitExceeded):
+            runtime.run("signal", sleeper, Limits())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert sleeper.told == ["cancelled", "cancelled", "cleaned up"]
+    assert 1.0 < time.monotonic() - begun < 5
+
+
+async def test_what_is_stopped_before_it_begins_never_runs(runtime: Runtime):
+    blocked = threading.Event()
+    ran: list[str] = []
+
+    async def block() -> None:
+        blocked.wait(5)
+
+    async def late() -> Coroutine[Any, Any, None] | None:
+        ran.append("late")
+        return None
+
+    first, _ = in_thread(lambda: runtime.run("block", block, Limits()))
+    second, out = in_thread(lambda: runtime.run("late", late, Limits()))
+    await eventually(lambda: runtime.stop("late", "terminated"))
+    blocked.set()
+    first.join()
+    second.join()
+    assert isinstance(out[0], StoppedError)
+    assert ran == []
