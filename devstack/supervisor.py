@@ -3,7 +3,7 @@
 ```
    running ──ends──► wait(pause) ──► starting ──ready──► running
                         ▲               │
-                        └──── fails ────┘        pause: 0, 1, 2, 4, 8, 15, 15, … s
+                        └──── fails ────┘        pause: 0, 1, 2, 4, 8, 10, 10, … s
 ```
 
 The pause is forgotten after a minute without a death.
@@ -17,7 +17,7 @@ from devstack.errors import StartError
 from devstack.process import Unit
 from devstack.stack import Stack
 
-_LONGEST_PAUSE_S = 15.0
+_LONGEST_PAUSE_S = 10.0
 _FORGIVEN_AFTER_S = 60.0
 _ASK_EVERY_S = 0.2
 
