@@ -30,6 +30,7 @@ from gateway.handlers import (
 )
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
+from gateway.limits import Limits
 from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.middlewares import front
@@ -73,6 +74,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES])
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
+    app[parts.LIMITS] = Limits(app[parts.REDIS])
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.CONTROL] = Control(config.amqp_url)
     app[parts.REVOCATION] = Revocation(

@@ -147,7 +147,7 @@ class Catalog:
                 self.redis_answers = True
             except RedisAwayError as error:
                 if self.redis_answers:
-                    log.warning("catalog-not-refreshed", extra={"reason": str(error)})
+                    log.warning("catalog-not-refreshed", extra={"reason": error.reason})
                 self.redis_answers = False
             await asyncio.sleep(REFRESH_INTERVAL_S)
 

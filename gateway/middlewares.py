@@ -21,7 +21,7 @@ from gateway.errors import (
     invalid_request,
 )
 from gateway.log import REQUEST_ID as LOGGED_REQUEST_ID
-from gateway.parts import CONFIG, DRAIN, KEYRING, METRICS
+from gateway.parts import CONFIG, DRAIN, KEYRING, LIMITS, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         _authenticate(request)
+        caller = request.get(CALLER)
+        if caller is not None and caller.rate is not None:
+            await request.app[LIMITS].admit(caller)
         if idempotency.HEADER in request.headers:
             _check_idempotency(request)
         response = await handler(request)

@@ -13,6 +13,7 @@ from gateway.documents import DocumentChecker
 from gateway.drain import Drain
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
+from gateway.limits import Limits
 from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.outcomes import Outcomes
@@ -38,6 +39,7 @@ MANAGEMENT: web.AppKey[Management | None] = web.AppKey("management")
 PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
+LIMITS = web.AppKey("limits", Limits)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)
 TICKETS = web.AppKey("tickets", Tickets)

@@ -71,7 +71,7 @@ async def _redis(request: web.Request) -> tuple[bool, str]:
         async with commands():
             await request.app[REDIS].ping()
     except RedisAwayError as error:
-        return False, hide_secrets(str(error))
+        return False, hide_secrets(error.reason)
     return True, "answers"
 
 
