@@ -70,6 +70,15 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             os.kill(self.worker_pid, STOP_SIGNALS[reason])
         return True
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Stop an execution on request of `celery control revoke --terminate`."""
+        if self.stop_coroutine("terminated"):
+            return
+        if pool.signal_safe:
+            super().terminate(pool, signal)
+        else:
+            _logger.warning("a function on a thread cannot be stopped: %s", self)
+
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
         """Stop an execution whose delivery is no longer ours, since the connection was lost."""
         if self.stop_coroutine("connection-lost"):

@@ -150,6 +150,16 @@ class Deployment:
         with Connection(self.amqp_url) as connection:
             return connection.default_channel.basic_get(queue, no_ack=True)
 
+    def put_back(self, queue: str) -> None:
+        """Take every message of a queue and give it back, so that it is redelivered."""
+        with Connection(self.amqp_url) as connection:
+            channel = connection.default_channel
+            tags = []
+            while message := channel.basic_get(queue):
+                tags.append(message.delivery_tag)
+            for tag in tags:
+                channel.basic_reject(tag, requeue=True)
+
     def depth(self, queue: str) -> int:
         """Count the ready messages of a queue."""
         with Connection(self.amqp_url) as connection:

@@ -129,6 +129,51 @@ async def test_a_delivery_starts_only_when_it_may(deployment: Deployment, pool: 
         assert len(set(copies)) == 1
 
 
+async def test_a_redelivery_of_what_has_ended_is_not_executed(deployment: Deployment, pool: str):
+    redis = deployment.redis
+    async with deployment.worker(pool, "-Q", "default"):  # it declares the queues
+        pass
+    redis.set("penstock:ended:d-1", "FAILURE")
+    redis.set("penstock:ended:d-2", "SUCCESS")
+    redis.set("penstock:ended:d-3", "FAILURE")
+    redis.set("celery-task-meta-d-4", '{"status": "SUCCESS", "result": 1}')  # a stock worker's
+    redis.set("celery-task-meta-d-5", '{"cursor":"1-0","status":"STARTED","result":null}')
+    replay = {"x-penstock-replay": 1}
+    for task_id, extra in (("d-1", {}), ("d-2", replay), ("d-3", replay), ("d-4", {}), ("d-5", {})):
+        deployment.publish("demo.run", [task_id], task_id=task_id, extra=extra)
+    await eventually(lambda: deployment.depth("default") == 5)
+    deployment.put_back("default")
+
+    async with deployment.worker(pool, "-Q", "default", concurrency=1):
+        await deployment.ended(deployment.publish("demo.run", ["last"]))
+        assert sorted(deployment.runs) == ["d-3", "d-5", "last"]
+
+
+async def test_the_first_end_stays(deployment: Deployment, pool: str):
+    async with deployment.worker(pool):
+        task_id = deployment.publish("demo.progress", [10])
+        await eventually(lambda: deployment.record(task_id).get("status") == "PROGRESS")
+        deployment.redis.set(f"penstock:ended:{task_id}", "FAILURE")
+        told = deployment.events(task_id)
+        second = deployment.publish("demo.progress", [12])
+        await deployment.ended(second)
+
+        assert len(deployment.events(task_id)) <= len(told) + 1
+        assert deployment.record(task_id)["status"] == "PROGRESS"
+        assert deployment.redis.get(f"penstock:ended:{task_id}") == "FAILURE"
+
+
+async def test_celerys_own_terminate_stops_a_coroutine(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, name="t"):
+        running = deployment.publish("demo.doze", ["running", 60])
+        await eventually(lambda: "running begins" in deployment.runs)
+        control = deployment.celery("control", "control", "terminate", "TERM", running)
+        control.spawn()
+        await control.wait()
+        assert (await deployment.ended(running))["status"] == "REVOKED"
+        assert "running cancelled" in deployment.runs
+
+
 async def test_coroutines_end_at_their_limits(deployment: Deployment, pool: str):
     async with deployment.worker(pool, concurrency=1):
         soft = deployment.publish("demo.doze", ["soft", 60], timelimit=[5, 0.2])
