@@ -1,0 +1,109 @@
+"""The OpenAPI document against the application that serves it."""
+
+import re
+from typing import Any
+
+import pytest
+
+from gateway.api_operations import OPERATIONS
+from gateway.app import make_app
+from gateway.config import GatewayConfig
+from gateway.errors import REFUSALS
+from gateway.handlers.openapi import served
+from gateway.openapi import undescribed
+from tests.gateway_client import SIGNING_KEYS, running_gateway
+
+NOWHERE = GatewayConfig(
+    amqp_url="amqp://guest:guest@127.0.0.1:1/",
+    redis_url="redis://127.0.0.1:1/0",
+    task_id_keys=SIGNING_KEYS,
+)
+
+
+@pytest.fixture
+async def document() -> Any:
+    gateway = running_gateway(NOWHERE, ready=False)
+    async with gateway as client, client.get("/openapi.json") as answer:
+        assert answer.status == 200
+        return await answer.json()
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*(references(one) for one in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(one) for one in value))
+    return set()
+
+
+def test_every_route_is_described():
+    assert undescribed(served(make_app(NOWHERE))) == set()
+
+
+async def test_every_route_served_is_in_the_document_and_no_other(document):
+    told = {(m.upper(), path) for path, methods in document["paths"].items() for m in methods}
+
+    routes = {pair for pair in served(make_app(NOWHERE)) if not pair[1].startswith("/static/")}
+    assert told == routes
+
+
+async def test_the_document_is_openapi_3_1_whose_references_resolve(document):
+    assert document["openapi"] == "3.1.0"
+    schemas = document["components"]["schemas"]
+    for reference in references(document):
+        assert reference.startswith("#/components/schemas/")
+        assert reference.rpartition("/")[2] in schemas
+    ids = [one["operationId"] for methods in document["paths"].values() for one in methods.values()]
+    assert len(ids) == len(set(ids))
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            named = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+            assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+async def test_request_bodies_are_described_by_what_validates_them(document):
+    options = document["components"]["schemas"]["Options"]
+
+    assert options["additionalProperties"] is False
+    assert options["properties"]["priority"]["anyOf"][0] == {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 9,
+    }
+    assert {"queue", "countdown", "eta", "expires", "headers"} <= options["properties"].keys()
+
+
+async def test_open_paths_need_no_key_and_others_do(document):
+    for (method, path), operation in OPERATIONS.items():
+        told = document["paths"].get(path, {}).get(method.lower())
+        if told is not None:
+            assert bool(told["security"]) is (operation.scope is not None), path
+            assert ("401" in told["responses"]) is (operation.scope is not None), path
+
+
+def test_every_refusal_named_is_one_that_exists():
+    for pair, operation in OPERATIONS.items():
+        assert set(operation.refusals) <= REFUSALS.keys(), pair
+
+
+async def test_refusals_that_pass_carry_retry_after_in_the_description(document):
+    responses = document["paths"]["/v1/tasks"]["post"]["responses"]
+
+    assert "Retry-After" in responses["429"]["headers"]
+    assert "`queue-full`" in responses["429"]["description"]
+    assert "`rate-limited`" in responses["429"]["description"]
+    assert "504" in responses
+
+
+async def test_the_page_shows_every_operation_and_loads_nothing(document):
+    async with running_gateway(NOWHERE, ready=False) as client, client.get("/docs") as answer:
+        text = await answer.text()
+        assert answer.content_type == "text/html"
+        policy = answer.headers["Content-Security-Policy"]
+
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in text
+    assert "<script" not in text
+    assert not re.search(r'(?:src|href)="(?!/openapi.json|#)', text)
+    assert "default-src 'none'" in policy
