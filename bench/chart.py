@@ -122,6 +122,42 @@ def lines(title: str, note: str, x_label: str, series: Sequence[Line], digits: i
     return _document(title, note, bottom + 50, parts)
 
 
+def over_time(
+    title: str, note: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+) -> str:
+    """Lines over seconds, from zero."""
+    left, height = 90, 260
+    right, bottom = _WIDTH - 150, _TOP + height
+    latest = max((x for _, points in series for x, _ in points), default=1.0) or 1.0
+    top = max((y for _, points in series for _, y in points), default=1.0) * 1.1 or 1.0
+    parts = []
+    for step in range(5):
+        y = bottom - height * step / 4
+        x = left + (right - left) * step / 4
+        parts += [
+            f'<path class="g" d="M{left} {y:.1f}H{right}"/>',
+            (
+                f'<text class="n" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">'
+                f"{top * step / 4:,.0f}</text>"
+                f'<text class="n" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
+                f"{latest * step / 4:,.0f} s</text>"
+            ),
+        ]
+    for number, (label, points) in enumerate(series):
+        colour = _COLOURS[number % len(_COLOURS)]
+        route = " ".join(
+            f"{left + (right - left) * x / latest:.1f},{bottom - height * y / top:.1f}"
+            for x, y in points
+        )
+        y = _TOP + 14 + number * 22
+        parts += [
+            f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
+            f'<rect x="{right + 16}" y="{y - 9}" width="10" height="10" fill="{colour}"/>',
+            f'<text x="{right + 32}" y="{y}">{escape(label)}</text>',
+        ]
+    return _document(title, note, bottom + 32, parts)
+
+
 def _document(title: str, note: str, height: int, parts: Sequence[str]) -> str:
     return "\n".join(
         (

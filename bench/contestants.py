@@ -34,6 +34,8 @@ class Contestant:
     lacks: tuple[str, ...] = ()
     """What its answer does not promise and the gateway's does."""
     env: Mapping[str, str] = field(default_factory=dict)
+    publishes: bool = True
+    """Whether each answer stands for a message in the queue."""
 
 
 BARE = Contestant(
@@ -44,6 +46,7 @@ BARE = Contestant(
     path="/v1/tasks",
     body=_GATEWAY_BODY,
     lacks=("publishes nothing",),
+    publishes=False,
 )
 GATEWAY = Contestant(
     name="gateway",

@@ -40,6 +40,7 @@ class Sample:
     """Processor time of RabbitMQ for each request, microseconds."""
     p50_ms: float
     p99_ms: float
+    requests: int
     failed: int
     """Requests without a 2xx answer."""
     queued: int
@@ -103,6 +104,7 @@ def _sample(outcome: Outcome, used_s: float, broker_s: float, queued: int) -> Sa
         broker_us=broker_s * 1e6 / requests,
         p50_ms=outcome.p50_ms,
         p99_ms=outcome.p99_ms,
+        requests=outcome.requests,
         failed=outcome.failed,
         queued=queued,
     )

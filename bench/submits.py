@@ -1,61 +1,48 @@
 """The comparison of submits: HTTP in, a persistent message in a quorum queue out."""
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
-from bench import chart, results, table
-from bench.contestants import FULL, GATEWAY, QUICK, Contestant
+from bench import chart, table
+from bench.contestants import GATEWAY, Contestant
 from bench.figures import Figure
 from bench.goals import submit_goals
-from bench.peers import install
+from bench.report import Context, Report
 from bench.rounds import Plan, Sample, Samples, measure
-from bench.servers import running, versions
 
 
-async def run(options: argparse.Namespace, plan: Plan) -> None:
-    """Measure, print, save.
+async def compare(context: Context, contestants: Sequence[Contestant]) -> Report:
+    """Measure every contestant in interleaved rounds.
 
     Raises:
-        StartError: A server or a contestant did not start.
+        StartError: A contestant did not start.
     """
-    contestants: Sequence[Contestant] = QUICK if options.what == "quick" else FULL
-    if options.only:
-        contestants = tuple(one for one in FULL if one.name in options.only.split(","))
-    for group in sorted({one.venv for one in contestants}):
-        install(group)
-    print(f"load: {plan.load.told()}, {plan.rounds} rounds", file=sys.stderr)
-    async with running() as servers:
-        samples = await measure(
-            contestants, servers, plan, lambda line: print(line, file=sys.stderr)
-        )
-        servers_versions = versions(servers)
-    goals = submit_goals(samples)
-    print(table.submits(contestants, samples))
-    print()
-    print(table.scoreboard(goals))
-    if not options.no_save:
-        path = results.save(
-            options.what,
-            {"servers": servers_versions, "submits": samples, "goals": goals},
-            {**asdict(plan), "load_command": plan.load.told()},
-        )
-        print(f"\nwritten: {path}", file=sys.stderr)
-        draw(contestants, samples, plan)
+    samples = await measure(contestants, context.servers, context.plan, context.tell)
+    for one in contestants:
+        for sample in samples[one.name]:
+            answered = sample.requests - sample.failed
+            if one.publishes and sample.queued < answered:
+                context.tell(f"{one.name}: {answered} answers, {sample.queued} messages queued")
+    return Report(
+        name="submits",
+        data=samples,
+        text=table.submits(contestants, samples),
+        goals=submit_goals(samples),
+        charts=draw(contestants, samples, context.plan),
+    )
 
 
-def draw(contestants: Sequence[Contestant], samples: Samples, plan: Plan) -> None:
-    """Write the charts of the README."""
+def draw(contestants: Sequence[Contestant], samples: Samples, plan: Plan) -> dict[str, str]:
+    """The charts of the README."""
     note = (
         f"{plan.load.connections} connections, median of {plan.rounds} rounds, "
         "line: lowest to highest round"
     )
-    for name, title, digits, of in _CHARTS:
-        entries = _bars(contestants, samples, of)
-        if name == "submit-cpu":
-            entries = sorted(entries, key=lambda bar: bar.figure.median)
-        results.draw(name, chart.bars(title, note, entries, digits))
+    rates = _bars(contestants, samples, lambda sample: sample.rate)
+    costs = _bars(contestants, samples, lambda sample: sample.cpu_us)
+    return {
+        "submit-rate": chart.bars("Submits per second", note, rates),
+        "submit-cpu": chart.bars("Processor time per submit, µs", note, costs[::-1]),
+    }
 
 
 def _bars(
@@ -66,9 +53,3 @@ def _bars(
         for one in contestants
     ]
     return sorted(entries, key=lambda bar: -bar.figure.median)
-
-
-_CHARTS: tuple[tuple[str, str, int, Callable[[Sample], float]], ...] = (
-    ("submit-rate", "Submits per second", 0, lambda sample: sample.rate),
-    ("submit-cpu", "Processor time per submit, µs", 0, lambda sample: sample.cpu_us),
-)

@@ -1,8 +1,10 @@
 -- wrk's side of a run: POST one body with these headers; tell the outcome as one line of JSON.
--- wrk … -s wrk.lua URL -- BODY [NAME VALUE]…
+-- wrk … -s wrk.lua URL -- FILE [NAME VALUE]…
 function init(args)
+  local file = assert(io.open(args[1], "rb"))
   wrk.method = "POST"
-  wrk.body = args[1]
+  wrk.body = file:read("*a")
+  file:close()
   wrk.headers["Content-Type"] = "application/json"
   for index = 2, #args, 2 do
     wrk.headers[args[index]] = args[index + 1]

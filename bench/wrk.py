@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,16 @@ async def drive(
         raise StartError("wrk is missing on this machine: apt-get install wrk")
     pinned = ["taskset", "-c", cpus] if cpus else []
     pairs = [part for pair in headers.items() for part in pair]
-    process = await asyncio.create_subprocess_exec(
-        *pinned, program, "-t1", f"-c{load.connections}", f"-d{max(1, round(load.seconds))}s",
-        "--latency", "--timeout", "10s", "-s", str(_SCRIPT), url, "--", body, *pairs,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
+    # In a file: an argument of a program is limited to 128 KiB.
+    with tempfile.NamedTemporaryFile("w", prefix="bench-body-") as file:
+        file.write(body)
+        file.flush()
+        process = await asyncio.create_subprocess_exec(
+            *pinned, program, "-t1", f"-c{load.connections}", f"-d{max(1, round(load.seconds))}s",
+            "--latency", "--timeout", "10s", "-s", str(_SCRIPT), url, "--", file.name, *pairs,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
     return parse(output.decode())
 
 

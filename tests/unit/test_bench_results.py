@@ -15,7 +15,7 @@ from devstack.errors import StartError
 
 def sample(rate: float, cpu_us: float) -> Sample:
     return Sample(
-        rate=rate, cpu_us=cpu_us, broker_us=60, p50_ms=1, p99_ms=2, failed=0, queued=int(rate)
+        rate=rate, cpu_us=cpu_us, broker_us=60, p50_ms=1, p99_ms=2, requests=9, failed=0, queued=9
     )
 
 
