@@ -22,6 +22,7 @@ from gateway.handlers import (
     dashboard,
     dead_letters,
     ingest,
+    openapi,
     operations,
     queues,
     streams,
@@ -47,7 +48,18 @@ from gateway.tickets import Tickets
 from gateway.watch import Watch
 from topology import layout
 
-NOUNS = (submit, bulk, tasks, streams, ingest, queues, dead_letters, operations, dashboard)
+NOUNS = (
+    submit,
+    bulk,
+    tasks,
+    streams,
+    ingest,
+    queues,
+    dead_letters,
+    operations,
+    openapi,
+    dashboard,
+)
 """Every module of `handlers`, in the order of the API's description."""
 
 
