@@ -3,7 +3,7 @@
 A batch costs a publish, a confirm, a Celery task and an `insert_many`, however few documents are
 in it. So while batches of a lane are on their way, what arrives for it waits for the next:
 
-    idle ──document──► leaves in the same turn of the loop
+    idle ──document──► leaves at once
     busy (2 batches unconfirmed) ──► gathers until one is confirmed, it is full, or 5 ms are over
 
 Each lane gathers by itself and has few batches under way, so no tenant waits for another's.
@@ -56,7 +56,7 @@ class GroupCommit:
         return await group.join(document)
 
     def _forget(self, lane: Lane) -> None:
-        del self._groups[lane]
+        self._groups.pop(lane, None)
 
 
 class _Group:
@@ -73,7 +73,7 @@ class _Group:
         self._waiters: list[asyncio.Future[str]] = []
         self._size = 0
         self._unconfirmed = 0
-        self._flush: asyncio.Handle | None = None
+        self._flush: asyncio.TimerHandle | None = None
 
     def join(self, document: bytes) -> "asyncio.Future[str]":
         """Put the document in the next batch; the future is told the batch's id."""
@@ -83,13 +83,10 @@ class _Group:
         self._documents.append(document)
         self._waiters.append(waiter)
         self._size += len(document) + 1
-        if len(self._documents) >= MAX_BATCH_DOCUMENTS:
+        if self._unconfirmed < _BUSY_BATCHES or len(self._documents) >= MAX_BATCH_DOCUMENTS:
             self._publish()
         elif self._flush is None:
-            if self._unconfirmed < _BUSY_BATCHES:
-                self._flush = self._loop.call_soon(self._publish)
-            else:
-                self._flush = self._loop.call_later(MAX_DELAY_S, self._publish)
+            self._flush = self._loop.call_later(MAX_DELAY_S, self._publish)
         return waiter
 
     def _publish(self) -> None:
