@@ -99,6 +99,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         )
         self._lock: Lock | None = None
         self._seeded = False
+        self._ticking = False
 
     def setup_schedule(self) -> None:
         """Do nothing: this runs before the lock is ours, and Redis may be away."""
@@ -109,6 +110,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         Returns:
             Seconds to sleep.
         """
+        self._ticking = True
         try:
             lock = self._lead()
             if lock is None:
@@ -121,10 +123,22 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             _logger.warning("beat: not leading, Redis or the lock is away: %s", error)
             self._lock = None
             return float(self.max_interval)
+        except BaseException:  # SIGTERM: whatever was being read or written is lost
+            self._disconnect()
+            raise
+        finally:
+            self._ticking = False
         return float(min([*waits, self.max_interval]))
 
     def close(self) -> None:
-        """Give the lock back, so that another beat leads at once."""
+        """Give the lock back, so that another beat leads at once.
+
+        Celery's handler of SIGTERM calls this wherever the signal finds us, and raises SystemExit.
+        In the middle of a tick the connections are in use and closing them would fail instead:
+        then nothing is done here, and Celery calls again when the exit has ended the tick.
+        """
+        if self._ticking:
+            return
         lock, self._lock = self._lock, None
         if lock is not None:
             try:

@@ -16,7 +16,9 @@ from redbeat.schedulers import RedBeatSchedulerEntry
 from redis import Redis
 
 from devstack.children import Child
+from devstack.product import ROOT
 from devstack.programs import child_environment
+from devstack.proxy import Direction, TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis as RedisServer
 from tasks.app import PenstockCelery, build_app
@@ -29,7 +31,7 @@ from topology.layout import load
 from topology.model import Topology
 
 LOCK = "redbeat::lock"
-BeatMaker = Callable[[str], Child]
+BeatMaker = Callable[..., Child]
 
 
 @pytest.fixture
@@ -58,13 +60,14 @@ def declared(amqp_url: str, topology: Topology) -> None:
 async def beats(amqp_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[BeatMaker]:
     made: list[Child] = []
 
-    def beat(name: str) -> Child:
-        env = child_environment(
-            AMQP_URL=amqp_url,
-            REDIS_URL=redis_url,
-            HEALTH_FILE=str(tmp_path / f"{name}.alive"),
-            PYTHONPATH=str(Path.cwd()),
-        )
+    def beat(name: str, **more: str) -> Child:
+        variables = {
+            "AMQP_URL": amqp_url,
+            "REDIS_URL": redis_url,
+            "HEALTH_FILE": str(tmp_path / f"{name}.alive"),
+            "PYTHONPATH": str(ROOT),
+        }
+        env = child_environment(**variables | more)
         argv = [sys.executable, "-m", "celery", "-A", "tasks.worker", "beat", "-l", "INFO"]
         child = Child(name, argv, log=tmp_path / f"{name}.log", env=env, cwd=tmp_path)
         made.append(child)
@@ -185,6 +188,28 @@ async def test_a_beat_that_is_stopped_gives_the_lock_back_at_once(beats: BeatMak
 
     assert beat.returncode == 0
     assert not client.exists(LOCK)
+
+
+@pytest.mark.usefixtures("declared")
+async def test_a_beat_that_is_stopped_while_it_publishes_ends_and_gives_the_lock_back(
+    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, rabbit: Rabbit
+):
+    every(app, "mine", 1)
+    async with TcpProxy(rabbit.port) as proxy:
+        beat = beats("beat", AMQP_URL=proxy.url_through(amqp_url))
+        for _ in range(3):
+            await eventually(lambda: runs(client, "mine"), timeout_s=20)
+            sent = proxy.passed_bytes[Direction.TO_SERVER]
+            proxy.stall(Direction.TO_CLIENT)  # no confirm comes
+            await eventually(lambda: proxy.passed_bytes[Direction.TO_SERVER] > sent + 500)  # noqa: B023
+            beat.signal(signal.SIGTERM)
+            await eventually(lambda: not beat.running, timeout_s=3)
+
+            assert beat.returncode == 0
+            assert not client.exists(LOCK)
+            proxy.resume()
+            client.hdel("redbeat:mine", "meta")
+            beat.spawn()
 
 
 @pytest.mark.usefixtures("declared")
