@@ -26,6 +26,8 @@ REQUEST_ID = ContextVar("request_id", default="")
 """Id of the request being handled; every line written meanwhile has it."""
 MAX_WAITING_LINES = 10_000
 """Lines that wait for the writing thread at most."""
+STOP_TIMEOUT_S = 2.0
+"""Longest wait at the end for lines to be written."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRETS = (
@@ -106,6 +108,14 @@ class _Listener(QueueListener):
 
     def prepare(self, record: Any) -> Any:
         return record
+
+    def stop(self) -> None:
+        """End the thread; one that a stalled reader holds up ends with the process."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            with contextlib.suppress(queue.Full):
+                self.queue.put(self._sentinel, timeout=STOP_TIMEOUT_S)  # type: ignore[attr-defined]
+                thread.join(STOP_TIMEOUT_S)
 
 
 def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> Callable[[], None]:
