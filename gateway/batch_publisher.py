@@ -94,18 +94,33 @@ class BatchPublisher:
     def __repr__(self) -> str:
         return f"<BatchPublisher {len(self._lanes)} lanes, {self._held_bytes} B held>"
 
-    def lane(self, tenant: str, collection: str, traceparent: str | None = None) -> Lane:
+    def lane(
+        self,
+        tenant: str,
+        collection: str,
+        traceparent: str | None = None,
+        *,
+        copy: str | None = None,
+    ) -> Lane:
         """Where a tenant's documents of a collection go.
+
+        Args:
+            tenant: Whose they are.
+            collection: Where MongoDB is to keep them.
+            traceparent: W3C trace context to carry on.
+            copy: Names this copy where the same id may be published twice.
 
         Raises:
             Problem: `unknown-collection`, `unroutable` (queued: no).
         """
+        headers = {"traceparent": traceparent, "x-penstock-copy": copy}
+        given = tuple((name, value) for name, value in headers.items() if value is not None)
+        if given:
+            return self._make_lane(tenant, collection, given)
         key = (tenant, collection)
-        if traceparent is not None:
-            return self._make_lane(tenant, collection, traceparent)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = self._make_lane(tenant, collection, None)
+            lane = self._lanes[key] = self._make_lane(tenant, collection, ())
             if len(self._lanes) > _CACHED_LANES:
                 self._lanes.popitem(last=False)
         return lane
@@ -120,26 +135,39 @@ class BatchPublisher:
             if self._depths.full(queue):
                 raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
 
-    def publish(self, lane: Lane, documents: bytes, count: int) -> Published:
+    def issue(self, lane: Lane) -> str:
+        """Make the id of a batch."""
+        return self._task_ids.issue(lane.tenant, tracked=lane.tracked)
+
+    def publish(
+        self, lane: Lane, documents: bytes, count: int, copy: tuple[str, str] | None = None
+    ) -> Published:
         """Publish one batch.
 
         Args:
             lane: Where to.
             documents: Their JSON, joined by commas.
             count: How many they are.
+            copy: An id issued before, and the message id of this copy; None: new ones.
 
         Raises:
             Problem: As `Publisher.publish` at once (queued: no).
         """
-        task_id = self._task_ids.issue(lane.tenant, tracked=lane.tracked)
+        task_id, message_id = copy or (self.issue(lane), None)
         body = task_body(b"".join((lane.head, documents, b"]]")), b"{}")
         confirm = self._publisher.publish(
-            lane.template, task_id, body, queue_count=len(lane.queues)
+            lane.template,
+            task_id,
+            body,
+            queue_count=len(lane.queues),
+            message_id=message_id,
         )
         confirm.add_done_callback(_retrieve)
         return Published(task_id, confirm, count, len(body))
 
-    async def publish_when_possible(self, lane: Lane, documents: bytes, count: int) -> Published:
+    async def publish_when_possible(
+        self, lane: Lane, documents: bytes, count: int, copy: tuple[str, str] | None = None
+    ) -> Published:
         """Publish one batch of a stream, waiting while too much is in flight.
 
         Raises:
@@ -150,7 +178,7 @@ class BatchPublisher:
                 while True:
                     await self._publisher.room()
                     try:
-                        return self.publish(lane, documents, count)
+                        return self.publish(lane, documents, count, copy)
                     except Problem as problem:
                         if problem.code != "overloaded":
                             raise
@@ -170,7 +198,9 @@ class BatchPublisher:
             raise Problem("overloaded", "too many documents wait to be published", queued="no")
         self._held_bytes += size
 
-    def _make_lane(self, tenant: str, collection: str, traceparent: str | None) -> Lane:
+    def _make_lane(
+        self, tenant: str, collection: str, headers: tuple[tuple[str, str], ...]
+    ) -> Lane:
         if (
             not self._pattern.fullmatch(collection)
             or collection.startswith("system.")
@@ -185,8 +215,7 @@ class BatchPublisher:
                 f"no binding of exchange {EXCHANGE!r} matches {routing_key!r}",
                 queued="no",
             )
-        headers = () if traceparent is None else (("traceparent", traceparent),)
-        make = cached_template if traceparent is None else template
+        make = template if headers else cached_template
         return Lane(
             tenant=tenant,
             collection=collection,

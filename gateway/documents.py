@@ -6,9 +6,7 @@ deep nesting) leaves traces in the bytes, which are looked for in many documents
 document that has one is read a second time, by `document_faults`. Pure.
 """
 
-import os
 import re
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -25,6 +23,7 @@ from gateway.document_faults import (
     find_fault,
     too_big,
 )
+from gateway.document_ids import DocumentIds, SeededIds
 from gateway.large_documents import find_large_fault
 from gateway.ndjson import TOO_LONG
 
@@ -64,12 +63,15 @@ class DocumentChecker:
     Args:
         max_document_bytes: Bound of one document's JSON.
         key: Fields that an absent `_id` is derived from; none: it is a UUIDv7.
+        seed: Makes the same UUIDv7s again, in the same order, see `DocumentIds`.
     """
 
-    def __init__(self, max_document_bytes: int, key: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, max_document_bytes: int, key: tuple[str, ...] = (), seed: str | None = None
+    ) -> None:
         self._max_bytes = max_document_bytes
         self._key = key
-        self._new_ids = DocumentIds()
+        self._new_ids = DocumentIds() if seed is None else SeededIds(seed)
         self._peek: msgspec.json.Decoder[Any] | None = None
 
     def check(self, raws: Sequence[bytes], first_line: int) -> Checked:
@@ -182,39 +184,6 @@ def _peek(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
             rename=dict(zip(fields, names, strict=True)),
         )
     )
-
-
-class DocumentIds:
-    """New `_id`s: the JSON of a UUIDv7 (RFC 9562, section 5.7), 38 bytes with its quotes.
-
-    48 bits of milliseconds, 62 random bits that are drawn anew each millisecond and each 4,096
-    ids, 12 bits of counter.
-    """
-
-    def __init__(self) -> None:
-        self._prefix = b""
-        self._millis = -1
-        self._count = len(_COUNTERS)
-
-    def next(self) -> bytes:
-        """One more."""
-        count = self._count
-        millis = time.time_ns() // 1_000_000
-        if millis != self._millis or count == len(_COUNTERS):
-            random = int.from_bytes(os.urandom(8), "big")
-            head = f"{millis:012x}"
-            variant = 0x8000 | (random & 0x3FFF)
-            self._prefix = (
-                f'"{head[:8]}-{head[8:]}-7{(random >> 14) & 0xFFF:03x}-{variant:04x}-'
-                f"{(random >> 26) & 0xFFFFFFFFF:09x}"
-            ).encode()
-            self._millis = millis
-            count = 0
-        self._count = count + 1
-        return self._prefix + _COUNTERS[count]
-
-
-_COUNTERS: Final = tuple(b'%03x"' % number for number in range(4096))
 
 
 def derived_id(values: list[Any]) -> bytes:

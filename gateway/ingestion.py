@@ -72,6 +72,7 @@ class Ingestion:
         form: What the body is.
         skip: Leave bad documents out, instead of refusing the request.
         every_id: List the ids however many they are.
+        copies: (Task id, message id) of each batch, when they were issued before.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Ingestion:
         *,
         skip: bool,
         every_id: bool,
+        copies: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._batches = RequestBatches(publisher, lane, every_id=every_id)
+        self._batches = RequestBatches(publisher, lane, every_id=every_id, copies=copies)
         self._checker = checker
         self._form = form
         self._skip = skip
@@ -99,6 +101,22 @@ class Ingestion:
         self.rejected: list[Rejected] = []
         """Documents that were skipped, the first of them."""
         self.rejected_count = 0
+
+    async def count_batches(self, chunks: AsyncIterator[bytes]) -> int:
+        """Read a whole body that is held back, publish nothing: how many batches would it be?
+
+        Raises:
+            Problem: The body is refused (queued: no).
+        """
+        try:
+            await self._read(chunks)
+            if self._faults:
+                raise self._invalid()
+            return self._batches.close()
+        except MalformedArrayError as error:
+            raise Problem("malformed-json", str(error), queued="no") from None
+        finally:
+            self._batches.discard()
 
     async def run(self, chunks: AsyncIterator[bytes]) -> Counts:
         """Read the body and settle everything.
@@ -197,7 +215,8 @@ class Ingestion:
 
     def _invalid(self) -> Problem:
         faults = self._faults[:MAX_NAMED_FAULTS]
-        malformed = not self._form.streamed and any(one.fault.malformed for one in faults)
+        whole = isinstance(self._form.splitter, JsonSplitter)
+        malformed = whole and any(one.fault.malformed for one in faults)
         first = faults[0]
         return Problem(
             "malformed-json" if malformed else "invalid-document",

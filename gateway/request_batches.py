@@ -57,12 +57,21 @@ class RequestBatches:
         publisher: Publishes batches.
         lane: Where to.
         every_id: List the ids however many they are.
+        copies: (Task id, message id) of each batch, when they were issued before.
     """
 
-    def __init__(self, publisher: BatchPublisher, lane: Lane, *, every_id: bool) -> None:
+    def __init__(
+        self,
+        publisher: BatchPublisher,
+        lane: Lane,
+        *,
+        every_id: bool,
+        copies: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._publisher = publisher
         self._lane = lane
         self._every_id = every_id
+        self._copies = deque(copies)
         self._documents: list[bytes] = []
         self._ids: list[bytes] = []
         self._size = 0
@@ -105,6 +114,12 @@ class RequestBatches:
             if start < len(documents) or len(self._documents) == MAX_BATCH_DOCUMENTS:
                 self._close()
 
+    def close(self) -> int:
+        """Fill no further; tell how many batches wait to be published."""
+        if self._documents:
+            self._close()
+        return len(self._full)
+
     async def publish(self) -> None:
         """Publish the batches that are full."""
         while self._full and not self.stopped():
@@ -119,7 +134,7 @@ class RequestBatches:
             documents, ids, count = self._full[0]
             try:
                 published = await self._publisher.publish_when_possible(
-                    self._lane, documents, count
+                    self._lane, documents, count, self._copies.popleft() if self._copies else None
                 )
             except Problem as problem:
                 self._full.popleft()
@@ -136,8 +151,7 @@ class RequestBatches:
 
         Whatever is not confirmed by then counts as unknown, what is not published as refused.
         """
-        if self._documents:
-            self._close()
+        self.close()
         try:
             async with asyncio.timeout(self._publisher.confirm_timeout_s + 0.5):
                 await self.publish()

@@ -1,54 +1,34 @@
 """POST /v1/ingest/{collection}: documents in, receipts of their batches out."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway import idempotency
+from gateway.auth import Caller, require
+from gateway.batch_publisher import Lane
 from gateway.body import iter_body, read_body, too_large
 from gateway.documents import DocumentChecker
 from gateway.errors import Problem, invalid_request
-from gateway.handlers.queries import wait_seconds
+from gateway.handlers.ingest_answer import accepted, json_answer, receipt, stored
+from gateway.handlers.ingest_query import Query, read_query
 from gateway.handlers.submit import traceparent
-from gateway.ingestion import Form, Ingestion
+from gateway.ingestion import HELD_BYTES, Form, Ingestion
 from gateway.json_array import JsonSplitter
 from gateway.ndjson import LineSplitter
-from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, WATCH
-from gateway.request_batches import Counts
-from gateway.states import State
-from gateway.stored import add_up
+from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY
 
-_PARAMETERS: Final = frozenset({"key", "ids", "on_error", "ack", "wait"})
-_DEFAULT_WAIT_S: Final = 10.0
+_PLAIN: Final = Query()
 _ALONE_BYTES: Final = 256 * 1024
 """A JSON body up to this size is read at once, and may share its batch."""
+_CHUNK_BYTES: Final = 64 * 1024
 
 
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
     return [web.post("/v1/ingest/{collection}", ingest)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """The query of an ingest."""
-
-    key: tuple[str, ...] = ()
-    """Fields that an absent `_id` is derived from."""
-    every_id: bool = False
-    """List the ids however many they are."""
-    skip: bool = False
-    """Leave bad documents out instead of refusing the request."""
-    stored: bool = False
-    """Answer when MongoDB has the documents."""
-    wait_s: float = _DEFAULT_WAIT_S
-    """Longest wait for that; seconds."""
-
-
-_PLAIN: Final = Query()
 
 
 async def ingest(request: web.Request) -> web.StreamResponse:
@@ -62,6 +42,8 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     batches.check_room(lane)
     query = read_query(request) if request.query_string else _PLAIN
     form = _form(request)
+    if idempotency.HEADER in request.headers:
+        return await _ingest_once(request, caller, lane, query)
     chunks: AsyncIterator[bytes]
     length = request.content_length
     if not form.streamed and length is not None and length <= _ALONE_BYTES:
@@ -70,57 +52,94 @@ async def ingest(request: web.Request) -> web.StreamResponse:
             checked = request.app[CHECKER].check((body,), 1)
             if checked.documents:
                 task_id = await request.app[GROUP_COMMIT].commit(lane, checked.documents[0])
-                return _json(202, _receipt(1, b"[%b]" % checked.ids[0], [task_id]))
-        chunks = _once(body)
+                return json_answer(202, receipt(1, b"[%b]" % checked.ids[0], [task_id]))
+        chunks = _pieces(body)
     else:
         chunks = iter_body(request)
     checker = DocumentChecker(request.app[CONFIG].max_document_bytes, query.key)
     ingestion = Ingestion(batches, lane, checker, form, skip=query.skip, every_id=query.every_id)
     counts = await ingestion.run(chunks)
     if query.stored and lane.tracked and counts.problem is None:
-        answer = await _stored(request, query, ingestion, counts)
-        if answer is not None:
-            return answer
-    return _accepted(ingestion, counts)
+        told = await stored(request, query, ingestion, counts)
+        if told is not None:
+            return told
+    return accepted(ingestion, counts)
 
 
-def read_query(request: web.Request) -> Query:
-    """The query, checked.
+async def _ingest_once(
+    request: web.Request, caller: Caller, lane: Lane, query: Query
+) -> web.StreamResponse:
+    """Publish under an idempotency key.
 
-    Raises:
-        Problem: `invalid-request` (queued: no).
+    The body is gone through twice: once to know how many batches it makes, so that their ids can
+    be written down before any of them is published.
     """
-    given = request.query
-    for name in given:
-        if name not in _PARAMETERS:
-            raise invalid_request(f"?{name}", "Unknown parameter", queued="no")
-        if len(given.getall(name)) > 1:
-            raise invalid_request(f"?{name}", "Given twice", queued="no")
-    key = tuple(given["key"].split(",")) if "key" in given else ()
-    if "" in key or "_id" in key or len(set(key)) < len(key):
-        raise invalid_request("?key", "Expected names of fields: a,b", queued="no")
-    stored = _choice(given, "ack", ("confirmed", "stored")) == "stored"
-    wait_s = wait_seconds(request, queued="no")
-    if wait_s is not None and not stored:
-        raise invalid_request("?wait", "Only with ack=stored", queued="no")
-    return Query(
-        key=key,
-        every_id=_choice(given, "ids", ("few", "all")) == "all",
-        skip=_choice(given, "on_error", ("reject", "skip")) == "skip",
-        stored=stored,
-        wait_s=_DEFAULT_WAIT_S if wait_s is None else wait_s,
-    )
+    keys, batches, config = request.app[IDEMPOTENCY], request.app[BATCHES], request.app[CONFIG]
+    key = idempotency.key_of(request) or ""
+    try:
+        body = await read_body(request, HELD_BYTES)
+    except Problem as problem:
+        if problem.code != "body-too-large":
+            raise
+        raise invalid_request(
+            idempotency.HEADER, f"Is taken with at most {HELD_BYTES} bytes", queued="no"
+        ) from None
+    mark = idempotency.fingerprint(request, body)
+    answered = await keys.replay(caller, key, mark)
+    if answered is not None:
+        return _replayed(answered)
+
+    def reading(lane: Lane, seed: str | None, copies: list[tuple[str, str]]) -> Ingestion:
+        checker = DocumentChecker(config.max_document_bytes, query.key, seed)
+        return Ingestion(
+            batches,
+            lane,
+            checker,
+            Form(splitter=_form(request).splitter, max_bytes=HELD_BYTES),
+            skip=query.skip,
+            every_id=query.every_id,
+            copies=copies,
+        )
+
+    count = await reading(lane, None, []).count_batches(_pieces(body))
+    claim = await keys.claim(caller, key, mark, [batches.issue(lane) for _ in range(count)])
+    if claim.answer is not None:
+        return _replayed(claim.answer)
+    owner = claim.owner
+    # A message id is unique among the messages in flight, and of the task id's length.
+    copies = [(task_id, task_id[: -len(owner)] + owner) for task_id in claim.task_ids]
+    lane = batches.lane(caller.tenant, lane.collection, traceparent(request), copy=owner)
+    ingestion = reading(lane, claim.task_ids[0] if copies else None, copies)
+    try:
+        counts = await ingestion.run(_pieces(body))
+        if counts.problem is not None and counts.accepted:
+            # A part is queued: a retry must use the same ids for all of it.
+            await keys.failed(claim, Problem("unconfirmed", "in part", queued="unknown"))
+            return accepted(ingestion, counts)
+        first = accepted(ingestion, counts)
+    except Problem as problem:
+        await keys.failed(claim, problem)
+        raise
+    assert isinstance(first.body, bytes)  # noqa: S101  # for the type checker
+    await keys.done(claim, first.body)
+    if query.stored and lane.tracked:
+        return await stored(request, query, ingestion, counts) or first
+    return first
 
 
-def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """A parameter with few values, the first by default."""
-    value = given.get(name, choices[0])
-    if value not in choices:
-        raise invalid_request(f"?{name}", f"Expected one of {', '.join(choices)}", queued="no")
-    return value
+def _replayed(body: bytes) -> web.Response:
+    """Tell the first answer again, in its 202 form; 207 where documents were skipped."""
+    told = json_answer(207 if "rejected" in orjson.loads(body) else 202, body)
+    told.headers["Idempotency-Replayed"] = "true"
+    return told
 
 
 def _form(request: web.Request) -> Form:
+    """What the body is.
+
+    Raises:
+        Problem: `unsupported-media-type`, `body-too-large` (queued: no).
+    """
     config = request.app[CONFIG]
     bound = config.max_document_bytes
     match request.content_type:
@@ -143,65 +162,7 @@ def _first_byte(body: bytes) -> bytes:
     return start if start > b" " else body.lstrip(b" \t\r\n")[:1]
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
-async def _stored(
-    request: web.Request, query: Query, ingestion: Ingestion, counts: Counts
-) -> web.Response | None:
-    """The answer once MongoDB has the documents; None when that takes too long."""
-    ended: Mapping[str, State] = {}
-    if counts.batches:
-        ended = await request.app[WATCH].ended(counts.batches, query.wait_s)
-    members = add_up(zip(counts.batches, counts.sizes, strict=True), ended)
-    if members is None:
-        return None
-    members["batches"] = counts.batches
-    if counts.ids_json is not None:
-        members["ids"] = orjson.Fragment(counts.ids_json)
-    members |= ingestion.told_rejected()
-    return _json(207 if ingestion.rejected_count else 200, orjson.dumps(members))
-
-
-def _accepted(ingestion: Ingestion, counts: Counts) -> web.Response:
-    """202 when RabbitMQ has every document, else 207.
-
-    Raises:
-        Problem: It has none.
-    """
-    problem = counts.problem
-    rejected = ingestion.told_rejected()
-    if problem is not None and not counts.accepted:
-        problem.members |= {"accepted": 0, "refused": counts.refused, "unknown": counts.unknown}
-        problem.members |= rejected
-        raise problem
-    if problem is None and not rejected:
-        return _json(202, _receipt(counts.accepted, counts.ids_json, counts.batches))
-    members: dict[str, Any] = {
-        "accepted": counts.accepted,
-        "refused": counts.refused,
-        "unknown": counts.unknown,
-        "batches": counts.batches,
-    }
-    if counts.ids_json is not None:
-        members["ids"] = orjson.Fragment(counts.ids_json)
-    if problem is not None:
-        members["problem"] = {"code": problem.code, "detail": problem.detail}
-        if not ingestion.complete:
-            members["stopped_after_line"] = ingestion.line
-    return _json(207, orjson.dumps(members | rejected))
-
-
-def _receipt(accepted: int, ids: bytes | None, batches: list[str]) -> bytes:
-    return b'{"accepted":%d,%b"batches":[%b]}' % (
-        accepted,
-        b"" if ids is None else b'"ids":%b,' % ids,
-        ",".join(f'"{task_id}"' for task_id in batches).encode(),
-    )
-
-
-def _json(status: int, body: bytes) -> web.Response:
-    return web.Response(
-        status=status, body=body, headers={"Content-Type": "application/json; charset=utf-8"}
-    )
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    """Chunk a body that was read whole."""
+    for start in range(0, len(body), _CHUNK_BYTES):
+        yield body[start : start + _CHUNK_BYTES]

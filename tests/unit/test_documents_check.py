@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.documents import Checked, DocumentChecker, DocumentIds
+from gateway.document_ids import DocumentIds
+from gateway.documents import Checked, DocumentChecker
 from gateway.ndjson import TOO_LONG
 
 BOUND = 4096
