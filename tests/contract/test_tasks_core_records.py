@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.app.task import Context
-from celery.exceptions import InvalidTaskError, TaskRevokedError
+from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from kombu.exceptions import EncodeError
 
 from tasks.app import POLICY, PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.errors import DelayNotSupportedError, RetryableError
+from tasks.errors import DelayNotSupportedError, PermanentError, RetryableError
 from tasks.execution import _retry_delay_s
+from tasks.registry import TaskSpec
 from tasks.request import _check_body, _check_headers
 from tasks.result_backend import ResultTooLarge
 from topology.delay import delay_route
@@ -194,3 +195,24 @@ def test_the_policy_is_set(app: PenstockCelery):
     assert app.conf.task_default_queue == "default"
     with pytest.raises(TypeError):
         app.tasks["demo.progress"].delay()
+
+
+@pytest.mark.parametrize("task", ["demo.flaky", "documents.store"])
+def test_what_cannot_be_published_goes_back_to_the_broker(task: str):
+    """RabbitMQ is away for longer than a publish waits."""
+    config = WorkerConfig(amqp_url="amqp://127.0.0.1:1//")
+    with build_app(config, load()) as app:
+        app.conf.task_publish_retry_policy = {"max_retries": 0}
+        request = {"id": "i", "args": [], "kwargs": {}, "called_directly": False}
+        app.tasks[task].push_request(**request, delivery_info={"queue": "default"})
+
+        def raise_retryable(*_: Any, **__: Any) -> None:
+            raise RetryableError("x")
+
+        def raise_permanent(*_: Any, **__: Any) -> None:
+            raise PermanentError("x")
+
+        for run in (raise_retryable, raise_permanent):
+            with pytest.raises(Reject) as caught:
+                app.tasks[task].execute(TaskSpec(task, run), (), {})
+            assert caught.value.requeue

@@ -95,3 +95,15 @@ async def test_a_worker_that_waits_for_redis_can_be_stopped(
         assert deployment.runs == []
         await redis_server.start()
         await eventually(lambda: deployment.depth("default") == 1)
+
+
+async def test_a_killed_worker_gives_its_tasks_back(deployment: Deployment, pool: str):
+    async with deployment.worker(pool, name="first") as first:
+        tasks = [deployment.publish("demo.doze", [f"doze {n}", 1]) for n in range(5)]
+        await eventually(lambda: len(deployment.runs) == 2)
+        await first.kill()
+    async with deployment.worker(pool, name="second"):
+        for task_id in tasks:
+            record = await deployment.ended(task_id, 30)
+            assert (record["status"], record["worker"].split("@")[0]) == ("SUCCESS", "second")
+    assert deployment.depth("default") == 0
