@@ -108,6 +108,12 @@ def text_frame(message: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + message
 
 
+def close_frame(code: int, reason: bytes) -> bytes:
+    """A Close frame: RFC 6455, section 5.5.1. The reason has at most 123 octets."""
+    payload = code.to_bytes(2, "big") + reason
+    return bytes((0x88, len(payload))) + payload
+
+
 def state_event(state: State, size: int = 0, raw: bytes | None = None) -> Event:
     """Tell a state, or why there is none.
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway import resp
+from gateway.cancellation import stop
 from gateway.events import Event, decode_event
 from gateway.redis_client import NoticeConnection, RedisAwayError
 from gateway.redis_scripts import RECORD_PREFIX
@@ -157,27 +158,31 @@ class Notices:
         while True:
             connection = NoticeConnection(self._url)
             made = self.connections
+            helpers: list[asyncio.Task[None]] = []
             try:
                 await connection.open()
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(connection), name="notices-listen")
-                    group.create_task(self._keep_alive(connection), name="notices-ping")
-                    group.create_task(self._resubscribe(connection), name="notices-resubscribe")
+                # No TaskGroup: in Python 3.11 it can leave its task marked as cancelled.
+                helpers = [
+                    asyncio.create_task(self._keep_alive(connection), name="notices-ping"),
+                    asyncio.create_task(self._resubscribe(connection), name="notices-resubscribe"),
+                ]
+                await self._listen(connection)
             except (RedisAwayError, ProtocolError) as error:
                 self._complain(error)
-            except ExceptionGroup as group_error:
-                self._complain(group_error.exceptions[0])
+            except Exception:
+                # The outermost frame of what all streams hang on: a fault of ours costs them a
+                # gap, not their life.
+                log.exception("notices-failed")
             finally:
+                await stop(*helpers)
                 self._lose()
                 await connection.close()
             wait_s = FIRST_WAIT_S if self.connections > made else min(2 * wait_s, LONGEST_WAIT_S)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
 
-    def _complain(self, error: BaseException) -> None:
-        """Log once that Redis is away; a fault of ours each time."""
-        if not isinstance(error, RedisAwayError | ProtocolError):
-            log.error("notices-failed", exc_info=error)
-        elif self.online or not self._complained:
+    def _complain(self, error: RedisAwayError | ProtocolError) -> None:
+        """Log once that Redis is away."""
+        if self.online or not self._complained:
             log.warning("notices-lost", extra={"reason": str(error.__cause__ or error)})
         self._complained = True
 
@@ -217,8 +222,8 @@ class Notices:
             connection.write(resp.command(b"PING"))
             await asyncio.sleep(PING_INTERVAL_S)
             if loop.time() - self._heard_at > 2 * PING_INTERVAL_S:
-                connection.abort()
-                raise RedisAwayError("Redis is silent")
+                connection.abort()  # `_listen` then raises
+                return
 
     async def _resubscribe(self, connection: NoticeConnection) -> None:
         """Subscribe all that is watched, some hundred at a time, and have it read again."""

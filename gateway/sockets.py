@@ -5,7 +5,6 @@ second buffer. One sweep over all sockets finds silent ones, in place of timers 
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,7 +12,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
-from gateway.events import Event, error_event, text_frame
+from gateway.events import Event, close_frame, error_event, text_frame
 from gateway.feed import Feed
 from gateway.parts import WATCH
 from gateway.viewers import Viewer
@@ -84,7 +83,7 @@ class Socket:
     """
 
     __slots__ = (
-        "_admin", "_backlog_seen", "_closer", "_feed", "_heard_at", "_limits", "_pinged",
+        "_admin", "_backlog_seen", "_deadline", "_feed", "_heard_at", "_limits", "_pinged",
         "_response", "_transport", "_viewer", "_writer", "closing",
     )  # fmt: skip
 
@@ -103,7 +102,7 @@ class Socket:
         )
         self._transport: asyncio.Transport | None = None
         self._writer: AbstractStreamWriter | None = None
-        self._closer: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._heard_at = asyncio.get_running_loop().time()
         self._pinged = False
         self._backlog_seen = 0
@@ -143,8 +142,8 @@ class Socket:
         finally:
             self.closing = True
             self._feed.close()
-            if self._closer is not None:
-                self._closer.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
 
     def tell(self, event: Event) -> None:
         """Write one event; a client that leaves too much unread is given up."""
@@ -183,22 +182,18 @@ class Socket:
             transport.write(_PING_FRAME)
 
     def close_soon(self, code: int, reason: bytes) -> None:
-        """Tell nothing more and close, without waiting for it."""
-        if self.closing:
+        """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
+
+        aiohttp's own `close` would cut what the client has not read yet.
+        """
+        transport = self._transport
+        if self.closing or transport is None:
             return
         self.closing = True
         self._feed.close()
-        self._closer = asyncio.create_task(self._close(code, reason), name="socket-close")
-
-    async def _close(self, code: int, reason: bytes) -> None:
-        transport = self._transport
-        try:
-            with contextlib.suppress(ConnectionError, RuntimeError):
-                await self._response.close(code=code, message=reason, drain=False)
-        finally:
-            # What is still unread by now never will be.
-            if transport is not None and transport.get_write_buffer_size():
-                transport.abort()
+        transport.write(close_frame(code, reason))
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self._limits.close_timeout_s, transport.abort)
 
     def _say(self, event: Event) -> None:
         if self._transport is not None and not self._transport.is_closing():

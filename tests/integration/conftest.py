@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
+from gateway.sockets import STREAMS, StreamLimits, Streams
 from tests.stream_client import Stream
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
@@ -48,7 +49,7 @@ async def gateway(make_gateway):
 def make_watching_gateway(redis_url, aiohttp_client):
     """Make a gateway that is connected to Redis alone; what it publishes is refused."""
 
-    async def make(**fields: Any) -> TestClient[Any, Any]:
+    async def make(limits: StreamLimits | None = None, **fields: Any) -> TestClient[Any, Any]:
         config = GatewayConfig(
             **{
                 "amqp_url": "amqp://127.0.0.1:1/",
@@ -58,6 +59,8 @@ def make_watching_gateway(redis_url, aiohttp_client):
             }
         )
         app = make_app(config)
+        if limits is not None:
+            app[STREAMS] = Streams(limits)
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
         client = await aiohttp_client(server)
