@@ -79,7 +79,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.TASK_IDS] = TaskIds(config.task_id_keys)
     app[parts.DRAIN] = Drain()
     app[parts.KEYRING] = KeyRing(config.keys_file)
-    app[parts.METRICS] = Metrics()
+    app[parts.METRICS] = Metrics(config.metrics_folder)
     app[parts.REDIS] = make_redis(config.redis_url)
     app[parts.TICKETS] = Tickets(config.task_id_keys)
     app[STREAMS] = Streams(StreamLimits())
@@ -117,6 +117,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.PUBLISHER],
         app[parts.DEPTHS],
         app[parts.CATALOG],
+        app[STREAMS],
     )
     app[parts.BATCHES] = BatchPublisher(
         config,
@@ -173,6 +174,9 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         "catalog": app[parts.CATALOG].run(),
         "queue-depths": app[parts.DEPTHS].run(),
     }
+    board = app[parts.METRICS].board
+    if board is not None:
+        loops["metrics-board"] = board.run()
     tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
     yield
     await stop(*tasks)

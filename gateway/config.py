@@ -63,6 +63,9 @@ class GatewayConfig:
     """Names of collections that may be ingested to. `COLLECTION_PATTERN`."""
     metrics_public: bool = False
     """Serve /metrics without a key. `METRICS_PUBLIC`."""
+    metrics_folder: Path | None = None
+    """Where the processes of one port add up their metrics; made by the one that starts them.
+    `GATEWAY_METRICS_FOLDER`."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of browser pages besides the gateway's own; `*` for any. `ALLOWED_ORIGINS`."""
     body_timeout_s: float = 30.0
@@ -111,6 +114,7 @@ class GatewayConfig:
             ),
             collection_pattern=reader.pattern("COLLECTION_PATTERN", defaults.collection_pattern),
             metrics_public=reader.flag("METRICS_PUBLIC", default=False),
+            metrics_folder=reader.folder("GATEWAY_METRICS_FOLDER"),
             allowed_origins=reader.words("ALLOWED_ORIGINS"),
             body_timeout_s=reader.seconds("BODY_TIMEOUT_S", defaults.body_timeout_s),
             drain_timeout_s=reader.seconds("DRAIN_TIMEOUT_S", defaults.drain_timeout_s),
@@ -157,6 +161,12 @@ class _Reader:
         if not Path(value).is_file():
             self.faults.append(f"{name}={value} is not a file")
         return Path(value)
+
+    def folder(self, name: str) -> Path | None:
+        value = self._environ.get(name, "").strip()
+        if value and not Path(value).is_dir():
+            self.faults.append(f"{name}={value} is not a folder")
+        return Path(value) if value else None
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         value = self.text(name, str(default))

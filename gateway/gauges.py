@@ -1,6 +1,6 @@
 """What the parts of a gateway show on /metrics besides what is counted per request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 
 from gateway.catalog import Catalog
 from gateway.metrics import Metrics
@@ -19,8 +19,9 @@ def register(
     publisher: Publisher,
     depths: QueueDepths,
     catalog: Catalog,
+    streams: Sized,
 ) -> None:
-    """Add the gauges of the publisher, the queues, and Redis."""
+    """Add the gauges of the publisher, the queues, Redis, and streams."""
     levels = [level_name(level) for level in range(LEVELS)]
 
     def ready_of(names: Mapping[str, str]) -> dict[str, float]:
@@ -32,9 +33,14 @@ def register(
 
     metrics.gauge(
         "penstock_publisher_state",
-        "1 for the state that the connection to RabbitMQ is in.",
+        "How many processes have their connection to RabbitMQ in that state.",
         lambda: {state: float(state == publisher.state) for state in _STATES},
         label="state",
+    )
+    metrics.gauge(
+        "penstock_processes",
+        "Gateway processes on this port.",
+        lambda: 1,
     )
     metrics.gauge(
         "penstock_messages_in_flight",
@@ -47,20 +53,28 @@ def register(
         lambda: publisher.inflight_bytes,
     )
     metrics.gauge(
+        "penstock_streams",
+        "Open WebSockets and Server-Sent Events.",
+        lambda: len(streams),
+    )
+    metrics.gauge(
         "penstock_redis_up",
         "1 when Redis answered the last time it was asked.",
         lambda: float(catalog.redis_answers),
+        shared=True,
     )
     metrics.gauge(
         "penstock_catalog_tasks",
         "Tasks that live workers announce.",
         lambda: len(catalog.tasks),
+        shared=True,
     )
     metrics.gauge(
         "penstock_queue_messages",
         "Messages ready in a work queue.",
         lambda: ready_of({name: name for name in topology.queues}),
         label="queue",
+        shared=True,
     )
     metrics.gauge(
         "penstock_queue_consumers",
@@ -69,12 +83,14 @@ def register(
             name: depths.depths[name].consumers for name in topology.queues if name in depths.depths
         },
         label="queue",
+        shared=True,
     )
     metrics.gauge(
         "penstock_queue_full",
         "1 for a work queue at its limit.",
         lambda: {name: float(depths.full(name)) for name in topology.queues},
         label="queue",
+        shared=True,
     )
     metrics.gauge(
         "penstock_dead_letters",
@@ -87,10 +103,12 @@ def register(
             }
         ),
         label="queue",
+        shared=True,
     )
     metrics.gauge(
         "penstock_delay_level_messages",
         "Messages waiting in a delay level; the level n holds them for 2**n seconds.",
         lambda: ready_of({str(level): name for level, name in enumerate(levels)}),
         label="level",
+        shared=True,
     )

@@ -1,18 +1,18 @@
-"""What one gateway process counts, for Prometheus.
+"""What the gateway counts, for Prometheus.
 
 Counting is adding to a dict: prometheus-client's own counters cost a lock and several calls each,
-so its part here is the exposition alone. Gauges are read when somebody asks.
+so its part here is the text format alone. Gauges are read when somebody asks.
 """
 
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,6 +20,8 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+
+from gateway.metrics_board import Board, Snapshot, add_up
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Upper bounds of the latency buckets, seconds; above the last: +Inf."""
@@ -36,7 +38,7 @@ class Histogram:
     __slots__ = ("counts", "total_s")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.counts: list[float] = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
 
     def observe(self, duration_s: float) -> None:
@@ -44,35 +46,31 @@ class Histogram:
         self.counts[bisect_left(BOUNDS_S, duration_s)] += 1
         self.total_s += duration_s
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper bound, as Prometheus has them."""
-        bounds = [*(str(bound) for bound in BOUNDS_S), "+Inf"]
-        cumulated, buckets = 0, []
-        for bound, count in zip(bounds, self.counts, strict=True):
-            cumulated += count
-            buckets.append((bound, float(cumulated)))
-        return buckets
-
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A metric that is read, not counted here."""
+    """A gauge."""
 
-    name: str
     documentation: str
     label: str | None
     read: Callable[[], Values | float]
+    shared: bool
 
 
 class Metrics:
-    """Counters of one gateway process, and the sources of its gauges."""
+    """Counters of one gateway process, and the sources of its gauges.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Where the processes of one port exchange what they counted; None: there is one.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         self._requests: dict[tuple[Any, str, int], int] = {}
         self._durations: dict[Any, Histogram] = {}
-        self._gauges: list[_Source] = []
+        self._gauges: dict[str, _Source] = {}
         self._counters: dict[str, tuple[str, str, defaultdict[str, float]]] = {}
-        self._started_at = time.time()
+        self.board = Board(folder, self.snapshot) if folder is not None else None
+        """Where several processes add up; None: there is one."""
         self.requests_in_flight = 0
         """Requests being handled, streams included."""
         self.publishes = self.counter(
@@ -83,10 +81,11 @@ class Metrics:
         )
         self.confirm_latency = Histogram()
         """From the write of a message to its confirm."""
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Exposition(self))
-        ProcessCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
+        self.gauge(
+            "penstock_http_requests_in_flight",
+            "Requests being handled, streams included.",
+            lambda: self.requests_in_flight,
+        )
 
     def observe_request(self, request: web.Request, status: int, duration_s: float) -> None:
         """Count one answered request by route template, method and status."""
@@ -126,6 +125,7 @@ class Metrics:
         read: Callable[[], Values | float],
         *,
         label: str | None = None,
+        shared: bool = False,
     ) -> None:
         """Add a gauge that is read at each exposition.
 
@@ -134,76 +134,94 @@ class Metrics:
             documentation: One sentence.
             read: Gives the number, or with a label a number per value; must not block.
             label: Name of the label.
+            shared: All processes see the same (a queue's depth); else what they have is added up.
         """
-        self._gauges.append(_Source(name, documentation, label, read))
+        self._gauges[name] = _Source(documentation, label, read, shared)
 
-    def exposition(self) -> bytes:
-        """Everything in Prometheus' text format 0.0.4."""
-        return generate_latest(self._registry)
-
-    def families(self) -> Iterator[Metric]:
-        """Everything as metric families."""
-        yield from self._request_families()
-        for name, (documentation, label, values) in self._counters.items():
-            counter = CounterMetricFamily(name, documentation, labels=(label,))
-            for value, count in values.items():
-                counter.add_metric((value,), count)
-            yield counter
-        confirms = HistogramMetricFamily(
-            "penstock_confirm_seconds", "From the write of a message to RabbitMQ's confirm."
-        )
-        latency = self.confirm_latency
-        confirms.add_metric((), latency.buckets(), latency.total_s)
-        yield confirms
-        for source in self._gauges:
-            yield _gauge_family(source)
-        yield GaugeMetricFamily(
-            "penstock_start_time_seconds", "When this process started.", self._started_at
-        )
-
-    def _request_families(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "penstock_http_requests",
-            "Requests answered.",
-            labels=("route", "method", "status"),
-        )
+    def snapshot(self) -> Snapshot:
+        """What this process counted, and what it has of the gauges that add up."""
+        requests: dict[tuple[str, str, int], float] = {}
         for (resource, method, status), count in self._requests.items():
-            requests.add_metric((_template(resource), method, str(status)), count)
+            key = (_template(resource), method, status)
+            requests[key] = requests.get(key, 0) + count
+        return Snapshot(
+            requests=[(*key, count) for key, count in requests.items()],
+            durations={
+                _template(resource): (list(one.counts), one.total_s)
+                for resource, one in self._durations.items()
+            },
+            counters={name: dict(values) for name, (_, _, values) in self._counters.items()},
+            confirms=(list(self.confirm_latency.counts), self.confirm_latency.total_s),
+            gauges={name: _read(one) for name, one in self._gauges.items() if not one.shared},
+        )
+
+    async def exposition(self) -> bytes:
+        """Everything in Prometheus' text format 0.0.4, of all processes on this port."""
+        others = await self.board.others() if self.board is not None else []
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families(self._families(add_up([self.snapshot(), *others]))))
+        if self.board is None:
+            ProcessCollector(registry=registry)  # memory, CPU, open files of this process
+        return generate_latest(registry)
+
+    def _families(self, found: Snapshot) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "penstock_http_requests", "Requests answered.", labels=("route", "method", "status")
+        )
+        for route, method, status, count in found.requests:
+            requests.add_metric((route, method, str(status)), count)
         yield requests
         durations = HistogramMetricFamily(
             "penstock_http_request_seconds",
             "From the request's headers to the end of the answer, waiting included.",
             labels=("route",),
         )
-        for resource, histogram in self._durations.items():
-            durations.add_metric((_template(resource),), histogram.buckets(), histogram.total_s)
+        for route, (counts, total_s) in found.durations.items():
+            durations.add_metric((route,), buckets(counts), total_s)
         yield durations
-        yield GaugeMetricFamily(
-            "penstock_http_requests_in_flight",
-            "Requests being handled, streams included.",
-            self.requests_in_flight,
+        for name, (documentation, label, _) in self._counters.items():
+            counter = CounterMetricFamily(name, documentation, labels=(label,))
+            for value, count in found.counters.get(name, {}).items():
+                counter.add_metric((value,), count)
+            yield counter
+        confirms = HistogramMetricFamily(
+            "penstock_confirm_seconds", "From the write of a message to RabbitMQ's confirm."
         )
+        confirms.add_metric((), buckets(found.confirms[0]), found.confirms[1])
+        yield confirms
+        for name, source in self._gauges.items():
+            values = _read(source) if source.shared else found.gauges.get(name, {})
+            labels = (source.label,) if source.label is not None else ()
+            gauge = GaugeMetricFamily(name, source.documentation, labels=labels)
+            for value, number in values.items():
+                gauge.add_metric((value,) if labels else (), number)
+            yield gauge
 
 
-class _Exposition(Collector):
+class _Families(Collector):
     """What the registry asks."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, families: Iterator[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        return self._metrics.families()
+        return self._families
+
+
+def buckets(counts: list[float]) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus has them."""
+    bounds = [*(str(bound) for bound in BOUNDS_S), "+Inf"]
+    cumulated, found = 0.0, []
+    for bound, count in zip(bounds, counts, strict=True):
+        cumulated += count
+        found.append((bound, cumulated))
+    return found
 
 
 def _template(resource: Any) -> str:
     return UNMATCHED if resource is None else str(resource.canonical)
 
 
-def _gauge_family(source: _Source) -> Metric:
+def _read(source: _Source) -> dict[str, float]:
     value = source.read()
-    if not isinstance(value, Mapping):
-        return GaugeMetricFamily(source.name, source.documentation, value)
-    family = GaugeMetricFamily(source.name, source.documentation, labels=(source.label or "",))
-    for label, number in value.items():
-        family.add_metric((label,), number)
-    return family
+    return {**value} if isinstance(value, Mapping) else {"": value}

@@ -1,4 +1,4 @@
-"""Several gateway processes on one port: each listens with SO_REUSEPORT, none knows another."""
+"""Several gateway processes on one port: each listens with SO_REUSEPORT; metrics add up."""
 
 import contextlib
 import logging
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 from gateway.config import GatewayConfig
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 CHILD_MARK = "PENSTOCK_GATEWAY_CHILD"
 """Environment variable that tells a process to serve instead of supervising."""
+METRICS_FOLDER = "GATEWAY_METRICS_FOLDER"
+"""Where the children add up their metrics."""
 _RESTART_PAUSE_S = 1.0
 
 
@@ -25,6 +28,11 @@ def supervise(config: GatewayConfig) -> int:
         OSError: Somebody else has the port.
     """
     _check_port(config)
+    with tempfile.TemporaryDirectory(prefix="penstock-metrics-") as folder:
+        return _supervise(config, {**os.environ, CHILD_MARK: "1", METRICS_FOLDER: folder})
+
+
+def _supervise(config: GatewayConfig, environ: dict[str, str]) -> int:
     stopping = False
 
     def stop(_number: int, _frame: object) -> None:
@@ -34,7 +42,7 @@ def supervise(config: GatewayConfig) -> int:
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
 
-    children = [_spawn() for _ in range(config.processes)]
+    children = [_spawn(environ) for _ in range(config.processes)]
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     while not stopping:
@@ -42,7 +50,7 @@ def supervise(config: GatewayConfig) -> int:
             if child.poll() is not None and not stopping:
                 log.error("gateway-process-died", extra={"status": child.returncode})
                 time.sleep(_RESTART_PAUSE_S)
-                children[index] = _spawn()
+                children[index] = _spawn(environ)
         time.sleep(0.2)
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -52,8 +60,8 @@ def supervise(config: GatewayConfig) -> int:
     return 0
 
 
-def _spawn() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "gateway"], env={**os.environ, CHILD_MARK: "1"})
+def _spawn(environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-m", "gateway"], env=environ)
 
 
 def _check_port(config: GatewayConfig) -> None:

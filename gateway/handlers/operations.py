@@ -61,7 +61,7 @@ async def metrics(request: web.Request) -> web.Response:
     if not request.app[CONFIG].metrics_public:
         require(request, "admin")
     return web.Response(
-        body=request.app[METRICS].exposition(),
+        body=await request.app[METRICS].exposition(),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )
 

@@ -159,8 +159,8 @@ async def test_queue_depths_dead_letters_and_delay_levels_are_gauges(config):
             )
             return (
                 found.get(("penstock_queue_messages", (("queue", "default"),))) == 1
-                and found[("penstock_dead_letters", (("queue", "default"),))] == 0
-                and found[("penstock_dead_letters", (("queue", "unrouted"),))] == 0
+                and found.get(("penstock_dead_letters", (("queue", "default"),))) == 0
+                and found.get(("penstock_dead_letters", (("queue", "unrouted"),))) == 0
                 and levels == 1
             )
 
