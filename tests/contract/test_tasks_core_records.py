@@ -197,13 +197,15 @@ def test_the_policy_is_set(app: PenstockCelery):
         app.tasks["demo.progress"].delay()
 
 
-@pytest.mark.parametrize("task", ["demo.flaky", "documents.store"])
-def test_what_cannot_be_published_goes_back_to_the_broker(task: str):
+@pytest.mark.parametrize(
+    ("task", "args"), [("demo.flaky", [1]), ("documents.store", ["readings", []])]
+)
+def test_what_cannot_be_published_goes_back_to_the_broker(task: str, args: list[Any]):
     """RabbitMQ is away for longer than a publish waits."""
     config = WorkerConfig(amqp_url="amqp://127.0.0.1:1//")
     with build_app(config, load()) as app:
         app.conf.task_publish_retry_policy = {"max_retries": 0}
-        request = {"id": "i", "args": [], "kwargs": {}, "called_directly": False}
+        request = {"id": "i", "args": args, "kwargs": {}, "called_directly": False}
         app.tasks[task].push_request(**request, delivery_info={"queue": "default"})
 
         def raise_retryable(*_: Any, **__: Any) -> None:
@@ -216,3 +218,4 @@ def test_what_cannot_be_published_goes_back_to_the_broker(task: str):
             with pytest.raises(Reject) as caught:
                 app.tasks[task].execute(TaskSpec(task, run), (), {})
             assert caught.value.requeue
+            assert "refused" in str(caught.value.reason)
