@@ -1,5 +1,6 @@
 """The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -95,3 +96,25 @@ async def stream(watching):
     """A WebSocket without subscriptions."""
     async with watching.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket:
         yield Stream(socket)
+
+
+@pytest.fixture
+def make_keyed_gateway(make_watching_gateway, tmp_path):
+    """Make a gateway with keys: `client.as_(name)` gives the headers of one."""
+
+    async def make(**fields: Any) -> TestClient[Any, Any]:
+        names = {"reader": ("acme", ["read"]), "submitter": ("acme", ["submit"]),
+                 "other": ("other", ["read", "submit"]), "root": ("ops", ["admin"])}  # fmt: skip
+        keys = tmp_path / "keys.toml"
+        keys.write_text(
+            "".join(
+                f'[[key]]\nname = "{name}"\ntenant = "{tenant}"\nscopes = {scopes}\n'
+                f'sha256 = "{sha256(name.encode()).hexdigest()}"\n'
+                for name, (tenant, scopes) in names.items()
+            )
+        )
+        client = await make_watching_gateway(keys_file=keys, **fields)
+        client.as_ = lambda name: {"Authorization": f"Bearer {name}"}
+        return client
+
+    return make
