@@ -168,8 +168,8 @@ def issuer_at():
             super().__init__(keys)
             self._moment = moment
 
-        def issue(self, tenant, *, tracked=True, delay_s=0):
-            text = super().issue(tenant, tracked=tracked, delay_s=delay_s)
+        def issue(self, tenant, **options):
+            text = super().issue(tenant, **options)
             head = f"{int(self._moment * 1000):012x}"
             uuid = f"{head[:8]}-{head[8:]}{text[13:36]}"
             flags = text[37:41]

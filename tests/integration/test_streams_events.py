@@ -1,0 +1,351 @@
+"""GET /v1/tasks/{id}/stream, tickets, and from where a stream may be opened."""
+
+import asyncio
+import base64
+import json
+import time
+
+import aiohttp
+import pytest
+
+from gateway import parts
+from gateway.auth import Caller
+from gateway.sockets import STREAMS, StreamLimits
+from gateway.tickets import MAX_IDS, Tickets
+from tests.stream_client import Stream
+from tests.waiting import eventually
+
+
+class Source:
+    """A client of Server-Sent Events."""
+
+    def __init__(self, response):
+        self.response = response
+
+    async def next(self, timeout_s=5):
+        async with asyncio.timeout(timeout_s):
+            fields = {}
+            while line := (await self.response.content.readline()).decode().rstrip("\n"):
+                name, _, value = line.partition(": ")
+                fields[name] = value
+        if not fields:
+            return None
+        if "data" in fields:
+            fields["data"] = json.loads(fields["data"])
+        return fields
+
+    async def rest(self):
+        events = []
+        while event := await self.next():
+            events.append(event)
+        return events
+
+
+async def test_a_task_is_streamed_from_its_state_to_its_end(watching, issue, worker):
+    task_id = issue()
+    response = await watching.get(f"/v1/tasks/{task_id}/stream")
+    source = Source(response)
+    pending = await source.next()
+    await worker.start(task_id)
+    await worker.log(task_id, "hello", "stderr")
+    await worker.succeed(task_id, [1])
+    started, log, success = [await source.next() for _ in range(3)]
+
+    assert response.content_type == "text/event-stream"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert (pending["event"], pending["id"], pending["data"]["state"]) == (
+        "state", "0-0", "PENDING",
+    )  # fmt: skip
+    assert started["data"]["state"] == "STARTED"
+    assert log["event"] == "log"
+    assert log["data"] == {
+        "cursor": log["id"], "id": task_id, "stream": "stderr", "line": "hello",
+    }  # fmt: skip
+    assert (success["event"], success["data"]["result"]) == ("state", [1])
+    assert await source.rest() == []
+    assert response.content.at_eof()
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+
+
+async def test_last_event_id_resumes_and_after_the_end_there_is_nothing(watching, issue, worker):
+    task_id = issue()
+    await worker.start(task_id)
+    for step in range(200):
+        await worker.log(task_id, f"{step} " + "x" * 1000)
+    await worker.succeed(task_id)
+    first = await Source(await watching.get(f"/v1/tasks/{task_id}/stream")).next()
+    everything = await Source(
+        await watching.get(f"/v1/tasks/{task_id}/stream", headers={"Last-Event-ID": "0-0"})
+    ).rest()
+    some = await Source(
+        await watching.get(
+            f"/v1/tasks/{task_id}/stream", headers={"Last-Event-ID": everything[99]["id"]}
+        )
+    ).rest()
+    over = await watching.get(f"/v1/tasks/{task_id}/stream", headers={"Last-Event-ID": first["id"]})
+
+    assert len(everything) == 202
+    assert some == everything[100:]
+    assert everything[-1] == first
+    assert over.status == 204
+
+
+async def test_a_stock_workers_end_stops_an_event_source_too(watching, issue, worker):
+    task_id = issue()
+    await worker.stock(task_id, "SUCCESS", 1)
+    [end] = await Source(await watching.get(f"/v1/tasks/{task_id}/stream")).rest()
+    again = await watching.get(f"/v1/tasks/{task_id}/stream", headers={"Last-Event-ID": end["id"]})
+
+    assert again.status == 204
+
+
+async def test_a_cursor_that_is_not_kept_is_a_gap(watching, issue, worker):
+    task_id = issue()
+    await worker.succeed(task_id)
+    events = await Source(
+        await watching.get(f"/v1/tasks/{task_id}/stream", headers={"Last-Event-ID": "5-5"})
+    ).rest()
+
+    assert [event["event"] for event in events] == ["gap", "state"]
+    assert events[0]["data"] == {"id": task_id}
+
+
+async def test_what_cannot_be_streamed_is_a_problem(watching, issue, worker):
+    expired, untracked = issue(), issue(tracked=False)
+    await worker.succeed(expired)
+    await worker.client.delete(f"celery-task-meta-{expired}", f"penstock:events:{expired}")
+    answers = [
+        await watching.get("/v1/tasks/nobody knows/stream"),
+        await watching.get(f"/v1/tasks/{expired}/stream"),
+        await watching.get(f"/v1/tasks/{untracked}/stream"),
+        await watching.get(f"/v1/tasks/{issue()}/stream", headers={"Last-Event-ID": "x"}),
+        await watching.get(f"/v1/tasks/{issue()}/stream", headers={"Accept": "image/png"}),
+    ]
+
+    assert [answer.status for answer in answers] == [404, 410, 204, 400, 406]
+
+
+async def test_a_silent_stream_is_kept_alive_by_comments(make_watching_gateway):
+    client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
+    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    response = await client.get(f"/v1/tasks/{task_id}/stream")
+    await Source(response).next()
+
+    async with asyncio.timeout(5):
+        assert await response.content.readline() == b":\n"
+
+
+async def test_a_client_that_goes_is_noticed_and_freed(make_watching_gateway):
+    client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
+    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    response = await client.get(f"/v1/tasks/{task_id}/stream")
+    await Source(response).next()
+    assert len(client.app[parts.WATCH].notices) == 1
+    response.close()
+
+    await eventually(lambda: len(client.app[STREAMS]) == 0)
+    await eventually(lambda: len(client.app[parts.WATCH].notices) == 0)
+
+
+async def test_an_event_source_that_reads_too_slowly_is_told_and_ended(
+    make_watching_gateway, worker
+):
+    client = await make_watching_gateway(StreamLimits(backlog_bytes=200_000))
+    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    response = await client.get(f"/v1/tasks/{task_id}/stream")
+    source = Source(response)
+    await source.next()
+    response.connection.transport.pause_reading()
+
+    async def given_up():
+        for _ in range(50):
+            await worker.store(task_id, "PROGRESS", {"current": 1, "message": "x" * 60_000})
+        return len(client.app[parts.WATCH].notices) == 0
+
+    await eventually(given_up, timeout_s=20)
+    response.connection.transport.resume_reading()
+    events = await source.rest()
+
+    assert events[-1]["event"] == "error"
+    assert events[-1]["data"]["code"] == "slow-consumer"
+
+
+async def test_shutting_down_ends_event_streams(watching, issue):
+    response = await watching.get(f"/v1/tasks/{issue()}/stream")
+    source = Source(response)
+    await source.next()
+    await watching.app.shutdown()
+
+    assert await source.rest() == []
+
+
+async def test_redis_away_and_back_is_a_gap_for_event_streams(watching, issue, worker):
+    task_id = issue()
+    source = Source(await watching.get(f"/v1/tasks/{task_id}/stream"))
+    await source.next()
+    for client in await worker.client.client_list(_type="pubsub"):
+        await worker.client.client_kill_filter(_id=client["id"])
+    await worker.succeed(task_id)
+
+    assert [event["event"] for event in await source.rest()] == ["gap", "state"]
+
+
+async def ticket(client, body=None, name="reader"):
+    response = await client.post("/v1/tickets", json=body or {}, headers=client.as_(name))
+    assert response.status == 200, await response.text()
+    return (await response.json())["ticket"]
+
+
+async def test_a_ticket_opens_streams_of_its_tenant(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    mine, foreign = (client.app[parts.TASK_IDS].issue(tenant) for tenant in ("acme", "other"))
+    text = await ticket(client)
+    async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{foreign}") as ws:
+        told = {message["id"]: message for message in await Stream(ws).take(2)}
+    events = await client.get(f"/v1/tasks/{mine}/stream?ticket={text}")
+    refused = await client.get(f"/v1/tasks/{foreign}/stream?ticket={text}")
+
+    assert told[mine]["state"] == "PENDING"
+    assert told[foreign]["code"] == "unknown-task-id"
+    assert (await Source(events).next())["data"]["state"] == "PENDING"
+    assert refused.status == 404
+
+
+async def test_a_ticket_for_some_ids_opens_no_others(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    mine, other = (client.app[parts.TASK_IDS].issue("acme") for _ in range(2))
+    text = await ticket(client, {"ids": [mine]})
+    async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{other}") as ws:
+        told = {message["id"]: message for message in await Stream(ws).take(2)}
+    refused = await client.get(f"/v1/tasks/{other}/stream?ticket={text}")
+
+    assert told[mine]["state"] == "PENDING"
+    assert told[other]["code"] == "forbidden"
+    assert refused.status == 403
+
+
+async def test_admins_tickets_for_named_ids_reach_other_tenants(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    task_id = client.app[parts.TASK_IDS].issue("acme")
+    named = await ticket(client, {"ids": [task_id]}, "root")
+    unnamed = await ticket(client, {}, "root")
+    answers = [
+        await client.get(f"/v1/tasks/{task_id}/stream?ticket={text}") for text in (named, unnamed)
+    ]
+
+    assert [answer.status for answer in answers] == [200, 404]
+
+
+async def test_the_longest_ticket_fits_a_url(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    ids = [client.app[parts.TASK_IDS].issue("acme") for _ in range(MAX_IDS)]
+    text = await ticket(client, {"ids": ids})
+    async with client.ws_connect(f"/v1/stream?ticket={text}") as ws:
+        await Stream(ws).subscribe(*ids)
+        told = await Stream(ws).take(MAX_IDS)
+
+    assert all(message["state"] == "PENDING" for message in told)
+
+
+async def test_bad_tickets_are_refused_and_say_so(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    good = await ticket(client)
+    spoilt = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
+    foreign = Tickets([(1, b"another key of sixteen octets")]).issue(_caller(), None)[0]
+    for text in ("", "x", "é", spoilt, foreign, good[:-4], good + "AAAA", "A" * 5000):
+        response = await client.get("/v1/stream", params={"ticket": text})
+        assert response.status == 401, text
+        assert (await response.json())["code"] == "invalid-ticket"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/v1/stream", params={"ticket": text})
+        assert refused.value.status == 401
+
+
+def _caller():
+    return Caller(name="x", tenant="acme")
+
+
+async def test_an_expired_ticket_is_refused(make_keyed_gateway):
+    client = await make_keyed_gateway()
+
+    class Yesterday(Tickets):
+        def issue(self, caller, ids):
+            text, _ = super().issue(caller, ids)
+            signed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            body = bytearray(signed[:-16])
+            body[3:7] = (int(time.time()) - 1).to_bytes(4, "big")
+            signed = bytes(body) + self._mac(body[1], bytes(body))
+            return base64.urlsafe_b64encode(signed).rstrip(b"=").decode(), 0.0
+
+    text = Yesterday(client.app[parts.CONFIG].task_id_keys).issue(_caller(), None)[0]
+    response = await client.get("/v1/stream", params={"ticket": text})
+
+    assert response.status == 401
+    assert "expired" in (await response.json())["detail"]
+
+
+async def test_tickets_are_for_readers_and_for_their_own_ids(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    foreign = client.app[parts.TASK_IDS].issue("other")
+    answers = [
+        await client.post("/v1/tickets", json={}),
+        await client.post("/v1/tickets", json={}, headers=client.as_("submitter")),
+        await client.post("/v1/tickets", json={"ids": [foreign]}, headers=client.as_("reader")),
+        await client.post("/v1/tickets", json={"ids": ["x"] * 401}, headers=client.as_("reader")),
+        await client.post("/v1/tickets", json={"id": 1}, headers=client.as_("reader")),
+    ]
+
+    assert [answer.status for answer in answers] == [401, 403, 404, 400, 400]
+
+
+async def test_streams_need_a_key_with_the_scope_read(make_keyed_gateway):
+    client = await make_keyed_gateway()
+    answers = [
+        await client.get("/v1/stream"),
+        await client.get("/v1/stream", headers=client.as_("submitter")),
+        await client.get(f"/v1/tasks/{client.app[parts.TASK_IDS].issue('acme')}/stream"),
+    ]
+
+    assert [answer.status for answer in answers] == [401, 403, 401]
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, True),
+        ("http://{own}", True),
+        ("https://{own}", True),  # behind a proxy that ends TLS
+        ("https://good.example", True),
+        ("https://evil.example", False),
+        ("http://good.example", False),
+        ("https://good.example.evil.example", False),
+        ("null", False),
+        ("http://{own}.evil.example", False),
+        ("http://[", False),
+    ],
+)
+async def test_pages_of_other_origins_are_refused(make_watching_gateway, origin, allowed):
+    client = await make_watching_gateway(allowed_origins=("https://good.example",))
+    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    own = f"{client.host}:{client.port}"
+    headers = {} if origin is None else {"Origin": origin.format(own=own)}
+    events = await client.get(f"/v1/tasks/{task_id}/stream", headers=headers)
+
+    if allowed:
+        async with client.ws_connect(f"/v1/stream?ids={task_id}", headers=headers) as ws:
+            assert (await Stream(ws).next())["state"] == "PENDING"
+        assert events.status == 200
+        assert events.headers.get("Access-Control-Allow-Origin") == headers.get("Origin")
+    else:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/v1/stream", headers=headers)
+        assert refused.value.status == 403
+        assert events.status == 403
+        assert (await events.json())["code"] == "forbidden-origin"
+
+
+async def test_any_origin_may_be_allowed(make_watching_gateway):
+    client = await make_watching_gateway(allowed_origins=("*",))
+    async with client.ws_connect("/v1/stream", headers={"Origin": "https://x.example"}) as ws:
+        await ws.send_json({"op": "ping"})
+        assert await Stream(ws).next() == {"type": "pong"}
