@@ -11,14 +11,17 @@ from gateway import gauges, parts
 from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
 from gateway.cancellation import stop
+from gateway.canvas_submission import CanvasSubmission
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.control import Control
 from gateway.dead_letters import DeadLetters
 from gateway.documents import DocumentChecker
 from gateway.drain import Drain
+from gateway.groups import Groups
 from gateway.handlers import (
     bulk,
+    canvas,
     dashboard,
     dead_letters,
     ingest,
@@ -50,6 +53,7 @@ from topology import layout
 
 NOUNS = (
     submit,
+    canvas,
     bulk,
     tasks,
     streams,
@@ -110,6 +114,10 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.DEPTHS],
         app[parts.PUBLISHER],
         origin=f"penstock@{socket.gethostname()}",
+    )
+    app[parts.GROUPS] = Groups(app[parts.REDIS], app[parts.STATES], config.result_expires_s)
+    app[parts.CANVAS] = CanvasSubmission(
+        app[parts.SUBMISSION], app[parts.TASK_IDS], app[parts.GROUPS], app[parts.PUBLISHER]
     )
     gauges.register(
         app[parts.METRICS],

@@ -27,6 +27,8 @@ def known_ids(
     known: dict[str, IssuedId | None] = {}
     for text in ids:
         issued = task_ids.verify(text, tenants)
+        if issued is not None and issued.group:
+            continue
         if issued is not None or (caller.admin and _FOREIGN.fullmatch(text)):
             known[text] = issued
     return known
@@ -42,6 +44,21 @@ def known_id(app: web.Application, caller: Caller, task_id: str) -> IssuedId | N
     if task_id not in known:
         raise unknown_task_id()
     return known[task_id]
+
+
+def known_group(app: web.Application, caller: Caller, group_id: str) -> IssuedId | None:
+    """What the id of a group says of itself; None when others issued it.
+
+    Raises:
+        Problem: `unknown-task-id`.
+    """
+    tenants = {caller.tenant, *(app[KEYRING].tenants if caller.admin else ())}
+    issued = app[TASK_IDS].verify(group_id, tenants)
+    if issued is None and caller.admin and _FOREIGN.fullmatch(group_id):
+        return None
+    if issued is None or not issued.group:
+        raise Problem("unknown-task-id", "this id of a group was never issued to your tenant")
+    return issued
 
 
 def unknown_task_id() -> Problem:

@@ -5,12 +5,14 @@ from redis.asyncio import Redis
 
 from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
+from gateway.canvas_submission import CanvasSubmission
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.control import Control
 from gateway.dead_letters import DeadLetters
 from gateway.documents import DocumentChecker
 from gateway.drain import Drain
+from gateway.groups import Groups
 from gateway.idempotency import Idempotency
 from gateway.keyring import KeyRing
 from gateway.limits import Limits
@@ -51,3 +53,5 @@ REVOCATION = web.AppKey("revocation", Revocation)
 BATCHES = web.AppKey("batches", BatchPublisher)
 GROUP_COMMIT = web.AppKey("group_commit", GroupCommit)
 CHECKER = web.AppKey("checker", DocumentChecker)
+GROUPS = web.AppKey("groups", Groups)
+CANVAS = web.AppKey("canvas", CanvasSubmission)

@@ -17,10 +17,20 @@ from gateway.errors import Problem, invalid_request
 from gateway.publisher import Publisher
 from gateway.queue_depths import QueueDepths
 from gateway.task_id import TaskIds
-from gateway.task_message import MessageOptions, Template, cached_template, task_body, template
-from gateway.task_request import NO_OPTIONS, Options, TaskRequest, Times, parse, times
+from gateway.task_message import (
+    NOTHING_FOLLOWS,
+    MessageOptions,
+    Template,
+    cached_template,
+    task_body,
+    template,
+)
+from gateway.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
 from topology.delay import delay_route
 from topology.model import BROADCAST_EXCHANGE, Topology
+
+CALLBACK_HEADER = "x-penstock-callback"
+"""Where the end of the task is told, a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,29 @@ class Destination:
     routing_key: str
     queues: tuple[str, ...]
     """Every queue that takes it; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A task that may be published, by the gateway now or by a worker later."""
+
+    request: TaskRequest
+    destination: Destination
+    when: Times
+    address: tuple[str, str]
+    """Exchange and routing key to publish to; of the delay, where there is one."""
+    tracked: bool
+    """Whether one state and result will exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanvasPart:
+    """What the message of a task says of the canvas that it belongs to."""
+
+    embed: bytes
+    """The last member of its body: callbacks, errbacks, chain and chord, as JSON."""
+    group_id: str | None = None
+    group_index: int | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +142,23 @@ class Submission:
             task_id: An id issued before, for a second copy; None: a new one.
             copy: Names this copy where the same id may be published twice.
         """
+        checked = self.check(request, caller)
+        task_id = task_id or self._task_ids.issue(
+            caller.tenant, tracked=checked.tracked, delay_s=checked.when.delay_s
+        )
+        return self.build(checked, task_id, traceparent, copy)
+
+    def check(self, request: TaskRequest, caller: Caller, *, receives: bool = False) -> Checked:
+        """Check one parsed submit.
+
+        Args:
+            request: The task.
+            caller: Who submits.
+            receives: Its first parameter will be given by the task before it in a canvas.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
         options = request.options
         destination = self._destination(
             request.task, caller, options.queue, options.exchange, options.routing_key
@@ -117,19 +167,44 @@ class Submission:
             if self._depths.full(queue):
                 raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
         args, kwargs = bytes(request.args), bytes(request.kwargs)
-        self._catalog.check(request.task, args, kwargs)
+        self._catalog.check(request.task, args, kwargs, skip_first=receives)
         when = times(options, time.time())
-        tracked = len(destination.queues) == 1 and not options.ignore_result
-        task_id = task_id or self._task_ids.issue(
-            caller.tenant, tracked=tracked, delay_s=when.delay_s
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+        return Checked(
+            request,
+            destination,
+            when,
+            self._address(destination, when),
+            tracked=len(destination.queues) == 1 and not options.ignore_result,
         )
+
+    def build(
+        self,
+        checked: Checked,
+        task_id: str,
+        traceparent: str | None = None,
+        copy: str | None = None,
+        canvas: CanvasPart | None = None,
+    ) -> Prepared:
+        """Build the message of a checked task.
+
+        Args:
+            checked: From `check`.
+            task_id: Its id.
+            traceparent: W3C trace context to carry on.
+            copy: Names this copy where the same id may be published twice.
+            canvas: Its place in a canvas.
+        """
+        request = checked.request
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
         return Prepared(
             task=request.task,
             task_id=task_id,
-            template=self._template(request.task, destination, options, when, traceparent, copy),
-            body=task_body(args, kwargs),
-            queues=destination.queues,
-            tracked=tracked,
+            template=self._template(checked, traceparent, copy, canvas),
+            body=task_body(args, kwargs, canvas.embed if canvas else NOTHING_FOLLOWS),
+            queues=checked.destination.queues,
+            tracked=checked.tracked,
         )
 
     def prepare_broadcast(
@@ -163,14 +238,17 @@ class Submission:
         when = times(options, time.time())
         destination = Destination(BROADCAST_EXCHANGE, "", ())
         options = msgspec.structs.replace(options, ignore_result=True)
-        return Prepared(
-            task=request.task,
-            task_id=self._task_ids.issue(caller.tenant, tracked=False, delay_s=when.delay_s),
-            template=self._template(request.task, destination, options, when, traceparent, None),
-            body=task_body(args, kwargs),
-            queues=(),
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+        checked = Checked(
+            msgspec.structs.replace(request, options=options),
+            destination,
+            when,
+            self._address(destination, when),
             tracked=False,
         )
+        task_id = self._task_ids.issue(caller.tenant, tracked=False, delay_s=when.delay_s)
+        return self.build(checked, task_id, traceparent)
 
     def publish(
         self, prepared: Prepared, *, message_id: str | None = None
@@ -222,45 +300,45 @@ class Submission:
                 raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
         return Destination(exchange, routing_key, queues)
 
+    def _address(self, destination: Destination, when: Times) -> tuple[str, str]:
+        exchange, routing_key = destination.exchange, destination.routing_key
+        if not when.delay_s:
+            return exchange, routing_key
+        if not self._topology.delayable(exchange, routing_key):
+            raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
+        exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
+        if len(routing_key.encode()) > 255:
+            raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
+        return exchange, routing_key
+
     def _template(
         self,
-        task: str,
-        destination: Destination,
-        options: Options,
-        when: Times,
+        checked: Checked,
         traceparent: str | None,
         copy: str | None,
+        canvas: CanvasPart | None,
     ) -> Template:
-        exchange, routing_key = destination.exchange, destination.routing_key
-        if options is NO_OPTIONS and traceparent is None and copy is None:
+        options, when = checked.request.options, checked.when
+        exchange, routing_key = checked.address
+        group_id, group_index = (canvas.group_id, canvas.group_index) if canvas else (None, None)
+        if options is NO_OPTIONS and traceparent is None and copy is None and group_id is None:
             return cached_template(
-                task,
+                checked.request.task,
                 exchange,
                 routing_key,
                 _PLAIN,
                 origin=self._origin,
                 id_length=self._id_length,
             )
-        if when.delay_s:
-            if not self._topology.delayable(exchange, routing_key):
-                raise Problem(
-                    "delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no"
-                )
-            exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
-            if len(routing_key.encode()) > 255:
-                raise invalid_request(
-                    "$.options.routing_key", "Is too long to be delayed", queued="no"
-                )
         headers: list[tuple[str, Any]] = list((options.headers or {}).items())
         if traceparent is not None:
             headers.append(("traceparent", traceparent))
         if copy is not None:
             headers.append(("x-penstock-copy", copy))
         if options.callback_url is not None:
-            self._check_callback(options.callback_url)
-            headers.append(("x-penstock-callback", options.callback_url))
+            headers.append((CALLBACK_HEADER, options.callback_url))
         return template(
-            task,
+            checked.request.task,
             exchange,
             routing_key,
             MessageOptions(
@@ -271,6 +349,8 @@ class Submission:
                 soft_time_limit_s=options.soft_time_limit,
                 priority=options.priority,
                 ignore_result=options.ignore_result,
+                group_id=group_id,
+                group_index=group_index,
                 headers=tuple(headers),
             ),
             origin=self._origin,

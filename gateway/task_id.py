@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 _TRACKED = 1
+_GROUP = 2
 _SHAPE = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
     r"-([0-9a-f]{4})([0-9a-f]{16})"
@@ -39,6 +40,8 @@ class IssuedId:
     """Whether one state and result exist for it."""
     due_by: float
     """Upper bound of the time at which the task was due to start, unix seconds."""
+    group: bool = False
+    """Whether it is the id of a group of tasks, and of no task."""
 
 
 class TaskIds:
@@ -57,13 +60,16 @@ class TaskIds:
         self._entropy = b""
         self._offset = 0
 
-    def issue(self, tenant: str, *, tracked: bool = True, delay_s: int = 0) -> str:
+    def issue(
+        self, tenant: str, *, tracked: bool = True, delay_s: int = 0, group: bool = False
+    ) -> str:
         """A new id, unique and unguessable.
 
         Args:
             tenant: The only one (besides `admin`) to whom the id will be known.
             tracked: False where no single result can exist.
             delay_s: Whole seconds until the task is due; kept as its power of two.
+            group: Whether it names a group of tasks.
         """
         millis = time.time_ns() // 1_000_000
         offset = self._offset
@@ -75,7 +81,8 @@ class TaskIds:
         head = f"{millis:012x}"
         tail = f"{(rand & 0x3FFFFFFFFFFFFFFF) | 0x8000000000000000:016x}"
         uuid = f"{head[:8]}-{head[8:]}-7{(rand >> 62) & 0xFFF:03x}-{tail[:4]}-{tail[4:]}"
-        flags = f"{self._signing_digit}{1 if tracked else 0}{delay_s.bit_length():02x}"
+        traits = (_TRACKED if tracked else 0) | (_GROUP if group else 0)
+        flags = f"{self._signing_digit}{traits:x}{delay_s.bit_length():02x}"
         mac = self._signing.copy()
         mac.update(f"{uuid}{flags}{tenant}".encode())
         return f"{uuid}-{flags}{mac.hexdigest()}"
@@ -114,4 +121,5 @@ def claims(text: str) -> IssuedId | None:
         issued_at=issued_at,
         tracked=bool(int(flags[1], 16) & _TRACKED),
         due_by=issued_at + (1 << int(flags[2:], 16)) - 1,
+        group=bool(int(flags[1], 16) & _GROUP),
     )

@@ -20,7 +20,8 @@ from typing import Any
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
 _FRAME_END = b"\xce"
-_EMBED = b',{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+NOTHING_FOLLOWS = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
+"""Last member of the body of a task that belongs to no canvas."""
 
 _FLAG_CONTENT_TYPE = 1 << 15
 _FLAG_CONTENT_ENCODING = 1 << 14
@@ -229,9 +230,15 @@ cached_template = lru_cache(maxsize=4096)(template)
 """`template` for options that recur; not for those with a time in them."""
 
 
-def task_body(args: bytes, kwargs: bytes) -> bytes:
-    """The message body from the client's raw JSON of args (an array) and kwargs (an object)."""
-    return b"".join((b"[", args, b",", kwargs, _EMBED))
+def task_body(args: bytes, kwargs: bytes, embed: bytes = NOTHING_FOLLOWS) -> bytes:
+    """The message body from the client's raw JSON of args (an array) and kwargs (an object).
+
+    Args:
+        args: An array.
+        kwargs: An object.
+        embed: What follows the task: callbacks, errbacks, chain and chord.
+    """
+    return b"".join((b"[", args, b",", kwargs, b",", embed, b"]"))
 
 
 def _short(text: str) -> bytes:

@@ -75,6 +75,16 @@ def parse(body: bytes) -> TaskRequest:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
     request: TaskRequest = decode_with(_decode, body)
+    check_form(request)
+    return request
+
+
+def check_form(request: TaskRequest) -> None:
+    """Check what the types of a decoded submit do not say.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
     args, kwargs = bytes(request.args), bytes(request.kwargs)
     if args[:1] != b"[":
         raise _invalid("$.args", "Expected an array")
@@ -84,7 +94,6 @@ def parse(body: bytes) -> TaskRequest:
     check_raw(kwargs)
     if request.options is not NO_OPTIONS:
         _check_options(request.options)
-    return request
 
 
 def decode_with(decode: Any, body: bytes) -> Any:

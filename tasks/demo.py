@@ -1,6 +1,7 @@
 """Tasks to try a deployment with: one for each way that a task can go."""
 
 import asyncio
+from typing import Any
 
 from tasks.errors import RetryableError
 from tasks.runtime import TaskContext
@@ -11,6 +12,16 @@ FLAKY_RETRY_S = 1.0
 def add(x: int, y: int) -> int:
     """Return the sum of two integers."""
     return x + y
+
+
+def total(values: list[float]) -> float:
+    """Return the sum of a list of numbers: the body of a chord."""
+    return sum(values)
+
+
+def echo(value: Any) -> Any:
+    """Return what it is given."""
+    return value
 
 
 async def sleep(seconds: float) -> float:

@@ -37,6 +37,8 @@ class TaskSpec:
 
 TASKS: tuple[TaskSpec, ...] = (
     TaskSpec("demo.add", demo.add),
+    TaskSpec("demo.total", demo.total),
+    TaskSpec("demo.echo", demo.echo),
     TaskSpec("demo.sleep", demo.sleep),
     TaskSpec("demo.fail", demo.fail),
     TaskSpec("demo.flaky", demo.flaky, {"max_retries": None}),

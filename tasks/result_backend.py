@@ -35,6 +35,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from tasks.canvas import CanvasEnds
 from tasks.redis_client import sync_retry
 from tasks.states import LOG, RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
 
@@ -55,7 +56,7 @@ class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract:
     """
 
 
-class RedisBackend(CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
+class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
     """States in Redis as `tasks/states.py` says."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

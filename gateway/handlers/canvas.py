@@ -1,0 +1,138 @@
+"""POST /v1/canvas: many tasks that belong together; GET /v1/groups/{id}: what became of a group."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway import idempotency
+from gateway.auth import Caller, require
+from gateway.body import read_body
+from gateway.canvas_request import ChainNode, ChordNode, GroupNode, Node, parse_canvas
+from gateway.canvas_submission import PreparedCanvas
+from gateway.errors import Problem
+from gateway.groups import task_ids
+from gateway.handlers.queries import wait_seconds
+from gateway.handlers.submit import check_json, traceparent
+from gateway.known_ids import known_group
+from gateway.parts import CANVAS, GROUPS, IDEMPOTENCY, WATCH
+from gateway.task_id import claims
+from gateway.timestamps import rfc3339_now
+
+MAX_CANVAS_BYTES = 8 * 1024 * 1024
+"""Expanded size of a canvas."""
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [web.post("/v1/canvas", submit), web.get("/v1/groups/{id}", show_group)]
+
+
+async def submit(request: web.Request) -> web.StreamResponse:
+    """Publish a canvas; 202 when RabbitMQ confirmed every message that begins it."""
+    caller = require(request, "submit")
+    check_json(request)
+    key = idempotency.key_of(request)
+    body = await read_body(request, MAX_CANVAS_BYTES)
+    if key is not None:
+        answer, replayed = await _submit_once(request, caller, key, body)
+    else:
+        canvases, context = request.app[CANVAS], traceparent(request)
+        checked = await canvases.check(parse_canvas(body), caller)
+        prepared = canvases.prepare(checked, caller, context)
+        await canvases.publish(prepared, context)
+        answer, replayed = receipt(prepared), False
+    response = web.Response(status=202, body=orjson.dumps(answer), headers=_JSON)
+    response.headers["Location"] = answer["links"]["self"]
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+async def show_group(request: web.Request) -> web.StreamResponse:
+    """States and results of a group; `?wait=` waits for the end of all."""
+    caller = require(request, "read")
+    wait_s = wait_seconds(request)
+    group_id = request.match_info["id"]
+    issued = known_group(request.app, caller, group_id)
+    groups = request.app[GROUPS]
+    members = await groups.members(group_id)
+    if members is None and issued is None:
+        raise Problem("unknown-task-id", "no group of this id was saved")
+    if members is None:
+        raise Problem("result-expired", "the group is no longer kept")
+    if wait_s:
+        known = {one: claims(one) for one in task_ids(members)}
+        tracked = [one for one, issued in known.items() if issued is None or issued.tracked]
+        await request.app[WATCH].until_ended(tracked, wait_s)
+    told = await groups.states(members)
+    return web.Response(body=told.to_json(group_id, admin=caller.admin), headers=_JSON)
+
+
+async def _submit_once(
+    request: web.Request, caller: Caller, key: str, body: bytes
+) -> tuple[dict[str, Any], bool]:
+    """Publish under an idempotency key: the receipt, and whether it was told before."""
+    keys, canvases = request.app[IDEMPOTENCY], request.app[CANVAS]
+    mark = idempotency.fingerprint(request, body)
+    answered = await keys.replay(caller, key, mark)
+    if answered is not None:
+        return orjson.loads(answered), True
+    context = traceparent(request)
+    checked = await canvases.check(parse_canvas(body), caller)
+    prepared = canvases.prepare(checked, caller, context)
+    claim = await keys.claim(caller, key, mark, prepared.ids)
+    if claim.answer is not None:
+        return orjson.loads(claim.answer), True
+    if claim.task_ids != prepared.ids:
+        prepared = canvases.prepare(checked, caller, context, claim.task_ids)
+    try:
+        await canvases.publish(prepared, context, claim.owner)
+    except Problem as problem:
+        await keys.failed(claim, problem)
+        raise
+    answer = receipt(prepared)
+    await keys.done(claim, orjson.dumps(answer))
+    return answer, False
+
+
+def receipt(prepared: PreparedCanvas) -> dict[str, Any]:
+    """The receipt of a canvas as a JSON object."""
+    (result_id, _), members = prepared.result
+    links = {"self": f"/v1/tasks/{result_id}", "stream": f"/v1/tasks/{result_id}/stream"}
+    if members is not None:
+        links = {"self": f"/v1/groups/{result_id}"}
+    issued = claims(result_id)
+    tracked = members is not None or (issued is not None and issued.tracked)
+    answer: dict[str, Any] = {"id": result_id, "kind": "task" if members is None else "group"}
+    if tracked:
+        answer["state"] = "PENDING"
+    return {
+        **answer,
+        "tracked": tracked,
+        "ids": [one for one in prepared.ids if one not in prepared.groups],
+        "groups": list(prepared.groups),
+        "canvas": _tree(prepared.root),
+        "accepted_at": rfc3339_now(),
+        "links": links,
+    }
+
+
+def _tree(node: Node) -> dict[str, Any]:
+    """The ids in the shape of the request."""
+    match node:
+        case ChainNode():
+            return {"chain": [_tree(step) for step in node.steps]}
+        case GroupNode():
+            return {"group": [_tree(member) for member in node.members], "id": node.id}
+        case ChordNode():
+            header = [_tree(member) for member in node.header.members]
+            body = _tree(node.body)
+            return {"chord": {"header": header, "body": body, "id": node.header.id}}
+    tree: dict[str, Any] = {"id": node.id, "task": node.request.task}
+    if node.links:
+        tree["link"] = [_tree(link) for link in node.links]
+    if node.errbacks:
+        tree["link_error"] = [_tree(link) for link in node.errbacks]
+    return tree

@@ -1,0 +1,120 @@
+"""Canvases as our API takes them, and the same ones as Celery's own objects."""
+
+from typing import Any
+
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+
+
+def add(*args: Any, immutable: bool = False, **more: Any) -> dict[str, Any]:
+    sig: dict[str, Any] = {"task": "demo.add", "args": list(args), **more}
+    return {**sig, "immutable": True} if immutable else sig
+
+
+def total(**more: Any) -> dict[str, Any]:
+    return {"task": "demo.total", **more}
+
+
+CANVASES: dict[str, dict[str, Any]] = {
+    "chain": {"chain": [add(1, 2), add(3), add(4)]},
+    "immutable": {"chain": [add(1, 2), add(3, 3, immutable=True), add(4)]},
+    "group": {"group": [add(1, 1), add(2, 2), add(3, 3)]},
+    "chord": {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}},
+    "group then task": {"chain": [{"group": [add(1, 1), add(2, 2)]}, total()]},
+    "task, group, task": {"chain": [add(1, 1), {"group": [add(10), add(20)]}, total()]},
+    "task then group": {"chain": [add(1, 1), {"group": [add(10), add(20)]}]},
+    "group of chains": {"group": [{"chain": [add(1, 1), add(2)]}, {"chain": [add(3, 3), add(4)]}]},
+    "chord of chains": {
+        "chord": {
+            "header": [{"chain": [add(1, 1), add(2)]}, add(5, 5)],
+            "body": {"chain": [total(), add(100)]},
+        }
+    },
+    "chain of two groups": {
+        "chain": [
+            {"group": [add(1, 1), add(2, 2)]},
+            total(),
+            {"group": [add(10), add(20)]},
+            total(),
+            add(1000),
+        ]
+    },
+    "chord in a chord": {
+        "chord": {
+            "header": [
+                {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}},
+                add(3, 3),
+            ],
+            "body": total(),
+        }
+    },
+    "chord in a chain": {
+        "chain": [
+            add(1, 1),
+            {"chord": {"header": [add(10), add(20)], "body": total()}},
+            add(5),
+        ]
+    },
+    "group of one in a chain": {"chain": [add(1, 1), {"group": [add(10)]}, add(5)]},
+    "chain in a chain": {"chain": [{"chain": [add(1, 1), add(2)]}, {"chain": [add(3), add(4)]}]},
+    "chain in a group in a chain": {
+        "chain": [add(1, 1), {"group": [{"chain": [add(1), add(2)]}, add(3)]}, total()]
+    },
+    "group at the end of a header's chain": {
+        "chord": {
+            "header": [{"chain": [add(1, 1), {"group": [add(1), add(2)]}]}, add(9, 9)],
+            "body": {"task": "demo.echo"},
+        }
+    },
+    "group as a body": {
+        "chord": {"header": [add(1, 1), add(2, 2)], "body": {"group": [total(), total()]}}
+    },
+    "chord as a body": {
+        "chord": {
+            "header": [add(1, 1), add(2, 2)],
+            "body": {"chord": {"header": [total(), total()], "body": total()}},
+        }
+    },
+    "two groups in a row": {
+        "chain": [{"group": [add(1, 1), add(2, 2)]}, {"group": [total(), total()]}, total()]
+    },
+    "deep": {
+        "chain": [
+            {
+                "group": [
+                    {"chain": [add(1, 1), {"group": [add(1), add(2)]}, total()]},
+                    {"chord": {"header": [add(5, 5), add(6, 6)], "body": total()}},
+                    add(7, 7),
+                ]
+            },
+            total(),
+            {"group": [add(1), {"chain": [add(2), add(3)]}]},
+            {"chain": [total(), add(1)]},
+        ]
+    },
+}
+
+
+def celerys(node: dict[str, Any], app: Celery) -> Signature:
+    """What a Python programmer would have written."""
+    match node:
+        case {"chain": steps}:
+            return chain(*(celerys(step, app) for step in steps))
+        case {"group": members}:
+            return group(*(celerys(member, app) for member in members), app=app)
+        case {"chord": {"header": header, "body": body}}:
+            return chord([celerys(member, app) for member in header], celerys(body, app), app=app)
+    signature = app.signature(
+        node["task"],
+        args=tuple(node.get("args", ())),
+        kwargs=node.get("kwargs", {}),
+        options=dict(node.get("options", {})),
+        immutable=node.get("immutable", False),
+    )
+    for name, link in (("link", signature.link), ("link_error", signature.link_error)):
+        links = node.get(name, [])
+        for one in links if isinstance(links, list) else [links]:
+            linked = celerys(one, app)
+            linked.freeze()
+            link(linked)
+    return signature
