@@ -9,29 +9,32 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 from devstack.marks import kill_marked
 
-_started: dict[str, IO[bytes]] = {}
+_started: dict[str, int] = {}
 
 
 def guard(mark: str) -> None:
-    """Start the reaper for that mark, once per process."""
+    """Start the reaper for that mark, once per process.
+
+    The writing end of its pipe is a bare file descriptor, kept open until this process ends;
+    children do not inherit it.
+    """
     if mark in _started:
         return
+    reading, writing = os.pipe()
     reaper = subprocess.Popen(
         [sys.executable, "-m", "devstack.reaper", mark],
-        stdin=subprocess.PIPE,
+        stdin=reading,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parent.parent,
         start_new_session=True,
     )
-    if reaper.stdin is None:  # pragma: no cover  (PIPE was asked for)
-        raise AssertionError
+    os.close(reading)
     reaper.returncode = 0  # it outlives us on purpose: no ResourceWarning at our end
-    _started[mark] = reaper.stdin
+    _started[mark] = writing
 
 
 def main() -> None:
