@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import traceback
 from typing import Any
 
@@ -71,6 +72,7 @@ def bury(app: Celery, request: Any, error: Exception, reason: str) -> None:
                 correlation_id=request.id,
                 message_id=request.id,
                 delivery_mode=2,
+                timestamp=int(time.time()),  # RabbitMQ writes no x-death for it
                 mandatory=True,
                 retry=True,
                 retry_policy=app.conf.task_publish_retry_policy,
