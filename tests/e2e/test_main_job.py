@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from celery import Celery
 from pymongo import AsyncMongoClient
 
 from tasks.app import build_app
@@ -153,13 +154,23 @@ def celery_app(stack):
     app.close()
 
 
+def celerys_way(app: Celery, task_id: str) -> tuple[Any, str]:
+    """Read one result and submit another task; then close this thread's backend by hand."""
+    try:
+        read = app.AsyncResult(task_id).get(timeout=20)
+        sent = app.send_task("demo.add", (5, 6), queue="default")
+        sent.get(timeout=20)
+        return read, str(sent.id)
+    finally:
+        app.backend.result_consumer.stop()
+        app.backend.client.connection_pool.disconnect()
+
+
 async def test_celerys_own_client_reads_what_the_gateway_submitted_and_the_reverse(
     http, celery_app
 ):
     task_id = await submit(http, "demo.add", 3, 4)
-    result = await asyncio.to_thread(celery_app.AsyncResult(task_id).get, timeout=20)
-    assert result == 7
+    read, sent = await asyncio.to_thread(celerys_way, celery_app, task_id)
 
-    sent = await asyncio.to_thread(celery_app.send_task, "demo.add", (5, 6), queue="default")
-    await asyncio.to_thread(sent.get, timeout=20)
-    assert (await state(http, sent.id))["result"] == 11
+    assert read == 7
+    assert (await state(http, sent))["result"] == 11
