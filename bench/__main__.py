@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from bench import bulk, ingest, latency, memory, results, scaling, submits, table
+from bench import bulk, ingest, latency, memory, results, scaling, streams, submits, table, workers
 from bench.contestants import FULL, QUICK, Contestant
 from bench.peers import install
 from bench.report import Context, Report
@@ -24,6 +25,10 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "idle-latency": latency.added,
     "scaling-submits": scaling.submits,
     "scaling-documents": scaling.documents,
+    "sockets": streams.crowd,
+    "submits-beside-sockets": streams.submits_beside,
+    "watching-peers": streams.peers,
+    "workers": workers.compare,
 }
 """What `full` runs, in this order; each can be named alone."""
 
@@ -40,6 +45,8 @@ def main() -> int:
     parser.add_argument("--load-cpus", default="", help="processors of the load generator")
     parser.add_argument("--no-save", action="store_true", help="write neither results nor charts")
     options = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 10,000 sockets; children inherit it
     try:
         asyncio.run(_run(options))
     except StartError as error:

@@ -14,7 +14,8 @@ from devstack.process import Process
 from devstack.product import ROOT
 from devstack.readiness import http_status
 
-_SIGNING_KEY = "0:" + "5eed" * 16
+SIGNING_KEYS = ((0, bytes.fromhex("5eed" * 16)),)
+"""Of the task ids of every gateway here."""
 
 
 class Running:
@@ -97,5 +98,5 @@ def _gateway_env(folder: Path, port: int) -> dict[str, str]:
         "GATEWAY_HOST": LOOPBACK,
         "GATEWAY_PORT": str(port),
         "GATEWAY_KEYS_FILE": str(keys),
-        "TASK_ID_KEYS": _SIGNING_KEY,
+        "TASK_ID_KEYS": ",".join(f"{number}:{key.hex()}" for number, key in SIGNING_KEYS),
     }
