@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import aio_pika
@@ -59,7 +59,7 @@ class Control:
 
     async def ask(
         self, command: str, arguments: dict[str, Any], *, destination: Sequence[str] | None = None
-    ) -> AsyncIterator[tuple[str, Any]]:
+    ) -> AsyncGenerator[tuple[str, Any], None]:
         """Tell workers to do something, and yield what each answers, until time is out.
 
         Args:

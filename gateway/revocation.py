@@ -1,8 +1,10 @@
 """Revoking tasks, so that each either starts or is REVOKED, and never both."""
 
+import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
@@ -13,6 +15,9 @@ from gateway.redis_client import commands
 from gateway.redis_scripts import REVOKE, REVOKED_EXTRA_S, TaskKeys
 from gateway.states import States
 from gateway.task_id import IssuedId
+
+_ATTEMPTS: Final = 5
+_AGAIN_S: Final = 0.2
 
 
 class Revocation:
@@ -74,8 +79,7 @@ class Revocation:
             await self._control.broadcast("revoke", {"task_id": task_id, "terminate": False})
         terminating = False
         if terminate and (outcome == b"running" or not tracked):
-            await self._terminate(task_id, issued)
-            terminating = True
+            terminating = await self._terminate(task_id, issued)
         answer: dict[str, Any] = {"id": task_id}
         if tracked:
             answer["state"] = state.decode()
@@ -83,36 +87,52 @@ class Revocation:
             answer["tracked"] = False
         return {**answer, "terminating": terminating}
 
-    async def _terminate(self, task_id: str, issued: IssuedId | None) -> None:
-        """Have its worker stop it.
+    async def _terminate(self, task_id: str, issued: IssuedId | None) -> bool:
+        """Have its worker stop it; whether it is being stopped.
 
         Raises:
             Problem: `not-terminable`, `broker-unavailable`, `state-unavailable`.
         """
-        state = (await self._states.read({task_id: issued}))[task_id]
-        if state.final:
-            return
-        destination = [state.worker] if state.worker else None
+        for attempt in range(_ATTEMPTS):
+            state = (await self._states.read({task_id: issued}))[task_id]
+            if state.final:
+                return False
+            said = await self._ask(task_id, state.worker)
+            if said != "unknown":
+                return True
+            # A prefork child tells STARTED a moment before its parent knows that it accepted.
+            if attempt + 1 < _ATTEMPTS:
+                await asyncio.sleep(_AGAIN_S)
+        return False
+
+    async def _ask(self, task_id: str, worker: str | None) -> str:
+        """Ask the worker, or all: `terminating`, `unknown`, or `asked` when none says which.
+
+        Raises:
+            Problem: `not-terminable`, `broker-unavailable`.
+        """
+        destination = [worker] if worker else None
+        unknown = False
         arguments: dict[str, Any] = {"task_id": task_id}
-        stock = True
-        async for _, answer in self._control.ask(
-            "penstock_terminate", arguments, destination=destination
-        ):
-            said = answer.get("ok") if isinstance(answer, dict) else None
-            if said == "terminating":
-                return
-            if isinstance(answer, dict) and answer.get("error") == "not-terminable":
-                raise Problem(
-                    "not-terminable", "a function on a thread cannot be stopped from outside"
-                )
-            if said is not None:
-                stock = False
-            if destination:
-                break
-        if stock:
-            # Nobody knew our command, or nobody answered in time: Celery's own does no harm.
-            arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
-            await self._control.broadcast("revoke", arguments, destination=destination)
+        replies = self._control.ask("penstock_terminate", arguments, destination=destination)
+        async with contextlib.aclosing(replies):
+            async for _, reply in replies:
+                answer = reply if isinstance(reply, dict) else {}
+                if answer.get("ok") == "terminating":
+                    return "terminating"
+                if answer.get("error") == "not-terminable":
+                    raise Problem(
+                        "not-terminable", "a function on a thread cannot be stopped from outside"
+                    )
+                unknown = unknown or answer.get("ok") == "unknown"
+                if destination:
+                    break
+        if unknown:
+            return "unknown"
+        # Nobody knew our command, or nobody answered in time: Celery's own does no harm.
+        arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
+        await self._control.broadcast("revoke", arguments, destination=destination)
+        return "asked"
 
 
 def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:

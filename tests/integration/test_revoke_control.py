@@ -1,0 +1,89 @@
+"""The control messages of the gateway, byte for byte against kombu's own, and its replies."""
+
+import asyncio
+import threading
+
+import pytest
+from kombu.connection import Connection
+from kombu.pidbox import Mailbox
+
+from gateway.control import Control
+from gateway.errors import Problem
+
+NODE = "w1@host"
+
+
+class Worker:
+    """kombu's side of the remote control, as a Celery worker has it."""
+
+    def __init__(self, amqp_url):
+        self._connection = Connection(amqp_url)
+        mailbox = Mailbox("celery", type="fanout", queue_exclusive=False, queue_durable=True)
+        self.heard = []
+        self.node = mailbox(self._connection).Node(
+            NODE, state=None, handlers={"echo": self._echo, "fails": self._fails},
+            channel=self._connection.channel(),
+        )  # fmt: skip
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _echo(self, state, **arguments):
+        self.heard.append(arguments)
+        return {"ok": arguments}
+
+    def _fails(self, state, **arguments):
+        raise ValueError("no")
+
+    def _run(self):
+        while not self._stopping.is_set():
+            try:
+                self._connection.drain_events(timeout=0.1)
+            except TimeoutError:
+                continue
+
+    def __enter__(self):
+        self._consumer = self.node.listen(callback=self.node.handle_message)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopping.set()
+        self._thread.join()
+        self._connection.release()
+
+
+@pytest.fixture
+async def control(amqp_url):
+    control = Control(amqp_url)
+    yield control
+    await control.close()
+
+
+async def answers(control, command, arguments, **options):
+    return [answer async for answer in control.ask(command, arguments, **options)]
+
+
+async def test_workers_hear_and_their_answers_come_back(amqp_url, control):
+    with await asyncio.to_thread(Worker, amqp_url) as worker:
+        everybody = await answers(control, "echo", {"task_id": "a"})
+        named = await answers(control, "echo", {"task_id": "b"}, destination=[NODE])
+        others = await answers(control, "echo", {"task_id": "c"}, destination=["other@host"])
+        unknown = await answers(control, "penstock_terminate", {"task_id": "d"})
+
+    assert everybody == [(NODE, {"ok": {"task_id": "a"}})]
+    assert named == [(NODE, {"ok": {"task_id": "b"}})]
+    assert others == []
+    assert [call["task_id"] for call in worker.heard] == ["a", "b"]
+    assert all("error" in answer for _, answer in unknown)
+
+
+async def test_a_broadcast_needs_no_answer_and_no_worker(amqp_url, control):
+    await control.broadcast("revoke", {"task_id": "nobody"})
+
+
+async def test_without_a_broker_control_is_refused():
+    control = Control("amqp://127.0.0.1:1/")
+    with pytest.raises(Problem) as refused:
+        await control.broadcast("revoke", {"task_id": "x"})
+
+    assert refused.value.code == "broker-unavailable"
