@@ -23,6 +23,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from redis.asyncio import Redis
 
+from gateway.callback_events import CallbackEvents, event_of, insist
 from gateway.publisher import amqp_url
 from gateway.redis_client import RedisAwayError, commands
 from gateway.redis_scripts import END, TaskKeys
@@ -57,6 +58,8 @@ class Outcome:
     retries: int | None = None
     copy: str = ""
     """Nonce of a message that may have been published twice."""
+    kept: bool = True
+    """Whether its state is kept; else there is at most a callback to tell."""
 
     def record(self) -> bytes:
         """The final record without its opening brace."""
@@ -83,8 +86,9 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
         return None
     issued = claims(task_id)
     tracked = issued is None or issued.tracked
-    if not tracked or headers.get("ignore_result") is True or _WORKERS_OWN_REASON in headers:
+    if _WORKERS_OWN_REASON in headers:
         return None
+    kept = tracked and headers.get("ignore_result") is not True
     queue, reason = _last_death(headers.get("x-death"))
     expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
     if not queue or queue.startswith(_DELAY_QUEUES):
@@ -97,6 +101,7 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
         task if isinstance(task, str) else None,
         retries if isinstance(retries, int) and not isinstance(retries, bool) else None,
         copy if isinstance(copy, str) else "",
+        kept,
     )
 
 
@@ -115,12 +120,19 @@ class Outcomes:
         url: RabbitMQ.
         redis: From `make_redis`.
         result_expires_s: How long a record is kept.
+        callbacks: Announces ends to callback URLs.
     """
 
-    def __init__(self, url: str, redis: Redis, result_expires_s: int) -> None:
+    def __init__(
+        self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
+    ) -> None:
         self._url = amqp_url(url, "penstock-outcomes")
+        self._redis = redis
         self._script = redis.register_script(END)
         self._kept_s = result_expires_s
+        self._callbacks = callbacks
+        self.handled = 0
+        """Letters acknowledged by this process."""
         self.told = 0
         """Ends told by this process."""
 
@@ -159,13 +171,18 @@ class Outcomes:
         """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
         end = outcome(message.headers)
         if end is not None:
-            await self._tell(end)
+            state = await self._tell(end) if end.kept else end.state
+            event = event_of(end.task_id, state, message.headers)
+            if event is not None:
+                await insist(lambda: self._callbacks.announce(event))
         try:
             await message.ack()
         except (ChannelInvalidStateError, *_BROKER_FAULTS):
             return  # the connection is lost: it comes again, and will be found told
+        self.handled += 1
 
-    async def _tell(self, end: Outcome) -> None:
+    async def _tell(self, end: Outcome) -> str:
+        """Store and tell an end, unless it ended before; the state in which it is now."""
         keys = TaskKeys.of(end.task_id)
         wait_s = _FIRST_WAIT_S
         while True:
@@ -175,9 +192,10 @@ class Outcomes:
                         keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
                         args=[end.state, end.record(), self._kept_s, end.copy],
                     )
+                    ended = await self._redis.get(keys.ended) if answer != b"told" else None
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
                 self.told += answer == b"told"
-                return
+                return ended.decode() if ended else end.state
