@@ -126,7 +126,7 @@ EXTRA = (
     TaskSpec("demo.produce", produce),
     TaskSpec("demo.not_a_number", not_a_number),
     TaskSpec("demo.custom", custom),
-    TaskSpec("demo.total", total),
+    TaskSpec("demo.test_total", total),
 )
 
 app = build_app(_config, load_from_env(os.environ), (*TASKS, *EXTRA))

@@ -205,7 +205,13 @@ def test_what_cannot_be_published_goes_back_to_the_broker(task: str, args: list[
     config = WorkerConfig(amqp_url="amqp://127.0.0.1:1//")
     with build_app(config, load()) as app:
         app.conf.task_publish_retry_policy = {"max_retries": 0}
-        request = {"id": "i", "args": args, "kwargs": {}, "called_directly": False}
+        request = {
+            "id": "i",
+            "args": args,
+            "kwargs": {},
+            "called_directly": False,
+            "ignore_result": True,
+        }
         app.tasks[task].push_request(**request, delivery_info={"queue": "default"})
 
         def raise_retryable(*_: Any, **__: Any) -> None:

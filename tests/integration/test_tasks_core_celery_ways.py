@@ -16,7 +16,7 @@ CLIENT = """
 import json, sys
 from celery import chain, chord, group
 from tests.tasks_core_app import app
-add, total = app.tasks["demo.add"], app.tasks["demo.total"]
+add, total = app.tasks["demo.add"], app.tasks["demo.test_total"]
 print(json.dumps([
     app.send_task("demo.add", [1, 2], queue="high_priority", countdown=1).get(timeout=20),
     add.delay(2, 3).get(timeout=20),
