@@ -17,6 +17,7 @@ app.conf.update(
             _QUEUE,
             Exchange("tasks", type="direct", no_declare=True),
             routing_key=_QUEUE,
+            queue_arguments={"x-queue-type": "quorum"},  # or it asks for a global QoS
             no_declare=True,
         )
     ],
