@@ -122,7 +122,7 @@ class RequestBatches:
 
     async def publish(self) -> None:
         """Publish the batches that are full."""
-        while self._full and not self.stopped():
+        while self._full:
             self._collect()
             while self._inflight and (
                 len(self._inflight) >= MAX_INFLIGHT_BATCHES

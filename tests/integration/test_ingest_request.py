@@ -211,7 +211,7 @@ async def test_a_fault_behind_8_mib_stops_the_stream_behind_a_prefix(gateway, am
 
 
 async def test_batches_hold_at_most_4_mib(gateway, amqp_url):
-    sent = [{"n": n, "pad": "x" * 1_500_000} for n in range(5)] + [{"pad": "x" * 4_194_000}]
+    sent = [{"n": n, "pad": "x" * 1_500_000} for n in range(5)] + [{"pad": "x" * ((4 << 20) - 11)}]
     response = await gateway.post("/v1/ingest/a", data=io.BytesIO(ndjson(*sent)), headers=NDJSON)
 
     assert (await response.json())["accepted"] == 6

@@ -81,3 +81,15 @@ def test_nested_objects_that_defeat_the_guess_are_still_cut_in_linear_time(size)
     body = json.dumps([value] * 800).encode()
 
     assert split(body, [size] * (len(body) // size)) == [json.dumps(value).encode()] * 800
+
+
+@given(
+    st.lists(st.sampled_from(["\\", '"', "a", "},{"]), max_size=30).map("".join),
+    st.lists(st.integers(1, 5), max_size=30),
+)
+def test_a_long_element_is_followed_through_its_escapes_from_chunk_to_chunk(text, sizes):
+    value = "x" * 20_000 + text
+    body = json.dumps([value, 1]).encode()
+
+    assert [json.loads(raw) for raw in split(body, [19_998, *sizes])] == [value, 1]
+    assert split(body, [19_998, *sizes], max_element_bytes=1000) == [TOO_LONG, b"1"]
