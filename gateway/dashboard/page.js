@@ -156,6 +156,10 @@ $("add").addEventListener("submit", submitted("demo.add", (form) => (
   { x: Number(form.get("x")), y: Number(form.get("y")) })));
 $("progress").addEventListener("submit", submitted("demo.progress", (form) => (
   { steps: Number(form.get("steps")), delay_s: Number(form.get("delay_s")) })));
+$("key-row").addEventListener("submit", (event) => {
+  event.preventDefault();
+  act(connect);
+});
 setInterval(() => {
   if (socket instanceof WebSocket && socket.readyState === WebSocket.OPEN) socket.send('{"op":"ping"}');
 }, 20_000);

@@ -1,6 +1,7 @@
 """The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,5 +117,20 @@ def make_keyed_gateway(make_watching_gateway, tmp_path):
         client = await make_watching_gateway(keys_file=keys, **fields)
         client.as_ = lambda name: {"Authorization": f"Bearer {name}"}
         return client
+
+    return make
+
+
+@pytest.fixture
+def make_keys_file(tmp_path):
+    """Write a keys file with one key, `the key`, of the tenant acme."""
+
+    def make(scopes: list[str]) -> Path:
+        keys = tmp_path / "one-key.toml"
+        digest = sha256(b"the key").hexdigest()
+        keys.write_text(
+            f'[[key]]\nname = "one"\ntenant = "acme"\nscopes = {scopes}\nsha256 = "{digest}"\n'
+        )
+        return keys
 
     return make
