@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run test check demo bench bench-quick secrets tree lock clean
+.PHONY: help run test check demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -22,6 +22,9 @@ check:  ## format, lint, strict types, unit and contract tests, in under 30 s
 
 demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.demo
+
+drill:  ## break everything under load and account for every receipt (DRILL="--minutes 30 --seed 7")
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.drill $(DRILL)
 
 bench-quick:  ## compare submits with what people use today, in under 3 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'

@@ -62,6 +62,9 @@ class Launcher:
     mark: str = RUN_MARK
     """See `Child`."""
 
+    app: str = "tasks.worker"
+    """Module of the Celery application."""
+
     def worker(self, spec: WorkerSpec) -> Process:
         """Return a Celery worker that has its events on."""
         child = self._celery(
@@ -93,14 +96,14 @@ class Launcher:
         )
         return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)
 
-    def gateway(self, host: str, port: int) -> Process:
+    def gateway(self, host: str, port: int, name: str = "gateway") -> Process:
         """Return the HTTP server."""
         env = {**self.env, "GATEWAY_HOST": host, "GATEWAY_PORT": str(port)}
-        child = self._child("gateway", ["-m", "gateway"], env)
+        child = self._child(name, ["-m", "gateway"], env)
         return Process(child, lambda: _answers(f"{gateway_url(host, port)}/readyz"))
 
     def _celery(self, name: str, *arguments: str, **more: str) -> Child:
-        argv = ["-m", "celery", "-A", "tasks.worker", *arguments]
+        argv = ["-m", "celery", "-A", self.app, *arguments]
         return self._child(name, argv, {**self.env, **more})
 
     def _child(self, name: str, argv: list[str], env: Mapping[str, str]) -> Child:

@@ -5,7 +5,8 @@
           claim                    confirmed
     (none) ────► in-flight ──────────────────► done     told again, nothing is published
       ▲              │  │ unconfirmed, or no end within 60 s
-      └── refused ───┘  └──────────────────► unknown    a retry publishes again under the same ids
+      └── refused ───┘  └──────────────────► unknown    a retry publishes again under the same ids,
+                                                        and cannot free the key any more
 
 The record is written before the publish. A second copy under one id carries `x-penstock-copy`
 as the first does, and the worker's start script lets one of them start.
@@ -72,6 +73,8 @@ class Claim:
     record: dict[str, Any]
     owner: str
     """Also the nonce of this copy."""
+    repeated: bool = False
+    """Whether an earlier try may have published under these ids."""
 
     @property
     def answer(self) -> bytes | None:
@@ -160,7 +163,8 @@ class Idempotency:
                 )
             )
         )
-        claim = Claim(redis_key=redis_key, record=found, owner=owner)
+        repeated = found["ids"] != task_ids
+        claim = Claim(redis_key=redis_key, record=found, owner=owner, repeated=repeated)
         _refuse(found, mark, in_flight=found["state"] == "in-flight" and found["owner"] != owner)
         return claim
 
@@ -169,8 +173,11 @@ class Idempotency:
         await self._end(claim, {**claim.record, "state": "done", "answer": answer.decode()})
 
     async def failed(self, claim: Claim, problem: Problem) -> None:
-        """Not confirmed: free the key when nothing is queued, else keep the ids for a retry."""
-        if problem.queued == "no":
+        """Not confirmed: free the key when nothing is queued, else keep the ids for a retry.
+
+        What an earlier try published stays unknown, whatever became of this one.
+        """
+        if problem.queued == "no" and not claim.repeated:
             await self._end(claim, None)
         else:
             await self._end(claim, {**claim.record, "state": "unknown"})

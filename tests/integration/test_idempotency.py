@@ -74,6 +74,23 @@ async def test_an_unknown_end_keeps_the_id_for_the_retry(make_gateway, amqp_url,
         assert len({copy.message_id for copy in copies}) == 2
 
 
+async def test_a_refusal_after_an_unknown_end_keeps_the_id(make_gateway, amqp_url, rabbit):
+    async with TcpProxy(rabbit.port) as proxy:
+        gateway = await make_gateway(amqp_url=proxy.url_through(amqp_url), confirm_timeout_s=0.5)
+        proxy.stall(Direction.TO_CLIENT)
+        _, problem = await submit(gateway, "k1")
+        proxy.cut(refuse=True)
+        await eventually(lambda: gateway.app[parts.PUBLISHER].state == "disconnected")
+        refused, refusal = await submit(gateway, "k1")
+        assert (refused.status, refusal["queued"]) == (503, "no")
+        proxy.resume()
+        await eventually(lambda: gateway.app[parts.PUBLISHER].state == "ready", 10)
+        retry, receipt = await submit(gateway, "k1")
+
+        assert (problem["queued"], retry.status) == ("unknown", 202)
+        assert receipt["id"] == problem["id"]
+
+
 async def test_a_first_try_that_never_ended_counts_as_unknown_after_a_minute(gateway, amqp_url):
     _, receipt = await submit(gateway, "k1")
     redis = gateway.app[parts.REDIS]

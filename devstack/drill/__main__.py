@@ -1,0 +1,77 @@
+"""`make drill`: break everything under load, and account for every receipt."""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from devstack.drill.faults import FAULTS
+from devstack.drill.report import report
+from devstack.drill.run import Settings, drill
+from devstack.errors import StartError
+from devstack.install import ensure_servers
+
+
+def main() -> None:
+    """Run a drill; the exit status is 1 when something was lost, doubled, or never ended."""
+    settings = _settings()
+    began = time.monotonic()
+
+    def tell(sentence: str) -> None:
+        print(f"{time.monotonic() - began:7.1f}  {sentence}", flush=True)
+
+    try:
+        ensure_servers()
+        tell(f"seed {settings.seed}, data and logs in {settings.folder}")
+        result = asyncio.run(drill(settings, tell))
+    except StartError as error:
+        sys.exit(f"make drill: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(report(result.ledger, result.findings, result.timeline, result.episodes))
+    struck = sum(len(episode.names) for episode in result.episodes)
+    print(f"\n{struck} faults; quiet after {result.quiet_after_s:.1f} s; {result.picture}")
+    print("FAILED" if result.findings.faults else "nothing lost, nothing twice, everything ended")
+    sys.exit(1 if result.findings.faults else 0)
+
+
+def _settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m devstack.drill", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long things are broken")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
+    parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
+    parser.add_argument("--submits", type=float, default=Settings.submits, help="tasks a second")
+    parser.add_argument("--ingests", type=float, default=Settings.ingests, help="requests a second")
+    parser.add_argument("--batch", type=int, default=Settings.batch, help="documents in a batch")
+    parser.add_argument(
+        "--pairs", type=float, default=Settings.pairs, help="share of double faults"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=None,
+        help="where to make a folder for data, logs and timeline.svg",
+    )
+    given = parser.parse_args()
+    faults = tuple(name.strip() for name in given.faults.split(",") if name.strip())
+    if strangers := [name for name in faults if name not in FAULTS]:
+        parser.error(f"no fault {', '.join(strangers)}; there are {', '.join(FAULTS)}")
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
+    return Settings(
+        folder=Path(tempfile.mkdtemp(prefix="drill-", dir=given.folder)),
+        minutes=given.minutes,
+        faults=faults,
+        seed=random.randrange(1 << 24) if given.seed is None else given.seed,  # noqa: S311
+        submits=given.submits,
+        ingests=given.ingests,
+        batch=given.batch,
+        pairs=given.pairs,
+    )
+
+
+if __name__ == "__main__":
+    main()

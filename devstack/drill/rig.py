@@ -1,0 +1,223 @@
+"""The stack that a drill breaks, with a TCP proxy on every way to a server.
+
+gateway-a, gateway-b ──┬─ proxy ─► RabbitMQ ◄─ proxy ─┬── worker-threads, worker-narrow
+                       └─ proxy ─► Redis    ◄─ proxy ─┼── worker-one, worker-two (prefork)
+                                   MongoDB  ◄─ proxy ─┴── beat
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devstack.children import Child
+from devstack.errors import StartError
+from devstack.ports import LOOPBACK, free_port
+from devstack.process import Unit
+from devstack.product import Launcher, WorkerSpec, gateway_url
+from devstack.proxy import TcpProxy
+from devstack.stack import Stack
+from devstack.supervisor import Supervisor
+from topology.layout import DEFAULT_LAYOUT
+
+GATEWAYS = ("gateway-a", "gateway-b")
+PREFORK = ("worker-one", "worker-two")
+WORKERS = (*PREFORK, "worker-threads", "worker-narrow")
+SERVICES = ("amqp", "redis", "mongo")
+NARROW_LIMIT = 30
+"""Messages in the queue `narrow` from which the gateway refuses; the broker does at ten times."""
+BACK_WITHIN_S = 60.0
+
+_THREADS_QUEUES = ("mongo_queue", "high_priority")
+_NARROW_QUEUE = "narrow"
+_GATEWAYS_QUEUE = "callbacks"
+_LAYOUT = f"""
+[queues.narrow]
+limit = {NARROW_LIMIT}
+bindings = [{{ exchange = "tasks", key = "narrow" }}]
+
+[[routes]]
+task = "drill.*"
+exchange = "tasks"
+routing_key = "default"
+"""
+
+
+class Part:
+    """A unit that counts its starts, so that others can wait for its return.
+
+    Args:
+        unit: What it starts and stops.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self.child: Child = unit.child
+        self.starts = 0
+        self.ends_meant = 0
+        """How often the drill itself has ended it."""
+
+    @property
+    def died_alone(self) -> int:
+        """How often it ended although nobody had ended it."""
+        return max(0, self.starts - 1 - self.ends_meant)
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        await self._unit.start()
+        self.starts += 1
+
+    async def stop(self) -> None:
+        """Stop it in order."""
+        await self._unit.stop()
+
+    async def kill(self) -> None:
+        """`kill -9` it."""
+        await self._unit.kill()
+
+
+@dataclass(kw_only=True)
+class Rig:
+    """The running stack."""
+
+    stack: Stack
+    parts: Mapping[str, Part]
+    proxies: Mapping[str, TcpProxy]
+    """`gateway-amqp`, `gateway-redis`, `worker-amqp`, `worker-redis`, `worker-mongo`."""
+    gateways: tuple[str, ...]
+    """Addresses, in the order of `GATEWAYS`."""
+    said: list[str] = field(default_factory=list)
+    """What the supervisor said."""
+
+    def through(self, service: str) -> list[TcpProxy]:
+        """Return the proxies in front of one server."""
+        return [proxy for name, proxy in self.proxies.items() if name.endswith(service)]
+
+    async def end(self, name: str, number: signal.Signals) -> None:
+        """End a part with a signal, and wait until the supervisor has it back.
+
+        Raises:
+            StartError: it did not come back.
+        """
+        part = self.parts[name]
+        starts = part.starts
+        part.ends_meant += 1
+        part.child.signal(number)
+        try:
+            async with asyncio.timeout(BACK_WITHIN_S):
+                while part.starts <= starts:  # noqa: ASYNC110  # whoever starts it tells nobody
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise StartError(f"{name} was not back within {BACK_WITHIN_S:g} s") from None
+
+    async def rabbitmqctl(self, *arguments: str) -> None:
+        """Run one command of RabbitMQ's; it starts an Erlang VM, which takes a second."""
+        child = self.stack.rabbit.child
+        program = Path(child.argv[0]).with_name("rabbitmqctl")
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            env=child.env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await asyncio.wait_for(process.wait(), BACK_WITHIN_S)
+
+
+@contextlib.asynccontextmanager
+async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIterator[Rig]:
+    """Start everything, keep it alive, and stop it at the end.
+
+    Args:
+        folder: Data and logs.
+        tell: Called with a part's name and what happens to it.
+
+    Raises:
+        StartError: a part did not become ready.
+    """
+    layout = _layout(folder)
+    stack = Stack(folder, workers=(), gateway=False, env={"TOPOLOGY_FILE": str(layout)}, tell=tell)
+    async with contextlib.AsyncExitStack() as exits:
+        proxies = {
+            name: await exits.enter_async_context(TcpProxy(port))
+            for name, port in {
+                "gateway-amqp": stack.rabbit.port,
+                "gateway-redis": stack.redis.port,
+                "worker-amqp": stack.rabbit.port,
+                "worker-redis": stack.redis.port,
+                "worker-mongo": stack.mongo.port,
+            }.items()
+        }
+        ports = tuple(free_port() for _ in GATEWAYS)
+        _add_processes(stack, proxies, ports, folder / "logs")
+        parts = {name: Part(unit) for name, unit in stack.units.items()}
+        stack.units = dict(parts)
+        rig = Rig(
+            stack=stack,
+            parts=parts,
+            proxies=proxies,
+            gateways=tuple(gateway_url(LOOPBACK, port) for port in ports),
+        )
+        await exits.enter_async_context(stack)
+        supervisor = asyncio.create_task(
+            Supervisor(stack, rig.said.append).run(), name="drill supervisor"
+        )
+        exits.push_async_callback(_end, supervisor)
+        await stack.rabbit.settle()
+        yield rig
+
+
+def _workers(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
+    no_rest = {*_THREADS_QUEUES, _NARROW_QUEUE, _GATEWAYS_QUEUE}
+    rest = tuple(name for name in queues if name not in no_rest)
+    return (
+        WorkerSpec(name="one", pool="prefork", queues=rest),
+        WorkerSpec(name="two", pool="prefork", queues=rest),
+        WorkerSpec(name="threads", pool="threads", queues=_THREADS_QUEUES, concurrency=8),
+        WorkerSpec(name="narrow", pool="threads", queues=(_NARROW_QUEUE,), concurrency=2),
+    )
+
+
+def _layout(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    layout = folder / "topology.toml"
+    layout.write_text(DEFAULT_LAYOUT.read_text(encoding="utf-8") + _LAYOUT, encoding="utf-8")
+    return layout
+
+
+def _add_processes(
+    stack: Stack, proxies: Mapping[str, TcpProxy], ports: tuple[int, ...], logs: Path
+) -> None:
+    """Add our processes to the stack, each with addresses that lead through the proxies."""
+    servers = {
+        "AMQP_URL": ("amqp", stack.amqp_url),
+        "REDIS_URL": ("redis", stack.redis_url),
+        "MONGO_URL": ("mongo", stack.mongo_url),
+    }
+
+    def env(side: str) -> dict[str, str]:
+        through = {
+            name: proxies[f"{side}-{service}"].url_through(url)
+            for name, (service, url) in servers.items()
+            if f"{side}-{service}" in proxies
+        }
+        return {**stack.env, **through}
+
+    workers = Launcher(env=env("worker"), logs=logs, app="devstack.drill.worker")
+    gateways = Launcher(env=env("gateway"), logs=logs)
+    units: dict[str, Unit] = {}
+    for spec in _workers(stack.topology.queues):
+        worker = workers.worker(spec)
+        units[worker.child.name] = worker
+    units["beat"] = workers.beat()
+    for name, port in zip(GATEWAYS, ports, strict=True):
+        units[name] = gateways.gateway(LOOPBACK, port, name)
+    stack.units |= units
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,142 @@
+"""One drill from the start of the stack to the verdict."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.drill.client import Client
+from devstack.drill.director import Director, Episode
+from devstack.drill.faults import Scene
+from devstack.drill.ingest_load import IngestLoad
+from devstack.drill.load import Steady, SubmitLoad
+from devstack.drill.receipts import Ledger
+from devstack.drill.reconcile import Findings, reconcile
+from devstack.drill.records import read_holdings, wait_until_ended
+from devstack.drill.rig import GATEWAYS, Rig, running_rig
+from devstack.drill.svg import write_svg
+from devstack.drill.timeline import Timeline
+from devstack.drill.watch import read_states, sample_memory
+
+WARM_UP_S = 5.0
+LAST_LOAD_S = 8.0
+"""Load after the last healing, which shows that it was one."""
+QUIET_WITHIN_S = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a drill can be told."""
+
+    folder: Path
+    """Data, logs, and the timeline."""
+    minutes: float
+    """How long things are broken; each fault is struck once in any case."""
+    faults: tuple[str, ...]
+    """Which."""
+    seed: int
+    """Of everything that is left to chance."""
+    submits: float = 40.0
+    """Tasks a second."""
+    ingests: float = 12.0
+    """Ingest requests a second."""
+    batch: int = 150
+    """Documents in a batch, on average."""
+    pairs: float = 0.35
+    """How often two things break at once, from 0 to 1."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What came out."""
+
+    ledger: Ledger
+    findings: Findings
+    timeline: Timeline
+    episodes: list[Episode]
+    quiet_after_s: float
+    """From the end of the load until all had ended."""
+    picture: Path
+
+
+async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
+    """Run it.
+
+    Raises:
+        StartError: the stack did not start.
+    """
+    ledger = Ledger()
+    async with running_rig(settings.folder, lambda name, state: tell(f"{name}: {state}")) as rig:
+        client = Client(rig.gateways, ledger, settings.seed)
+        await client.open()
+        timeline = Timeline(time.time())
+        submits = SubmitLoad(client, ledger, settings.seed)
+        ingests = IngestLoad(client, ledger, settings.seed, settings.batch)
+        scene = Scene(rig, ledger, submits, random.Random(settings.seed))  # noqa: S311  # no secret
+        director = Director(scene, settings.faults, settings.pairs, tell)
+        async with _sampled(rig, client, ledger, timeline):
+            load = (Steady(settings.submits, submits.one), Steady(settings.ingests, ingests.one))
+            await _under_load(load, director, settings.minutes)
+        tell("waiting for quiet")
+        ids = _ids(ledger)
+        took_s = await wait_until_ended(rig.stack.redis.url, ids, QUIET_WITHIN_S)
+        await client.close()
+        tell(f"reconciling after {took_s:.1f} s")
+        holdings = await read_holdings(rig, ids)
+        findings = reconcile(ledger, holdings)
+        for name, part in rig.parts.items():
+            if part.died_alone:
+                findings.fault("died by itself", name, part.died_alone)
+        for episode in director.episodes:
+            if episode.trouble:
+                findings.fault("fault not healed", (episode.title, episode.trouble))
+        timeline.add_books(ledger, holdings)
+        picture = settings.folder / "timeline.svg"
+        write_svg(picture, timeline, director.episodes, time.time())
+        await rig.stack.rabbit.settle()
+    return Result(
+        ledger=ledger,
+        findings=findings,
+        timeline=timeline,
+        episodes=director.episodes,
+        quiet_after_s=took_s,
+        picture=picture,
+    )
+
+
+async def _under_load(load: tuple[Steady, ...], director: Director, minutes: float) -> None:
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for each in load:
+            group.create_task(each.run(stopping))
+        try:
+            await asyncio.sleep(WARM_UP_S)
+            await director.run(time.monotonic() + minutes * 60)
+            await asyncio.sleep(LAST_LOAD_S)
+        finally:
+            stopping.set()
+
+
+@contextlib.asynccontextmanager
+async def _sampled(
+    rig: Rig, client: Client, ledger: Ledger, timeline: Timeline
+) -> AsyncIterator[None]:
+    samplers = [asyncio.create_task(sample_memory(rig, timeline), name="sample memory")]
+    samplers += [
+        asyncio.create_task(read_states(client, ledger, timeline, place), name="read states")
+        for place in range(len(GATEWAYS))
+    ]
+    try:
+        yield
+    finally:
+        for sampler in samplers:
+            sampler.cancel()
+        await asyncio.gather(*samplers, return_exceptions=True)
+
+
+def _ids(ledger: Ledger) -> set[str]:
+    tasks = {one for task in ledger.tasks if task.outcome == "accepted" for one in task.ids}
+    return tasks | {batch for ingest in ledger.ingests for batch in ingest.batches}

@@ -1,0 +1,43 @@
+"""Tasks that only a drill's workers know: one that writes down its executions, one that kills."""
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+
+from tasks.errors import RetryableError
+from tasks.registry import TaskSpec
+from tasks.runtime import TaskContext
+
+RUNS = "drill_runs"
+"""Collection with a document for each execution of `drill.tally`."""
+
+
+async def tally(context: TaskContext, number: int, seconds: float = 0, failures: int = 0) -> int:
+    """Write down this execution, take that long, fail that often, and return the number."""
+    run = {
+        "_id": secrets.token_hex(12),
+        "task": context.task_id,
+        "number": number,
+        "retries": context.retries,
+        "at": time.time(),
+    }
+    await context.store.insert_documents(RUNS, [run])
+    if seconds:
+        await asyncio.sleep(seconds)
+    if context.retries < failures:
+        raise RetryableError("fails as asked", retry_in_s=1)
+    return number
+
+
+def crash(number: int) -> None:
+    """Kill the process that executes this, each time."""
+    del number
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+SPECS = (
+    TaskSpec("drill.tally", tally, {"max_retries": None}),
+    TaskSpec("drill.crash", crash),
+)
