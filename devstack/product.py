@@ -10,6 +10,7 @@ from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK
 from devstack.process import Process
 from devstack.readiness import http_status
+from topology.entities import CALLBACKS_QUEUE
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: `gateway`, `tasks` and `topology` are imported from there."""
@@ -38,8 +39,8 @@ class WorkerSpec:
 
 
 def workers_for(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
-    """Return a worker per pool, so that every one of the queues is consumed by one of them."""
-    names = tuple(queues)
+    """Return a worker per pool, so that one of them consumes every queue that is for workers."""
+    names = tuple(name for name in queues if name != CALLBACKS_QUEUE)
     waiting = tuple(name for name in names if name in COROUTINE_QUEUES)
     rest = tuple(name for name in names if name not in COROUTINE_QUEUES)
     specs = (

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -243,6 +244,7 @@ class Stack:
             "RABBITMQ_MANAGEMENT_URL": self.rabbit.management_url,
             "GATEWAY_URL": gateway,
             "TASK_ID_KEYS": keys.task_id_keys,
+            "CALLBACK_SECRET": sha256(f"callbacks {keys.task_id_keys}".encode()).hexdigest(),
         }
         inherited = {
             name: value

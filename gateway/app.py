@@ -10,6 +10,9 @@ from aiohttp import web
 from gateway import gauges, parts
 from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
+from gateway.callback_events import CallbackEvents
+from gateway.callback_post import CallbackPost
+from gateway.callbacks import Callbacks
 from gateway.cancellation import stop
 from gateway.canvas_submission import CanvasSubmission
 from gateway.catalog import Catalog
@@ -78,6 +81,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     """
     app = web.Application(middlewares=[front], client_max_size=0)
     topology = layout.load(config.topology_file)
+    origin = f"penstock@{socket.gethostname()}"
     app[parts.CONFIG] = config
     app[parts.TOPOLOGY] = topology
     app[parts.TASK_IDS] = TaskIds(config.task_id_keys)
@@ -99,13 +103,20 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.CONTROL],
         config.result_expires_s,
     )
-    app[parts.OUTCOMES] = Outcomes(config.amqp_url, app[parts.REDIS], config.result_expires_s)
     app[parts.DEPTHS] = QueueDepths(config.amqp_url, topology)
     app[parts.DEAD_LETTERS] = DeadLetters(config.amqp_url, topology)
     app[parts.MANAGEMENT] = (
         Management(config.management_url, config.amqp_url) if config.management_url else None
     )
     app[parts.PUBLISHER] = Publisher(config, topology, app[parts.METRICS].observe_publish)
+    app[parts.CALLBACK_EVENTS] = CallbackEvents(app[parts.PUBLISHER], app[parts.REDIS], origin)
+    app[parts.CALLBACK_POST] = CallbackPost(config)
+    app[parts.CALLBACKS] = Callbacks(
+        config, app[parts.CALLBACK_EVENTS], app[parts.STATES], app[parts.CALLBACK_POST]
+    )
+    app[parts.OUTCOMES] = Outcomes(
+        config.amqp_url, app[parts.REDIS], config.result_expires_s, app[parts.CALLBACK_EVENTS]
+    )
     app[parts.SUBMISSION] = Submission(
         config,
         topology,
@@ -113,7 +124,8 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.CATALOG],
         app[parts.DEPTHS],
         app[parts.PUBLISHER],
-        origin=f"penstock@{socket.gethostname()}",
+        origin,
+        app[parts.CALLBACK_EVENTS],
     )
     app[parts.GROUPS] = Groups(app[parts.REDIS], app[parts.STATES], config.result_expires_s)
     app[parts.CANVAS] = CanvasSubmission(
@@ -133,11 +145,11 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.TASK_IDS],
         app[parts.DEPTHS],
         app[parts.PUBLISHER],
-        origin=f"penstock@{socket.gethostname()}",
+        origin=origin,
     )
     app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
-    app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _background))
+    app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _callback_post, _background))
     app.on_shutdown.append(_close_streams)
     for noun in NOUNS:
         app.add_routes(noun.routes())
@@ -172,6 +184,11 @@ async def _publisher(app: web.Application) -> AsyncIterator[None]:
     await publisher.close()
 
 
+async def _callback_post(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[parts.CALLBACK_POST].close()
+
+
 async def _background(app: web.Application) -> AsyncIterator[None]:
     """Run what the parts do on their own, each as a named task until the end."""
     loops: dict[str, Coroutine[Any, Any, None]] = {
@@ -182,6 +199,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         "catalog": app[parts.CATALOG].run(),
         "queue-depths": app[parts.DEPTHS].run(),
     }
+    if app[parts.CONFIG].callback_hosts:
+        loops["callbacks"] = app[parts.CALLBACKS].run()
     board = app[parts.METRICS].board
     if board is not None:
         loops["metrics-board"] = board.run()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway import callback_events
 from gateway.auth import Caller
 from gateway.canvas import (
     Plan,
@@ -22,7 +23,7 @@ from gateway.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNo
 from gateway.errors import Fault, Problem
 from gateway.groups import Groups
 from gateway.publisher import Publisher
-from gateway.submission import CALLBACK_HEADER, CanvasPart, Checked, Submission
+from gateway.submission import CanvasPart, Checked, Submission
 from gateway.task_id import TaskIds
 
 MAX_MESSAGE_BYTES = 15 * 1024 * 1024
@@ -173,6 +174,9 @@ class CanvasSubmission:
                 refuses when nothing was published (no); `unconfirmed` (unknown), with the ids that
                 were confirmed, when only a part was.
         """
+        for node in walk(canvas.root):
+            if isinstance(node, TaskNode):  # those of the starts are remembered as they are built
+                self._submission.remember_callback(canvas.checked[id(node)], node.id)
         messages = []
         size = 0
         for count, start in enumerate(canvas.plan.starts):
@@ -299,7 +303,7 @@ def later_options(checked: Checked, traceparent: str | None) -> dict[str, Any]:
     if traceparent is not None:
         headers["traceparent"] = traceparent
     if options.callback_url is not None:
-        headers[CALLBACK_HEADER] = options.callback_url
+        headers[callback_events.HEADER] = options.callback_url
     expires = when.expires if isinstance(options.expires, str) else options.expires
     told: dict[str, Any] = {
         "queue": options.queue,

@@ -127,6 +127,8 @@ class GatewayConfig:
                 f"GATEWAY_HOST={config.host} is not a loopback address and no keys are configured: "
                 "set GATEWAY_KEYS_FILE, or GATEWAY_ALLOW_ANONYMOUS=1"
             )
+        if config.callback_hosts and not config.callback_secret:
+            reader.faults.append("CALLBACK_HOSTS is set: set CALLBACK_SECRET, too, to sign with")
         if reader.faults:
             raise ConfigError(tuple(reader.faults))
         return config

@@ -23,6 +23,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from redis.asyncio import Redis
 
+from gateway.callback_events import HEADER as CALLBACK_HEADER
 from gateway.callback_events import CallbackEvents, event_of, insist
 from gateway.publisher import amqp_url
 from gateway.redis_client import RedisAwayError, commands
@@ -89,6 +90,8 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     if _WORKERS_OWN_REASON in headers:
         return None
     kept = tracked and headers.get("ignore_result") is not True
+    if not kept and CALLBACK_HEADER not in headers:
+        return None
     queue, reason = _last_death(headers.get("x-death"))
     expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
     if not queue or queue.startswith(_DELAY_QUEUES):
@@ -192,10 +195,10 @@ class Outcomes:
                         keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
                         args=[end.state, end.record(), self._kept_s, end.copy],
                     )
-                    ended = await self._redis.get(keys.ended) if answer != b"told" else None
+                    found = answer != b"told" and await self._redis.get(keys.ended)
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
                 self.told += answer == b"told"
-                return ended.decode() if ended else end.state
+                return str(found, "ascii") if isinstance(found, bytes) else end.state

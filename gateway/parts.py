@@ -5,6 +5,9 @@ from redis.asyncio import Redis
 
 from gateway.batch_publisher import BatchPublisher
 from gateway.batcher import GroupCommit
+from gateway.callback_events import CallbackEvents
+from gateway.callback_post import CallbackPost
+from gateway.callbacks import Callbacks
 from gateway.canvas_submission import CanvasSubmission
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
@@ -55,3 +58,6 @@ GROUP_COMMIT = web.AppKey("group_commit", GroupCommit)
 CHECKER = web.AppKey("checker", DocumentChecker)
 GROUPS = web.AppKey("groups", Groups)
 CANVAS = web.AppKey("canvas", CanvasSubmission)
+CALLBACK_EVENTS = web.AppKey("callback_events", CallbackEvents)
+CALLBACK_POST = web.AppKey("callback_post", CallbackPost)
+CALLBACKS = web.AppKey("callbacks", Callbacks)

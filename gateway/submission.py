@@ -3,14 +3,15 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway import callback_events
 from gateway.auth import Caller
+from gateway.callback_events import CallbackEvents
+from gateway.callback_post import host_allowed, is_web_url
 from gateway.catalog import Catalog
 from gateway.config import GatewayConfig
 from gateway.errors import Problem, invalid_request
@@ -27,10 +28,8 @@ from gateway.task_message import (
 )
 from gateway.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
 from topology.delay import delay_route
+from topology.entities import CALLBACKS_QUEUE
 from topology.model import BROADCAST_EXCHANGE, Topology
-
-CALLBACK_HEADER = "x-penstock-callback"
-"""Where the end of the task is told, a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,7 @@ class Submission:
         depths: Knows which queues are full.
         publisher: Publishes.
         origin: Who publishes, `penstock@host`.
+        callbacks: Remembers where ends are told.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Submission:
         depths: QueueDepths,
         publisher: Publisher,
         origin: str,
+        callbacks: CallbackEvents,
     ) -> None:
         self._config = config
         self._topology = topology
@@ -108,6 +109,7 @@ class Submission:
         self._depths = depths
         self._publisher = publisher
         self._origin = origin
+        self._callbacks = callbacks
         self._id_length = len(task_ids.issue(""))
         self._destination = lru_cache(maxsize=4096)(self._resolve)
 
@@ -198,6 +200,7 @@ class Submission:
         """
         request = checked.request
         args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self.remember_callback(checked, task_id)
         return Prepared(
             task=request.task,
             task_id=task_id,
@@ -336,7 +339,7 @@ class Submission:
         if copy is not None:
             headers.append(("x-penstock-copy", copy))
         if options.callback_url is not None:
-            headers.append((CALLBACK_HEADER, options.callback_url))
+            headers.append((callback_events.HEADER, options.callback_url))
         return template(
             checked.request.task,
             exchange,
@@ -357,13 +360,25 @@ class Submission:
             id_length=self._id_length,
         )
 
+    def remember_callback(self, checked: Checked, task_id: str) -> None:
+        """Remember where the end of a task is told, if it is.
+
+        Args:
+            checked: The task.
+            task_id: Its id.
+        """
+        url = checked.request.options.callback_url
+        if url is not None:
+            self._callbacks.remember(task_id, url, checked.request.task, checked.when.delay_s)
+
     def _check_callback(self, url: str) -> None:
         at = "$.options.callback_url"
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if CALLBACKS_QUEUE not in self._topology.queues:
+            raise invalid_request(at, f"The layout has no queue {CALLBACKS_QUEUE!r}", queued="no")
+        if not is_web_url(url):
             raise invalid_request(at, "Expected an absolute http or https URL", queued="no")
-        if not any(fnmatchcase(parts.hostname, host) for host in self._config.callback_hosts):
-            raise invalid_request(at, f"Host {parts.hostname!r} is not allowed", queued="no")
+        if not host_allowed(url, self._config.callback_hosts):
+            raise invalid_request(at, "The host is not allowed", queued="no")
 
 
 _PLAIN = MessageOptions()

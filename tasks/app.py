@@ -15,6 +15,7 @@ from tasks.execution import register
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
+from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
 
@@ -136,7 +137,8 @@ def build_app(
     app = PenstockCelery(config, topology)
     app.conf.update(POLICY)
     app.conf.update(BEAT_SETTINGS)
-    queues = work_queues(topology)
+    # The gateway consumes the callbacks, and a worker without -Q consumes all that it knows.
+    queues = [queue for queue in work_queues(topology) if queue.name != CALLBACKS_QUEUE]
     names = [queue.name for queue in queues]
     app.conf.update(
         broker_url=config.amqp_url,

@@ -14,14 +14,15 @@ from celery import states
 from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
 
+from tasks.callbacks import CallbackEnds
 
-class CanvasEnds:
+
+class CanvasEnds(CallbackEnds):
     """What a result backend of Celery does when a task has failed, done thoroughly.
 
     Stands before Celery's backend in the bases of a class.
     """
 
-    app: Any
     get_task_meta: Any
     store_result: Any
     on_chord_part_return: Any
@@ -35,7 +36,7 @@ class CanvasEnds:
         state: str = states.REVOKED,
     ) -> None:
         """Store the end of a revoked task, and that nothing behind it will begin."""
-        super().mark_as_revoked(task_id, reason, request, store_result, state)  # type: ignore[misc]
+        super().mark_as_revoked(task_id, reason, request, store_result, state)
         chain = getattr(request, "chain", None)
         self._fail_chain(chain, TaskRevokedError(reason), None, store_result, state)
 
@@ -46,14 +47,17 @@ class CanvasEnds:
         self._fail_chain([callback], exc)
         return answer
 
-    def tell_part_again(self, request: Any) -> None:
-        """Tell the chord that waits for a task what it ended with, however often.
+    def tell_end_again(self, request: Any) -> None:
+        """Tell whoever waits for a task what it ended with, however often.
 
-        A worker that died after it stored an end may not have told the chord.
+        A worker that died after it stored an end may not have told the chord, or the callback.
         """
+        meta = self.get_task_meta(request.id)
+        if meta["status"] not in states.READY_STATES:
+            return
         if getattr(request, "chord", None):
-            meta = self.get_task_meta(request.id)
             self.on_chord_part_return(request, meta["status"], meta["result"])
+        self.announce_end(request, meta["status"])
 
     def _fail_chain(
         self,
@@ -78,6 +82,7 @@ class CanvasEnds:
             if options.get("chord"):
                 # Once more does no harm: the script counts each id once.
                 self.on_chord_part_return(request, state, exc)
+            self.announce_end(request, state)
 
     def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
         """Publish errbacks that have an id as the tasks that they are.

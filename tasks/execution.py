@@ -66,7 +66,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if answer == "revoked":
             self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
         elif answer == "ended":
-            self.backend.tell_part_again(request)
+            self.backend.tell_end_again(request)
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
         raise Ignore(answer)
 

@@ -18,7 +18,6 @@ import orjson
 from celery import states as celery_states
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
 from celery.exceptions import Reject
-from celery.worker import state as worker_state
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import JSONEncoder
@@ -38,6 +37,7 @@ from redis.exceptions import (
 from tasks.canvas import CanvasEnds
 from tasks.redis_client import sync_retry
 from tasks.states import LOG, RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
+from tasks.stopping import stopping
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
@@ -255,7 +255,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                     if fallback_exc is not None:
                         raise fallback_exc(fallback_msg) from error
                     raise
-                if _stopping():
+                if stopping():
                     if threading.current_thread() is threading.main_thread():
                         raise
                     raise Reject("the worker stops while Redis is away", requeue=True) from error
@@ -263,10 +263,3 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 _logger.warning("redis away: attempt=%d error=%r", attempt, error)
             time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-
-
-def _stopping() -> bool:
-    return any(
-        flag is not None and flag is not False
-        for flag in (worker_state.should_stop, worker_state.should_terminate)
-    )

@@ -13,7 +13,7 @@ from gateway.body import read_body
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.queries import wait_seconds
 from gateway.known_ids import known_id, known_ids, unknown_task_id
-from gateway.parts import REVOCATION, STATES, WATCH
+from gateway.parts import CALLBACK_EVENTS, REVOCATION, STATES, WATCH
 from gateway.redis_client import RedisAwayError
 from gateway.states import State
 from gateway.task_id import IssuedId
@@ -93,6 +93,8 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     terminate = _flag(request, "terminate")
     issued = known_id(request.app, caller, task_id)
     revoked = await request.app[REVOCATION].revoke(task_id, issued, terminate=terminate)
+    if revoked.get("state") == "REVOKED":
+        await request.app[CALLBACK_EVENTS].revoked(task_id)
     return web.Response(status=202, body=msgspec.json.encode(revoked), headers=_JSON)
 
 

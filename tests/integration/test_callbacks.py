@@ -1,0 +1,330 @@
+"""Completion callbacks: every way in which a task can end, and every way a receiver can fail."""
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu.connection import Connection
+
+from gateway import callback_events, parts
+from gateway.callback_events import Event, event_of
+from tests.canvases import add, total
+from tests.integration.test_submit import messages
+from tests.receiver import Receiver, receiving
+from tests.tasks_core_deployment import Deployment
+from tests.waiting import eventually
+from topology.layout import DEFAULT_LAYOUT
+
+SECRET = b"the receiver knows it"
+
+
+@pytest.fixture
+def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+def make_calling_gateway(make_gateway):
+    async def make(**fields: Any) -> Any:
+        return await make_gateway(
+            **{
+                "callback_hosts": ("127.0.0.1", "localhost"),
+                "callback_private": True,
+                "callback_secret": SECRET,
+                **fields,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+async def calling(make_calling_gateway):
+    return await make_calling_gateway()
+
+
+async def submit(gateway: Any, url: str, task: str, *args: Any, **options: Any) -> str:
+    body = {"task": task, "args": list(args), "options": {**options, "callback_url": url}}
+    response = await gateway.post("/v1/tasks", json=body)
+    answer = await response.json()
+    assert response.status == 202, answer
+    return str(answer["id"])
+
+
+@contextmanager
+def deployment_channel(amqp_url: str) -> Iterator[Any]:
+    with Connection(amqp_url) as connection:
+        yield connection.default_channel
+
+
+async def final(gateway: Any, task_id: str) -> dict[str, Any]:
+    response = await gateway.get(f"/v1/tasks/{task_id}?wait=20")
+    told: dict[str, Any] = await response.json()
+    told.get("error", {}).pop("traceback", None)  # the caller here is an admin
+    return told
+
+
+async def test_the_final_state_is_posted_signed_and_with_its_event(deployment, calling, receiver):
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url("/a?b=c"), "demo.add", 1, 2)
+        call = await receiver.called(task_id)
+
+    assert call.json == await final(calling, task_id)
+    assert (call.json["state"], call.json["result"]) == ("SUCCESS", 3)
+    assert call.path == "/a"
+    assert call.headers["Content-Type"] == "application/json; charset=utf-8"
+    timestamp = call.headers["X-Penstock-Timestamp"]
+    assert abs(time.time() - int(timestamp)) < 30
+    signed = timestamp.encode() + b"." + call.body
+    expected = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
+    assert call.headers["X-Penstock-Signature"] == f"v1={expected}"
+    assert call.headers["X-Penstock-Event"]
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+async def test_every_end_that_a_worker_sees_is_told(deployment, calling, receiver, pool):
+    url = receiver.url()
+    ends: dict[str, list[Any]] = {
+        "SUCCESS": ["demo.add", 1, 2],
+        "FAILURE": ["demo.fail", "no"],
+        "FAILURE ": ["demo.permanent", "never"],
+        "SUCCESS after a retry": ["demo.flaky", 1],
+        "FAILURE by its limit": ["demo.limited", "late", 30],
+        "FAILURE by its result": ["demo.not_a_number"],
+        "FAILURE, no such argument": ["demo.add", 1, 2, 3],
+    }
+    async with deployment.worker(pool, concurrency=4):
+        ids = {name: await submit(calling, url, *args) for name, args in ends.items()}
+        for name, task_id in ids.items():
+            call = await receiver.called(task_id)
+
+            assert call.json["state"] == name.split()[0].rstrip(","), name
+            assert call.json == await final(calling, task_id)
+            assert "traceback" not in call.json.get("error", {})
+    assert len(receiver.calls) == len(ids)
+
+
+async def test_a_task_that_kills_its_workers_is_told(
+    deployment, make_calling_gateway, receiver, tmp_path
+):
+    shipped = DEFAULT_LAYOUT.read_text(encoding="utf-8")
+    layout = tmp_path / "layout.toml"
+    layout.write_text(shipped.replace("[queues.default]", "[queues.default]\ndelivery_limit = 2"))
+    gateway = await make_calling_gateway(topology_file=layout)
+    deployment.env["TOPOLOGY_FILE"] = str(layout)
+    async with deployment.worker("prefork"):
+        task_id = await submit(gateway, receiver.url(), "demo.die", "x")
+        call = await receiver.called(task_id, 60)
+
+    assert (call.json["state"], call.json["error"]["type"]) == ("FAILURE", "DeadLettered")
+
+
+async def test_a_task_without_a_result_is_told(deployment, calling, receiver):
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url(), "demo.add", 1, 2, ignore_result=True)
+        call = await receiver.called(task_id)
+
+    assert call.json == {
+        "id": task_id, "tracked": False, "task": "demo.add", "state": "SUCCESS",
+    }  # fmt: skip
+
+
+async def test_a_revoked_task_is_told_at_once_and_once(deployment, calling, receiver):
+    task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+    later = await submit(calling, receiver.url(), "demo.add", 1, 2, countdown=86_400)
+    for one in (task_id, later):
+        assert (await calling.delete(f"/v1/tasks/{one}")).status == 202
+        assert (await receiver.called(one)).json["state"] == "REVOKED"
+    async with deployment.worker():
+        await eventually(lambda: deployment.depth("default") == 0, 10)
+        other = await submit(calling, receiver.url(), "demo.add", 1, 2)
+        await receiver.called(other)
+
+    assert len(receiver.of(task_id)) == 1
+
+
+async def test_a_revoked_task_is_told_by_the_worker_when_the_gateway_could_not(
+    deployment, calling, receiver
+):
+    task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+    deployment.redis.delete(f"penstock:callback:{task_id}")
+    assert (await calling.delete(f"/v1/tasks/{task_id}")).status == 202
+    assert not receiver.calls
+    async with deployment.worker():
+        assert (await receiver.called(task_id)).json["state"] == "REVOKED"
+
+
+async def test_a_stopped_task_is_told(deployment, calling, receiver):
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url(), "demo.doze", "x", 60)
+        await eventually(lambda: deployment.runs == ["x begins"], 10)
+        response = await calling.delete(f"/v1/tasks/{task_id}?terminate=true")
+        assert response.status == 202, await response.text()
+
+        assert (await receiver.called(task_id)).json["state"] == "REVOKED"
+
+
+async def test_ends_that_the_broker_decides_are_told(deployment, calling, receiver, amqp_url):
+    expired = await submit(calling, receiver.url(), "demo.add", 1, 2, expires=0.2)
+    kept = await submit(calling, receiver.url(), "demo.add", 1, 2, expires=0.2, ignore_result=True)
+    assert (await receiver.called(expired)).json["state"] == "REVOKED"
+    assert (await receiver.called(kept)).json["state"] == "REVOKED"
+
+    task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+    with deployment_channel(amqp_url) as channel:
+        message = channel.basic_get("default")
+        channel.basic_reject(message.delivery_tag, requeue=False)
+    call = await receiver.called(task_id)
+    assert (call.json["state"], call.json["error"]["type"]) == ("FAILURE", "DeadLettered")
+
+
+async def test_what_never_begins_in_a_canvas_is_told(deployment, calling, receiver):
+    told: dict[str, Any] = {"options": {"callback_url": receiver.url()}}
+    fail = {"task": "demo.fail", "args": ["no"]}
+    canvas = {"chain": [fail, {"group": [add(1, **told), add(2)]}, total(**told)]}
+    answer = await (await calling.post("/v1/canvas", json=canvas)).json()
+    async with deployment.worker():
+        for task_id in (answer["ids"][1], answer["ids"][3]):
+            assert (await receiver.called(task_id)).json["state"] == "FAILURE"
+    assert len(receiver.calls) == 2
+
+
+async def test_a_receiver_that_fails_is_called_again_with_the_same_event(
+    deployment, calling, receiver
+):
+    receiver.answers = [500, 302, 429]
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+        await eventually(lambda: len(receiver.calls) == 4, 30)
+
+    assert {call.path for call in receiver.calls} == {"/hook"}  # no redirect was followed
+    assert len({call.headers["X-Penstock-Event"] for call in receiver.calls}) == 1
+    assert {call.json["id"] for call in receiver.calls} == {task_id}
+
+
+async def test_a_gateway_that_dies_while_it_calls_is_made_up_for(
+    deployment, make_calling_gateway, receiver
+):
+    first = await make_calling_gateway()
+    receiver.hang = asyncio.Event()
+    async with deployment.worker():
+        task_id = await submit(first, receiver.url(), "demo.add", 1, 2)
+        await receiver.called(task_id)
+        await first.close()
+        receiver.hang = None
+        await make_calling_gateway()
+        await eventually(lambda: len(receiver.of(task_id)) == 2, 20)
+
+
+async def test_an_event_announced_twice_is_delivered_once(calling, receiver, deployment):
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+        call = await receiver.called(task_id)
+        event = event_of(task_id, "SUCCESS", {callback_events.HEADER: receiver.url()})
+        assert event is not None
+        assert call.headers["X-Penstock-Event"] == event.event
+        await eventually(lambda: deployment.redis.keys("penstock:called:*"), 5)
+        await calling.app[parts.CALLBACK_EVENTS].announce(event)
+        other = await submit(calling, receiver.url(), "demo.add", 1, 2)
+        await receiver.called(other)
+    await eventually(lambda: deployment.depth("callbacks") == 0, 5)
+
+    assert len(receiver.of(task_id)) == 1
+
+
+async def test_an_event_of_yesterday_is_given_up_into_the_dead_letters_and_can_be_replayed(
+    calling, receiver, amqp_url, deployment
+):
+    receiver.answers = [500]
+    yesterday = time.time() - callback_events.GIVE_UP_S - 1
+    event = Event(
+        event="0" * 36, id="t", url=receiver.url(), state="SUCCESS", attempt=30, first_at=yesterday
+    )
+    await calling.app[parts.CALLBACK_EVENTS].announce(event)
+    await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
+
+    letters = await (await calling.get("/v1/dead-letters/callbacks")).json()
+    [letter] = letters["letters"]
+    assert letter["reason"] == "callback-failed"
+    assert letter["task"] == "callbacks.deliver"
+    assert letter["error"]["message"] == "the answer was 500"
+    response = await calling.post("/v1/dead-letters/callbacks/replay", json={"all": True})
+    assert response.status == 200, await response.text()
+    await eventually(lambda: len(receiver.calls) == 2, 10)
+    assert deployment.depth("callbacks.dead") == 0
+
+
+async def test_private_addresses_are_refused_whatever_they_are_called(
+    make_calling_gateway, receiver, deployment
+):
+    gateway = await make_calling_gateway(callback_hosts=("*",), callback_private=False)
+    hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
+    events = gateway.app[parts.CALLBACK_EVENTS]
+    for number, host in enumerate(hosts):
+        event = Event(
+            event=f"{number:036}", id="t", url=receiver.url(host=host), state="SUCCESS",
+            first_at=time.time() - callback_events.GIVE_UP_S,
+        )  # fmt: skip
+        await events.announce(event)
+    await eventually(lambda: deployment.depth("callbacks.dead") == len(hosts), 20)
+
+    assert not receiver.calls
+
+
+async def test_hosts_are_checked_at_submit_and_again_at_delivery(
+    make_calling_gateway, receiver, amqp_url, deployment
+):
+    gateway = await make_calling_gateway(callback_hosts=("hooks.example", "*.trusted.example"))
+    for url in (
+        "http://127.0.0.1/x", "ftp://hooks.example/", "hooks.example", "http:///x", "http://[/",
+        "http://hooks.example.evil/", "http://trusted.example/", "http://hooks.example@evil/",
+        "http://evil\\@hooks.example/",
+    ):  # fmt: skip
+        body = {"task": "demo.add", "args": [1, 2], "options": {"callback_url": url}}
+        response = await gateway.post("/v1/tasks", json=body)
+        problem = await response.json()
+        assert (response.status, problem["code"]) == (400, "invalid-request"), url
+        assert problem["errors"][0]["at"] == "$.options.callback_url"
+    assert await messages(amqp_url) == []
+    await submit(gateway, "https://hooks.example/x", "demo.add", 1, 2)
+    await submit(gateway, "https://a.trusted.example:8443/x", "demo.add", 1, 2)
+
+    event = Event(event="1" * 36, id="t", url=receiver.url(), state="SUCCESS")
+    await gateway.app[parts.CALLBACK_EVENTS].announce(event)
+    await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
+    assert not receiver.calls
+
+
+async def test_what_is_no_event_goes_to_the_dead_letters(calling, deployment):
+    body = {"task": "demo.add", "args": [1, 2], "options": {"queue": "callbacks"}}
+    response = await calling.post("/v1/tasks", json=body)
+    task_id = (await response.json())["id"]
+
+    ended = await final(calling, task_id)
+    assert (ended["state"], ended["error"]["type"]) == ("FAILURE", "DeadLettered")
+    assert deployment.depth("callbacks.dead") == 1
+
+
+async def test_redis_away_delays_a_callback_and_loses_none(
+    deployment, calling, receiver, redis_server
+):
+    async with deployment.worker():
+        task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
+        await receiver.called(task_id)
+        event = Event(event="2" * 36, id=task_id, url=receiver.url("/late"), state="SUCCESS")
+        await redis_server.kill()
+        await calling.app[parts.CALLBACK_EVENTS].announce(event)
+        await redis_server.start()
+        await eventually(lambda: any(call.path == "/late" for call in receiver.calls), 30)
