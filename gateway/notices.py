@@ -27,7 +27,7 @@ from gateway.task_id import IssuedId
 
 log = logging.getLogger(__name__)
 
-PING_INTERVAL_S: Final = 5.0
+PING_INTERVAL_S: Final = 3.0
 """A connection that is silent for twice as long is given up."""
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 2.0

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import struct
 
 import aiohttp
 import pytest
@@ -348,17 +347,3 @@ async def test_shutting_down_closes_sockets_as_going_away(watching, stream, issu
     message = await stream.socket.receive(timeout=5)
     assert message.type is WSMsgType.CLOSE
     assert message.data == 1001
-
-
-def test_frames_of_every_length_are_headed_right():
-    from gateway.events import text_frame  # noqa: PLC0415
-
-    for size in (0, 125, 126, 65_535, 65_536, 100_000):
-        frame = text_frame(b"x" * size)
-        if size < 126:
-            assert frame[:2] == bytes((0x81, size))
-        elif size < 65_536:
-            assert frame[:4] == b"\x81\x7e" + struct.pack(">H", size)
-        else:
-            assert frame[:10] == b"\x81\x7f" + struct.pack(">Q", size)
-        assert frame.endswith(b"x" * size)

@@ -1,0 +1,103 @@
+"""Feeds below the sockets: subscriptions at awkward moments, and a Redis that falls silent."""
+
+import asyncio
+import gc
+from functools import partial
+
+import pytest
+
+from devstack.proxy import TcpProxy
+from gateway import parts
+from tests.stream_client import Stream
+from tests.waiting import eventually
+
+
+class Told:
+    """A client that keeps what it is told, and may act on it."""
+
+    backlog = 0
+
+    def __init__(self):
+        self.events = []
+        self.then = None
+
+    def tell(self, event):
+        self.events.append(event)
+        if self.then is not None:
+            asyncio.get_running_loop().call_soon(self.then)
+            self.then = None
+
+    async def drain(self):
+        pass
+
+
+async def test_a_subscription_made_as_the_last_first_state_was_told_is_told_too(watching, issue):
+    sink = Told()
+    feed = watching.app[parts.WATCH].feed(sink)
+    first, second = issue(), issue()
+    sink.then = lambda: feed.subscribe({second: (None, "")})
+    feed.subscribe({first: (None, "")})
+
+    await eventually(lambda: [event.task_id for event in sink.events] == [first, second])
+    feed.close()
+
+
+async def test_subscribing_and_leaving_in_every_order_leaves_nothing(watching, issue, worker):
+    notices = watching.app[parts.WATCH].notices
+    ids = [issue() for _ in range(20)]
+    feeds = [watching.app[parts.WATCH].feed(Told()) for _ in range(10)]
+    for turn in range(200):
+        feed = feeds[turn % 10]
+        feed.subscribe(dict.fromkeys(ids[turn % 7 :: 3], (None, "")))
+        feed.unsubscribe(ids[turn % 5 :: 2])
+        if turn % 4:
+            await asyncio.sleep(0)
+    for feed in feeds:
+        feed.close()
+
+    await eventually(lambda: len(notices) == 0)
+
+    async def no_channels():
+        return await worker.client.pubsub_channels() == []
+
+    await eventually(no_channels)
+
+
+async def test_watchers_that_come_and_go_leave_no_objects(watching, issue):
+    def objects():
+        gc.collect()
+        kinds = ("Subscription", "Topic", "Batch", "Feed", "Socket", "EventSource")
+        return sum(type(one).__name__ in kinds for one in gc.get_objects())
+
+    async def come_and_go():
+        for _ in range(30):
+            async with watching.ws_connect(f"/v1/stream?ids={issue()},{issue()}") as ws:
+                await Stream(ws).take(2)
+
+    await come_and_go()
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    before = objects()
+    await come_and_go()
+    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+
+    assert objects() <= before + 4
+
+
+@pytest.mark.parametrize("end", [TcpProxy.stall, partial(TcpProxy.cut, refuse=True)])
+async def test_a_redis_that_falls_silent_is_noticed_and_nothing_is_missed(
+    make_watching_gateway, redis_server, redis_url, worker, end
+):
+    async with TcpProxy(redis_server.port) as proxy:
+        client = await make_watching_gateway(redis_url=proxy.url_through(redis_url))
+        task_id = client.app[parts.TASK_IDS].issue("anonymous")
+        async with client.ws_connect(f"/v1/stream?ids={task_id}") as ws:
+            stream = Stream(ws)
+            await stream.next()
+            end(proxy)
+            await eventually(lambda: not client.app[parts.WATCH].online, 20)
+            await worker.succeed(task_id)
+            proxy.resume()
+            told = await stream.take(2, timeout_s=15)
+
+    assert [message["type"] for message in told] == ["gap", "state"]
+    assert told[1]["state"] == "SUCCESS"
