@@ -13,7 +13,7 @@ from bench.contestants import API_KEY
 from bench.processes import SIGNING_KEYS
 from devstack.errors import StartError
 from devstack.product import ROOT
-from gateway.task_id import TaskIds
+from gateway.access.task_id import TaskIds
 
 TENANT = "bench"
 _READY_WITHIN_S = 180.0

@@ -9,9 +9,9 @@ import sys
 import uvloop
 
 from gateway.config import ConfigError, GatewayConfig
-from gateway.log import configure_logging
 from gateway.processes import CHILD_MARK, supervise
 from gateway.server import serve
+from gateway.telemetry.log import configure_logging
 from topology.model import TopologyError
 
 log = logging.getLogger("gateway")

@@ -7,21 +7,22 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway import gauges, parts
-from gateway.batch_publisher import BatchPublisher
-from gateway.batcher import GroupCommit
-from gateway.callback_events import CallbackEvents
-from gateway.callback_post import CallbackPost
-from gateway.callbacks import Callbacks
+from gateway import parts
+from gateway.access.keyring import KeyRing
+from gateway.access.limits import Limits
+from gateway.access.task_id import TaskIds
+from gateway.access.tickets import Tickets
+from gateway.broker.dead_letters import DeadLetters
+from gateway.broker.management import Management
+from gateway.broker.queue_depths import QueueDepths
+from gateway.callbacks.callback_events import CallbackEvents
+from gateway.callbacks.callback_post import CallbackPost
+from gateway.callbacks.callbacks import Callbacks
 from gateway.cancellation import stop
-from gateway.canvas_submission import CanvasSubmission
-from gateway.catalog import Catalog
+from gateway.canvas.canvas_submission import CanvasSubmission
+from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
-from gateway.control import Control
-from gateway.dead_letters import DeadLetters
-from gateway.documents import DocumentChecker
 from gateway.drain import Drain
-from gateway.groups import Groups
 from gateway.handlers import (
     bulk,
     canvas,
@@ -35,23 +36,23 @@ from gateway.handlers import (
     submit,
     tasks,
 )
-from gateway.idempotency import Idempotency
-from gateway.keyring import KeyRing
-from gateway.limits import Limits
-from gateway.management import Management
-from gateway.metrics import Metrics
+from gateway.ingest.batch_publisher import BatchPublisher
+from gateway.ingest.batcher import GroupCommit
+from gateway.ingest.documents import DocumentChecker
 from gateway.middlewares import front
-from gateway.outcomes import Outcomes
-from gateway.publisher import Publisher
-from gateway.queue_depths import QueueDepths
+from gateway.publishing.catalog import Catalog
+from gateway.publishing.idempotency import Idempotency
+from gateway.publishing.publisher import Publisher
+from gateway.publishing.submission import Submission
 from gateway.redis_client import make_redis
-from gateway.revocation import Revocation
-from gateway.sockets import STREAMS, StreamLimits, Streams
-from gateway.states import States
-from gateway.submission import Submission
-from gateway.task_id import TaskIds
-from gateway.tickets import Tickets
-from gateway.watch import Watch
+from gateway.telemetry import gauges
+from gateway.telemetry.metrics import Metrics
+from gateway.watching.control import Control
+from gateway.watching.outcomes import Outcomes
+from gateway.watching.revocation import Revocation
+from gateway.watching.sockets import STREAMS, StreamLimits, Streams
+from gateway.watching.states import States
+from gateway.watching.watch import Watch
 from topology import layout
 
 NOUNS = (

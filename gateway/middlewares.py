@@ -10,8 +10,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway import idempotency
-from gateway.auth import CALLER
+from gateway.access.auth import CALLER
 from gateway.errors import (
     REFUSALS,
     RETRY_AFTER_S,
@@ -20,8 +19,9 @@ from gateway.errors import (
     Queued,
     invalid_request,
 )
-from gateway.log import REQUEST_ID as LOGGED_REQUEST_ID
 from gateway.parts import CONFIG, DRAIN, KEYRING, LIMITS, METRICS
+from gateway.publishing import idempotency
+from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
 
 log = logging.getLogger(__name__)
 

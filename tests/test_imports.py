@@ -26,17 +26,17 @@ PACKAGES: dict[str, set[str]] = {
 HOMES: dict[str, set[str]] = {
     "aio_pika": {
         "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
-        "topology/comparison.py", "gateway/publisher.py", "gateway/publish_channel.py",
-        "gateway/outcomes.py", "gateway/dead_letters.py", "gateway/queue_depths.py",
-        "gateway/control.py", "gateway/callbacks.py", "gateway/broadcast.py",
+        "topology/comparison.py", "gateway/publishing/publisher.py", "gateway/publishing/publish_channel.py",
+        "gateway/watching/outcomes.py", "gateway/broker/dead_letters.py", "gateway/broker/queue_depths.py",
+        "gateway/watching/control.py", "gateway/callbacks/callbacks.py", "gateway/broadcast.py",
     },
     "aiormq": {
         "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
-        "topology/comparison.py", "gateway/publisher.py", "gateway/publish_channel.py",
-        "gateway/outcomes.py", "gateway/dead_letters.py", "gateway/queue_depths.py",
-        "gateway/control.py", "gateway/callbacks.py", "gateway/broadcast.py",
+        "topology/comparison.py", "gateway/publishing/publisher.py", "gateway/publishing/publish_channel.py",
+        "gateway/watching/outcomes.py", "gateway/broker/dead_letters.py", "gateway/broker/queue_depths.py",
+        "gateway/watching/control.py", "gateway/callbacks/callbacks.py", "gateway/broadcast.py",
     },
-    "pamqp": {"gateway/publish_channel.py"},
+    "pamqp": {"gateway/publishing/publish_channel.py"},
     "motor": {"tasks/store.py"},
 }  # fmt: skip
 """Foreign library → the only files that may import it."""

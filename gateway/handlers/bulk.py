@@ -6,16 +6,16 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from gateway.auth import Caller, require
+from gateway.access.auth import Caller, require
 from gateway.body import iter_body, too_large
-from gateway.bulk import Bulk, Detail
-from gateway.bulk_answer import OutcomeStream
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import traceparent
-from gateway.json_array import ArraySplitter, MalformedArrayError, is_json
+from gateway.ingest.json_array import ArraySplitter, MalformedArrayError, is_json
+from gateway.ingest.ndjson import LineSplitter
 from gateway.middlewares import REQUEST_ID
-from gateway.ndjson import LineSplitter
 from gateway.parts import BATCHES, CONFIG, PUBLISHER, SUBMISSION
+from gateway.publishing.bulk import Bulk, Detail
+from gateway.publishing.bulk_answer import OutcomeStream
 
 _DETAILS: Final[dict[str, Detail]] = {"errors": "errors", "all": "all", "none": "none"}
 _OMIT_AFTER_S: Final = 5.0

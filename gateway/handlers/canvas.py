@@ -5,18 +5,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway import idempotency
-from gateway.auth import Caller, require
+from gateway.access.auth import Caller, require
+from gateway.access.known_ids import known_group
+from gateway.access.task_id import claims
 from gateway.body import read_body
-from gateway.canvas_request import ChainNode, ChordNode, GroupNode, Node, parse_canvas
-from gateway.canvas_submission import PreparedCanvas
+from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, parse_canvas
+from gateway.canvas.canvas_submission import PreparedCanvas
+from gateway.canvas.groups import task_ids
 from gateway.errors import Problem
-from gateway.groups import task_ids
 from gateway.handlers.queries import wait_seconds
 from gateway.handlers.submit import check_json, traceparent
-from gateway.known_ids import known_group
 from gateway.parts import CANVAS, GROUPS, IDEMPOTENCY, WATCH
-from gateway.task_id import claims
+from gateway.publishing import idempotency
 from gateway.timestamps import rfc3339_now
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024

@@ -6,13 +6,13 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway.access.auth import require
 from gateway.body import read_body
-from gateway.dead_letters import DEFAULT_RATE
+from gateway.broker.dead_letters import DEFAULT_RATE
 from gateway.errors import invalid_request
 from gateway.handlers.submit import check_json
 from gateway.parts import CONFIG, DEAD_LETTERS
-from gateway.task_request import decode_with
+from gateway.publishing.task_request import decode_with
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000

@@ -6,19 +6,19 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from gateway import idempotency
-from gateway.auth import Caller, require
-from gateway.batch_publisher import Lane
+from gateway.access.auth import Caller, require
 from gateway.body import iter_body, read_body, too_large
-from gateway.documents import DocumentChecker
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.ingest_answer import accepted, json_answer, receipt, stored
 from gateway.handlers.ingest_query import Query, read_query
 from gateway.handlers.submit import traceparent
-from gateway.ingestion import HELD_BYTES, Form, Ingestion
-from gateway.json_array import JsonSplitter
-from gateway.ndjson import LineSplitter
+from gateway.ingest.batch_publisher import Lane
+from gateway.ingest.documents import DocumentChecker
+from gateway.ingest.ingestion import HELD_BYTES, Form, Ingestion
+from gateway.ingest.json_array import JsonSplitter
+from gateway.ingest.ndjson import LineSplitter
 from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY
+from gateway.publishing import idempotency
 
 _PLAIN: Final = Query()
 _ALONE_BYTES: Final = 256 * 1024

@@ -7,11 +7,11 @@ import orjson
 from aiohttp import web
 
 from gateway.handlers.ingest_query import Query
-from gateway.ingestion import Ingestion
+from gateway.ingest.ingestion import Ingestion
+from gateway.ingest.request_batches import Counts
+from gateway.ingest.stored import add_up
 from gateway.parts import WATCH
-from gateway.request_batches import Counts
-from gateway.states import State
-from gateway.stored import add_up
+from gateway.watching.states import State
 
 
 async def stored(

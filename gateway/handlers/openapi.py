@@ -5,8 +5,8 @@ from importlib import metadata
 import orjson
 from aiohttp import web
 
-from gateway.docs_page import page
-from gateway.openapi import document
+from gateway.description.docs_page import page
+from gateway.description.openapi import document
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 

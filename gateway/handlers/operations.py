@@ -5,11 +5,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway.access.auth import require
 from gateway.errors import RETRY_AFTER_S
-from gateway.log import hide_secrets
 from gateway.parts import CATALOG, CONFIG, DRAIN, METRICS, PUBLISHER, REDIS
 from gateway.redis_client import RedisAwayError, commands
+from gateway.telemetry.log import hide_secrets
 
 
 def routes() -> list[web.RouteDef]:

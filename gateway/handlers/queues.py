@@ -6,14 +6,14 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway.access.auth import require
 from gateway.body import read_body
+from gateway.broker.management import QueueFigures
+from gateway.broker.routing import binding_json, explain
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import check_json, traceparent
-from gateway.management import QueueFigures
 from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, SUBMISSION, TOPOLOGY
-from gateway.routing import binding_json, explain
-from gateway.task_request import decode_with
+from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339_now
 from topology.declarations import BindingDeclaration, Declarations
 from topology.model import Topology

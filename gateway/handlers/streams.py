@@ -7,17 +7,17 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from gateway.auth import require
+from gateway.access.auth import require
+from gateway.access.known_ids import known_ids, unknown_task_id
+from gateway.access.tickets import MAX_IDS
 from gateway.body import read_body
 from gateway.errors import Problem
-from gateway.event_source import EventSource
-from gateway.known_ids import known_ids, unknown_task_id
 from gateway.parts import TICKETS
-from gateway.sockets import PROTOCOL, STREAMS
-from gateway.task_request import decode_with
-from gateway.tickets import MAX_IDS
+from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339
-from gateway.viewers import Viewer, check_origin
+from gateway.watching.event_source import EventSource
+from gateway.watching.sockets import PROTOCOL, STREAMS
+from gateway.watching.viewers import Viewer, check_origin
 
 _MAX_TICKET_BYTES = 256 * 1024
 _JSON = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}

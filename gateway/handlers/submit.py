@@ -6,14 +6,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway import idempotency
-from gateway.auth import Caller, require
+from gateway.access.auth import Caller, require
 from gateway.body import read_body
 from gateway.errors import Problem
 from gateway.handlers.queries import wait_seconds
 from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
-from gateway.submission import Prepared
-from gateway.task_request import parse
+from gateway.publishing import idempotency
+from gateway.publishing.submission import Prepared
+from gateway.publishing.task_request import parse
 from gateway.timestamps import rfc3339_now
 
 _JSON_TYPES = frozenset({"application/json", "application/octet-stream"})

@@ -8,16 +8,16 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from gateway.auth import Caller, require
+from gateway.access.auth import Caller, require
+from gateway.access.known_ids import known_id, known_ids, unknown_task_id
+from gateway.access.task_id import IssuedId
 from gateway.body import read_body
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.queries import wait_seconds
-from gateway.known_ids import known_id, known_ids, unknown_task_id
 from gateway.parts import CALLBACK_EVENTS, REVOCATION, STATES, WATCH
+from gateway.publishing.task_request import decode_with
 from gateway.redis_client import RedisAwayError
-from gateway.states import State
-from gateway.task_id import IssuedId
-from gateway.task_request import decode_with
+from gateway.watching.states import State
 
 MAX_IDS = 1000
 """Ids of one status request."""

@@ -2,7 +2,7 @@
 
 import json
 
-from gateway.callback_events import event_of, parse_event
+from gateway.callbacks.callback_events import event_of, parse_event
 from tasks.callbacks import event_of as workers_event_of
 
 

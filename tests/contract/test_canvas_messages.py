@@ -10,9 +10,9 @@ from celery import Celery
 from celery.canvas import Signature
 from kombu.entity import Queue
 
-from gateway.canvas import line_of, plan
-from gateway.canvas_request import GroupNode, TaskNode, parse_canvas, walk
-from gateway.task_id import TaskIds
+from gateway.access.task_id import TaskIds
+from gateway.canvas.canvas import line_of, plan
+from gateway.canvas.canvas_request import GroupNode, TaskNode, parse_canvas, walk
 from tests.canvases import CANVASES, add, celerys, total
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(-[0-9a-f]{20})?")

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from gateway.catalog import Catalog
 from gateway.errors import Problem
+from gateway.publishing.catalog import Catalog
 from tasks.registry import TASKS
 from tasks.signatures import Described, describe
 

@@ -10,8 +10,8 @@ import pytest
 from devstack.compose_secrets import secret_files
 from devstack.lock_subset import direct_packages, subset
 from devstack.make_secrets import fill
+from gateway.access.keys_file import read_keys
 from gateway.config import GatewayConfig
-from gateway.keys_file import read_keys
 from tasks.config import WorkerConfig
 from topology.entities import CALLBACKS_QUEUE
 from topology.layout import load

@@ -13,8 +13,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from gateway.task_id import TaskIds
-from gateway.task_message import MessageOptions, encode_value, task_body, template
+from gateway.access.task_id import TaskIds
+from gateway.publishing.task_message import MessageOptions, encode_value, task_body, template
 
 TASK_ID = TaskIds([(1, b"k" * 32)]).issue("acme")
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from gateway.catalog import CATALOG_KEY as GATEWAY_KEY
-from gateway.catalog import MAX_AGE_S, Catalog
 from gateway.errors import Problem
+from gateway.publishing.catalog import CATALOG_KEY as GATEWAY_KEY
+from gateway.publishing.catalog import MAX_AGE_S, Catalog
 from tasks.announce import CATALOG_KEY, REFRESH_S, VERSION, encode
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
-from gateway.sockets import STREAMS, StreamLimits, Streams
+from gateway.watching.sockets import STREAMS, StreamLimits, Streams
 from tests.stream_client import Stream
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates

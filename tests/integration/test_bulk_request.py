@@ -10,7 +10,7 @@ from typing import Any
 import aio_pika
 
 from gateway import parts
-from gateway.bulk_answer import MAX_BUFFERED_BYTES
+from gateway.publishing.bulk_answer import MAX_BUFFERED_BYTES
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from devstack.proxy import TcpProxy
-from gateway.catalog import CATALOG_KEY, Catalog
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
+from gateway.publishing.catalog import CATALOG_KEY, Catalog
 from gateway.redis_client import RedisAwayError, make_redis
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway import parts
-from gateway.sockets import STREAMS
+from gateway.watching.sockets import STREAMS
 from tests.browser import browser_page
 from tests.waiting import eventually
 

@@ -5,7 +5,8 @@ import asyncio
 import orjson
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import idempotency, parts
+from gateway import parts
+from gateway.publishing import idempotency
 from tests.integration.test_submit import ADD, messages
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway import parts
-from gateway.ingestion import HELD_BYTES
+from gateway.ingest.ingestion import HELD_BYTES
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from devstack.proxy import TcpProxy
-from gateway.auth import Caller
+from gateway.access.auth import Caller
+from gateway.access.limits import Limits
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.limits import Limits
 from gateway.redis_client import make_redis
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually

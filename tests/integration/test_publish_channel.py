@@ -1,12 +1,12 @@
-"""What `gateway/publish_channel.py` takes from aiormq's inner surface still works as it did."""
+"""What `gateway/publishing/publish_channel.py` takes from aiormq's inner surface still works as it did."""
 
 import asyncio
 
 import aio_pika
 import pytest
 
-from gateway.publish_channel import PublishChannel
-from gateway.task_message import MessageOptions, template
+from gateway.publishing.publish_channel import PublishChannel
+from gateway.publishing.task_message import MessageOptions, template
 from tests.waiting import eventually
 
 

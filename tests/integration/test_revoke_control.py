@@ -7,8 +7,8 @@ import pytest
 from kombu.connection import Connection
 from kombu.pidbox import Mailbox
 
-from gateway.control import Control
 from gateway.errors import Problem
+from gateway.watching.control import Control
 
 NODE = "w1@host"
 

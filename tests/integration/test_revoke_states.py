@@ -7,8 +7,8 @@ import pytest
 import redis.asyncio
 
 from gateway import parts
-from gateway.redis_scripts import REVOKE
-from gateway.revocation import revoked_record
+from gateway.watching.redis_scripts import REVOKE
+from gateway.watching.revocation import revoked_record
 from tasks.states import START, Keys
 from tests.stream_client import Stream
 from tests.worker_states import WorkerStates

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from gateway import parts
-from gateway.states import READ_BUDGET_BYTES
-from gateway.task_id import TaskIds
+from gateway.access.task_id import TaskIds
+from gateway.watching.states import READ_BUDGET_BYTES
 from tests.waiting import eventually
 
 _STOP, _CONTINUE = signal.SIGSTOP, signal.SIGCONT

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from gateway import parts
-from gateway.auth import Caller
-from gateway.sockets import STREAMS, StreamLimits
-from gateway.tickets import MAX_IDS, Tickets
+from gateway.access.auth import Caller
+from gateway.access.tickets import MAX_IDS, Tickets
+from gateway.watching.sockets import STREAMS, StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from gateway import parts
-from gateway.sockets import STREAMS, StreamLimits
+from gateway.watching.sockets import STREAMS, StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.arguments import MAX_FAULTS
-from gateway.catalog import MAX_AGE_S, Catalog
 from gateway.errors import Problem
+from gateway.publishing.arguments import MAX_FAULTS
+from gateway.publishing.catalog import MAX_AGE_S, Catalog
 
 INTEGER = {"type": "integer"}
 NUMBER = {"type": "number"}

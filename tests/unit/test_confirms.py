@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from gateway.confirms import ConfirmWindow, InFlight
 from gateway.errors import Problem
+from gateway.publishing.confirms import ConfirmWindow, InFlight
 
 
 def window() -> tuple[ConfirmWindow, list[str]]:

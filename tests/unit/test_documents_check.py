@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.document_ids import DocumentIds
-from gateway.documents import Checked, DocumentChecker
-from gateway.ndjson import TOO_LONG
+from gateway.ingest.document_ids import DocumentIds
+from gateway.ingest.documents import Checked, DocumentChecker
+from gateway.ingest.ndjson import TOO_LONG
 
 BOUND = 4096
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auth import ANONYMOUS
+from gateway.access.auth import ANONYMOUS
+from gateway.access.keyring import KeyRing
+from gateway.access.keys_file import KeysFileError, parse_keys, read_keys
 from gateway.errors import Problem
-from gateway.keyring import KeyRing
-from gateway.keys_file import KeysFileError, parse_keys, read_keys
 
 
 def digest(key: str) -> str:

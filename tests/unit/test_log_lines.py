@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway import log as gateway_log
-from gateway.log import JsonLine, configure_logging, hide_secrets
+from gateway.telemetry import log as gateway_log
+from gateway.telemetry.log import JsonLine, configure_logging, hide_secrets
 
 
 @pytest.fixture

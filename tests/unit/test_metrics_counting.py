@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.cancellation import stop
-from gateway.metrics import BOUNDS_S, Histogram, Metrics, buckets
+from gateway.telemetry.metrics import BOUNDS_S, Histogram, Metrics, buckets
 from tests.waiting import eventually
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ndjson import TOO_LONG, LineSplitter
+from gateway.ingest.ndjson import TOO_LONG, LineSplitter
 
 
 def split(body: bytes, sizes: list[int], max_line_bytes: int) -> list[bytes]:

@@ -5,8 +5,8 @@ import json
 import pytest
 from celery import Celery, states
 
-from gateway.outcomes import Outcome, outcome
-from gateway.task_id import TaskIds
+from gateway.access.task_id import TaskIds
+from gateway.watching.outcomes import Outcome, outcome
 
 ID = TaskIds([(0, b"k" * 32)]).issue("acme")
 

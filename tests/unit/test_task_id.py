@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.task_id import TaskIds
+from gateway.access.task_id import TaskIds
 
 OLD, NEW = (1, b"o" * 32), (2, b"n" * 32)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.events import (
+from gateway.watching.events import (
     close_frame,
     decode_event,
     error_event,
@@ -16,8 +16,8 @@ from gateway.events import (
     state_event,
     text_frame,
 )
-from gateway.resp import ProtocolError, Replies, command
-from gateway.states import State
+from gateway.watching.resp import ProtocolError, Replies, command
+from gateway.watching.states import State
 
 _REPLIES = st.lists(st.lists(st.binary(max_size=200), min_size=1, max_size=4), max_size=8)
 

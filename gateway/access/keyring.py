@@ -1,0 +1,122 @@
+"""API keys: hashes read from a file, looked up once per request, the file watched."""
+
+import asyncio
+import logging
+from hashlib import sha256
+from pathlib import Path
+
+from gateway.access.auth import ANONYMOUS, Caller
+from gateway.access.keys_file import KeysFileError, read_keys
+from gateway.errors import Problem
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL_S = 1.0
+"""How often the file is looked at."""
+_MAX_CACHED = 4096
+"""`Authorization` headers remembered; only of valid keys, so guessing cannot fill it."""
+_MAX_KEY_CHARACTERS = 1024
+
+_Stamp = tuple[int, int, int]
+
+
+class KeyRing:
+    """The configured keys. No keys file: everybody is the anonymous caller.
+
+    A key is found by the SHA-256 digest of what was presented: how long that takes tells nothing
+    about how much of a guess was right.
+
+    Args:
+        path: The keys file; None: anonymous access.
+
+    Raises:
+        KeysFileError: The file cannot be used; holds every fault.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._stamp = _stamp(path) if path else None
+        self._callers: dict[bytes, Caller] = read_keys(path) if path else {}
+        self._cache: dict[str, Caller] = {}
+        self._tenants = self._known_tenants()
+
+    def __repr__(self) -> str:
+        """How many keys, and of how many tenants."""
+        return f"<KeyRing {len(self._callers)} keys, {len(self._tenants)} tenants>"
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who holds the key of an `Authorization` header.
+
+        Raises:
+            Problem: `unauthenticated` (queued: no).
+        """
+        if self._path is None:
+            return ANONYMOUS
+        caller = self._cache.get(authorization or "")
+        if caller is not None:
+            return caller
+        if not authorization:
+            raise _unauthenticated("send Authorization: Bearer <key>")
+        scheme, _, key = authorization.partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key or len(key) > _MAX_KEY_CHARACTERS:
+            raise _unauthenticated("the header is not of the form Authorization: Bearer <key>")
+        # surrogateescape: aiohttp decodes header bytes that are not UTF-8 that way.
+        caller = self._callers.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
+        if caller is None:
+            raise _unauthenticated("no such key")
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[authorization] = caller
+        return caller
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Every tenant there is, for `admin`; with the anonymous one, who may have been before."""
+        return self._tenants
+
+    async def refresh(self) -> bool:
+        """Look at the file once and take its keys when it changed.
+
+        A file that cannot be used keeps the old keys, and its faults are logged once.
+
+        Returns:
+            Whether the keys are new.
+        """
+        if self._path is None:
+            return False
+        stamp = await asyncio.to_thread(_stamp, self._path)
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self._callers = await asyncio.to_thread(read_keys, self._path)
+        except KeysFileError as error:
+            log.error("keys-not-reloaded", extra={"faults": list(error.faults)})  # noqa: TRY400  # the faults are all
+            return False
+        self._cache.clear()
+        self._tenants = self._known_tenants()
+        log.info("keys-reloaded", extra={"keys": len(self._callers)})
+        return True
+
+    async def watch(self) -> None:
+        """Look at the file again and again; runs until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            await self.refresh()
+
+    def _known_tenants(self) -> frozenset[str]:
+        return frozenset({ANONYMOUS.tenant, *(one.tenant for one in self._callers.values())})
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes when the file is written or replaced; None while it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _unauthenticated(detail: str) -> Problem:
+    return Problem("unauthenticated", detail, queued="no")

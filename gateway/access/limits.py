@@ -1,0 +1,173 @@
+"""Each key's budget of requests, shared by all gateways through Redis.
+
+A token bucket per key lives in Redis. A gateway leases tokens from it in chunks, ahead of need, and
+spends them without asking anybody; only the first request after a pause, and one that finds the
+chunk spent, wait for a lease. While Redis is away each gateway keeps the rate by itself.
+
+    hash penstock:rate:<key name>   tokens, at (Redis' microseconds)
+"""
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from gateway.access.auth import Caller
+from gateway.errors import Problem
+from gateway.redis_client import RedisAwayError, commands
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 0.1
+"""How much of the rate one lease holds: at 1,000 requests a second ten leases a second."""
+KEPT_S = 2.0
+"""How long leased tokens may lie unspent; a gateway without requests must not hoard them."""
+LEASE_TIMEOUT_S = 0.5
+"""Longest wait for Redis; a submit must be answered in 6 s in all."""
+ASK_AGAIN_S = 1.0
+"""After a failure the rate is kept locally for so long."""
+_RATE_KEY = "penstock:rate:"
+_LEASE = """
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local rate, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = math.min(burst, (tonumber(kept[1]) or burst)
+    + math.max(0, now - (tonumber(kept[2]) or now)) / 1000000 * rate)
+local granted = math.min(want, math.floor(tokens))
+tokens = tokens - granted
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%d', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
+return {granted, math.ceil(math.max(0, 1 - tokens) / rate * 1000000)}
+"""
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What this gateway has leased of one key's budget."""
+
+    tokens: float = 0.0
+    leased_at: float = 0.0
+    """Monotonic seconds."""
+    empty_until: float = 0.0
+    """When the shared bucket has a token again, monotonic seconds."""
+    waiting: int = 0
+    """Requests that wait for the lease under way."""
+    lease: "asyncio.Task[None] | None" = None
+    own_tokens: float | None = field(default=None)
+    """The bucket kept here while Redis is away."""
+    own_at: float = 0.0
+
+
+class Limits:
+    """Admits requests within the rates of the keys.
+
+    Args:
+        client: Redis; None: this gateway is alone.
+    """
+
+    def __init__(self, client: Redis | None) -> None:
+        self._script = client.register_script(_LEASE) if client is not None else None
+        self._budgets: dict[str, _Budget] = {}
+        self._ask_again_at = 0.0
+        self._redis_answers = True
+
+    async def admit(self, caller: Caller) -> None:
+        """Spend one token of the caller's budget.
+
+        Args:
+            caller: Whose key has a `rate`; others are not limited.
+
+        Raises:
+            Problem: `rate-limited` (queued: no), with the time after which a token is there.
+        """
+        if caller.rate is None:
+            return
+        budget = self._budgets.get(caller.name)
+        if budget is None:
+            budget = self._budgets[caller.name] = _Budget()
+        now = time.monotonic()
+        if budget.tokens >= 1 and now - budget.leased_at > KEPT_S:
+            budget.tokens = 0
+        if budget.tokens < 1:
+            await self._wait(caller, budget)
+        budget.tokens -= 1
+        chunk = _chunk(caller)
+        if chunk > 1 and budget.tokens < chunk / 2 and now > budget.empty_until:
+            self._start_lease(caller, budget)
+
+    async def _wait(self, caller: Caller, budget: _Budget) -> None:
+        """Until there is a token; others that wait may be faster."""
+        while budget.tokens < 1:
+            wait_s = budget.empty_until - time.monotonic()
+            if wait_s > 0:
+                raise Problem(
+                    "rate-limited",
+                    f"the key {caller.name!r} may send {caller.rate:g} requests each second",
+                    queued="no",
+                    retry_after_s=math.ceil(wait_s),
+                )
+            budget.waiting += 1
+            try:
+                await asyncio.shield(self._start_lease(caller, budget))
+            finally:
+                budget.waiting -= 1
+
+    def _start_lease(self, caller: Caller, budget: _Budget) -> "asyncio.Task[None]":
+        if budget.lease is None:
+            budget.lease = asyncio.create_task(
+                self._lease(caller, budget), name=f"lease-{caller.name}"
+            )
+        return budget.lease
+
+    async def _lease(self, caller: Caller, budget: _Budget) -> None:
+        """Move tokens from the shared bucket to here."""
+        rate, burst = caller.rate or 1.0, caller.burst or 1.0
+        want = max(1, _chunk(caller) + budget.waiting)
+        try:
+            granted, wait_us = await self._ask(caller.name, rate, burst, want)
+            budget.own_tokens = None
+            self._redis_answers = True
+        except RedisAwayError as error:
+            if time.monotonic() >= self._ask_again_at:  # it was asked
+                self._ask_again_at = time.monotonic() + ASK_AGAIN_S
+                if self._redis_answers:
+                    log.warning("rates-kept-locally", extra={"reason": error.reason})
+                self._redis_answers = False
+            granted, wait_us = _own(budget, rate, burst, want)
+        finally:
+            budget.lease = None
+        now = time.monotonic()
+        budget.tokens += granted
+        budget.leased_at = now
+        if granted < want:
+            budget.empty_until = now + wait_us / 1e6
+
+    async def _ask(self, name: str, rate: float, burst: float, want: int) -> tuple[int, int]:
+        if self._script is None or time.monotonic() < self._ask_again_at:
+            raise RedisAwayError("not asked")
+        async with commands(), asyncio.timeout(LEASE_TIMEOUT_S):
+            granted, wait_us = await self._script(
+                keys=[_RATE_KEY + name], args=[repr(rate), repr(burst), want]
+            )
+        return int(granted), int(wait_us)
+
+
+def _chunk(caller: Caller) -> int:
+    """Tokens of one lease beyond those that are waited for; none at low rates."""
+    return int(min((caller.rate or 0) * LEASE_S, (caller.burst or 0) / 4))
+
+
+def _own(budget: _Budget, rate: float, burst: float, want: int) -> tuple[int, int]:
+    """A lease from the bucket kept here; as the script does it."""
+    now = time.monotonic()
+    before = budget.own_tokens if budget.own_tokens is not None else burst
+    since_s = now - budget.own_at if budget.own_tokens is not None else 0.0
+    tokens = min(burst, before + since_s * rate)
+    granted = min(want, math.floor(tokens))
+    budget.own_tokens = tokens - granted
+    budget.own_at = now
+    return granted, math.ceil(max(0.0, 1 - budget.own_tokens) / rate * 1e6)

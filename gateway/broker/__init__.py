@@ -1,0 +1,1 @@
+"""RabbitMQ as operators see it: depths, routes, dead letters."""

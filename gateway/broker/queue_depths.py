@@ -1,0 +1,152 @@
+"""How full the queues are, sampled each second: 429 before the broker itself refuses.
+
+A passive declare tells the ready messages and the consumers of a queue at once, while the
+management API's figures are up to 5 s old. The sampler has a connection of its own: RabbitMQ
+stops reading from connections that publish while it has an alarm.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
+
+from gateway.cancellation import told_to_stop
+from gateway.publishing.publisher import amqp_url
+from topology.delay import LEVELS, level_name
+from topology.model import UNROUTED_QUEUE, Topology
+
+log = logging.getLogger(__name__)
+
+SAMPLE_INTERVAL_S = 1.0
+"""How often work queues are asked."""
+_OTHERS_EVERY = 10
+"""Samples between two looks at dead letters and delay levels, which refuse nobody."""
+_TIMEOUT_S = 5.0
+_RETRY_S = 1.0
+_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One sample of one queue."""
+
+    ready: int
+    """Messages that no worker has yet."""
+    consumers: int
+
+
+class QueueDepths:
+    """The last sample of each queue.
+
+    Args:
+        url: RabbitMQ.
+        topology: The queues and their limits.
+    """
+
+    def __init__(self, url: str, topology: Topology) -> None:
+        self._url = amqp_url(url, "penstock-queue-depths")
+        self._topology = topology
+        self._full: frozenset[str] = frozenset()
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._samples = 0
+        self.depths: dict[str, Depth] = {}
+        """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
+
+    def __repr__(self) -> str:
+        """How many are known and which are full."""
+        return f"<QueueDepths {len(self.depths)} queues, full: {sorted(self._full)}>"
+
+    def full(self, queue: str) -> bool:
+        """Whether the queue was at its limit a second ago."""
+        return queue in self._full
+
+    async def sample(self) -> None:
+        """Ask once; every tenth time also the queues that nobody is refused for.
+
+        Raises:
+            AMQPError, OSError, RuntimeError, TimeoutError: RabbitMQ is away.
+        """
+        async with asyncio.timeout(_TIMEOUT_S):
+            there = await self._look_at(self._topology.queues)
+            if not there:
+                self._samples = 0  # not declared yet: the others neither
+            elif self._samples % _OTHERS_EVERY == 0:
+                await self._look_at(self._others())
+        self._samples += there
+        self._full = frozenset(
+            name
+            for name, queue in self._topology.queues.items()
+            if name in self.depths and self.depths[name].ready >= queue.limit
+        )
+
+    async def run(self) -> None:
+        """Sample again and again; runs until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.sample()
+                except _BROKER_FAULTS as error:
+                    if told_to_stop():
+                        raise asyncio.CancelledError from error
+                    if self._samples:
+                        log.warning("queue-depths-unknown", extra={"reason": repr(error)})
+                    await self._forget()
+                    await asyncio.sleep(_RETRY_S)
+                else:
+                    await asyncio.sleep(SAMPLE_INTERVAL_S)
+        finally:
+            await self._forget()
+
+    def _others(self) -> list[str]:
+        dead = [
+            self._topology.dead_queue(name)
+            for name, queue in self._topology.queues.items()
+            if queue.dead_letter
+        ]
+        return [*dead, UNROUTED_QUEUE, *(level_name(level) for level in range(LEVELS))]
+
+    async def _look_at(self, names: Iterable[str]) -> bool:
+        """Sample each; whether all of them exist."""
+        missing = False
+        for name in names:
+            depth = await self._ask(name)
+            if depth is None:
+                self.depths.pop(name, None)
+                missing = True
+            else:
+                self.depths[name] = depth
+        return not missing
+
+    async def _ask(self, name: str) -> Depth | None:
+        """Passive declare; None when there is no such queue."""
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            channel = self._channel = await self._open()
+        try:
+            queue = await channel.declare_queue(name, passive=True)
+        except ChannelNotFoundEntity:  # it closes the channel: AMQP 0-9-1, queue.declare
+            self._channel = None
+            return None
+        result = queue.declaration_result
+        return Depth(result.message_count or 0, result.consumer_count or 0)
+
+    async def _open(self) -> AbstractChannel:
+        if self._connection is None or self._connection.is_closed:
+            self._connection = await aio_pika.connect(self._url, timeout=_TIMEOUT_S)
+        return await self._connection.channel(publisher_confirms=False)
+
+    async def _forget(self) -> None:
+        """Nothing is known any more; nobody is refused by an old figure."""
+        connection, self._connection, self._channel = self._connection, None, None
+        self._full = frozenset()
+        self._samples = 0
+        self.depths = {}
+        if connection is not None:
+            with contextlib.suppress(*_BROKER_FAULTS):
+                await asyncio.wait_for(connection.close(), _TIMEOUT_S)

@@ -1,0 +1,1 @@
+"""Completion callbacks: the end of a task POSTed to whoever asked for it."""

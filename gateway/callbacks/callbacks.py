@@ -1,0 +1,152 @@
+"""The consumer of the queue `callbacks`: reads what became of a task and tells its URL.
+
+event ──► delivered before? ──yes──► acked
+│ no
+▼
+POST ── 2xx ───────────────► noted, acked
+├─ host not allowed ─────► dead letters, acked
+└─ anything else ────────► published again, delayed by the broker; acked
+after a day: dead letters
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any, Final
+
+import aio_pika
+import msgspec
+import orjson
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from gateway.access.task_id import claims
+from gateway.callbacks.callback_events import (
+    CallbackEvents,
+    Event,
+    insist,
+    next_delay_s,
+    parse_event,
+)
+from gateway.callbacks.callback_post import CallbackFailedError, CallbackPost
+from gateway.config import GatewayConfig
+from gateway.errors import Problem
+from gateway.publishing.publisher import amqp_url
+from gateway.watching.states import States
+from topology.entities import CALLBACKS_QUEUE
+
+log = logging.getLogger(__name__)
+
+PREFETCH: Final = 64
+"""Events delivered at once."""
+_CONNECT_TIMEOUT_S: Final = 5.0
+_RETRY_S: Final = 1.0
+_BROKER_FAULTS: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
+
+
+class Callbacks:
+    """Delivers events.
+
+    Args:
+        config: Address of RabbitMQ; allowed hosts and the secret.
+        events: Publishes those that are tried again.
+        states: Reads states.
+        post: Sends them.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, events: CallbackEvents, states: States, post: CallbackPost
+    ) -> None:
+        self._url = amqp_url(config.amqp_url, "penstock-callbacks")
+        self._events = events
+        self._states = states
+        self._post = post
+
+    async def run(self) -> None:
+        """Consume, and connect again whenever that is needed; runs until cancelled."""
+        complained = False
+        while True:
+            try:
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    connection = await aio_pika.connect(self._url)
+                async with connection:
+                    channel = await connection.channel()
+                    await channel.set_qos(PREFETCH)
+                    queue = await channel.get_queue(CALLBACKS_QUEUE)
+                    complained = False
+                    await self._consume(queue)
+            except _BROKER_FAULTS as error:
+                if not complained:
+                    log.warning("callbacks-not-consumed", extra={"reason": repr(error)})
+                complained = True
+            await asyncio.sleep(_RETRY_S)
+
+    async def _consume(self, queue: AbstractQueue) -> None:
+        """Deliver events until the channel or its connection is lost."""
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def lost(*_: Any) -> None:
+            if not closed.done():
+                closed.set_result(None)
+
+        queue.channel.close_callbacks.add(lost)
+        await queue.consume(self.handle)
+        await closed
+
+    async def handle(self, message: AbstractIncomingMessage) -> None:
+        """Deliver the event of one message, or see to it that it is tried again."""
+        event = parse_event(message.body, message.headers)
+        try:
+            if event is None:
+                log.warning("callback-not-an-event", extra={"id": repr(message.message_id)})
+                await message.reject(requeue=False)
+                return
+            await self._deliver(event)
+            await message.ack()
+        except (ChannelInvalidStateError, *_BROKER_FAULTS):
+            return  # the connection is lost: it comes again
+
+    async def _deliver(self, event: Event) -> None:
+        try:
+            if await self._events.delivered(event):
+                return
+            await self._post.send(event.url, event.event, await self._body(event))
+        except CallbackFailedError as failed:
+            await self._try_again(event, failed)
+        except Problem as problem:  # Redis is away: what became of the task is not known now
+            await self._try_again(event, CallbackFailedError(str(problem)))
+        else:
+            await self._events.mark_delivered(event)
+            log.info("callback-delivered", extra={"event": event.event, "id": event.id})
+
+    async def _body(self, event: Event) -> bytes:
+        """The final state as `GET /v1/tasks/{id}` tells it; the bare end where none is kept.
+
+        Raises:
+            RedisAwayError: As a problem.
+        """
+        issued = claims(event.id)
+        if issued is None or issued.tracked:
+            state = (await self._states.read({event.id: issued}))[event.id]
+            if state.final:
+                return state.to_json(admin=False)
+        told: dict[str, Any] = {"id": event.id}
+        if issued is not None and not issued.tracked:
+            told["tracked"] = False
+        if event.task is not None:
+            told["task"] = event.task
+        return orjson.dumps({**told, "state": event.state})
+
+    async def _try_again(self, event: Event, failed: CallbackFailedError) -> None:
+        now = time.time()
+        event = msgspec.structs.replace(
+            event, attempt=event.attempt + 1, first_at=event.first_at or now
+        )
+        delay_s = None if failed.final else next_delay_s(event, now)
+        extra = {"event": event.event, "id": event.id, "attempt": event.attempt}
+        if delay_s is None:
+            log.warning("callback-given-up", extra={**extra, "reason": failed.reason})
+            await insist(lambda: self._events.bury(event, "callback-failed", failed.reason))
+            return
+        log.info("callback-failed", extra={**extra, "reason": failed.reason, "delay_s": delay_s})
+        await insist(lambda: self._events.again(event, delay_s))

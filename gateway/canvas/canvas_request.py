@@ -1,0 +1,228 @@
+"""JSON body → tree of tasks, chains, groups and chords. Pure.
+
+Every node knows its place in the body (`$.chain[1].group[0]`), so that every refusal can name it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.errors import Fault, Problem, invalid_request
+from gateway.publishing.task_request import (
+    NO_OPTIONS,
+    Options,
+    TaskRequest,
+    check_form,
+    decode_with,
+)
+
+MAX_NODES = 10_000
+"""Tasks, chains, groups and chords of one canvas."""
+MAX_DEPTH = 32
+"""Levels of nesting; workers read and write them recursively."""
+
+_NONE = msgspec.Raw(b"")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class TaskNode:
+    """One task."""
+
+    place: str
+    request: TaskRequest
+    immutable: bool
+    """Takes nothing from the task before it."""
+    links: "list[Node]"
+    """What is called with its result."""
+    errbacks: "list[Node]"
+    """What is called with its id when it fails."""
+    id: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Celery's options of a task that a worker will publish."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ChainNode:
+    """One after the other, each given the result of the one before it."""
+
+    place: str
+    steps: "list[Node]"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class GroupNode:
+    """All at once."""
+
+    place: str
+    members: "list[Node]"
+    id: str = ""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ChordNode:
+    """A group, and what is called with the list of its results."""
+
+    place: str
+    header: GroupNode
+    body: "Node"
+
+
+Node = TaskNode | ChainNode | GroupNode | ChordNode
+
+
+class _Chord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    header: list[msgspec.Raw]
+    body: msgspec.Raw
+
+
+class _Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Any node: a signature, or one of the three compositions."""
+
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    args: msgspec.Raw = _NONE
+    kwargs: msgspec.Raw = _NONE
+    options: Options = NO_OPTIONS
+    immutable: bool = False
+    link: msgspec.Raw = _NONE
+    link_error: msgspec.Raw = _NONE
+    chain: list[msgspec.Raw] | None = None
+    group: list[msgspec.Raw] | None = None
+    chord: _Chord | None = None
+
+
+_decode = msgspec.json.Decoder(_Form).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_PLAIN = _Form()
+
+
+def parse_canvas(body: bytes) -> Node:
+    """Parse one canvas.
+
+    Args:
+        body: JSON, UTF-8.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    return _Parser().node(body, "$", 0)
+
+
+def relocate(problem: Problem, place: str) -> Problem:
+    """The same refusal, its places told from the root of the canvas."""
+    faults = tuple(Fault(place + fault.at[1:], fault.detail) for fault in problem.faults)
+    detail = f"{place}: {problem.detail}"
+    if problem.code == "invalid-request" and len(faults) == 1:
+        detail = f"{faults[0].at}: {faults[0].detail}"
+    return Problem(
+        problem.code,
+        detail,
+        queued=problem.queued,
+        faults=faults or (Fault(place, problem.detail),),
+        retry_after_s=problem.retry_after_s,
+        members=problem.members,
+    )
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node in the order of the request, links behind their task."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def children(node: Node) -> "list[Node]":
+    """The nodes directly inside one."""
+    match node:
+        case TaskNode():
+            return [*node.links, *node.errbacks]
+        case ChainNode():
+            return node.steps
+        case GroupNode():
+            return node.members
+        case ChordNode():
+            return [node.header, node.body]
+
+
+class _Parser:
+    def __init__(self) -> None:
+        self._count = 0
+
+    def node(self, raw: bytes, place: str, depth: int) -> Node:
+        self._count += 1
+        if self._count > MAX_NODES:
+            raise invalid_request(place, f"Over {MAX_NODES} nodes", queued="no")
+        if depth > MAX_DEPTH:
+            raise invalid_request(place, f"Nested over {MAX_DEPTH} levels deep", queued="no")
+        try:
+            form: _Form = decode_with(_decode, raw)
+        except Problem as problem:
+            raise relocate(problem, place) from None
+        given = [
+            name for name in ("task", "chain", "group", "chord") if getattr(form, name) is not None
+        ]
+        if len(given) != 1:
+            raise invalid_request(
+                place, "Expected exactly one of task, chain, group and chord", queued="no"
+            )
+        if form.task is not None:
+            return self._task(form, form.task, place, depth)
+        for name in ("args", "kwargs", "options", "immutable", "link", "link_error"):
+            if getattr(form, name) != getattr(_PLAIN, name):
+                raise invalid_request(
+                    f"{place}.{name}", f"Belongs to a task, not to a {given[0]}", queued="no"
+                )
+        if form.chain is not None:
+            steps = self._nodes(form.chain, f"{place}.chain", depth)
+            return ChainNode(place=place, steps=steps)
+        if form.group is not None:
+            members = self._nodes(form.group, f"{place}.group", depth)
+            return GroupNode(place=place, members=members)
+        return self._chord(form.chord, f"{place}.chord", depth)
+
+    def _chord(self, chord: _Chord | None, place: str, depth: int) -> ChordNode:
+        if chord is None:
+            raise invalid_request(place, "Expected an object", queued="no")
+        header = self._nodes(chord.header, f"{place}.header", depth)
+        return ChordNode(
+            place=place,
+            header=GroupNode(place=f"{place}.header", members=header),
+            body=self.node(bytes(chord.body), f"{place}.body", depth + 1),
+        )
+
+    def _task(self, form: _Form, task: str, place: str, depth: int) -> TaskNode:
+        request = TaskRequest(
+            task,
+            form.args if bytes(form.args) else msgspec.Raw(b"[]"),
+            form.kwargs if bytes(form.kwargs) else msgspec.Raw(b"{}"),
+            form.options,
+        )
+        try:
+            check_form(request)
+        except Problem as problem:
+            raise relocate(problem, place) from None
+        return TaskNode(
+            place=place,
+            request=request,
+            immutable=form.immutable,
+            links=self._links(bytes(form.link), f"{place}.link", depth),
+            errbacks=self._links(bytes(form.link_error), f"{place}.link_error", depth),
+        )
+
+    def _links(self, raw: bytes, place: str, depth: int) -> list[Node]:
+        """One node, or a list of them."""
+        if raw in {b"", b"null"}:
+            return []
+        if not raw.startswith(b"["):
+            return [self.node(raw, place, depth + 1)]
+        try:
+            links = decode_with(_decode_list, raw)
+        except Problem as problem:
+            raise relocate(problem, place) from None
+        return [self.node(bytes(one), f"{place}[{n}]", depth + 1) for n, one in enumerate(links)]
+
+    def _nodes(self, found: list[msgspec.Raw], place: str, depth: int) -> list[Node]:
+        if not found:
+            raise invalid_request(place, "Expected at least one signature", queued="no")
+        return [self.node(bytes(raw), f"{place}[{n}]", depth + 1) for n, raw in enumerate(found)]

@@ -1,0 +1,191 @@
+"""JSON Schemas of the API's bodies: of requests from the structs that validate them. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import REFUSALS
+from gateway.handlers.dead_letters import ReplayRequest
+from gateway.handlers.queues import Question
+from gateway.handlers.streams import TicketRequest
+from gateway.handlers.tasks import StatusRequest
+from gateway.publishing.task_request import Options
+
+Schema = dict[str, Any]
+
+REF = "#/components/schemas/{name}"
+_VALIDATED = (Options, Question, ReplayRequest, StatusRequest, TicketRequest)
+"""Structs that decode request bodies."""
+
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+ANYTHING: Schema = {}
+OBJECT: Schema = {"type": "object"}
+
+
+def ref(name: str) -> Schema:
+    """A reference to a component."""
+    return {"$ref": REF.format(name=name)}
+
+
+def array(items: Schema) -> Schema:
+    """A list of these."""
+    return {"type": "array", "items": items}
+
+
+def record(required: str = "", /, **properties: Schema) -> Schema:
+    """An object.
+
+    Args:
+        required: Names of required properties, between spaces.
+        properties: All known ones; answers may get further ones later.
+    """
+    schema: Schema = {"type": "object", "properties": properties}
+    return schema | ({"required": required.split()} if required else {})
+
+
+def components() -> dict[str, Schema]:
+    """Every named schema."""
+    _, validated = msgspec.json.schema_components(_VALIDATED, ref_template=REF)
+    return {**validated, **_answers(), "Task": _task()}
+
+
+def _task() -> Schema:
+    """Body of a submit: `TaskRequest`, whose arguments msgspec cannot describe (they stay raw)."""
+    return {
+        "type": "object",
+        "required": ["task"],
+        "additionalProperties": False,
+        "properties": {
+            "task": {"type": "string", "minLength": 1, "maxLength": 255},
+            "args": {"type": "array", "default": []},
+            "kwargs": {"type": "object", "default": {}},
+            "options": ref("Options"),
+        },
+    }
+
+
+def _answers() -> dict[str, Schema]:
+    queued = {"enum": ["no", "yes", "unknown"]}
+    fault = record("at detail", at=TEXT, detail=TEXT)
+    error = record(type=TEXT, message=TEXT, traceback=TEXT)
+    state = {
+        "type": "string",
+        "description": "PENDING, STARTED, PROGRESS, RETRY, SUCCESS, FAILURE, REVOKED, or a user's.",
+    }
+    depth = {"ready": COUNT, "unacknowledged": COUNT, "consumers": COUNT, "dead_letters": COUNT}
+    binding = record("exchange queue key", exchange=TEXT, queue=TEXT, key=TEXT, arguments=OBJECT)
+    return {
+        "Problem": record(
+            "type title status detail code",
+            type=TEXT,
+            title=TEXT,
+            status={"type": "integer"},
+            detail=TEXT,
+            code={"enum": list(REFUSALS)},
+            queued=queued,
+            id=TEXT,
+            errors=array(fault),
+        ),
+        "Receipt": record(
+            "id task queues tracked accepted_at links",
+            id=TEXT,
+            task=TEXT,
+            state=state,
+            queues=array(TEXT),
+            tracked=FLAG,
+            accepted_at=TIME,
+            links=OBJECT,
+        ),
+        "TaskState": record(
+            "id",
+            id=TEXT,
+            task=TEXT,
+            state=state,
+            tracked=FLAG,
+            accepted_at=TIME,
+            started_at=TIME,
+            finished_at=TIME,
+            retries=COUNT,
+            worker=TEXT,
+            progress=ANYTHING,
+            result=ANYTHING,
+            error=error,
+            truncated=FLAG,
+            code=TEXT,
+        ),
+        "Outcome": record(
+            line=COUNT, status={"type": "integer"}, id=TEXT, code=TEXT, detail=TEXT, queued=queued
+        ),
+        "Ingested": record(
+            accepted=COUNT,
+            refused=COUNT,
+            unknown=COUNT,
+            stored=COUNT,
+            duplicates=COUNT,
+            ids=array(TEXT),
+            batches=array(TEXT),
+            failed=array(record("index detail", index=COUNT, _id=TEXT, detail=TEXT)),
+            rejected=array(record("line at detail", line=COUNT, at=TEXT, detail=TEXT)),
+        ),
+        "Readiness": record("status checks", status=TEXT, checks=OBJECT),
+        "Topology": record(
+            "exchanges queues bindings routes",
+            exchanges=array(OBJECT),
+            queues=array(OBJECT),
+            bindings=array(binding),
+            routes=array(OBJECT),
+            derived=OBJECT,
+        ),
+        "RouteExplanation": record(
+            "exchange routing_key routable bindings queues priority delay",
+            task=TEXT,
+            exchange=TEXT,
+            routing_key=TEXT,
+            routable=FLAG,
+            through=array(TEXT),
+            bindings=array(binding),
+            queues=array(OBJECT),
+            priority=FLAG,
+            delay=FLAG,
+            privileged=FLAG,
+            announced=FLAG,
+        ),
+        "QueueList": record(
+            "queues",
+            queues=array(
+                record("name type limit", name=TEXT, type=TEXT, limit=COUNT, rates=OBJECT, **depth)
+            ),
+        ),
+        "DeadLetterList": record(
+            "queue total letters",
+            queue=TEXT,
+            total=COUNT,
+            letters=array(
+                record(
+                    "id reason queue",
+                    id=TEXT,
+                    task=TEXT,
+                    reason=TEXT,
+                    time=TIME,
+                    queue=TEXT,
+                    exchange=TEXT,
+                    routing_key=TEXT,
+                    error=error,
+                    replays=COUNT,
+                )
+            ),
+        ),
+        "Replayed": record(
+            "queue replayed ids failed missing remaining",
+            queue=TEXT,
+            replayed=COUNT,
+            ids=array(TEXT),
+            failed=array(record("id detail", id=TEXT, detail=TEXT)),
+            missing=array(TEXT),
+            remaining=COUNT,
+        ),
+        "Ticket": record("ticket expires_at", ticket=TEXT, expires_at=TIME),
+    }

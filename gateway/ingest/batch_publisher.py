@@ -1,0 +1,244 @@
+"""Batches of documents as task messages: where they go, and back-pressure for streams of them."""
+
+import asyncio
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from gateway.access.task_id import TaskIds
+from gateway.broker.queue_depths import QueueDepths
+from gateway.config import GatewayConfig
+from gateway.errors import Problem
+from gateway.publishing.publisher import Publisher
+from gateway.publishing.task_message import (
+    MessageOptions,
+    Template,
+    cached_template,
+    task_body,
+    template,
+)
+from topology.model import Topology
+
+TASK: Final = "documents.store"
+EXCHANGE: Final = "events"
+MAX_BATCH_DOCUMENTS: Final = 1000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""JSON of the documents of a batch; one larger document travels alone."""
+MAX_HELD_BYTES: Final = 128 * 1024 * 1024
+"""Documents that a process holds back, over all requests, until their bodies prove sound."""
+
+_MAX_NAME_OCTETS: Final = 200
+_CACHED_LANES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """Where the batches of one tenant and collection go."""
+
+    tenant: str
+    collection: str
+    queues: tuple[str, ...]
+    """Every queue that takes them; at least one."""
+    template: Template = field(repr=False)
+    head: bytes = field(repr=False)
+    """The arguments up to the first document."""
+
+    @property
+    def tracked(self) -> bool:
+        """Whether each batch has one result."""
+        return len(self.queues) == 1
+
+
+@dataclass(slots=True)
+class Published:
+    """A batch on its way."""
+
+    task_id: str
+    confirm: "asyncio.Future[None]"
+    count: int
+    """Documents in it."""
+    size: int
+    """Octets of its body."""
+
+
+class BatchPublisher:
+    """Finds lanes and publishes batches.
+
+    Args:
+        config: Which collections there are.
+        topology: Where their batches go.
+        task_ids: Issues the ids.
+        depths: Knows which queues are full.
+        publisher: Publishes.
+        origin: Who publishes, `penstock@host`.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        topology: Topology,
+        task_ids: TaskIds,
+        depths: QueueDepths,
+        publisher: Publisher,
+        origin: str,
+    ) -> None:
+        self._topology = topology
+        self._task_ids = task_ids
+        self._depths = depths
+        self._publisher = publisher
+        self._origin = origin
+        self._id_length = len(task_ids.issue(""))
+        self._pattern = re.compile(config.collection_pattern)
+        self.confirm_timeout_s = config.confirm_timeout_s
+        """How long a confirm may take; seconds."""
+        self._lanes: OrderedDict[tuple[str, str], Lane] = OrderedDict()
+        self._held_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<BatchPublisher {len(self._lanes)} lanes, {self._held_bytes} B held>"
+
+    def lane(
+        self,
+        tenant: str,
+        collection: str,
+        traceparent: str | None = None,
+        *,
+        copy: str | None = None,
+    ) -> Lane:
+        """Where a tenant's documents of a collection go.
+
+        Args:
+            tenant: Whose they are.
+            collection: Where MongoDB is to keep them.
+            traceparent: W3C trace context to carry on.
+            copy: Names this copy where the same id may be published twice.
+
+        Raises:
+            Problem: `unknown-collection`, `unroutable` (queued: no).
+        """
+        headers = {"traceparent": traceparent, "x-penstock-copy": copy}
+        given = tuple((name, value) for name, value in headers.items() if value is not None)
+        if given:
+            return self._make_lane(tenant, collection, given)
+        key = (tenant, collection)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = self._make_lane(tenant, collection, ())
+            if len(self._lanes) > _CACHED_LANES:
+                self._lanes.popitem(last=False)
+        return lane
+
+    def check_room(self, lane: Lane) -> None:
+        """Refuse early what the queue would refuse.
+
+        Raises:
+            Problem: `queue-full` (queued: no).
+        """
+        for queue in lane.queues:
+            if self._depths.full(queue):
+                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+
+    def issue(self, lane: Lane) -> str:
+        """Make the id of a batch."""
+        return self._task_ids.issue(lane.tenant, tracked=lane.tracked)
+
+    def publish(
+        self, lane: Lane, documents: bytes, count: int, copy: tuple[str, str] | None = None
+    ) -> Published:
+        """Publish one batch.
+
+        Args:
+            lane: Where to.
+            documents: Their JSON, joined by commas.
+            count: How many they are.
+            copy: An id issued before, and the message id of this copy; None: new ones.
+
+        Raises:
+            Problem: As `Publisher.publish` at once (queued: no).
+        """
+        task_id, message_id = copy or (self.issue(lane), None)
+        body = task_body(b"".join((lane.head, documents, b"]]")), b"{}")
+        confirm = self._publisher.publish(
+            lane.template,
+            task_id,
+            body,
+            queue_count=len(lane.queues),
+            message_id=message_id,
+        )
+        confirm.add_done_callback(_retrieve)
+        return Published(task_id, confirm, count, len(body))
+
+    async def publish_when_possible(
+        self, lane: Lane, documents: bytes, count: int, copy: tuple[str, str] | None = None
+    ) -> Published:
+        """Publish one batch of a stream, waiting while too much is in flight.
+
+        Raises:
+            Problem: As `publish`; `overloaded` when waiting did not help (queued: no).
+        """
+        try:
+            async with asyncio.timeout(self.confirm_timeout_s):
+                while True:
+                    await self._publisher.room()
+                    try:
+                        return self.publish(lane, documents, count, copy)
+                    except Problem as problem:
+                        if problem.code != "overloaded":
+                            raise
+                    await asyncio.sleep(0)  # others took the room first
+        except TimeoutError:
+            raise Problem(
+                "overloaded", "too many messages wait for a confirm", queued="no"
+            ) from None
+
+    def hold(self, size: int) -> None:
+        """Count octets that a request holds back; negative: no longer.
+
+        Raises:
+            Problem: `overloaded` (queued: no).
+        """
+        if size > 0 and self._held_bytes + size > MAX_HELD_BYTES:
+            raise Problem("overloaded", "too many documents wait to be published", queued="no")
+        self._held_bytes += size
+
+    def _make_lane(
+        self, tenant: str, collection: str, headers: tuple[tuple[str, str], ...]
+    ) -> Lane:
+        if (
+            not self._pattern.fullmatch(collection)
+            or collection.startswith("system.")
+            or len(collection.encode()) > _MAX_NAME_OCTETS
+        ):
+            raise Problem("unknown-collection", f"no collection {collection!r}", queued="no")
+        routing_key = f"documents.{collection}"
+        queues = self._topology.match(EXCHANGE, routing_key)
+        if not queues:
+            raise Problem(
+                "unroutable",
+                f"no binding of exchange {EXCHANGE!r} matches {routing_key!r}",
+                queued="no",
+            )
+        make = template if headers else cached_template
+        return Lane(
+            tenant=tenant,
+            collection=collection,
+            queues=queues,
+            template=make(
+                TASK,
+                EXCHANGE,
+                routing_key,
+                MessageOptions(headers=headers),
+                origin=self._origin,
+                id_length=self._id_length,
+            ),
+            head=b"[%b,[" % orjson.dumps(collection),
+        )
+
+
+def _retrieve(confirm: "asyncio.Future[None]") -> None:
+    """Look at the outcome, so that nobody's absence is logged when the client has left."""
+    if not confirm.cancelled():
+        confirm.exception()

@@ -1,0 +1,205 @@
+r"""What workers announced: the signature of each task, read from Redis in the background.
+
+    hash penstock:catalog   field <task>\n<hash of the schema>   JSON with `seen`, unix seconds
+
+A task can be announced with several schemas while workers of two releases run side by side;
+arguments are refused only when no live schema fits.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+from redis.asyncio import Redis
+
+from gateway.errors import Fault, Problem
+from gateway.publishing.arguments import Signature
+from gateway.redis_client import RedisAwayError, commands
+
+log = logging.getLogger(__name__)
+
+CATALOG_KEY = "penstock:catalog"
+REFRESH_INTERVAL_S = 3.0
+"""How often the catalog is read."""
+MAX_AGE_S = 30.0
+"""An entry not refreshed for so long is of a worker that is gone; workers refresh each 10 s."""
+
+_positional = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_keywords = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NO_KEYWORDS: dict[str, msgspec.Raw] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """One live (task, schema)."""
+
+    signature: Signature
+    seen: float
+    """When a worker last said so, unix seconds."""
+    coroutine: bool
+    """Whether the task can be stopped while it runs on every pool."""
+    entry: Mapping[str, Any]
+    """As announced: task, doc, version, params, returns."""
+
+
+class Catalog:
+    """The live announcements, newest first for each task.
+
+    Args:
+        client: Redis; None: nothing is ever announced.
+    """
+
+    def __init__(self, client: Redis | None = None) -> None:
+        self._client = client
+        self._live: dict[str, tuple[Announced, ...]] = {}
+        self._signatures: dict[tuple[str, bytes], Signature] = {}
+        self._bad: set[str] = set()
+        self.refreshed_at: float | None = None
+        """When the catalog was last read, monotonic seconds."""
+        self.redis_answers = True
+        """Whether Redis answered the last time."""
+
+    def __repr__(self) -> str:
+        """How many tasks are announced."""
+        return f"<Catalog {len(self._live)} tasks>"
+
+    def check(self, task: str, args: bytes, kwargs: bytes, *, skip_first: bool = False) -> None:
+        """Check raw arguments against what is announced of the task.
+
+        A task that nobody announces may have any arguments, as long as they are JSON.
+
+        Args:
+            task: Its name.
+            args: A JSON array, UTF-8.
+            kwargs: A JSON object, UTF-8.
+            skip_first: The first parameter is given by the task before it in a chain.
+
+        Raises:
+            Problem: `invalid-arguments` with a fault per bad argument, `malformed-json`,
+                `invalid-request` when args is no array or kwargs no object (queued: no).
+        """
+        try:
+            live = self._live.get(task)
+            if live is None:
+                msgspec.json.decode(args)
+                msgspec.json.decode(kwargs)
+                return
+            positional = _positional(args)
+            keywords = _NO_KEYWORDS if kwargs == b"{}" else _keywords(kwargs)
+            faults = live[0].signature.faults(positional, keywords, skip=skip_first)
+            if not faults:
+                return
+            for other in live[1:]:
+                if not other.signature.faults(positional, keywords, skip=skip_first):
+                    return
+        except msgspec.ValidationError as error:
+            raise _wrong_form(args, error) from None
+        except msgspec.DecodeError as error:
+            raise _malformed(str(error)) from None
+        except UnicodeDecodeError as error:
+            raise _malformed(f"not UTF-8: {error.reason}") from None
+        except RecursionError:
+            raise _malformed("nested too deeply") from None
+        raise Problem(
+            "invalid-arguments",
+            f"{len(faults)} of the arguments of {task!r} do not fit",
+            queued="no",
+            faults=tuple(faults),
+        )
+
+    def terminable(self, task: str) -> bool | None:
+        """Whether a running one can be stopped on every pool; None: not announced."""
+        live = self._live.get(task)
+        return all(one.coroutine for one in live) if live else None
+
+    def announced(self, task: str) -> tuple[Announced, ...]:
+        """What is announced of one task, newest first."""
+        return self._live.get(task, ())
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the announced tasks, sorted."""
+        return tuple(sorted(self._live))
+
+    async def refresh(self) -> None:
+        """Read the catalog once.
+
+        Raises:
+            RedisAwayError: The last catalog stays.
+        """
+        if self._client is None:
+            return
+        async with commands():
+            found = await self._client.hgetall(CATALOG_KEY)
+        self.take(found, time.time())
+        self.refreshed_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Keep the catalog fresh; runs until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+                self.redis_answers = True
+            except RedisAwayError as error:
+                if self.redis_answers:
+                    log.warning("catalog-not-refreshed", extra={"reason": error.reason})
+                self.redis_answers = False
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+    def take(self, found: Mapping[Any, bytes | str], now: float) -> None:
+        """Make these the live announcements.
+
+        Args:
+            found: The Redis hash.
+            now: Unix seconds; entries seen over 30 s before are of workers that are gone.
+        """
+        live: dict[str, list[Announced]] = {}
+        signatures: dict[tuple[str, bytes], Signature] = {}
+        names: set[str] = set()
+        for field, value in found.items():
+            name = field.decode("utf-8", "replace") if isinstance(field, bytes) else field
+            names.add(name)
+            try:
+                entry = orjson.loads(value)
+                if now - float(entry["seen"]) > MAX_AGE_S:
+                    continue
+                # The field names the schema, but the bytes are what arguments are checked against.
+                key = (entry["task"], orjson.dumps(entry["params"]))
+                signature = self._signatures.get(key) or Signature(entry["params"])
+                announced = Announced(
+                    signature=signature,
+                    seen=float(entry["seen"]),
+                    coroutine=bool(entry.get("coroutine")),
+                    entry=entry,
+                )
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                if name not in self._bad:
+                    self._bad.add(name)
+                    log.warning("catalog-entry-bad", extra={"field": name, "reason": repr(error)})
+                continue
+            signatures[key] = signature
+            live.setdefault(entry["task"], []).append(announced)
+        self._signatures = signatures
+        self._bad &= names
+        self._live = {
+            task: tuple(sorted(entries, key=lambda one: one.seen, reverse=True))
+            for task, entries in live.items()
+        }
+
+
+def _wrong_form(args: bytes, error: msgspec.ValidationError) -> Problem:
+    """Args is not an array, or kwargs not an object, or a number is out of every range."""
+    detail = str(error).replace("`", "")
+    if "out of range" in detail:
+        return _malformed(detail)
+    at = "$.kwargs" if args.lstrip()[:1] == b"[" else "$.args"
+    return Problem("invalid-request", f"{at}: {detail}", queued="no", faults=(Fault(at, detail),))
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem("malformed-json", detail, queued="no", faults=(Fault("$", detail),))

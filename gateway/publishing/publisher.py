@@ -1,0 +1,296 @@
+"""Confirmed publishing: connection, channel, back-pressure.
+
+aio-pika keeps the connection (recovery, heartbeats), `topology.declare` the layout. This module
+keeps one publishing channel open on it and owns every message until its end is known:
+
+    disconnected ──connected──► declaring ──declared──► ready ◄──► blocked
+         ▲                          │                     │
+         └──────── connection lost ─┴─────────────────────┘
+
+Only `ready` takes messages; every other state refuses at once with `queued: no`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+import aio_pika
+from aio_pika.abc import AbstractRobustConnection
+from aio_pika.connection import make_url
+from aiormq.exceptions import AMQPError
+from yarl import URL
+
+from gateway.cancellation import stop
+from gateway.config import GatewayConfig
+from gateway.errors import Problem
+from gateway.publishing.confirms import ConfirmWindow, InFlight
+from gateway.publishing.publish_channel import PublishChannel
+from gateway.publishing.task_message import Template
+from topology.declare import DeclarationConflict, declare
+from topology.model import Topology
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10
+"""AMQP heartbeat unless the URL names one: a silent connection is given up after twice that."""
+CONNECT_TIMEOUT_S = 5.0
+RECONNECT_INTERVAL_S = 0.5
+_SWEEP_INTERVAL_S = 0.25
+_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
+
+
+class Publisher:
+    """Publishes task messages; every publish ends in exactly one outcome.
+
+    Args:
+        config: Address, bounds and timeouts.
+        topology: Declared whenever a connection is made.
+        observe: Told the outcome and latency (seconds) of each message.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        topology: Topology,
+        observe: Callable[[str, float], None] = lambda _outcome, _latency_s: None,
+    ) -> None:
+        self._config = config
+        self._topology = topology
+        self._observe = observe
+        self._window = ConfirmWindow(observe)
+        self._channel: PublishChannel | None = None
+        self._outbox: list[bytes] = []
+        self._waiting_for_room: list[asyncio.Future[None]] = []
+        self._connection: AbstractRobustConnection | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.draining = False
+        """Set while shutting down: nothing new is taken."""
+        self.declared = False
+        """Whether the topology was declared on the present connection."""
+        self.declaration_error = ""
+        """Why it could not be declared, for /readyz."""
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self.state}, {len(self._window)} in flight, {self._window.size} B>"
+
+    @property
+    def state(self) -> str:
+        """One word: ready, blocked, draining, declaring or disconnected."""
+        if self.draining:
+            return "draining"
+        if self._channel is not None:
+            return "blocked" if self._channel.blocked else "ready"
+        connected = self._connection is not None and self._connection.connected.is_set()
+        return "declaring" if connected else "disconnected"
+
+    @property
+    def inflight_messages(self) -> int:
+        """Messages written and not confirmed."""
+        return len(self._window)
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Octets of these."""
+        return self._window.size
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, whether RabbitMQ is there or not."""
+        self._loop = asyncio.get_running_loop()
+        self._supervisor = asyncio.create_task(self._supervise(), name="publisher-supervisor")
+        self._schedule_sweep()
+
+    async def close(self) -> None:
+        """Refuse new messages, wait for the confirms still out, disconnect."""
+        self.draining = True
+        if inflight := self._window.futures():
+            await asyncio.wait(inflight, timeout=self._config.confirm_timeout_s)
+        if self._supervisor is not None:
+            await stop(self._supervisor)
+        self._window.lose()
+
+    def publish(
+        self,
+        template: Template,
+        task_id: str,
+        body: bytes,
+        *,
+        queue_count: int = 1,
+        message_id: str | None = None,
+    ) -> "asyncio.Future[None]":
+        """Publish one message; the future resolves when RabbitMQ confirmed it.
+
+        Cancelling the future leaves the message with RabbitMQ; its confirm is then ignored.
+
+        Args:
+            template: The constant part.
+            task_id: The id spliced in.
+            body: The message body.
+            queue_count: How many queues match; a nack means "not queued" only when one does.
+            message_id: Of the id's length; differs from it for a second copy under one id, as
+                it must be unique among the messages in flight.
+
+        Raises:
+            Problem: At once: `broker-unavailable`, `broker-blocked`, `overloaded`, `draining`
+                (queued: no). From the future: `unroutable`, `queue-full` (no), `unconfirmed`
+                (unknown).
+        """
+        channel = self._channel
+        if channel is None or self._loop is None:
+            raise Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
+        self._check(channel, len(body))
+        octets = task_id.encode()
+        frames = template.frames(
+            channel=channel.number,
+            task_id=octets,
+            body=body,
+            frame_max=channel.frame_max,
+            message_id=message_id.encode() if message_id else None,
+        )
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._window.add(
+            InFlight(
+                future, task_id, message_id or task_id, len(frames), time.monotonic(), queue_count
+            )
+        )
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(frames)
+        return future
+
+    async def room(self) -> None:
+        """Wait until less than half of the window is in flight: back-pressure for streams.
+
+        Raises:
+            Problem: `broker-unavailable` (queued: no) when the connection is lost meanwhile.
+        """
+        if self._has_room():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting_for_room.append(waiter)
+        await waiter
+
+    def _check(self, channel: PublishChannel, size: int) -> None:
+        if self.draining:
+            raise Problem("draining", "the gateway is shutting down", queued="no")
+        if channel.blocked:
+            raise Problem("broker-blocked", "RabbitMQ raised an alarm", queued="no")
+        window = self._window
+        config = self._config
+        if (
+            len(window) >= config.max_inflight_messages
+            or window.size + size > config.max_inflight_bytes
+        ):
+            raise Problem("overloaded", "too many messages wait for a confirm", queued="no")
+
+    def _flush(self) -> None:
+        """Write what one turn of the loop published as one piece."""
+        channel = self._channel
+        if channel is None:
+            self._outbox.clear()
+            return
+        if channel.write(b"".join(self._outbox)):
+            self._outbox.clear()
+        elif self._loop is not None:
+            self._loop.call_later(0.002, self._flush)
+
+    def _has_room(self) -> bool:
+        return (
+            len(self._window) * 2 < self._config.max_inflight_messages
+            and self._window.size * 2 < self._config.max_inflight_bytes
+        )
+
+    def on_confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
+        """Basic.Ack or Basic.Nack, from the channel."""
+        self._window.confirm(delivery_tag, multiple=multiple, ack=ack)
+        if self._waiting_for_room and self._has_room():
+            waiters, self._waiting_for_room = self._waiting_for_room, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def on_return(self, message_id: str, reason: str) -> None:
+        """Basic.Return, from the channel."""
+        self._window.mark_returned(message_id, reason)
+
+    def on_lost(self, reason: BaseException | None) -> None:
+        """The channel closed: all in flight is unknown; the supervisor opens another."""
+        if self._channel is None:
+            return
+        log.warning(
+            "publish-channel-lost",
+            extra={"in_flight": len(self._window), "reason": repr(reason)},
+        )
+        self._channel = None
+        self._outbox.clear()
+        self._window.lose()
+        waiters, self._waiting_for_room = self._waiting_for_room, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(
+                    Problem("broker-unavailable", "the connection was lost", queued="no")
+                )
+        self._wake.set()
+
+    def _schedule_sweep(self) -> None:
+        if self._loop is None or (self._supervisor is not None and self._supervisor.done()):
+            return
+        self._window.sweep(time.monotonic() - self._config.confirm_timeout_s)
+        self._loop.call_later(_SWEEP_INTERVAL_S, self._schedule_sweep)
+
+    async def _supervise(self) -> None:
+        """Keep a connection, the declared topology and an open channel."""
+        # Not `connect_robust`: cancelled before it returns, it would leave behind a connection
+        # that reconnects for ever and refuses to be cancelled.
+        connection = aio_pika.RobustConnection(
+            make_url(
+                amqp_url(self._config.amqp_url, "penstock-gateway"),
+                fail_fast=False,
+                reconnect_interval=RECONNECT_INTERVAL_S,
+            )
+        )
+        self._connection = connection
+        try:
+            await connection.connect(timeout=CONNECT_TIMEOUT_S)
+            while True:
+                await connection.connected.wait()
+                if self._channel is None:
+                    await self._prepare(connection)
+                self._wake.clear()
+                if self._channel is None:
+                    await asyncio.sleep(RECONNECT_INTERVAL_S)
+                else:
+                    await self._wake.wait()
+        finally:
+            self._channel = None
+            with contextlib.suppress(*_BROKER_FAULTS):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await connection.close()
+
+    async def _prepare(self, connection: AbstractRobustConnection) -> None:
+        """Declare the layout and open the channel; leaves None behind when it cannot."""
+        self.declared = False
+        try:
+            async with asyncio.timeout(4 * CONNECT_TIMEOUT_S):
+                await declare(connection, self._topology)
+            self.declared = True
+            self.declaration_error = ""
+            self._window = ConfirmWindow(self._observe)
+            self._channel = await PublishChannel.open(connection, self, timeout_s=CONNECT_TIMEOUT_S)
+        except DeclarationConflict as conflict:
+            self.declaration_error = str(conflict)
+            log.error("topology-conflict", extra={"detail": str(conflict)})  # noqa: TRY400  # the text is all
+        except (AMQPError, OSError, RuntimeError, TimeoutError) as error:
+            log.warning("broker-not-usable", extra={"reason": repr(error)})
+        else:
+            log.info("publisher-ready")
+
+
+def amqp_url(url: str, connection_name: str) -> str:
+    """The URL with a heartbeat and a connection name unless it has them."""
+    parsed = URL(url)
+    extra = {"heartbeat": str(HEARTBEAT_S), "name": connection_name}
+    return str(parsed.extend_query({k: v for k, v in extra.items() if k not in parsed.query}))

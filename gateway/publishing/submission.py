@@ -1,0 +1,384 @@
+"""One task from its JSON to its confirm: the hot path, shared by submit, bulk and canvas."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from gateway.access.auth import Caller
+from gateway.access.task_id import TaskIds
+from gateway.broker.queue_depths import QueueDepths
+from gateway.callbacks import callback_events
+from gateway.callbacks.callback_events import CallbackEvents
+from gateway.callbacks.callback_post import host_allowed, is_web_url
+from gateway.config import GatewayConfig
+from gateway.errors import Problem, invalid_request
+from gateway.publishing.catalog import Catalog
+from gateway.publishing.publisher import Publisher
+from gateway.publishing.task_message import (
+    NOTHING_FOLLOWS,
+    MessageOptions,
+    Template,
+    cached_template,
+    task_body,
+    template,
+)
+from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
+from topology.delay import delay_route
+from topology.entities import CALLBACKS_QUEUE
+from topology.model import BROADCAST_EXCHANGE, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes, resolved and allowed."""
+
+    exchange: str
+    routing_key: str
+    queues: tuple[str, ...]
+    """Every queue that takes it; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A task that may be published, by the gateway now or by a worker later."""
+
+    request: TaskRequest
+    destination: Destination
+    when: Times
+    address: tuple[str, str]
+    """Exchange and routing key to publish to; of the delay, where there is one."""
+    tracked: bool
+    """Whether one state and result will exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanvasPart:
+    """What the message of a task says of the canvas that it belongs to."""
+
+    embed: bytes
+    """The last member of its body: callbacks, errbacks, chain and chord, as JSON."""
+    group_id: str | None = None
+    group_index: int | None = None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A checked task, ready to be published."""
+
+    task: str
+    task_id: str
+    template: Template
+    body: bytes
+    queues: tuple[str, ...]
+    tracked: bool
+
+
+class Submission:
+    """Checks and publishes tasks.
+
+    Args:
+        config: Bounds and callback rules.
+        topology: Where tasks go.
+        task_ids: Issues the ids.
+        catalog: Checks arguments against what workers announced.
+        depths: Knows which queues are full.
+        publisher: Publishes.
+        origin: Who publishes, `penstock@host`.
+        callbacks: Remembers where ends are told.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        topology: Topology,
+        task_ids: TaskIds,
+        catalog: Catalog,
+        depths: QueueDepths,
+        publisher: Publisher,
+        origin: str,
+        callbacks: CallbackEvents,
+    ) -> None:
+        self._config = config
+        self._topology = topology
+        self._task_ids = task_ids
+        self._catalog = catalog
+        self._depths = depths
+        self._publisher = publisher
+        self._origin = origin
+        self._callbacks = callbacks
+        self._id_length = len(task_ids.issue(""))
+        self._destination = lru_cache(maxsize=4096)(self._resolve)
+
+    def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
+        """Check one submit and build its message.
+
+        Args:
+            body: JSON of one task.
+            caller: Who submits.
+            traceparent: W3C trace context to carry on.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        return self.prepare_request(parse(body), caller, traceparent)
+
+    def prepare_request(
+        self,
+        request: TaskRequest,
+        caller: Caller,
+        traceparent: str | None = None,
+        *,
+        task_id: str | None = None,
+        copy: str | None = None,
+    ) -> Prepared:
+        """Check one parsed submit and build its message; see `prepare`.
+
+        Args:
+            request: The task.
+            caller: Who submits.
+            traceparent: W3C trace context to carry on.
+            task_id: An id issued before, for a second copy; None: a new one.
+            copy: Names this copy where the same id may be published twice.
+        """
+        checked = self.check(request, caller)
+        task_id = task_id or self._task_ids.issue(
+            caller.tenant, tracked=checked.tracked, delay_s=checked.when.delay_s
+        )
+        return self.build(checked, task_id, traceparent, copy)
+
+    def check(self, request: TaskRequest, caller: Caller, *, receives: bool = False) -> Checked:
+        """Check one parsed submit.
+
+        Args:
+            request: The task.
+            caller: Who submits.
+            receives: Its first parameter will be given by the task before it in a canvas.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        options = request.options
+        destination = self._destination(
+            request.task, caller, options.queue, options.exchange, options.routing_key
+        )
+        for queue in destination.queues:
+            if self._depths.full(queue):
+                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self._catalog.check(request.task, args, kwargs, skip_first=receives)
+        when = times(options, time.time())
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+        return Checked(
+            request,
+            destination,
+            when,
+            self._address(destination, when),
+            tracked=len(destination.queues) == 1 and not options.ignore_result,
+        )
+
+    def build(
+        self,
+        checked: Checked,
+        task_id: str,
+        traceparent: str | None = None,
+        copy: str | None = None,
+        canvas: CanvasPart | None = None,
+    ) -> Prepared:
+        """Build the message of a checked task.
+
+        Args:
+            checked: From `check`.
+            task_id: Its id.
+            traceparent: W3C trace context to carry on.
+            copy: Names this copy where the same id may be published twice.
+            canvas: Its place in a canvas.
+        """
+        request = checked.request
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self.remember_callback(checked, task_id)
+        return Prepared(
+            task=request.task,
+            task_id=task_id,
+            template=self._template(checked, traceparent, copy, canvas),
+            body=task_body(args, kwargs, canvas.embed if canvas else NOTHING_FOLLOWS),
+            queues=checked.destination.queues,
+            tracked=checked.tracked,
+        )
+
+    def prepare_broadcast(
+        self, body: bytes, caller: Caller, traceparent: str | None = None
+    ) -> Prepared:
+        """Check one submit to every worker and build its message.
+
+        Its id is untracked and no result is kept: several workers would write the same record.
+
+        Args:
+            body: JSON of one task; its options may not choose a destination.
+            caller: Who submits; a key bound to some queues may not reach every worker.
+            traceparent: W3C trace context to carry on.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        request = parse(body)
+        options = request.options
+        if (options.queue, options.exchange, options.routing_key) != (None, None, None):
+            raise invalid_request("$.options", "A broadcast has no destination", queued="no")
+        route = self._topology.route(request.task)
+        if route is None:
+            raise Problem("unknown-task", f"no route names {request.task!r}", queued="no")
+        if not caller.may_submit(request.task, privileged=route.privileged):
+            raise Problem("forbidden", f"the key does not allow task {request.task!r}", queued="no")
+        if caller.queues is not None and not caller.admin:
+            raise Problem("forbidden", "the key allows some queues only", queued="no")
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self._catalog.check(request.task, args, kwargs)
+        when = times(options, time.time())
+        destination = Destination(BROADCAST_EXCHANGE, "", ())
+        options = msgspec.structs.replace(options, ignore_result=True)
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+        checked = Checked(
+            msgspec.structs.replace(request, options=options),
+            destination,
+            when,
+            self._address(destination, when),
+            tracked=False,
+        )
+        task_id = self._task_ids.issue(caller.tenant, tracked=False, delay_s=when.delay_s)
+        return self.build(checked, task_id, traceparent)
+
+    def publish(
+        self, prepared: Prepared, *, message_id: str | None = None
+    ) -> "asyncio.Future[None]":
+        """Publish it; see `Publisher.publish` for the outcomes."""
+        return self._publisher.publish(
+            prepared.template,
+            prepared.task_id,
+            prepared.body,
+            queue_count=len(prepared.queues),
+            message_id=message_id,
+        )
+
+    def _resolve(
+        self,
+        task: str,
+        caller: Caller,
+        queue: str | None,
+        exchange: str | None,
+        routing_key: str | None,
+    ) -> Destination:
+        topology = self._topology
+        route = topology.route(task)
+        if route is None:
+            raise Problem("unknown-task", f"no route names {task!r}", queued="no")
+        if not caller.may_submit(task, privileged=route.privileged):
+            raise Problem("forbidden", f"the key does not allow task {task!r}", queued="no")
+        if queue is not None:
+            if queue not in topology.queues:
+                raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+            exchange, routing_key = "", queue
+        elif exchange is not None:
+            routing_key = routing_key or ""
+            if exchange not in topology.exchanges:
+                raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
+            if not topology.exchanges[exchange].publishable:
+                raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
+        else:
+            exchange, routing_key = route.exchange, route.routing_key
+        queues = topology.match(exchange, routing_key)
+        if not queues:
+            raise Problem(
+                "unroutable",
+                f"no binding of exchange {exchange!r} matches {routing_key!r}",
+                queued="no",
+            )
+        for name in queues:
+            if not caller.may_queue(name):
+                raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
+        return Destination(exchange, routing_key, queues)
+
+    def _address(self, destination: Destination, when: Times) -> tuple[str, str]:
+        exchange, routing_key = destination.exchange, destination.routing_key
+        if not when.delay_s:
+            return exchange, routing_key
+        if not self._topology.delayable(exchange, routing_key):
+            raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
+        exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
+        if len(routing_key.encode()) > 255:
+            raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
+        return exchange, routing_key
+
+    def _template(
+        self,
+        checked: Checked,
+        traceparent: str | None,
+        copy: str | None,
+        canvas: CanvasPart | None,
+    ) -> Template:
+        options, when = checked.request.options, checked.when
+        exchange, routing_key = checked.address
+        group_id, group_index = (canvas.group_id, canvas.group_index) if canvas else (None, None)
+        if options is NO_OPTIONS and traceparent is None and copy is None and group_id is None:
+            return cached_template(
+                checked.request.task,
+                exchange,
+                routing_key,
+                _PLAIN,
+                origin=self._origin,
+                id_length=self._id_length,
+            )
+        headers: list[tuple[str, Any]] = list((options.headers or {}).items())
+        if traceparent is not None:
+            headers.append(("traceparent", traceparent))
+        if copy is not None:
+            headers.append(("x-penstock-copy", copy))
+        if options.callback_url is not None:
+            headers.append((callback_events.HEADER, options.callback_url))
+        return template(
+            checked.request.task,
+            exchange,
+            routing_key,
+            MessageOptions(
+                eta=when.eta,
+                expires=when.expires,
+                expiration_ms=when.expiration_ms,
+                time_limit_s=options.time_limit,
+                soft_time_limit_s=options.soft_time_limit,
+                priority=options.priority,
+                ignore_result=options.ignore_result,
+                group_id=group_id,
+                group_index=group_index,
+                headers=tuple(headers),
+            ),
+            origin=self._origin,
+            id_length=self._id_length,
+        )
+
+    def remember_callback(self, checked: Checked, task_id: str) -> None:
+        """Remember where the end of a task is told, if it is.
+
+        Args:
+            checked: The task.
+            task_id: Its id.
+        """
+        url = checked.request.options.callback_url
+        if url is not None:
+            self._callbacks.remember(task_id, url, checked.request.task, checked.when.delay_s)
+
+    def _check_callback(self, url: str) -> None:
+        at = "$.options.callback_url"
+        if CALLBACKS_QUEUE not in self._topology.queues:
+            raise invalid_request(at, f"The layout has no queue {CALLBACKS_QUEUE!r}", queued="no")
+        if not is_web_url(url):
+            raise invalid_request(at, "Expected an absolute http or https URL", queued="no")
+        if not host_allowed(url, self._config.callback_hosts):
+            raise invalid_request(at, "The host is not allowed", queued="no")
+
+
+_PLAIN = MessageOptions()

@@ -1,0 +1,345 @@
+"""What one client watches: each subscription is told what is first, then what changes, to its end.
+
+queued ──SUBSCRIBE confirmed──► reading ──snapshot told──► live ──final state told──► gone
+  ▲   (notices need no keeping:    │ (notices are held)      │
+  │    what they tell is read)     │                         │
+  └──── more to read, or too much held ──── connection lost ─┘  (told with a gap)
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.access.task_id import IssuedId
+from gateway.redis_client import RedisAwayError
+from gateway.watching.events import Event, decode_event, gap_event, position, state_event
+from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
+from gateway.watching.snapshots import PAGE, Snapshot, Snapshots, Want
+from gateway.watching.states import States
+
+_AT_ONCE: Final = 64
+"""First states of one client read together."""
+_MAX_HELD: Final = 64
+"""Notices kept while a snapshot is read; with more, the task is read again."""
+_PACE_BYTES: Final = 64 * 1024
+"""First states wait while the client has more than this to read."""
+_SPARE_BYTES: Final = 512 * 1024
+"""A client that still gets first states and has this much to read is spared changes between."""
+
+
+class Sink(Protocol):
+    """The client."""
+
+    def tell(self, event: Event) -> None:
+        """Queue one event for the client. Must neither block nor raise."""
+
+    @property
+    def backlog(self) -> int:
+        """Octets that the client has not read yet."""
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of what is queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where feeds get what they tell."""
+
+    notices: Notices
+    snapshots: Snapshots
+    states: States
+
+
+class Subscription:
+    """One task for one client.
+
+    Args:
+        feed: The client's.
+        task_id: The task.
+        issued: What its id says of itself.
+        resume: Cursor to begin after; empty: begin with the state.
+    """
+
+    __slots__ = (
+        "confirmed",
+        "feed",
+        "gap",
+        "held",
+        "issued",
+        "live",
+        "overflow",
+        "resume",
+        "seen",
+        "task_id",
+        "topic",
+    )
+
+    def __init__(self, feed: "Feed", task_id: str, issued: IssuedId | None, resume: str) -> None:
+        self.feed = feed
+        self.task_id = task_id
+        self.issued = issued
+        self.resume = resume
+        self.topic: Topic | None = None
+        self.confirmed = 0
+        """The topic's, when the snapshot was asked for."""
+        self.live = False
+        self.overflow = False
+        """More came meanwhile than is held."""
+        self.gap = False
+        """To be told before the next state."""
+        self.held: list[Event] | None = None
+        """Notices that came while the snapshot was being read."""
+        self.seen: int | None = None
+        """Position of the last event told."""
+
+    def hear(self, event: Event) -> None:
+        """A notice came."""
+        if self.live:
+            self.feed.pass_on(self, event)
+        elif self.held is not None:
+            if len(self.held) < _MAX_HELD:
+                self.held.append(event)
+            else:
+                self.overflow = True
+
+    def interrupted(self) -> None:
+        """The connection was lost: tell the state as it is, after a gap.
+
+        Before the subscription is live this is nothing to it: what it reads, it reads only once
+        it is subscribed on the connection that is there then.
+        """
+        if self.live:
+            self.gap = True
+            self.feed.again(self)
+
+    def gone(self) -> bool:
+        """Whether it was ended or given up meanwhile."""
+        return self.topic is None
+
+
+class Feed:
+    """All subscriptions of one client.
+
+    Args:
+        sources: The process's.
+        sink: The client.
+    """
+
+    __slots__ = ("_primer", "_queued", "_sink", "_sources", "_subscriptions")
+
+    def __init__(self, sources: Sources, sink: Sink) -> None:
+        self._sources = sources
+        self._sink = sink
+        self._subscriptions: dict[str, Subscription] = {}
+        self._queued: dict[str, Subscription] = {}
+        self._primer: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many tasks are watched."""
+        return len(self._subscriptions)
+
+    def __contains__(self, task_id: str) -> bool:
+        """Whether the task is watched."""
+        return task_id in self._subscriptions
+
+    def subscribe(self, wants: Mapping[str, tuple[IssuedId | None, str]]) -> None:
+        """Begin to watch tasks; one that is watched already begins anew.
+
+        Args:
+            wants: For each id what it says of itself, and a cursor or "".
+        """
+        for task_id, (issued, resume) in wants.items():
+            self._drop(task_id)
+            subscription = Subscription(self, task_id, issued, resume)
+            self._subscriptions[task_id] = subscription
+            subscription.topic = self._sources.notices.join(task_id, subscription)
+            self._queued[task_id] = subscription
+        self._prime()
+
+    async def settle(self) -> None:
+        """Wait until all that was subscribed so far has been told what is first."""
+        while self._primer is not None:
+            await asyncio.wait({self._primer})
+            await asyncio.sleep(0)
+
+    def unsubscribe(self, ids: Iterable[str]) -> None:
+        """Stop watching tasks; unknown ids are let be."""
+        for task_id in ids:
+            self._drop(task_id)
+
+    def close(self) -> None:
+        """Stop watching anything."""
+        for task_id in tuple(self._subscriptions):
+            self._drop(task_id)
+        if self._primer is not None:
+            self._primer.cancel()
+
+    def again(self, subscription: Subscription) -> None:
+        """Read the task again and tell its state."""
+        subscription.live = False
+        subscription.held = None
+        self._queued[subscription.task_id] = subscription
+        self._prime()
+
+    def pass_on(self, subscription: Subscription, event: Event) -> None:
+        """Tell a change, unless it was told before; the final state is the last thing told."""
+        place = event.position
+        if place is not None:
+            if subscription.seen is not None and place <= subscription.seen:
+                return
+            subscription.seen = place
+        if self._primer is not None and self._sink.backlog > _SPARE_BYTES and not event.final:
+            subscription.gap = True
+            self.again(subscription)
+            return
+        self._tell(subscription, event)
+
+    def _tell(self, subscription: Subscription, event: Event) -> None:
+        if event.final or event.kind == "error":
+            self._drop(subscription.task_id)
+        self._sink.tell(event)
+
+    def _drop(self, task_id: str) -> None:
+        subscription = self._subscriptions.pop(task_id, None)
+        if subscription is not None and subscription.topic is not None:
+            self._queued.pop(task_id, None)
+            self._sources.notices.leave(subscription.topic, subscription)
+            subscription.topic = None
+
+    def _prime(self) -> None:
+        if self._primer is None and self._queued:
+            self._primer = asyncio.create_task(self._begin_queued(), name="feed")
+            self._primer.add_done_callback(self._primed)
+
+    def _primed(self, task: asyncio.Task[None]) -> None:
+        self._primer = None
+        if not task.cancelled():
+            task.result()  # a fault of ours, for the loop's exception handler
+            self._prime()  # what was queued since its last look
+
+    async def _begin_queued(self) -> None:
+        """Tell first states, as fast as the client reads; ends when none is left."""
+        wait_s = FIRST_WAIT_S
+        while self._queued:
+            chunk = list(self._queued.values())[:_AT_ONCE]
+            await self._sources.notices.ready([s.topic for s in chunk if s.topic is not None])
+            chunk = [s for s in chunk if self._queued.get(s.task_id) is s]
+            if not chunk:
+                continue
+            for subscription in chunk:
+                del self._queued[subscription.task_id]
+                subscription.held = []
+                subscription.overflow = False
+                subscription.confirmed = subscription.topic.confirmed if subscription.topic else 0
+            try:
+                wants = [Want(s.task_id, "" if s.gap else s.resume) for s in chunk]
+                snapshots = await self._sources.snapshots.read(wants)
+                wait_s = FIRST_WAIT_S
+            except RedisAwayError:
+                for subscription in chunk:
+                    if not subscription.gone():
+                        self.again(subscription)
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                continue
+            for subscription, want, snapshot in zip(chunk, wants, snapshots, strict=True):
+                await self._begin(subscription, want.cursor, snapshot)
+                if self._sink.backlog > _PACE_BYTES:
+                    await self._sink.drain()
+        self._queued = {}  # an emptied dict keeps the room it had
+
+    async def _begin(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> None:
+        if subscription.gone():
+            return
+        if cursor and not subscription.gap and self._catch_up(subscription, cursor, snapshot):
+            return
+        try:
+            event = await self._state(subscription, snapshot)
+        except RedisAwayError:
+            if not subscription.gone():
+                self.again(subscription)
+            return
+        if subscription.gone():
+            return
+        if event.kind == "state" and (subscription.gap or (cursor and not _stock(snapshot))):
+            self._sink.tell(gap_event(subscription.task_id))
+        subscription.gap = False
+        subscription.seen = event.position
+        self._tell(subscription, event)
+        self._go_live(subscription, event.raw)
+
+    def _catch_up(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> bool:
+        """Tell exactly what came after the cursor; False when that cannot be known."""
+        if not snapshot.complete:
+            # Nothing had happened when the client left, and still nothing has.
+            if cursor != "0-0" or snapshot.record != 0:
+                return False
+            state = self._sources.states.interpret(subscription.task_id, 0, subscription.issued)
+            if state.code is not None:
+                return False
+        subscription.seen = position(cursor)
+        for place, entry in snapshot.news:
+            event = decode_event(subscription.task_id, entry, subscription.issued, place)
+            if event is None:
+                continue
+            subscription.seen = event.position
+            self._tell(subscription, event)
+            if subscription.gone():
+                return True
+        if len(snapshot.news) == PAGE:
+            subscription.resume = snapshot.news[-1][0]
+            self.again(subscription)
+            return True
+        if not snapshot.news and isinstance(snapshot.record, bytes):
+            event = decode_event(subscription.task_id, snapshot.record, subscription.issued)
+            if event is not None and event.final:
+                if event.cursor == cursor:
+                    self._drop(subscription.task_id)  # its end is what the cursor stands for
+                else:
+                    self._tell(subscription, event)
+                return True
+        self._go_live(subscription, None)
+        return True
+
+    async def _state(self, subscription: Subscription, snapshot: Snapshot) -> Event:
+        record = snapshot.record
+        if record == _LONG:
+            known = {subscription.task_id: subscription.issued}
+            found = await self._sources.states.read(known)
+            return state_event(found[subscription.task_id], _HUGE)
+        if isinstance(record, bytes):
+            event = decode_event(subscription.task_id, record, subscription.issued)
+            if event is not None:
+                return event
+        state = self._sources.states.interpret(subscription.task_id, record, subscription.issued)
+        return state_event(state)
+
+    def _go_live(self, subscription: Subscription, told: bytes | None) -> None:
+        """Tell what was held; from now on, changes are told as they come."""
+        held, subscription.held = subscription.held or [], None
+        topic = subscription.topic
+        if topic is None:
+            return
+        if subscription.overflow or topic.confirmed != subscription.confirmed:
+            # Something may have come between the snapshot and now that nobody kept.
+            subscription.gap = True
+            self.again(subscription)
+            return
+        subscription.live = True
+        for event in held:
+            if event.raw is None or event.raw != told:
+                self.pass_on(subscription, event)
+            if not subscription.live or subscription.gone():
+                return
+
+
+_LONG: Final = 2
+"""The snapshot script's number for a record that is long and has no short form."""
+_HUGE: Final = 1 << 30
+
+
+def _stock(snapshot: Snapshot) -> bool:
+    """Whether the record has no cursor: resuming it means its state, and nothing is missed."""
+    return isinstance(snapshot.record, bytes) and not snapshot.record.startswith(b'{"cursor"')

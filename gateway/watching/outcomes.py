@@ -1,0 +1,204 @@
+"""Ends that the broker decided, told as ends: the consumer of `dead.outcomes`.
+
+A copy of every dead letter comes here. Unless the task ended before, its end is stored and told as
+a worker would have done, and only then is the letter acknowledged:
+
+    x-death reason `expired` in a work queue       → REVOKED
+    `rejected`, `delivery_limit`, `maxlen`         → FAILURE, DeadLettered
+    none, or from a delay level: nobody took it    → FAILURE, DeadLettered: unrouted
+
+Letters that a worker published itself (`x-penstock-reason`) are let go: it tells the end, too.
+"""
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from redis.asyncio import Redis
+
+from gateway.access.task_id import claims
+from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
+from gateway.callbacks.callback_events import CallbackEvents, event_of, insist
+from gateway.publishing.publisher import amqp_url
+from gateway.redis_client import RedisAwayError, commands
+from gateway.watching.redis_scripts import END, TaskKeys
+from gateway.watching.revocation import final_record, revoked_record
+from topology.model import OUTCOMES_QUEUE
+
+log = logging.getLogger(__name__)
+
+PREFETCH: Final = 64
+"""Letters handled at once."""
+_CONNECT_TIMEOUT_S: Final = 5.0
+_RETRY_S: Final = 1.0
+_FIRST_WAIT_S: Final = 0.05
+_LONGEST_WAIT_S: Final = 2.0
+_WORKERS_OWN_REASON: Final = "x-penstock-reason"
+_COPY: Final = "x-penstock-copy"
+_DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
+_SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_BROKER_FAULTS: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one task."""
+
+    task_id: str
+    state: str
+    reason: str
+    """One word of RabbitMQ's, or `unrouted`."""
+    task: str | None = None
+    retries: int | None = None
+    copy: str = ""
+    """Nonce of a message that may have been published twice."""
+    kept: bool = True
+    """Whether its state is kept; else there is at most a callback to tell."""
+
+    def record(self) -> bytes:
+        """The final record without its opening brace."""
+        members = {"name": self.task, "retries": self.retries}
+        if self.state == "REVOKED":
+            return revoked_record(self.task_id, self.reason, **members)
+        error = {
+            "exc_type": "DeadLettered",
+            "exc_message": [self.reason],
+            "exc_module": "penstock",
+        }
+        return final_record("FAILURE", self.task_id, error, **members)
+
+
+def outcome(headers: Mapping[str, Any]) -> Outcome | None:
+    """What a dead letter says of its task; None when there is nothing to tell.
+
+    Args:
+        headers: Of the message; anything may be in them.
+    """
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not _SANE_ID.fullmatch(task_id):
+        log.warning("dead-letter-without-id", extra={"task": repr(headers.get("task"))[:200]})
+        return None
+    issued = claims(task_id)
+    tracked = issued is None or issued.tracked
+    if _WORKERS_OWN_REASON in headers:
+        return None
+    kept = tracked and headers.get("ignore_result") is not True
+    if not kept and CALLBACK_HEADER not in headers:
+        return None
+    queue, reason = _last_death(headers.get("x-death"))
+    expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
+    if not queue or queue.startswith(_DELAY_QUEUES):
+        reason = "unrouted"
+    task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(_COPY)
+    return Outcome(
+        task_id,
+        "REVOKED" if expired else "FAILURE",
+        reason,
+        task if isinstance(task, str) else None,
+        retries if isinstance(retries, int) and not isinstance(retries, bool) else None,
+        copy if isinstance(copy, str) else "",
+        kept,
+    )
+
+
+def _last_death(deaths: Any) -> tuple[str, str]:
+    """Queue and reason of the newest entry: RabbitMQ puts it first."""
+    newest = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(newest, Mapping):
+        return "", ""
+    return str(newest.get("queue", "")), str(newest.get("reason", ""))
+
+
+class Outcomes:
+    """Tells them.
+
+    Args:
+        url: RabbitMQ.
+        redis: From `make_redis`.
+        result_expires_s: How long a record is kept.
+        callbacks: Announces ends to callback URLs.
+    """
+
+    def __init__(
+        self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
+    ) -> None:
+        self._url = amqp_url(url, "penstock-outcomes")
+        self._redis = redis
+        self._script = redis.register_script(END)
+        self._kept_s = result_expires_s
+        self._callbacks = callbacks
+        self.handled = 0
+        """Letters acknowledged by this process."""
+        self.told = 0
+        """Ends told by this process."""
+
+    async def run(self) -> None:
+        """Consume, and connect again whenever that is needed; runs until cancelled."""
+        complained = False
+        while True:
+            try:
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    connection = await aio_pika.connect(self._url)
+                async with connection:
+                    channel = await connection.channel()
+                    await channel.set_qos(PREFETCH)
+                    queue = await channel.get_queue(OUTCOMES_QUEUE)
+                    complained = False
+                    await self._consume(queue)
+            except _BROKER_FAULTS as error:
+                if not complained:
+                    log.warning("outcomes-not-consumed", extra={"reason": repr(error)})
+                complained = True
+            await asyncio.sleep(_RETRY_S)
+
+    async def _consume(self, queue: AbstractQueue) -> None:
+        """Handle letters until the channel or its connection is lost."""
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def lost(*_: Any) -> None:
+            if not closed.done():
+                closed.set_result(None)
+
+        queue.channel.close_callbacks.add(lost)
+        await queue.consume(self.handle)
+        await closed
+
+    async def handle(self, message: AbstractIncomingMessage) -> None:
+        """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
+        end = outcome(message.headers)
+        if end is not None:
+            state = await self._tell(end) if end.kept else end.state
+            event = event_of(end.task_id, state, message.headers)
+            if event is not None:
+                await insist(lambda: self._callbacks.announce(event))
+        try:
+            await message.ack()
+        except (ChannelInvalidStateError, *_BROKER_FAULTS):
+            return  # the connection is lost: it comes again, and will be found told
+        self.handled += 1
+
+    async def _tell(self, end: Outcome) -> str:
+        """Store and tell an end, unless it ended before; the state in which it is now."""
+        keys = TaskKeys.of(end.task_id)
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                async with commands():
+                    answer = await self._script(
+                        keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+                        args=[end.state, end.record(), self._kept_s, end.copy],
+                    )
+                    found = answer != b"told" and await self._redis.get(keys.ended)
+            except RedisAwayError:
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                self.told += answer == b"told"
+                return str(found, "ascii") if isinstance(found, bytes) else end.state

@@ -1,0 +1,311 @@
+"""The WebSocket side of streams: one client, its requests, its bounded backlog, its heartbeat.
+
+Frames are written straight to the transport, whose buffer is the client's queue: no writer task, no
+second buffer. One sweep over all sockets finds silent ones, in place of timers for each.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.parts import WATCH
+from gateway.watching.events import Event, close_frame, error_event, text_frame
+from gateway.watching.feed import Feed
+from gateway.watching.viewers import Viewer
+
+PROTOCOL: Final = "penstock.v1"
+_PONG_MESSAGE: Final = text_frame(b'{"type":"pong"}')
+_PING_FRAME: Final = b"\x89\x00"
+_MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""A longer message ends the connection (1009); up to here it is read, to be refused."""
+_LINGER_S: Final = 1.0
+"""A client that is still sending sees a reset, and not why, when it is cut at once."""
+_IDS_AT_ONCE: Final = 500
+_PACE_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """What streams allow."""
+
+    ids: int = 10_000
+    """Tasks watched by one socket."""
+    message_bytes: int = 1024 * 1024
+    """A client's message; a longer one is refused unread."""
+    backlog_bytes: int = 1024 * 1024
+    """What a client may have left unread before it counts as a slow consumer."""
+    ping_after_s: float = 20.0
+    """A socket that was silent for this long is pinged."""
+    dead_after_s: float = 45.0
+    """A socket that was silent for this long is cut."""
+    close_timeout_s: float = 10.0
+    """How long the closing handshake may take."""
+    comment_every_s: float = 15.0
+    """Seconds between two comments on a silent event stream."""
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """A client's message."""
+
+    op: str
+    ids: list[str] | None = None
+    tasks: dict[str, str | None] | None = None
+
+
+_decode = msgspec.json.Decoder(Request).decode
+
+
+class _Response(web.WebSocketResponse[bool]):
+    """Says why before aiohttp closes because of a message over the limit."""
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Close, as aiohttp does."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG and not self.closed:
+            error = error_event("body-too-large", f"a message is over {_MAX_FRAME_BYTES} bytes")
+            await self.send_frame(error.message(admin=False), WSMsgType.TEXT)
+            await asyncio.sleep(_LINGER_S)
+            message = b"message too big"
+        return await super().close(code=code, message=message, drain=drain)
+
+
+class Socket:
+    """One client of GET /v1/stream.
+
+    Args:
+        viewer: Who it is.
+        limits: What it may do.
+    """
+
+    __slots__ = (
+        "_admin", "_backlog_seen", "_deadline", "_feed", "_heard_at", "_limits", "_pinged",
+        "_response", "_transport", "_viewer", "_writer", "closing",
+    )  # fmt: skip
+
+    def __init__(self, viewer: Viewer, limits: StreamLimits) -> None:
+        self._viewer = viewer
+        self._admin = viewer.admin
+        self._limits = limits
+        self._feed: Feed = viewer.app[WATCH].feed(self)
+        self._response = _Response(
+            protocols=(PROTOCOL,),
+            timeout=limits.close_timeout_s,
+            autoping=False,
+            compress=False,
+            max_msg_size=_MAX_FRAME_BYTES,
+            decode_text=False,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._writer: AbstractStreamWriter | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._heard_at = asyncio.get_running_loop().time()
+        self._pinged = False
+        self._backlog_seen = 0
+        self.closing = False
+        """Nothing more is told."""
+
+    @property
+    def backlog(self) -> int:
+        """Octets that wait for the client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse[bool]:
+        """Answer the upgrade, subscribe to its `?ids=`, serve the client until it goes.
+
+        Locals live as long as the client: there are few.
+        """
+        response = self._response
+        self._writer = await response.prepare(request)
+        self._transport = request.transport
+        try:
+            await self._subscribe(dict.fromkeys(_words(request.query.get("ids", ""))))
+            while True:
+                message = await response.receive()
+                self.heard()
+                if message.type is WSMsgType.TEXT:
+                    await self._handle(message.data)
+                elif message.type is WSMsgType.BINARY:
+                    self._refuse("invalid-request", "messages are JSON text, not binary")
+                elif message.type is WSMsgType.PING:
+                    await response.pong(message.data)
+                elif message.type is not WSMsgType.PONG:
+                    return response
+                if self.backlog > _PACE_BYTES and not self.closing:
+                    await self.drain()
+        except ConnectionError:
+            return response
+        finally:
+            self.closing = True
+            self._feed.close()
+            if self._deadline is not None:
+                self._deadline.cancel()
+
+    def tell(self, event: Event) -> None:
+        """Write one event; a client that leaves too much unread is given up."""
+        transport = self._transport
+        if transport is None or self.closing or transport.is_closing():
+            return
+        transport.write(event.frame(admin=self._admin))
+        if transport.get_write_buffer_size() > self._limits.backlog_bytes:
+            self._say(error_event("slow-consumer", "too much is left unread"))
+            self.close_soon(WSCloseCode.TRY_AGAIN_LATER, b"slow-consumer")
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of its backlog."""
+        if self._writer is not None:
+            await self._writer.drain()
+
+    def heard(self) -> None:
+        """The client lives."""
+        self._heard_at = asyncio.get_running_loop().time()
+        self._pinged = False
+
+    def sweep(self, now: float) -> None:
+        """Ping a silent client, cut a dead one. Reading counts as a sign of life, too."""
+        transport = self._transport
+        if transport is None:
+            return
+        backlog = transport.get_write_buffer_size()
+        if backlog < self._backlog_seen:
+            self.heard()
+        self._backlog_seen = backlog
+        silent_s = now - self._heard_at
+        if silent_s > self._limits.dead_after_s:
+            transport.abort()
+        elif silent_s > self._limits.ping_after_s and not self._pinged and not self.closing:
+            self._pinged = True
+            transport.write(_PING_FRAME)
+
+    def close_soon(self, code: int, reason: bytes) -> None:
+        """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
+
+        aiohttp's own `close` would cut what the client has not read yet.
+        """
+        transport = self._transport
+        if self.closing or transport is None:
+            return
+        self.closing = True
+        self._feed.close()
+        transport.write(close_frame(code, reason))
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(self._limits.close_timeout_s, transport.abort)
+
+    def _say(self, event: Event) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(event.frame(admin=self._admin))
+
+    def _refuse(self, code: str, detail: str) -> None:
+        self._say(error_event(code, detail))
+
+    async def _handle(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if len(data) > self._limits.message_bytes:
+            limit = self._limits.message_bytes
+            self._refuse("body-too-large", f"a message has at most {limit} bytes")
+            return
+        try:
+            request = _decode(data)
+        except msgspec.ValidationError as error:
+            self._refuse("invalid-request", str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._refuse("malformed-json", str(error))
+        else:
+            await self._do(request)
+
+    async def _do(self, request: Request) -> None:
+        match request.op:
+            case "ping":
+                if self._transport is not None:
+                    self._transport.write(_PONG_MESSAGE)
+            case "subscribe" if request.ids is not None or request.tasks is not None:
+                await self._subscribe(dict.fromkeys(request.ids or ()) | (request.tasks or {}))
+            case "unsubscribe" if request.ids is not None:
+                self._feed.unsubscribe(request.ids)
+            case "subscribe" | "unsubscribe":
+                self._refuse("invalid-request", f"{request.op} needs ids")
+            case _:
+                ops = "subscribe, unsubscribe and ping"
+                self._refuse("invalid-request", f"unknown op {request.op[:100]!r}; there are {ops}")
+
+    async def _subscribe(self, tasks: dict[str, str | None]) -> None:
+        """Subscribe all, some hundred in one turn of the loop; or none, when they are too many."""
+        new = sum(task_id not in self._feed for task_id in tasks)
+        if len(self._feed) + new > self._limits.ids:
+            self._refuse("too-many-ids", f"a socket watches at most {self._limits.ids} tasks")
+            return
+        wants = list(tasks.items())
+        for start in range(0, len(wants), _IDS_AT_ONCE):
+            watched, said = self._viewer.sort(wants[start : start + _IDS_AT_ONCE])
+            self._feed.subscribe(watched)
+            for event in said:
+                self._say(event)
+            if self.backlog > _PACE_BYTES:
+                await self.drain()
+            await asyncio.sleep(0)
+            if self.closing:
+                return
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+class Source(Protocol):
+    """An event stream."""
+
+    def end(self) -> None:
+        """Tell nothing more."""
+
+
+class Streams:
+    """All streams of the process.
+
+    Args:
+        limits: What each may do.
+    """
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self.limits = limits
+        self._sockets: set[Socket] = set()
+        self.sources: set[Source] = set()
+        """Clients of Server-Sent Events."""
+
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return len(self._sockets) + len(self.sources)
+
+    async def serve(self, request: web.Request, viewer: Viewer) -> web.StreamResponse:
+        """Serve one client; see `Socket.serve`."""
+        socket = Socket(viewer, self.limits)
+        self._sockets.add(socket)
+        try:
+            return await socket.serve(request)
+        finally:
+            self._sockets.discard(socket)
+
+    async def run(self) -> None:
+        """Keep sweeping; runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        pause_s = min(self.limits.ping_after_s, self.limits.dead_after_s) / 4
+        while True:
+            await asyncio.sleep(pause_s)
+            for number, socket in enumerate(tuple(self._sockets)):
+                socket.sweep(loop.time())
+                if number % _IDS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Ask every client to come back elsewhere."""
+        for socket in tuple(self._sockets):
+            socket.close_soon(WSCloseCode.GOING_AWAY, b"the gateway is shutting down")
+        for source in tuple(self.sources):
+            source.end()
+
+
+STREAMS = web.AppKey("streams", Streams)

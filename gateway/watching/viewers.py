@@ -1,0 +1,100 @@
+"""Who opens a stream: by key or by ticket, from which page, and which tasks they may watch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.access.auth import CALLER, Caller, require
+from gateway.access.known_ids import known_ids
+from gateway.access.task_id import IssuedId
+from gateway.access.tickets import Ticket
+from gateway.errors import Problem
+from gateway.parts import CONFIG, DRAIN, TICKETS
+from gateway.timestamps import rfc3339
+from gateway.watching.events import Event, error_event, state_event
+from gateway.watching.states import CURSOR, State
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who watches."""
+
+    app: web.Application
+    caller: Caller
+    ticket: Ticket | None
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Viewer":
+        """Who sent the request; from a page that may.
+
+        Raises:
+            Problem: `draining`, `forbidden-origin`, `invalid-ticket`, `forbidden`.
+        """
+        if request.app[DRAIN].started:
+            raise Problem("draining", "the gateway is shutting down")
+        check_origin(request)
+        text = request.query.get("ticket")
+        if text is None:
+            return cls(request.app, require(request, "read"), None)
+        ticket = request.app[TICKETS].check(text)
+        request[CALLER] = ticket.caller
+        return cls(request.app, ticket.caller, ticket)
+
+    @property
+    def admin(self) -> bool:
+        """Whether tracebacks are shown."""
+        return self.caller.admin
+
+    def sort(
+        self, wants: Iterable[tuple[str, str | None]]
+    ) -> tuple[dict[str, tuple[IssuedId | None, str]], list[Event]]:
+        """What may be watched, and what is to be said at once of the rest.
+
+        Args:
+            wants: Ids, each with a cursor to resume after.
+        """
+        asked = dict(wants)
+        known = known_ids(self.app, self.caller, asked)
+        watched: dict[str, tuple[IssuedId | None, str]] = {}
+        said: list[Event] = []
+        for task_id, cursor in asked.items():
+            if task_id not in known:
+                said.append(error_event("unknown-task-id", "never issued to you", task_id))
+                continue
+            issued = known[task_id]
+            if self.ticket is not None and not self.ticket.covers(task_id):
+                said.append(error_event("forbidden", "the ticket is for other tasks", task_id))
+            elif cursor is not None and not CURSOR.fullmatch(cursor):
+                said.append(error_event("invalid-request", "not a cursor", task_id))
+            elif issued is not None and not issued.tracked:
+                accepted_at = rfc3339(issued.issued_at)
+                untracked = State(id=task_id, state="", tracked=False, accepted_at=accepted_at)
+                said.append(state_event(untracked))
+            else:
+                watched[task_id] = (issued, cursor or "")
+        return watched, said
+
+
+def check_origin(request: web.Request) -> str | None:
+    """The page's origin, if a browser sent one: our own, or an allowed one.
+
+    Only the host is compared with our own: behind a proxy that ends TLS the scheme differs.
+
+    Raises:
+        Problem: `forbidden-origin`.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return None
+    allowed = request.app[CONFIG].allowed_origins
+    if origin in allowed or "*" in allowed:
+        return origin
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        host = ""
+    if not host or host.lower() != request.headers.get("Host", "").lower():
+        raise Problem("forbidden-origin", f"pages from {origin[:200]!r} may not connect")
+    return origin

@@ -1,0 +1,109 @@
+"""Watching tasks: feeds for streams, and waiting for ends."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+
+from gateway.access.task_id import IssuedId, claims
+from gateway.redis_client import RedisAwayError
+from gateway.watching.events import Event
+from gateway.watching.feed import Feed, Sink, Sources
+from gateway.watching.notices import Notices
+from gateway.watching.snapshots import Snapshots
+from gateway.watching.states import State, States
+
+_ONLINE_WITHIN_S = 1.0
+"""How long a wait for ends gives a connection to come (back) before it is told without."""
+
+
+class Watch:
+    """The process's one view of task states as they change.
+
+    Args:
+        url: Redis, for the connection that notices come by.
+        redis: Redis, for commands.
+        states: Reads states.
+    """
+
+    def __init__(self, url: str, redis: Redis, states: States) -> None:
+        self._sources = Sources(Notices(url), Snapshots(redis), states)
+
+    def __repr__(self) -> str:
+        """What it watches."""
+        return f"<Watch of {self._sources.notices!r}>"
+
+    @property
+    def online(self) -> bool:
+        """Whether notices come at the moment."""
+        return self._sources.notices.online
+
+    @property
+    def notices(self) -> Notices:
+        """The one connection."""
+        return self._sources.notices
+
+    async def run(self) -> None:
+        """Keep the connection; runs until cancelled."""
+        await self._sources.notices.run()
+
+    def feed(self, sink: Sink) -> Feed:
+        """The subscriptions of one client, none yet."""
+        return Feed(self._sources, sink)
+
+    async def until_ended(self, ids: Iterable[str], timeout_s: float) -> None:
+        """Wait until all of these tasks have ended, or for the time; without Redis, not at all.
+
+        Args:
+            ids: Of tracked tasks.
+            timeout_s: Longest wait, seconds.
+        """
+        sink = _Ends(set(ids))
+        if not sink.left or not await self.notices.until_online(_ONLINE_WITHIN_S):
+            return
+        feed = self.feed(sink)
+        feed.subscribe({task_id: (claims(task_id), "") for task_id in sink.left})
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await sink.done.wait()
+        finally:
+            feed.close()
+
+    async def ended(self, ids: Iterable[str], timeout_s: float) -> dict[str, State]:
+        """Wait like `until_ended`, and tell the states of those that have ended.
+
+        Without Redis nothing is known to have ended: the answer is empty, and prompt.
+
+        Args:
+            ids: Of tasks that the gateway issued; those not tracked never end.
+            timeout_s: Longest wait for all of them, seconds.
+        """
+        known: dict[str, IssuedId | None] = {task_id: claims(task_id) for task_id in ids}
+        tracked = {t: issued for t, issued in known.items() if issued is None or issued.tracked}
+        await self.until_ended(tracked, timeout_s)
+        try:
+            states = await self._sources.states.read(tracked)
+        except RedisAwayError:
+            return {}
+        return {task_id: state for task_id, state in states.items() if state.final}
+
+
+class _Ends:
+    """A client that only cares for ends."""
+
+    backlog = 0
+
+    def __init__(self, ids: set[str]) -> None:
+        self.left = ids
+        self.done = asyncio.Event()
+
+    def tell(self, event: Event) -> None:
+        if event.task_id is not None and (event.final or event.kind == "error"):
+            self.left.discard(event.task_id)
+            if not self.left:
+                self.done.set()
+
+    async def drain(self) -> None:
+        """Nothing is ever queued."""
