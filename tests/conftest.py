@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -17,6 +18,10 @@ from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from devstack.vhosts import fresh_vhost
+
+# How long one example takes says something about the machine, nothing about the code.
+hypothesis.settings.register_profile("penstock", deadline=None)
+hypothesis.settings.load_profile("penstock")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
