@@ -209,7 +209,7 @@ async def test_a_running_task_can_be_terminated(deployment: Deployment, pool: st
         assert deployment.depth("default") == 0
         assert "running cancelled" in deployment.runs  # it could clean up, on prefork too
         if pool == "threads":
-            nap = deployment.publish("demo.nap", ["nap", 1])
+            nap = deployment.publish("demo.nap", ["nap", 8])
             await eventually(lambda: "nap begins" in deployment.runs)
             control = deployment.celery("control2", "control", "penstock_terminate", nap)
             control.spawn()
