@@ -1,7 +1,6 @@
 """A TCP proxy that a test cuts, stalls, or cuts after N bytes."""
 
 import asyncio
-import contextlib
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -131,7 +130,7 @@ class TcpProxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
     ) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while chunk := await reader.read(_CHUNK_BYTES):
                 await self._flowing[direction].wait()
                 left = self._left[direction]
@@ -147,6 +146,8 @@ class TcpProxy:
                         return
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:  # one side was reset: the other is told
+            writer.transport.abort()
 
     @staticmethod
     async def _flush(writer: asyncio.StreamWriter) -> None:

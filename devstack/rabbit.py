@@ -16,6 +16,12 @@ from devstack.readiness import ask, http_status, listens, until_ready
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 _DIRECTORY_SAVED_AFTER_S = 1.0
+_ADVANCED = """\
+%% A delayed message that its queue refuses is tried again after 10 s, not after 3 minutes, and
+%% 256 such messages, not 32, hold up the delays of all other queues.
+[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000},
+           {dead_letter_worker_consumer_prefetch, 256}]}].
+"""
 _METHOD_FRAME = b"\x01"  # what Connection.Start begins with
 
 
@@ -128,6 +134,7 @@ class Rabbit:
             RABBITMQ_DIST_PORT=str(self._dist_port),
             RABBITMQ_CONF_ENV_FILE=str(folder / "rabbitmq-env.conf"),  # not the machine's
             RABBITMQ_CONFIG_FILE=str(folder / "rabbitmq.conf"),
+            RABBITMQ_ADVANCED_CONFIG_FILE=str(folder / "advanced.config"),
             RABBITMQ_ENABLED_PLUGINS_FILE=str(folder / "enabled_plugins"),
             RABBITMQ_MNESIA_BASE=str(folder / "mnesia"),
             RABBITMQ_LOG_BASE=str(folder / "log"),
@@ -142,6 +149,7 @@ class Rabbit:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq-env.conf").touch()
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (self.folder / "advanced.config").write_text(_ADVANCED)
         config = self.folder / "rabbitmq.conf"
         config.touch(mode=0o600)
         lines = [

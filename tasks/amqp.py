@@ -22,6 +22,10 @@ from topology.entities import BROADCAST_QUEUE_PREFIX
 
 OWN_PREFIX = "own-"
 
+CONFIRM_TIMEOUT_S = 15.0
+"""After so long without a confirm a connection counts as lost, and the message is published again:
+a broker that vanished without a word would hold a retry, its slot and a shutdown for ever."""
+
 
 def own_words(broadcast_queue: str) -> str:
     """Write a worker's broadcast queue as the destination of a delay.
@@ -46,6 +50,11 @@ class Producer(KombuProducer):
 
     def _note(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:  # noqa: ARG002
         self._returned.error = error
+
+    def publish(self, *args: Any, **kwargs: Any) -> Any:
+        """Publish; without a confirm in time `OperationalError`, after the retries."""
+        kwargs.setdefault("confirm_timeout", CONFIRM_TIMEOUT_S)
+        return super().publish(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _publish(self, *args: Any, **kwargs: Any) -> Any:
         self._returned.error = None

@@ -31,7 +31,9 @@ def main() -> None:
         sys.exit(f"make drill: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(report(result.ledger, result.findings, result.timeline, result.episodes))
+    told = report(result.ledger, result.findings, result.timeline, result.episodes)
+    (settings.folder / "report.txt").write_text(told + "\n", encoding="utf-8")
+    print(told)
     struck = sum(len(episode.names) for episode in result.episodes)
     print(f"\n{struck} faults; quiet after {result.quiet_after_s:.1f} s; {result.picture}")
     print("FAILED" if result.findings.faults else "nothing lost, nothing twice, everything ended")

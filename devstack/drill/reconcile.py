@@ -9,6 +9,8 @@ from devstack.drill.records import NOTHING, Holdings
 EARLY_S = 0.05
 AFTER_END_S = 0.5
 """A start so long after the stored end is one too many; below, the two may have crossed."""
+WITNESS_LATE_S = 10.0
+"""A delayed task may start so late while another's queue is full and all else works."""
 _ENDS = {"fails": ("FAILURE", "RuntimeError"), "crash": ("FAILURE", "DeadLettered")}
 _EXAMPLES = 5
 
@@ -21,6 +23,8 @@ class Findings:
     """Figures of the table."""
     faults: Counter[str] = field(default_factory=Counter)
     """What must not be; the drill fails when there is any."""
+    late_s: list[float] = field(default_factory=list)
+    """By how much delayed tasks started late, faults included."""
     examples: dict[str, list[str]] = field(default_factory=dict)
     """A few of each fault."""
 
@@ -66,6 +70,11 @@ def _task(receipt: TaskReceipt, holdings: Holdings, findings: Findings) -> None:
         findings.fault("refused but executed", receipt)
     if any(run.at < receipt.due_s - EARLY_S for run in runs):
         findings.fault("started too early", (receipt, runs))
+    if runs and receipt.due_s:
+        late_s = min(run.at for run in runs) - receipt.due_s
+        findings.late_s.append(late_s)
+        if receipt.kind == "witness" and late_s > WITNESS_LATE_S:
+            findings.fault("delayed by another's full queue", (receipt, late_s))
     for task_id in ids:
         _end(receipt, task_id, holdings, findings)
 

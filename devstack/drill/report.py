@@ -27,6 +27,12 @@ def report(
         for name, count in sorted(ledger.statuses.items(), key=lambda item: -item[1])
     ]
     lines += [f"  slowest {ledger.slowest_s:.1f} s; later than 6 s: {ledger.late}", ""]
+    late = sorted(findings.late_s) or [0.0]
+    half, most = late[len(late) // 2], late[len(late) * 99 // 100]
+    lines += [
+        f"delayed tasks late by: half {half:.1f} s, 99 % {most:.1f} s, all {late[-1]:.1f} s",
+        "",
+    ]
     lines += _recovery(timeline, episodes)
     lines += ["", "memory of the gateways, MiB (first quarter, last quarter, highest)"]
     for name, samples in timeline.rss_mib.items():

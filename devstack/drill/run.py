@@ -24,7 +24,7 @@ from devstack.drill.watch import read_states, sample_memory
 WARM_UP_S = 5.0
 LAST_LOAD_S = 8.0
 """Load after the last healing, which shows that it was one."""
-QUIET_WITHIN_S = 180.0
+QUIET_WITHIN_S = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
