@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def rfc3339(moment: float) -> str:
@@ -12,4 +13,10 @@ def rfc3339(moment: float) -> str:
 
 def rfc3339_now() -> str:
     """The present time."""
-    return rfc3339(time.time())
+    return _of_milliseconds(time.time_ns() // 1_000_000)
+
+
+@lru_cache(maxsize=1)
+def _of_milliseconds(milliseconds: int) -> str:
+    """A busy gateway answers many requests within one millisecond."""
+    return rfc3339(milliseconds / 1000)
