@@ -87,8 +87,9 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._count(f"lost: {type(error).__name__}")
             return Answer("unknown", chosen)
-        self._time(time.monotonic() - began, path)
         status = response.status
+        kind = "keyed" if headers and "Idempotency-Key" in headers else "plain"
+        self._time(time.monotonic() - began, f"{method} {path[:15]} {kind} {status}", path)
         told = told if isinstance(told, dict) else {}
         self._count(f"{status} {told.get('code', '')}".strip())
         if status == 207:  # a part of the documents
@@ -162,8 +163,9 @@ class Client:
     def _count(self, what: str) -> None:
         self._ledger.statuses[what] = self._ledger.statuses.get(what, 0) + 1
 
-    def _time(self, took_s: float, path: str) -> None:
+    def _time(self, took_s: float, what: str, path: str) -> None:
         if "wait=" in path:
             return
         self._ledger.slowest_s = max(self._ledger.slowest_s, took_s)
-        self._ledger.late += took_s > CONTRACT_S
+        if took_s > CONTRACT_S:
+            self._ledger.late[what] = self._ledger.late.get(what, 0) + 1

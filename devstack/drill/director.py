@@ -9,8 +9,6 @@ from devstack.drill.faults import FAULTS, Fault, Scene
 
 PAIRS = 0.35
 """Share of the moments at which two things break at once."""
-QUIET_S = (2.0, 5.0)
-"""Between a healing and the next fault: time to recover."""
 _LONGEST_S = 120.0
 
 
@@ -38,15 +36,22 @@ class Director:
         scene: With what.
         names: The faults to choose from.
         pairs: How often two at once, from 0 to 1.
+        quiet_s: Shortest and longest time between a healing and the next fault.
         tell: Told each fault, as a sentence.
     """
 
     def __init__(
-        self, scene: Scene, names: Iterable[str], pairs: float, tell: Callable[[str], None]
+        self,
+        scene: Scene,
+        names: Iterable[str],
+        pairs: float,
+        quiet_s: tuple[float, float],
+        tell: Callable[[str], None],
     ) -> None:
         self._scene = scene
         self._chosen = [FAULTS[name] for name in names]
         self._pairs = pairs
+        self._quiet_s = quiet_s
         self._tell = tell
         self._next: list[Fault] = []
         self.episodes: list[Episode] = []
@@ -57,7 +62,7 @@ class Director:
         self._deal()
         first_round = True
         while first_round or time.monotonic() < until:
-            await asyncio.sleep(chance.uniform(*QUIET_S))
+            await asyncio.sleep(chance.uniform(*self._quiet_s))
             await self._episode(self._draw())
             if not self._next:
                 first_round = False

@@ -76,8 +76,8 @@ class Ledger:
     """How often each status and code was answered."""
     slowest_s: float = 0.0
     """Longest time from a request to its answer."""
-    late: int = 0
-    """Answers that took longer than the six seconds of the contract."""
+    late: dict[str, int] = field(default_factory=dict)
+    """Answers that took longer than the six seconds of the contract, by what was asked."""
 
     def task(self, kind: str, **more: float | bool) -> TaskReceipt:
         """Open a receipt of a submit."""

@@ -26,7 +26,7 @@ def report(
         f"  {name:<38} {count:>10,}"
         for name, count in sorted(ledger.statuses.items(), key=lambda item: -item[1])
     ]
-    lines += [f"  slowest {ledger.slowest_s:.1f} s; later than 6 s: {ledger.late}", ""]
+    lines += [f"  slowest {ledger.slowest_s:.1f} s; later than 6 s: {ledger.late or 0}", ""]
     late = sorted(findings.late_s) or [0.0]
     half, most = late[len(late) // 2], late[len(late) * 99 // 100]
     lines += [

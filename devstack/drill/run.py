@@ -47,6 +47,8 @@ class Settings:
     """Documents in a batch, on average."""
     pairs: float = 0.35
     """How often two things break at once, from 0 to 1."""
+    quiet_s: tuple[float, float] = (5.0, 9.0)
+    """Time to recover between a healing and the next fault."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,7 +78,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         submits = SubmitLoad(client, ledger, settings.seed)
         ingests = IngestLoad(client, ledger, settings.seed, settings.batch)
         scene = Scene(rig, ledger, submits, random.Random(settings.seed))  # noqa: S311  # no secret
-        director = Director(scene, settings.faults, settings.pairs, tell)
+        director = Director(scene, settings.faults, settings.pairs, settings.quiet_s, tell)
         async with _sampled(rig, client, ledger, timeline):
             load = (Steady(settings.submits, submits.one), Steady(settings.ingests, ingests.one))
             await _under_load(load, director, settings.minutes)

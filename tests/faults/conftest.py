@@ -6,9 +6,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from devstack.product import WorkerSpec
+from devstack.product import WorkerSpec, workers_for
 from devstack.stack import Stack
 from topology.layout import load
+
+QUEUES = tuple(queue for spec in workers_for(load().queues) for queue in spec.queues)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=["threads", "prefork"])
@@ -16,9 +18,14 @@ async def pool_stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
     """Everything, with one worker of that pool on every queue."""
-    worker = WorkerSpec(name="all", pool=request.param, queues=tuple(load().queues), concurrency=4)
+    worker = WorkerSpec(name="all", pool=request.param, queues=QUEUES, concurrency=4)
     folder = tmp_path_factory.mktemp(f"stack-{request.param}")
-    async with Stack(folder, workers=[worker]) as running:
+    scripts = folder / "scripts"
+    scripts.mkdir()
+    deadly = scripts / "kill_parent.sh"
+    deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    deadly.chmod(0o755)
+    async with Stack(folder, workers=[worker], env={"SCRIPTS_DIR": str(scripts)}) as running:
         await running.rabbit.settle()
         yield running
 

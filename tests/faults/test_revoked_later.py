@@ -1,0 +1,50 @@
+"""A revoked task that waits for its time never starts, whoever is restarted meanwhile."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis.asyncio
+from pymongo import AsyncMongoClient
+
+from devstack.stack import Stack
+from tests.faults.test_servers_killed import accepts, all_succeed, states, submit
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+DUE_S = 25
+"""All is restarted before it is due."""
+
+
+async def test_a_revoked_task_never_runs_after_restarts_of_everything(stack: Stack, http):
+    pid = stack.units["worker-all"].child.pid
+
+    async def store(name: str, countdown: int) -> str:
+        documents = [{"_id": f"{name}-{pid}"}]
+        return await submit(http, "documents.store", "revoked", documents, countdown=countdown)
+
+    revoked = await store("revoked", DUE_S)
+    witness = await store("witness", DUE_S + 1)
+    async with http.delete(f"/v1/tasks/{revoked}") as response:
+        assert (response.status, (await response.json())["state"]) == (202, "REVOKED")
+    await eventually(lambda: _synced(stack))
+    for group in (stack.servers, ("worker-all", "gateway")):
+        await asyncio.gather(*(stack.kill(name) for name in group))
+        await asyncio.gather(*(stack.start_part(name) for name in group))
+    assert await states(http, [revoked, witness]) == ["REVOKED", "PENDING"]
+    await accepts(http)
+
+    await all_succeed(http, [witness])
+    assert await states(http, [revoked]) == ["REVOKED"]
+    client: AsyncMongoClient[Any] = AsyncMongoClient(stack.mongo_url)
+    async with client:
+        stored = client.get_default_database()["revoked"].find({"_id": {"$regex": f"-{pid}$"}})
+        assert [one["_id"] for one in await stored.to_list()] == [f"witness-{pid}"]
+
+
+async def _synced(stack: Stack) -> bool:
+    """Whether the append-only file is on disk: it is written once a second."""
+    async with redis.asyncio.from_url(stack.redis_url) as client:
+        persistence = await client.info("persistence")
+        return persistence["aof_pending_bio_fsync"] == 0 and persistence["aof_buffer_length"] == 0
