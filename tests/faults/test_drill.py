@@ -20,7 +20,6 @@ async def test_a_drill_with_every_fault_loses_nothing(tmp_path: Path):
         ingests=8,
         pairs=0.9,
         quiet_s=(2, 4),
-        quiet_s=(2, 4),
     )
     said: list[str] = []
     result = await drill(settings, said.append)
