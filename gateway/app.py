@@ -32,6 +32,7 @@ from gateway.handlers import (
     openapi,
     operations,
     queues,
+    schedules,
     streams,
     submit,
     tasks,
@@ -45,6 +46,7 @@ from gateway.publishing.idempotency import Idempotency
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Submission
 from gateway.redis_client import make_redis
+from gateway.schedules.schedules import Schedules
 from gateway.telemetry import gauges
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.control import Control
@@ -62,6 +64,7 @@ NOUNS = (
     tasks,
     streams,
     ingest,
+    schedules,
     queues,
     dead_letters,
     operations,
@@ -128,6 +131,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         origin,
         app[parts.CALLBACK_EVENTS],
     )
+    app[parts.SCHEDULES] = Schedules(app[parts.REDIS])
     app[parts.GROUPS] = Groups(app[parts.REDIS], app[parts.STATES], config.result_expires_s)
     app[parts.CANVAS] = CanvasSubmission(
         app[parts.SUBMISSION], app[parts.TASK_IDS], app[parts.GROUPS], app[parts.PUBLISHER]

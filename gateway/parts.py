@@ -24,6 +24,7 @@ from gateway.publishing.catalog import Catalog
 from gateway.publishing.idempotency import Idempotency
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Submission
+from gateway.schedules.schedules import Schedules
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.control import Control
 from gateway.watching.outcomes import Outcomes
@@ -61,3 +62,4 @@ CANVAS = web.AppKey("canvas", CanvasSubmission)
 CALLBACK_EVENTS = web.AppKey("callback_events", CallbackEvents)
 CALLBACK_POST = web.AppKey("callback_post", CallbackPost)
 CALLBACKS = web.AppKey("callbacks", Callbacks)
+SCHEDULES = web.AppKey("schedules", Schedules)

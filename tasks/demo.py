@@ -8,6 +8,9 @@ from tasks.runtime import TaskContext
 
 FLAKY_RETRY_S = 1.0
 
+Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+"""Anything that JSON can say."""
+
 
 def add(x: int, y: int) -> int:
     """Return the sum of two integers."""
@@ -19,7 +22,7 @@ def total(values: list[float]) -> float:
     return sum(values)
 
 
-def echo(value: Any) -> Any:
+def echo(value: Json) -> Json:
     """Return what it is given."""
     return value
 

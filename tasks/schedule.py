@@ -11,17 +11,18 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab, schedule
 from kombu.connection import Connection
-from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatScheduler, get_redis
 from redis.exceptions import RedisError
 from redis.lock import Lock
 
 from tasks.amqp import Producer
 from tasks.liveness import touch
+from tasks.schedule_entries import PeriodicEntry
 
 LOCK_TIMEOUT_S = 5
 """After a `kill -9` of the leader another beat leads within this time (RedBeat: 1,500)."""
@@ -59,23 +60,6 @@ _RUNS = uuid.UUID("5c3f7a52-9d0e-4c0f-8f4b-2f6f1f6d1c11")
 _logger = logging.getLogger("celery.beat")
 
 
-class SafeEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has no hints
-    """RedBeat's entry, except that one that cannot be read does not end beat."""
-
-    @classmethod
-    def from_key(cls, key: str, app: Celery | None = None) -> "SafeEntry":
-        """Read an entry.
-
-        Raises:
-            KeyError: there is none, or it cannot be read: RedBeat takes it out of the schedule.
-        """
-        try:
-            return cast("SafeEntry", super().from_key(key, app=app))
-        except (TypeError, ValueError, AttributeError) as error:
-            _logger.error("beat: %s cannot be read: %s", key, error)  # noqa: TRY400  # whose bug it is not
-            raise KeyError(key) from error
-
-
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     """RedBeat with four differences.
 
@@ -89,7 +73,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
        the confirm comes first, and an unconfirmed run is published again: at least once.
     """
 
-    Entry = SafeEntry
+    Entry = PeriodicEntry
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, Producer=Producer, **options)
@@ -181,10 +165,12 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             client.sadd(seeded, name)
         self._seeded = True
 
-    def _fire_when_due(self, entry: SafeEntry, lock: Lock) -> float:
+    def _fire_when_due(self, entry: PeriodicEntry, lock: Lock) -> float:
         try:
             is_due, next_s = entry.is_due()
             if not is_due:
+                if entry.enabled and next_s > self.max_interval:
+                    entry.due_in(next_s)  # whoever wrote it could not compute when it is due
                 return float(next_s or self.max_interval)
             producer = self.producer  # connects, which can take longer than the lock lasts
             renew(lock)
@@ -223,7 +209,7 @@ def renew(lock: Lock) -> None:
     lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
 
 
-def attempt_options(entry: SafeEntry) -> dict[str, Any]:
+def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
     """Return the publishing options of one attempt at the next run of an entry.
 
     An attempt that was not confirmed may have arrived all the same: the next one carries the same

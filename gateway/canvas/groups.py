@@ -115,6 +115,11 @@ class Told:
         self._members = members
         self._states = states
 
+    @property
+    def ready(self) -> bool:
+        """Whether all have ended."""
+        return all(state.final for state in self._states.values())
+
     def to_json(self, group_id: str, *, admin: bool) -> bytes:
         """The JSON object; results in the order of the request, null while there is none.
 
@@ -129,7 +134,7 @@ class Told:
                 "id": group_id,
                 "total": len(self._states),
                 "completed": ended,
-                "ready": ended == len(self._states),
+                "ready": self.ready,
                 "successful": counts["SUCCESS"] == len(self._states),
                 "counts": counts,
             }

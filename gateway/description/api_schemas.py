@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.description.composed_schemas import composed_components
 from gateway.errors import REFUSALS
 from gateway.handlers.dead_letters import ReplayRequest
 from gateway.handlers.queues import Question
@@ -49,7 +50,7 @@ def record(required: str = "", /, **properties: Schema) -> Schema:
 def components() -> dict[str, Schema]:
     """Every named schema."""
     _, validated = msgspec.json.schema_components(_VALIDATED, ref_template=REF)
-    return {**validated, **_answers(), "Task": _task()}
+    return {**validated, **_answers(), **composed_components(), "Task": _task()}
 
 
 def _task() -> Schema:

@@ -17,6 +17,7 @@ from gateway.handlers.queries import wait_seconds
 from gateway.handlers.submit import check_json, traceparent
 from gateway.parts import CANVAS, GROUPS, IDEMPOTENCY, WATCH
 from gateway.publishing import idempotency
+from gateway.redis_client import RedisAwayError
 from gateway.timestamps import rfc3339_now
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024
@@ -33,6 +34,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
     """Publish a canvas; 202 when RabbitMQ confirmed every message that begins it."""
     caller = require(request, "submit")
     check_json(request)
+    wait_s = wait_seconds(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
     body = await read_body(request, MAX_CANVAS_BYTES)
     if key is not None:
@@ -43,6 +45,10 @@ async def submit(request: web.Request) -> web.StreamResponse:
         prepared = canvases.prepare(checked, caller, context)
         await canvases.publish(prepared, context)
         answer, replayed = receipt(prepared), False
+    if wait_s and answer["tracked"]:
+        ended = await _ended(request, caller, answer, wait_s)
+        if ended is not None:
+            return web.Response(body=ended, headers=_JSON)
     response = web.Response(status=202, body=orjson.dumps(answer), headers=_JSON)
     response.headers["Location"] = answer["links"]["self"]
     if replayed:
@@ -63,11 +69,35 @@ async def show_group(request: web.Request) -> web.StreamResponse:
     if members is None:
         raise Problem("result-expired", "the group is no longer kept")
     if wait_s:
-        known = {one: claims(one) for one in task_ids(members)}
-        tracked = [one for one, issued in known.items() if issued is None or issued.tracked]
-        await request.app[WATCH].until_ended(tracked, wait_s)
+        await _until_ended(request, members, wait_s)
     told = await groups.states(members)
     return web.Response(body=told.to_json(group_id, admin=caller.admin), headers=_JSON)
+
+
+async def _until_ended(request: web.Request, members: list[Any], wait_s: float) -> None:
+    known = {one: claims(one) for one in task_ids(members)}
+    tracked = [one for one, issued in known.items() if issued is None or issued.tracked]
+    await request.app[WATCH].until_ended(tracked, wait_s)
+
+
+async def _ended(
+    request: web.Request, caller: Caller, answer: dict[str, Any], wait_s: float
+) -> bytes | None:
+    """The final result as JSON, if it is there in time."""
+    result_id = str(answer["id"])
+    if answer["kind"] == "task":
+        state = (await request.app[WATCH].ended([result_id], wait_s)).get(result_id)
+        return None if state is None else state.to_json(admin=caller.admin)
+    groups = request.app[GROUPS]
+    try:
+        members = await groups.members(result_id)
+        if members is None:
+            return None
+        await _until_ended(request, members, wait_s)
+        told = await groups.states(members)
+    except RedisAwayError:
+        return None
+    return told.to_json(result_id, admin=caller.admin) if told.ready else None
 
 
 async def _submit_once(

@@ -150,13 +150,16 @@ class Submission:
         )
         return self.build(checked, task_id, traceparent, copy)
 
-    def check(self, request: TaskRequest, caller: Caller, *, receives: bool = False) -> Checked:
+    def check(
+        self, request: TaskRequest, caller: Caller, *, receives: bool = False, now: bool = True
+    ) -> Checked:
         """Check one parsed submit.
 
         Args:
             request: The task.
             caller: Who submits.
             receives: Its first parameter will be given by the task before it in a canvas.
+            now: It will be published now: a full queue refuses it.
 
         Raises:
             Problem: Every refusal that is known before anything is written (queued: no).
@@ -166,7 +169,7 @@ class Submission:
             request.task, caller, options.queue, options.exchange, options.routing_key
         )
         for queue in destination.queues:
-            if self._depths.full(queue):
+            if now and self._depths.full(queue):
                 raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs, skip_first=receives)

@@ -31,6 +31,11 @@ BCC route a message to more queues: its documentation, "Sender-selected Distribu
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
 _Limit = Annotated[float, msgspec.Meta(gt=0, le=MAX_DELAY_S)]
+_CALLBACK = (
+    "The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same "
+    "end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of "
+    "HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). Anything but a 2xx is tried again."
+)
 _FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
 _EXPONENT = re.compile(rb"[0-9][eE]")
@@ -50,7 +55,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     soft_time_limit: _Limit | None = None
     ignore_result: bool = False
     headers: dict[str, Any] | None = None
-    callback_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    callback_url: Annotated[str, msgspec.Meta(max_length=2048, description=_CALLBACK)] | None = None
 
 
 NO_OPTIONS = Options()

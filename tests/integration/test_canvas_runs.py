@@ -256,3 +256,13 @@ async def test_a_chord_goes_on_when_the_worker_died_before_it_told_of_a_part(
             connection.default_channel.basic_get("default")
     async with deployment.worker():
         assert await outcome(gateway, answer) == 6
+
+
+async def test_wait_answers_with_the_final_result(deployment, gateway):
+    fast = await gateway.post("/v1/canvas?wait=0.05", json=CANVASES["chord"])
+    assert fast.status == 202
+    async with deployment.worker():
+        chord = await gateway.post("/v1/canvas?wait=20", json=CANVASES["chord"])
+        assert (chord.status, (await chord.json())["result"]) == (200, 6)
+        group = await gateway.post("/v1/canvas?wait=20", json=CANVASES["group"])
+        assert (group.status, (await group.json())["results"]) == (200, [2, 4, 6])

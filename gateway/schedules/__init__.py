@@ -1,0 +1,1 @@
+"""Periodic tasks: the entries of the beat, written and read as RedBeat keeps them."""

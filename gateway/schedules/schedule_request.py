@@ -1,0 +1,273 @@
+"""Body of PUT /v1/schedules/{name} → what RedBeat keeps, and back. Pure.
+
+Source: `redbeat.schedulers.RedBeatSchedulerEntry.save` and `redbeat.decoder`. A crontab's time zone
+and `solar` are additions that our beat understands (tasks/schedule_entries.py); RedBeat's own would
+drop the entry that has them.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import orjson
+
+from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
+from gateway.errors import invalid_request
+from gateway.publishing.task_request import (
+    NO_OPTIONS,
+    Options,
+    TaskRequest,
+    check_form,
+    decode_with,
+    times,
+)
+from gateway.schedules.crontab import RANGES, parse_crontab, parse_field
+
+MAX_EVERY_S = 366 * 86_400
+SOLAR_EVENTS = (
+    "dawn_astronomical", "dawn_nautical", "dawn_civil", "sunrise", "solar_noon", "sunset",
+    "dusk_civil", "dusk_nautical", "dusk_astronomical",
+)  # fmt: skip
+"""Those of `celery.schedules.solar`."""
+
+_Field = Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | int
+
+
+class CrontabForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """`crontab` of a schedule: Celery's fields and a time zone."""
+
+    minute: _Field = "*"
+    hour: _Field = "*"
+    day_of_week: _Field = "*"
+    day_of_month: _Field = "*"
+    month_of_year: _Field = "*"
+    timezone: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "UTC"
+
+
+class SolarForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`solar` of a schedule."""
+
+    event: str
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+
+class ScheduleForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The body."""
+
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    options: Options = NO_OPTIONS
+    every: Annotated[float, msgspec.Meta(ge=1, le=MAX_EVERY_S)] | None = None
+    crontab: CrontabForm | None = None
+    solar: SolarForm | None = None
+    enabled: bool = True
+
+
+_decode = msgspec.json.Decoder(ScheduleForm).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRequest:
+    """A checked body."""
+
+    request: TaskRequest
+    schedule: dict[str, Any]
+    """As RedBeat keeps it, with its `__type__`."""
+    enabled: bool
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """What RedBeat keeps under `definition`.
+
+        Args:
+            name: Of the schedule.
+        """
+        request = self.request
+        return {
+            "name": name,
+            "task": request.task,
+            "args": orjson.loads(bytes(request.args)),
+            "kwargs": orjson.loads(bytes(request.kwargs)),
+            "options": celery_options(request.options),
+            "schedule": self.schedule,
+            "enabled": self.enabled,
+        }
+
+
+def parse_schedule(body: bytes) -> ScheduleRequest:
+    """Parse and check the form of one schedule.
+
+    Args:
+        body: JSON, UTF-8.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request`.
+    """
+    form: ScheduleForm = decode_with(_decode, body)
+    request = TaskRequest(form.task, form.args, form.kwargs, form.options)
+    check_form(request)
+    times(form.options, time.time())
+    for name in ("eta",):
+        if getattr(form.options, name) is not None:
+            raise invalid_request(f"$.options.{name}", "Is one time, and a schedule has many")
+    if isinstance(form.options.expires, str):
+        raise invalid_request("$.options.expires", "Expected seconds: a schedule has many runs")
+    for at, raw in (("$.args", form.args), ("$.kwargs", form.kwargs)):
+        if _has_type(orjson.loads(bytes(raw))):
+            raise invalid_request(at, "RedBeat takes a member __type__ for an object of its own")
+    given = [name for name in ("every", "crontab", "solar") if getattr(form, name) is not None]
+    if len(given) != 1:
+        raise invalid_request("$", "Expected exactly one of every, crontab and solar")
+    if form.crontab is not None:
+        schedule = _crontab(form.crontab)
+    elif form.solar is not None:
+        schedule = _solar(form.solar)
+    else:
+        schedule = {"__type__": "interval", "every": form.every, "relative": False}
+    return ScheduleRequest(request=request, schedule=schedule, enabled=form.enabled)
+
+
+def _crontab(form: CrontabForm) -> dict[str, Any]:
+    fields = {name: str(getattr(form, name)) for name in RANGES}
+    for name, text in fields.items():
+        try:
+            parse_field(name, text)
+        except ValueError as error:
+            raise invalid_request(f"$.crontab.{name}", str(error)) from None
+    try:
+        zone = ZoneInfo(form.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise invalid_request("$.crontab.timezone", "Is not a known time zone") from None
+    try:
+        parse_crontab(fields, zone)
+    except ValueError as error:
+        raise invalid_request("$.crontab", str(error)) from None
+    schedule = {"__type__": "crontab", **fields}
+    return schedule if form.timezone == "UTC" else {**schedule, "timezone": form.timezone}
+
+
+def _solar(form: SolarForm) -> dict[str, Any]:
+    if form.event not in SOLAR_EVENTS:
+        raise invalid_request("$.solar.event", f"Expected one of {', '.join(SOLAR_EVENTS)}")
+    return {"__type__": "solar", **msgspec.structs.asdict(form)}
+
+
+def _has_type(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "__type__" in value or any(_has_type(inner) for inner in value.values())
+    return isinstance(value, list) and any(_has_type(inner) for inner in value)
+
+
+def next_run(schedule: Mapping[str, Any], last_run_at: float) -> float | None:
+    """When a schedule is due after its last run, unix seconds; None: the beat knows.
+
+    Args:
+        schedule: As RedBeat keeps it.
+        last_run_at: Unix seconds.
+    """
+    if schedule.get("__type__") == "interval":
+        return last_run_at + float(schedule["every"])
+    if schedule.get("__type__") == "crontab":
+        fields = {name: str(schedule[name]) for name in RANGES}
+        zone = ZoneInfo(schedule.get("timezone", "UTC"))
+        return parse_crontab(fields, zone).next_after(last_run_at)
+    return None
+
+
+def celery_options(options: Options) -> dict[str, Any]:
+    """Options of a submit as `apply_async` takes them.
+
+    Args:
+        options: The client's.
+    """
+    headers = dict(options.headers or {})
+    if options.callback_url is not None:
+        headers[CALLBACK_HEADER] = options.callback_url
+    told = {
+        name: getattr(options, name)
+        for name in Options.__struct_fields__
+        if name not in {"headers", "callback_url", "eta"}
+    }
+    told = {name: value for name, value in told.items() if value is not None and value is not False}
+    if options.exchange is not None:
+        told["routing_key"] = options.routing_key or ""
+    return {**told, "headers": headers} if headers else told
+
+
+def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as the client writes them; what has no such word stays as it is.
+
+    Args:
+        options: Of an entry.
+    """
+    told = dict(options)
+    headers = dict(told.pop("headers", None) or {})
+    callback = headers.pop(CALLBACK_HEADER, None)
+    if callback is not None:
+        told["callback_url"] = callback
+    return {**told, "headers": headers} if headers else told
+
+
+def client_schedule(schedule: Any) -> dict[str, Any]:
+    """A schedule as the client writes it: `every`, `crontab` or `solar`.
+
+    Args:
+        schedule: As RedBeat keeps it; one of another kind is told as it is.
+    """
+    if isinstance(schedule, dict):
+        told = {name: value for name, value in schedule.items() if name != "__type__"}
+        match schedule.get("__type__"):
+            case "interval":
+                return {"every": schedule.get("every")}
+            case "crontab":
+                return {"crontab": told}
+            case "solar":
+                return {"solar": told}
+    return {"schedule": schedule}
+
+
+def redbeat_time(moment: float) -> dict[str, Any]:
+    """A time as RedBeat's encoder writes it.
+
+    Args:
+        moment: Unix seconds.
+    """
+    at = datetime.fromtimestamp(moment, UTC)
+    return {
+        "__type__": "datetime",
+        "year": at.year,
+        "month": at.month,
+        "day": at.day,
+        "hour": at.hour,
+        "minute": at.minute,
+        "second": at.second,
+        "microsecond": at.microsecond,
+        "timezone": "UTC",
+    }
+
+
+def unix_time(value: Any) -> float | None:
+    """A time that RedBeat wrote, unix seconds; None when it is none.
+
+    Args:
+        value: Decoded JSON.
+    """
+    if not isinstance(value, dict):
+        return None
+    zone = value.get("timezone", "UTC")
+    try:
+        parts = [int(value[name]) for name in ("year", "month", "day", "hour", "minute", "second")]
+        # A number is an offset in seconds, a text a zone's name: `RedBeatJSONDecoder`.
+        offset = float(zone) if isinstance(zone, int | float) else 0.0
+        tzinfo = UTC if isinstance(zone, int | float) else ZoneInfo(zone)
+        at = datetime(*parts, int(value.get("microsecond", 0)), tzinfo=tzinfo)  # type: ignore[misc, arg-type]
+    except (KeyError, TypeError, ValueError, OSError):
+        return None
+    moment = at.timestamp() - offset
+    return moment if math.isfinite(moment) else None
