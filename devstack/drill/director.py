@@ -75,10 +75,12 @@ class Director:
     def _draw(self) -> tuple[Fault, ...]:
         first = self._next.pop()
         if self._scene.random.random() < self._pairs:
-            for second in self._next:
-                if not first.touches & second.touches:
-                    self._next.remove(second)
-                    return first, second
+            others = [other for other in self._next if not first.touches & other.touches]
+            if others:
+                alike = (other for other in others if other.long == first.long)
+                second = next(alike, others[0])
+                self._next.remove(second)
+                return first, second
         return (first,)
 
     async def _episode(self, faults: tuple[Fault, ...]) -> None:

@@ -40,6 +40,8 @@ class Fault:
     strike: Callable[[Scene], Awaitable[None]]
     touches: frozenset[str]
     """Parts that no other fault may break at the same time."""
+    long: bool = False
+    """Whether it lasts; two such ones are broken together rather than one after the other."""
 
 
 async def _killed(scene: Scene, name: str) -> None:
@@ -159,8 +161,10 @@ async def _full_queue(scene: Scene) -> None:
     await fill_narrow(scene.rig, scene.ledger, scene.load)
 
 
-def _fault(name: str, strike: Callable[[Scene], Awaitable[None]], *touches: str) -> Fault:
-    return Fault(name, strike, frozenset(touches))
+def _fault(
+    name: str, strike: Callable[[Scene], Awaitable[None]], *touches: str, long: bool = False
+) -> Fault:
+    return Fault(name, strike, frozenset(touches), long)
 
 
 _ALL = (
@@ -172,7 +176,7 @@ _ALL = (
     _fault("kill-beat", _kill("beat"), "beat"),
     _fault("kill-gateway", _kill(*GATEWAYS), "gateways"),
     *(
-        _fault(f"{name}-{service}", make(service), service)
+        _fault(f"{name}-{service}", make(service), service, long=name == "stall")
         for service in ("amqp", "redis", "mongo")
         for name, make in (
             ("cut", _cut), ("refuse", _refuse), ("stall", _stall), ("cutafter", _cut_after),
@@ -183,7 +187,7 @@ _ALL = (
     _fault("poison", _poison, "amqp"),
     _fault("crash-task", _crash, "workers"),
     _fault("roll-gateways", _roll_gateways, "gateways"),
-    _fault("roll-workers", _roll_workers, "workers"),
+    _fault("roll-workers", _roll_workers, "workers", long=True),
 )  # fmt: skip
 FAULTS = {fault.name: fault for fault in _ALL}
 """Every fault by its name."""

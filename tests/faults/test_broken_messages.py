@@ -9,13 +9,14 @@ import pytest
 from devstack.drill.direct import task_message
 from devstack.drill.poison import POISON
 from devstack.stack import Stack
+from tests.faults.conftest import DELIVERY_LIMIT
 from tests.faults.test_servers_killed import states, submit
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
-DELIVERIES = 21
-"""The delivery limit that ships is 20 deliveries after the first."""
+DELIVERIES = DELIVERY_LIMIT + 1
+"""The limit counts those after the first."""
 
 
 async def letters(http: Any, queue: str) -> dict[str, Any]:
@@ -67,6 +68,6 @@ async def test_a_task_that_kills_its_process_each_time_ends_dead_lettered(stack:
     assert DELIVERIES - 1 <= starts <= DELIVERIES  # the stream may have begun after the first
     listed = await letters(http, "scripts")
     assert [letter["id"] for letter in listed["letters"]] == [task_id]
-    assert listed["letters"][0]["reason"] == "delivery_limit"
+    assert listed["letters"][0]["reason"] == "delivery-limit"
     assert worker.pid == pid
     assert await eventually(lambda: submit(http, "demo.add", 1, 2))

@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
-DUE_S = 25
+DUE_S = 20
 """All is restarted before it is due."""
 
 
