@@ -16,6 +16,8 @@ from bench.wrk import Load
 
 CONNECTIONS = (16, 64, 256, 1024)
 DOCUMENTS = (1, 10, 100, 10_000)
+_ROUNDS = 3
+"""At most: a plot, not a judgement."""
 
 
 async def submits(context: Context) -> Report:
@@ -27,14 +29,14 @@ async def submits(context: Context) -> Report:
     plan = context.plan
     samples: dict[str, dict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     async with serving(context.servers, [GATEWAY, BARE]) as running:
-        for number in range(plan.rounds):
+        for number in range(min(plan.rounds, _ROUNDS)):
             for connections in CONNECTIONS:
                 load = Load(connections=connections, seconds=plan.load.seconds)
                 for one in running:
                     sample = await run_once(one, context.servers, load, plan)
                     samples[one.contestant.title][connections].append(sample)
                     context.tell(
-                        f"scaling {number + 1}/{plan.rounds}  {connections:>5} connections  "
+                        f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  {connections:>5} connections  "
                         f"{one.contestant.title:<24}{sample.rate:>9,.0f}/s {sample.cpu_us:.0f} µs"
                     )
     lines = [
@@ -57,7 +59,7 @@ async def submits(context: Context) -> Report:
         charts={
             "submit-scaling": chart.lines(
                 "Submits per second over connections",
-                f"median of {plan.rounds} rounds; every answer is a confirmed message",
+                f"median of {min(plan.rounds, _ROUNDS)} rounds; every answer is a confirmed message",
                 "connections",
                 lines,
             )
@@ -74,7 +76,7 @@ async def documents(context: Context) -> Report:
     plan = context.plan
     samples: dict[int, list[Sample]] = defaultdict(list)
     async with serving(context.servers) as [gateway]:
-        for number in range(plan.rounds):
+        for number in range(min(plan.rounds, _ROUNDS)):
             for count in DOCUMENTS:
                 gateway.contestant = replace(
                     GATEWAY, path="/v1/ingest/scaling", body=json_body(count)
@@ -84,7 +86,8 @@ async def documents(context: Context) -> Report:
                 await context.servers.purge(("mongo_queue",))
                 samples[count].append(sample)
                 context.tell(
-                    f"scaling {number + 1}/{plan.rounds}  {count:>6} documents a request  "
+                    f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  "
+                    f"{count:>6} documents a request  "
                     f"{sample.rate * count:>9,.0f} documents/s  {sample.cpu_us / count:.1f} µs each"
                 )
     costs = [
@@ -106,13 +109,13 @@ async def documents(context: Context) -> Report:
         charts={
             "ingest-scaling": chart.lines(
                 "Documents per second over documents a request",
-                f"median of {plan.rounds} rounds, confirmed by RabbitMQ",
+                f"median of {min(plan.rounds, _ROUNDS)} rounds, confirmed by RabbitMQ",
                 "documents a request",
                 [chart.Line("documents/s", rates)],
             ),
             "ingest-cost": chart.lines(
                 "Processor time per document, µs",
-                f"the gateway process, median of {plan.rounds} rounds",
+                f"the gateway process, median of {min(plan.rounds, _ROUNDS)} rounds",
                 "documents a request",
                 [chart.Line("µs a document", costs)],
                 digits=1,

@@ -23,22 +23,25 @@ PACKAGES: dict[str, set[str]] = {
 }  # fmt: skip
 """Package → what any of its files may import, besides the standard library."""
 
+AMQP_HOMES = {
+    "topology/__main__.py",
+    "topology/comparison.py",
+    "topology/conflicts.py",
+    "topology/declare.py",
+    "gateway/broker/dead_letters.py",
+    "gateway/broker/queue_depths.py",
+    "gateway/callbacks/callbacks.py",
+    "gateway/publishing/publish_channel.py",
+    "gateway/publishing/publisher.py",
+    "gateway/watching/control.py",
+    "gateway/watching/outcomes.py",
+}
 HOMES: dict[str, set[str]] = {
-    "aio_pika": {
-        "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
-        "topology/comparison.py", "gateway/publishing/publisher.py", "gateway/publishing/publish_channel.py",
-        "gateway/watching/outcomes.py", "gateway/broker/dead_letters.py", "gateway/broker/queue_depths.py",
-        "gateway/watching/control.py", "gateway/callbacks/callbacks.py", "gateway/broadcast.py",
-    },
-    "aiormq": {
-        "topology/declare.py", "topology/__main__.py", "topology/conflicts.py",
-        "topology/comparison.py", "gateway/publishing/publisher.py", "gateway/publishing/publish_channel.py",
-        "gateway/watching/outcomes.py", "gateway/broker/dead_letters.py", "gateway/broker/queue_depths.py",
-        "gateway/watching/control.py", "gateway/callbacks/callbacks.py", "gateway/broadcast.py",
-    },
+    "aio_pika": AMQP_HOMES,
+    "aiormq": AMQP_HOMES,
     "pamqp": {"gateway/publishing/publish_channel.py"},
     "motor": {"tasks/store.py"},
-}  # fmt: skip
+}
 """Foreign library → the only files that may import it."""
 
 LEAVES = ["topology/model.py", "topology/layout.py", "topology/delay.py", "topology/entities.py"]

@@ -1,5 +1,7 @@
 """Lines of a script, streamed from a real worker to a client that is cut off in the middle."""
 
+from typing import Any
+
 from tests.stream_client import Stream
 
 
@@ -7,7 +9,7 @@ async def test_a_client_that_was_cut_off_gets_every_line_exactly_once(http):
     body = {"task": "scripts.run", "args": ["countdown.sh", ["5"]], "options": {"countdown": 1}}
     async with http.post("/v1/tasks", json=body) as response:
         task_id = (await response.json())["id"]
-    told = []
+    told: list[Any] = []
     async with http.ws_connect(f"/v1/stream?ids={task_id}", protocols=["penstock.v1"]) as socket:
         stream = Stream(socket)
         while not any(message["type"] == "log" for message in told):

@@ -1,4 +1,4 @@
-"""What `gateway/publishing/publish_channel.py` takes from aiormq's inner surface still works as it did."""
+"""What `publish_channel.py` takes from aiormq's inner surface still works as it did."""
 
 import asyncio
 
