@@ -36,7 +36,8 @@ async def submits(context: Context) -> Report:
                     sample = await run_once(one, context.servers, load, plan)
                     samples[one.contestant.title][connections].append(sample)
                     context.tell(
-                        f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  {connections:>5} connections  "
+                        f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  "
+                        f"{connections:>5} connections  "
                         f"{one.contestant.title:<24}{sample.rate:>9,.0f}/s {sample.cpu_us:.0f} µs"
                     )
     lines = [
@@ -59,7 +60,8 @@ async def submits(context: Context) -> Report:
         charts={
             "submit-scaling": chart.lines(
                 "Submits per second over connections",
-                f"median of {min(plan.rounds, _ROUNDS)} rounds; every answer is a confirmed message",
+                f"median of {min(plan.rounds, _ROUNDS)} rounds; "
+                "every answer is a confirmed message",
                 "connections",
                 lines,
             )

@@ -13,7 +13,7 @@ trap 'rm -f "$found"' EXIT
 } >"$found" 2>&1 &
 static=$!
 
-.venv/bin/python -m pytest -q tests/test_*.py tests/unit tests/contract
+HYPOTHESIS_PROFILE=quick .venv/bin/python -m pytest -q tests/test_*.py tests/unit tests/contract
 tested=$?
 wait "$static"
 static_status=$?

@@ -4,6 +4,7 @@ A test gets a corner of its own: `amqp_url` is a fresh virtual host, `redis_url`
 database, `mongo_url` a fresh database.
 """
 
+import os
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,8 +21,9 @@ from devstack.redis_server import Redis
 from devstack.vhosts import fresh_vhost
 
 # How long one example takes says something about the machine, nothing about the code.
-hypothesis.settings.register_profile("penstock", deadline=None)
-hypothesis.settings.load_profile("penstock")
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
