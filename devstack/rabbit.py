@@ -58,7 +58,9 @@ class Rabbit:
         log = log or self.folder / "rabbitmq.log"
         epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
         self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
-        self.child = Child("rabbitmq", [find_rabbitmq()], log=log, env=self._env(), mark=mark)
+        self.child: Child = Child(
+            "rabbitmq", [find_rabbitmq()], log=log, env=self._env(), mark=mark
+        )
 
     @property
     def url(self) -> str:
@@ -108,6 +110,10 @@ class Rabbit:
         Call `settle` first when queues were declared in the last second.
         """
         await self.child.kill()
+
+    def ctl(self, *arguments: str) -> list[str]:
+        """Return the command line of a command of `rabbitmqctl`; its environment is the child's."""
+        return [str(find_rabbitmq().with_name("rabbitmqctl")), *arguments]
 
     async def restart(self) -> None:
         """Kill it and start it again on the same data and ports."""

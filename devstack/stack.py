@@ -18,7 +18,7 @@ from devstack.mongo import Mongo
 from devstack.ports import LOOPBACK, free_port
 from devstack.process import Unit
 from devstack.product import Launcher, WorkerSpec, flower_url, gateway_url, workers_for
-from devstack.rabbit import Rabbit
+from devstack.rabbit_container import rabbit_for
 from devstack.redis_server import Redis
 from topology.declare import declare
 from topology.layout import load_from_env
@@ -96,7 +96,8 @@ class Stack:
         keys = credentials or Credentials()
         logs = folder / "logs"
         self._tell = tell
-        self.rabbit = Rabbit(
+        self.rabbit = rabbit_for(
+            os.environ.get("RABBITMQ_IMAGE"),
             folder / "rabbitmq",
             ports={name: ports.port(name) for name in ("amqp", "management", "dist", "epmd")},
             password=keys.rabbitmq,

@@ -17,6 +17,7 @@ from pymongo import AsyncMongoClient
 
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
+from devstack.rabbit_container import rabbit_for
 from devstack.redis_server import Redis
 from devstack.vhosts import fresh_vhost
 
@@ -29,7 +30,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabbit]:
     """A RabbitMQ node; whoever kills it starts it again."""
-    server = Rabbit(tmp_path_factory.mktemp("rabbit"))
+    image = os.environ.get("RABBITMQ_IMAGE")
+    server = rabbit_for(image, tmp_path_factory.mktemp("rabbit"))
     await server.start()
     yield server
     await server.kill()  # nobody needs its data

@@ -114,12 +114,9 @@ class Rig:
 
     async def rabbitmqctl(self, *arguments: str) -> None:
         """Run one command of RabbitMQ's; it starts an Erlang VM, which takes a second."""
-        child = self.stack.rabbit.child
-        program = Path(child.argv[0]).with_name("rabbitmqctl")
         process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            env=child.env,
+            *self.stack.rabbit.ctl(*arguments),
+            env=self.stack.rabbit.child.env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
