@@ -73,7 +73,7 @@ async def _run(options: argparse.Namespace) -> None:
     parts: dict[str, Callable[[Context], Awaitable[Report]]] = {name: PARTS[name] for name in names}
     if quick or "submits" in names:
         parts["submits"] = lambda context: submits.compare(context, contestants)
-    _tell(f"load: {plan.load.told()}, {plan.rounds} rounds")
+    print(f"load: {plan.load.told()}, {plan.rounds} rounds\n", flush=True)
     reports = []
     async with running(mongo=not quick) as servers:
         context = Context(servers=servers, plan=plan, tell=_tell)

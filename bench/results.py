@@ -18,7 +18,7 @@ _PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on and say nothing about."""
+    """What the figures depend on and say nothing about, the load at the end of the run included."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -29,6 +29,7 @@ def machine() -> dict[str, Any]:
         "processors": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load_average": os.getloadavg(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 

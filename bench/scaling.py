@@ -27,16 +27,17 @@ async def submits(context: Context) -> Report:
         StartError: Something failed.
     """
     plan = context.plan
+    rounds = min(plan.rounds, _ROUNDS)
     samples: dict[str, dict[int, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     async with serving(context.servers, [GATEWAY, BARE]) as running:
-        for number in range(min(plan.rounds, _ROUNDS)):
+        for number in range(rounds):
             for connections in CONNECTIONS:
                 load = Load(connections=connections, seconds=plan.load.seconds)
                 for one in running:
                     sample = await run_once(one, context.servers, load, plan)
                     samples[one.contestant.title][connections].append(sample)
                     context.tell(
-                        f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  "
+                        f"scaling {number + 1}/{rounds}  "
                         f"{connections:>5} connections  "
                         f"{one.contestant.title:<24}{sample.rate:>9,.0f}/s {sample.cpu_us:.0f} µs"
                     )
@@ -60,8 +61,7 @@ async def submits(context: Context) -> Report:
         charts={
             "submit-scaling": chart.lines(
                 "Submits per second over connections",
-                f"median of {min(plan.rounds, _ROUNDS)} rounds; "
-                "every answer is a confirmed message",
+                f"median of {rounds} rounds; every answer is a confirmed message",
                 "connections",
                 lines,
             )
@@ -76,9 +76,10 @@ async def documents(context: Context) -> Report:
         StartError: Something failed.
     """
     plan = context.plan
+    rounds = min(plan.rounds, _ROUNDS)
     samples: dict[int, list[Sample]] = defaultdict(list)
     async with serving(context.servers) as [gateway]:
-        for number in range(min(plan.rounds, _ROUNDS)):
+        for number in range(rounds):
             for count in DOCUMENTS:
                 gateway.contestant = replace(
                     GATEWAY, path="/v1/ingest/scaling", body=json_body(count)
@@ -88,7 +89,7 @@ async def documents(context: Context) -> Report:
                 await context.servers.purge(("mongo_queue",))
                 samples[count].append(sample)
                 context.tell(
-                    f"scaling {number + 1}/{min(plan.rounds, _ROUNDS)}  "
+                    f"scaling {number + 1}/{rounds}  "
                     f"{count:>6} documents a request  "
                     f"{sample.rate * count:>9,.0f} documents/s  {sample.cpu_us / count:.1f} µs each"
                 )
@@ -111,13 +112,13 @@ async def documents(context: Context) -> Report:
         charts={
             "ingest-scaling": chart.lines(
                 "Documents per second over documents a request",
-                f"median of {min(plan.rounds, _ROUNDS)} rounds, confirmed by RabbitMQ",
+                f"median of {rounds} rounds, confirmed by RabbitMQ",
                 "documents a request",
                 [chart.Line("documents/s", rates)],
             ),
             "ingest-cost": chart.lines(
                 "Processor time per document, µs",
-                f"the gateway process, median of {min(plan.rounds, _ROUNDS)} rounds",
+                f"the gateway process, median of {rounds} rounds",
                 "documents a request",
                 [chart.Line("µs a document", costs)],
                 digits=1,

@@ -1,0 +1,161 @@
+"""The bench's own clients count right, or its figures mean nothing."""
+
+import json
+import struct
+import time
+
+import pytest
+
+from bench.apps.changes import change, command
+from bench.apps.raw_publisher import Confirms, message
+from bench.apps.watchers import Tally, WebSocketClient
+from bench.documents import json_body, ndjson
+
+
+def ack(tag: int, *, multiple: bool = False, method: int = 80) -> bytes:
+    payload = struct.pack(">HHQB", 60, method, tag, multiple)
+    return struct.pack(">BHI", 1, 1, len(payload)) + payload + b"\xce"
+
+
+def text_frame(payload: bytes) -> bytes:
+    if len(payload) < 126:
+        return bytes((0x81, len(payload))) + payload
+    return bytes((0x81, 126)) + len(payload).to_bytes(2, "big") + payload
+
+
+class FakeTransport:
+    """What a client writes."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def client(tally: Tally) -> tuple[WebSocketClient, FakeTransport]:
+    one, transport = WebSocketClient("task-1", b"GET /", tally), FakeTransport()
+    one.connection_made(transport)  # type: ignore[arg-type]  # the part of it that is used
+    one.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    return one, transport
+
+
+def test_confirms_are_counted_one_by_one_and_up_to_a_tag():
+    confirms = Confirms()
+
+    confirms.feed(ack(1) + ack(5, multiple=True) + ack(6))
+
+    assert confirms.confirmed == 6
+
+
+def test_a_confirm_that_comes_in_pieces_is_counted_once():
+    confirms = Confirms()
+    told = ack(3, multiple=True)
+    for octet in told:
+        confirms.feed(bytes((octet,)))
+
+    assert confirms.confirmed == 3
+
+
+def test_a_nack_is_no_confirm():
+    confirms = Confirms()
+
+    confirms.feed(ack(1, method=120))
+
+    assert (confirms.confirmed, confirms.refused) == (0, 1)
+
+
+def test_a_close_of_the_channel_is_not_mistaken_for_a_confirm():
+    payload = struct.pack(">HH", 20, 40)
+    with pytest.raises(RuntimeError, match="RabbitMQ said"):
+        Confirms().feed(struct.pack(">BHI", 1, 1, len(payload)) + payload + b"\xce")
+
+
+def test_the_raw_publisher_writes_whole_frames():
+    frames, at, kinds = message(1), 0, []
+    while at < len(frames):
+        kind, _, size = struct.unpack_from(">BHI", frames, at)
+        kinds.append(kind)
+        at += size + 8
+        assert frames[at - 1 : at] == b"\xce"
+
+    assert kinds == [1, 2, 3]
+
+
+def test_a_watcher_hears_the_changes_and_the_end_of_its_task():
+    tally = Tally(1)
+    one, _ = client(tally)
+    stamp = f"t={time.monotonic_ns()};"
+    progress = json.dumps({"state": "PROGRESS", "progress": {"message": stamp}}).encode()
+    final = json.dumps({"state": "SUCCESS", "result": stamp + "x" * 200}).replace("t=", "t=1")
+    one.data_received(text_frame(progress) + text_frame(final.encode()))
+
+    told = tally.told()
+    assert (told["changes"], told["finals"], told["missing"], told["twice"]) == (2, 1, 0, 0)
+    assert tally.done.is_set()
+
+
+def test_a_final_state_told_twice_is_noticed():
+    tally = Tally(1)
+    one, _ = client(tally)
+
+    one.data_received(text_frame(b'{"state":"SUCCESS"}') * 2)
+
+    assert tally.told()["twice"] == 1
+
+
+def test_frames_in_pieces_are_put_together():
+    tally = Tally(1)
+    one, _ = client(tally)
+    for octet in text_frame(b'{"state":"SUCCESS","result":"' + b"x" * 300 + b'"}'):
+        one.data_received(bytes((octet,)))
+
+    assert tally.told()["finals"] == 1
+
+
+def test_a_ping_is_answered_with_a_masked_pong_of_the_same_bytes():
+    one, transport = client(Tally(1))
+
+    one.data_received(b"\x89\x02hi")
+
+    assert transport.written[-1] == b"\x8a\x82\x00\x00\x00\x00hi"
+
+
+def test_a_refused_handshake_is_an_error():
+    tally = Tally(1)
+    one = WebSocketClient("task-1", b"GET /", tally)
+    one.connection_made(FakeTransport())  # type: ignore[arg-type]
+    one.data_received(b"HTTP/1.1 404 Not Found\r\n\r\n{}")
+
+    assert tally.told()["errors"] == 1
+
+
+def test_a_connection_that_ends_before_its_task_is_noticed():
+    tally = Tally(1)
+    one, _ = client(tally)
+
+    one.connection_lost(None)
+
+    assert tally.told()["closed_early"] == 1
+
+
+def test_a_change_is_the_record_that_a_worker_stores():
+    told = change(b"sha", "id-1", 3, final=True)
+
+    assert b"celery-task-meta-id-1" in told
+    assert b"penstock:events:id-1" in told
+    assert b'"status":"SUCCESS"' in told
+
+
+def test_a_redis_command_tells_the_length_of_each_part():
+    assert command(b"GET", b"ab") == b"*2\r\n$3\r\nGET\r\n$2\r\nab\r\n"
+
+
+def test_bodies_hold_as_many_documents_as_asked_for():
+    assert len(ndjson(7).splitlines()) == 7
+    assert len(json.loads(json_body(7))) == 7
+    assert isinstance(json.loads(json_body(1)), dict)
