@@ -7,8 +7,8 @@ from html import escape
 
 from bench.figures import Figure
 
-_WIDTH = 760
-_LABEL = 300
+_WIDTH = 840
+_LABEL = 380
 _ROW = 30
 _TOP = 54
 _OURS = "#0b7285"
@@ -70,7 +70,7 @@ def lines(title: str, note: str, x_label: str, series: Sequence[Line], digits: i
     left, height = 90, 300
     right, bottom = _WIDTH - 170, _TOP + height
     xs = sorted({x for line in series for x, _ in line.points})
-    top = max(figure.high for line in series for _, figure in line.points) * 1.05
+    top = _round_up(max(figure.high for line in series for _, figure in line.points))
     span = math.log(xs[-1] / xs[0]) if len(xs) > 1 else 1.0
 
     def across(x: float) -> float:
@@ -129,7 +129,7 @@ def over_time(
     left, height = 90, 260
     right, bottom = _WIDTH - 150, _TOP + height
     latest = max((x for _, points in series for x, _ in points), default=1.0) or 1.0
-    top = max((y for _, points in series for _, y in points), default=1.0) * 1.1 or 1.0
+    top = _round_up(max((y for _, points in series for _, y in points), default=1.0))
     parts = []
     for step in range(5):
         y = bottom - height * step / 4
@@ -156,6 +156,16 @@ def over_time(
             f'<text x="{right + 32}" y="{y}">{escape(label)}</text>',
         ]
     return _document(title, note, bottom + 32, parts)
+
+
+def _round_up(value: float) -> float:
+    """The next number above that four grid lines divide well."""
+    if value <= 0:
+        return 1.0
+    size: float = 10.0 ** math.floor(math.log10(value))
+    return next(
+        step * size for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if step * size >= value
+    )
 
 
 def _document(title: str, note: str, height: int, parts: Sequence[str]) -> str:

@@ -107,3 +107,10 @@ def test_what_wrk_printed_becomes_an_outcome():
 def test_a_failure_of_wrk_is_told_with_its_words():
     with pytest.raises(StartError, match="unable to connect"):
         parse("unable to connect to 127.0.0.1:1 Connection refused\n")
+
+
+def test_an_axis_ends_at_a_round_number_above_the_highest_value():
+    svg = chart.over_time("t", "n", [("a", [(0.0, 1.0), (4.0, 73.0)])])
+
+    assert ">80</text>" in svg
+    assert ">20</text>" in svg
