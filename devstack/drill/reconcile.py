@@ -128,7 +128,9 @@ def _ingest(receipt: IngestReceipt, holdings: Holdings, findings: Findings) -> N
 
 def _letters(ledger: Ledger, holdings: Holdings, findings: Findings) -> None:
     poison = set(ledger.poison)
-    meant = {task_id for task in ledger.tasks if task.kind == "crash" for task_id in task.ids}
+    crashes = [task for task in ledger.tasks if task.kind == "crash"]
+    meant = {one for task in crashes if task.outcome == "accepted" for one in task.ids}
+    possible = {one for task in crashes for one in task.ids}
     findings.counts["poison published"] = len(poison)
     findings.counts["poison dead-lettered"] = len(poison & holdings.letters.keys())
     findings.counts["dead letters meant"] = len(meant & holdings.letters.keys())
@@ -136,5 +138,5 @@ def _letters(ledger: Ledger, holdings: Holdings, findings: Findings) -> None:
         findings.fault("poison not dead-lettered", message_id)
     for message_id in meant - holdings.letters.keys():
         findings.fault("crashing task not dead-lettered", message_id)
-    for message_id in holdings.letters.keys() - poison - meant:
+    for message_id in holdings.letters.keys() - poison - possible:
         findings.fault("dead-lettered", (message_id, holdings.letters[message_id]))

@@ -32,6 +32,8 @@ KEEP_S = 86_400
 """How long an answer is told again."""
 IN_FLIGHT_S = 60
 """After so long without an end the first request counts as unknown."""
+REDIS_TIMEOUT_S = 1.0
+"""For each of the two questions before a publish: with its confirm (5 s) an answer comes in 6 s."""
 HEADER = "Idempotency-Key"
 _SANE_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 
@@ -198,7 +200,8 @@ async def _call(command: Any) -> Any:
         Problem: `state-unavailable` (queued: no): better no task than perhaps two.
     """
     try:
-        return await command
+        async with asyncio.timeout(REDIS_TIMEOUT_S):
+            return await command
     except (RedisError, OSError, TimeoutError) as error:
         raise Problem(
             "state-unavailable", "idempotency keys need Redis, which does not answer", queued="no"

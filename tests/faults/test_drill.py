@@ -18,7 +18,7 @@ async def test_a_drill_with_every_fault_loses_nothing(tmp_path: Path):
         seed=20,
         submits=25,
         ingests=8,
-        pairs=0.9,
+        pairs=1,
         quiet_s=(2, 4),
     )
     said: list[str] = []

@@ -13,7 +13,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
-DUE_S = 20
+DUE_S = 16
 """All is restarted before it is due."""
 
 
