@@ -26,6 +26,7 @@ from redis.asyncio import Redis
 from gateway.access.task_id import claims
 from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
 from gateway.callbacks.callback_events import CallbackEvents, event_of, insist
+from gateway.canvas.unbegun import Unbegun, unbegun
 from gateway.publishing.publisher import amqp_url
 from gateway.redis_client import RedisAwayError, commands
 from gateway.watching.redis_scripts import END, TaskKeys
@@ -175,17 +176,40 @@ class Outcomes:
         end = outcome(message.headers)
         if end is not None:
             state = await self._tell(end) if end.kept else end.state
-            event = event_of(end.task_id, state, message.headers)
-            if event is not None:
-                await insist(lambda: self._callbacks.announce(event))
+            await self._announce(end.task_id, state, message.headers)
+            if state == end.state:
+                for behind in unbegun(message.body):
+                    await self._tell_unbegun(end, behind)
         try:
             await message.ack()
         except (ChannelInvalidStateError, *_BROKER_FAULTS):
             return  # the connection is lost: it comes again, and will be found told
         self.handled += 1
 
-    async def _tell(self, end: Outcome) -> str:
-        """Store and tell an end, unless it ended before; the state in which it is now."""
+    async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
+        """Announce an end to its callback, however long that takes."""
+        event = event_of(task_id, state, headers) if state is not None else None
+        if event is not None:
+            await insist(lambda: self._callbacks.announce(event))
+
+    async def _tell_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
+        """Tell the end of a task that waits for one that the broker ended."""
+        issued = claims(behind.task_id)
+        end = Outcome(
+            behind.task_id,
+            "FAILURE" if behind.of_chord else cause.state,
+            f"task {cause.task_id}, which it waits for, ended: {cause.reason}",
+            behind.task,
+            kept=issued is None or issued.tracked,
+        )
+        state = await self._tell(end) if end.kept else end.state
+        await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})
+
+    async def _tell(self, end: Outcome) -> str | None:
+        """Store and tell an end, unless it ended before; the state in which it is now.
+
+        None while another copy of its message runs: that one will tell.
+        """
         keys = TaskKeys.of(end.task_id)
         wait_s = _FIRST_WAIT_S
         while True:
@@ -195,10 +219,12 @@ class Outcomes:
                         keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
                         args=[end.state, end.record(), self._kept_s, end.copy],
                     )
-                    found = answer != b"told" and await self._redis.get(keys.ended)
+                    found = answer == b"ended" and await self._redis.get(keys.ended)
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
                 self.told += answer == b"told"
-                return str(found, "ascii") if isinstance(found, bytes) else end.state
+                if answer == b"told":
+                    return end.state
+                return str(found, "ascii") if isinstance(found, bytes) else None

@@ -329,3 +329,40 @@ async def test_redis_away_delays_a_callback_and_loses_none(
         await calling.app[parts.CALLBACK_EVENTS].announce(event)
         await redis_server.start()
         await eventually(lambda: any(call.path == "/late" for call in receiver.calls), 30)
+
+
+async def test_what_waits_for_a_task_that_the_broker_ended_is_told(
+    deployment, calling, receiver, amqp_url
+):
+    told: dict[str, Any] = {"options": {"callback_url": receiver.url()}}
+    expiring = add(1, 1, options={"expires": 0.2})
+    chain = {"chain": [expiring, add(2, **told), {"group": [add(3, **told), add(4)]}]}
+    chord = {"chain": [{"group": [expiring, add(5, 5)]}, total(), add(1, **told)]}
+    first = await (await calling.post("/v1/canvas", json=chain)).json()
+    second = await (await calling.post("/v1/canvas", json=chord)).json()
+
+    for task_id in first["ids"]:
+        assert (await final(calling, task_id))["state"] == "REVOKED"
+    for task_id in second["ids"][2:]:
+        assert (await final(calling, task_id))["state"] == "FAILURE"
+    for task_id in (*first["ids"][1:3], second["ids"][3]):
+        await receiver.called(task_id)
+    assert len(receiver.calls) == 3
+
+
+async def test_a_replayed_dead_letter_lets_its_chord_go_on(deployment, calling, amqp_url):
+    canvas = {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}}
+    answer = await (await calling.post("/v1/canvas", json=canvas)).json()
+    with deployment_channel(amqp_url) as channel:
+        message = channel.basic_get("default")
+        channel.basic_reject(message.delivery_tag, requeue=False)
+    body = answer["id"]
+    assert (await final(calling, body))["state"] == "FAILURE"
+    async with deployment.worker():
+        response = await calling.post("/v1/dead-letters/default/replay", json={"all": True})
+        assert response.status == 200, await response.text()
+
+        async def succeeded() -> bool:
+            return (await final(calling, body)).get("result") == 6
+
+        await eventually(succeeded, 15)

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redbeat.schedulers import get_redis
 
+from tasks.app import build_app
+from tasks.config import WorkerConfig
+from tasks.schedule_entries import PeriodicEntry
 from tests.integration.test_canvas_refusals import announce
 from tests.integration.test_submit import messages
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
+from topology.layout import load
 
 EVERY = {"task": "demo.add", "args": [1, 2], "every": 1}
 
@@ -155,7 +160,9 @@ async def test_a_changed_schedule_counts_from_the_change_and_keeps_its_history(d
     assert abs(unix(told["next_run_at"]) - time.time() - 3600) < 5
     assert (told["total_runs"], told["last_run_at"][:4]) == (7, "2020")
     await put(gateway, "x", {**EVERY, "every": 3600, "enabled": False})
+    deployment.redis.zadd("redbeat::schedule", {"redbeat:x": time.time() - 7200})
     told = await put(gateway, "x", {**EVERY, "every": 3600})
+    assert abs(unix(told["next_run_at"]) - time.time() - 3600) < 5
     assert (told["total_runs"], told["last_run_at"][:4]) == (7, "2020")
 
 
@@ -310,3 +317,20 @@ async def test_entries_of_others_are_told_as_far_as_they_are_understood(gateway,
     ]  # fmt: skip
     response = await gateway.post("/v1/schedules/odd/run")
     assert (response.status, (await response.json())["code"]) == (404, "unknown-task")
+
+
+async def test_a_run_that_is_noted_late_undoes_no_change(deployment, gateway):
+    app = build_app(WorkerConfig.from_env(deployment.environment), load())
+    await put(gateway, "x", {**EVERY, "every": 86_400})
+    read_before = PeriodicEntry.from_key("redbeat:x", app=app)
+    changed = await put(gateway, "x", {**EVERY, "every": 60})
+    next(read_before)
+
+    told = await get(gateway, "x")
+    assert told["next_run_at"] == changed["next_run_at"]
+    assert told["total_runs"] == 1
+    read_before = PeriodicEntry.from_key("redbeat:x", app=app)
+    await gateway.delete("/v1/schedules/x")
+    next(read_before)
+    assert deployment.redis.keys("redbeat*") == []
+    get_redis(app).close()
