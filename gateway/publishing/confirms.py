@@ -49,6 +49,8 @@ class ConfirmWindow:
         self._lowest = 1
         self._next = 1
         self._swept = 1
+        self._heard_at = 0.0
+        self._overdue_since = 0.0
         self.size = 0
         """Octets in flight."""
 
@@ -59,6 +61,11 @@ class ConfirmWindow:
         """Everything that is still waited for."""
         return [message.future for message in self._inflight.values()]
 
+    @property
+    def silent(self) -> bool:
+        """Whether no confirm at all has come since a message whose time is over was written."""
+        return self._overdue_since > self._heard_at
+
     def add(self, message: InFlight) -> None:
         """Take the next delivery tag for a message about to be written."""
         self._inflight[self._next] = message
@@ -67,7 +74,7 @@ class ConfirmWindow:
 
     def confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
         """Basic.Ack or Basic.Nack for a tag, or for it and all lower ones."""
-        now = time.monotonic()
+        now = self._heard_at = time.monotonic()
         if not multiple:
             message = self._inflight.pop(delivery_tag, None)
             if message is not None:
@@ -110,6 +117,7 @@ class ConfirmWindow:
             if message is not None:
                 if message.written_at > written_before:
                     return
+                self._overdue_since = message.written_at
                 self._observe("timeout", time.monotonic() - message.written_at)
                 _fail(message, unconfirmed(message.task_id, "RabbitMQ did not confirm in time"))
             self._swept += 1

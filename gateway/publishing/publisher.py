@@ -38,6 +38,9 @@ HEARTBEAT_S = 10
 CONNECT_TIMEOUT_S = 5.0
 RECONNECT_INTERVAL_S = 0.5
 _SWEEP_INTERVAL_S = 0.25
+_PROBE_INTERVAL_S = 1.0
+"""While RabbitMQ is silent all but one message in so many seconds are refused: an end that is known
+serves a client better than one that is not, until the heartbeat notices the lost connection."""
 _BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
 
 
@@ -66,6 +69,7 @@ class Publisher:
         self._connection: AbstractRobustConnection | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._probed_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self.draining = False
         """Set while shutting down: nothing new is taken."""
@@ -179,12 +183,22 @@ class Publisher:
         if channel.blocked:
             raise Problem("broker-blocked", "RabbitMQ raised an alarm", queued="no")
         window = self._window
+        if window.silent and not self._may_probe():
+            raise Problem("broker-unavailable", "RabbitMQ has stopped confirming", queued="no")
         config = self._config
         if (
             len(window) >= config.max_inflight_messages
             or window.size + size > config.max_inflight_bytes
         ):
             raise Problem("overloaded", "too many messages wait for a confirm", queued="no")
+
+    def _may_probe(self) -> bool:
+        """Let one message a second find out whether RabbitMQ confirms again."""
+        now = time.monotonic()
+        if now - self._probed_at < _PROBE_INTERVAL_S:
+            return False
+        self._probed_at = now
+        return True
 
     def _flush(self) -> None:
         """Write what one turn of the loop published as one piece."""

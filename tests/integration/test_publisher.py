@@ -153,6 +153,21 @@ async def test_a_confirm_that_does_not_come_is_unknown_in_time(publisher, proxy)
     await eventually(lambda: publisher.inflight_messages == 0)
 
 
+async def test_a_broker_that_stopped_confirming_is_known_after_the_first_timeout(publisher, proxy):
+    proxy.stall(Direction.TO_CLIENT)
+    assert await outcome(publisher, 1) == "unknown"
+
+    probe = asyncio.create_task(outcome(publisher, 2))  # one a second finds out
+    await asyncio.sleep(0)
+    ends = await asyncio.wait_for(
+        asyncio.gather(*(outcome(publisher, number) for number in range(3, 20))), 0.5
+    )
+    assert set(ends) == {"no"}
+    proxy.resume()
+    assert await probe == "confirmed"
+    assert await outcome(publisher, 20) == "confirmed"
+
+
 async def test_a_client_that_goes_away_disturbs_nobody(publisher, amqp_url):
     gone = publisher.publish(made(), name(1), b"x")
     stays = publisher.publish(made(), name(2), b"x")

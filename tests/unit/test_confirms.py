@@ -127,3 +127,19 @@ async def test_a_cancelled_waiter_does_not_disturb_the_others():
     waiting.confirm(2, multiple=True, ack=True)
 
     assert stays.exception() is None
+
+
+async def test_the_window_is_silent_from_a_deadline_passed_until_the_next_confirm():
+    waiting, _ = window()
+    early = add(waiting, "early")
+    add(waiting, "late")
+    silences = [waiting.silent]
+    waiting.sweep(time.monotonic())
+    silences.append(waiting.silent)
+    waiting.confirm(2, multiple=False, ack=True)
+    silences.append(waiting.silent)
+    waiting.sweep(time.monotonic())
+    silences.append(waiting.silent)
+
+    assert silences == [False, True, False, False]
+    assert refusal(early) == ("unconfirmed", "unknown")
