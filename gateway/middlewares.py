@@ -99,7 +99,7 @@ def _authenticate(request: web.Request) -> None:
         return
     if path == "/metrics" and request.app[CONFIG].metrics_public:
         return
-    if "ticket" in request.query and path.endswith("/stream"):
+    if path.endswith("/stream") and "ticket" in request.query:
         return
     request[CALLER] = request.app[KEYRING].caller(request.headers.get("Authorization"))
 

@@ -24,6 +24,8 @@ _SHAPE = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
     r"-([0-9a-f]{4})([0-9a-f]{16})"
 )
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A random hex digit → the digit with UUIDv7's variant bits in front of two random ones."""
 _ENTROPY_BLOCK = 10 * 512
 """Bytes of randomness fetched at once: one system call for 512 ids."""
 
@@ -57,8 +59,10 @@ class TaskIds:
         self._signing_number = next(iter(self._keys))
         self._signing_digit = f"{self._signing_number:x}"
         self._signing = blake2b(digest_size=8, key=self._keys[self._signing_number])
-        self._entropy = b""
+        self._entropy = ""
         self._offset = 0
+        self._millis = 0
+        self._head = ""
 
     def issue(
         self, tenant: str, *, tracked: bool = True, delay_s: int = 0, group: bool = False
@@ -74,13 +78,14 @@ class TaskIds:
         millis = time.time_ns() // 1_000_000
         offset = self._offset
         if offset >= len(self._entropy):
-            self._entropy = os.urandom(_ENTROPY_BLOCK)
+            self._entropy = os.urandom(_ENTROPY_BLOCK).hex()
             offset = 0
-        self._offset = offset + 10
-        rand = int.from_bytes(self._entropy[offset : offset + 10], "big")
-        head = f"{millis:012x}"
-        tail = f"{(rand & 0x3FFFFFFFFFFFFFFF) | 0x8000000000000000:016x}"
-        uuid = f"{head[:8]}-{head[8:]}-7{(rand >> 62) & 0xFFF:03x}-{tail[:4]}-{tail[4:]}"
+        self._offset = end = offset + 20
+        rand = self._entropy[offset:end]
+        if millis != self._millis:
+            head = f"{millis:012x}"
+            self._millis, self._head = millis, f"{head[:8]}-{head[8:]}-7"
+        uuid = f"{self._head}{rand[:3]}-{_VARIANT[rand[3]]}{rand[4:7]}-{rand[7:19]}"
         traits = (_TRACKED if tracked else 0) | (_GROUP if group else 0)
         flags = f"{self._signing_digit}{traits:x}{delay_s.bit_length():02x}"
         mac = self._signing.copy()

@@ -112,6 +112,7 @@ class Submission:
         self._callbacks = callbacks
         self._id_length = len(task_ids.issue(""))
         self._destination = lru_cache(maxsize=4096)(self._resolve)
+        self._plain = lru_cache(maxsize=4096)(self._plan)
 
     def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
         """Check one submit and build its message.
@@ -124,7 +125,53 @@ class Submission:
         Raises:
             Problem: Every refusal that is known before anything is written (queued: no).
         """
-        return self.prepare_request(parse(body), caller, traceparent)
+        request = parse(body)
+        if request.options is NO_OPTIONS and traceparent is None:
+            return self._prepare_plain(request, caller)
+        return self.prepare_request(request, caller, traceparent)
+
+    def _prepare_plain(self, request: TaskRequest, caller: Caller) -> Prepared:
+        """The same for a submit without options, whose destination and template recur."""
+        destination, plain = self._plain(request.task, caller)
+        self._check_room(destination)
+        args, kwargs = bytes(request.args), bytes(request.kwargs)
+        self._catalog.check(request.task, args, kwargs)
+        tracked = len(destination.queues) == 1
+        return Prepared(
+            task=request.task,
+            task_id=self._task_ids.issue(caller.tenant, tracked=tracked),
+            template=plain,
+            body=task_body(args, kwargs, NOTHING_FOLLOWS),
+            queues=destination.queues,
+            tracked=tracked,
+        )
+
+    def _plan(self, task: str, caller: Caller) -> tuple[Destination, Template]:
+        """Where a submit without options goes, and its template."""
+        destination = self._destination(task, caller, None, None, None)
+        return destination, self._plain_template(
+            task, destination.exchange, destination.routing_key
+        )
+
+    def _plain_template(self, task: str, exchange: str, routing_key: str) -> Template:
+        return cached_template(
+            task,
+            exchange,
+            routing_key,
+            _PLAIN,
+            origin=self._origin,
+            id_length=self._id_length,
+        )
+
+    def _check_room(self, destination: Destination) -> None:
+        """Let a message through unless a queue is full.
+
+        Raises:
+            Problem: `queue-full` (queued: no).
+        """
+        for queue in destination.queues:
+            if self._depths.full(queue):
+                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
 
     def prepare_request(
         self,
@@ -168,9 +215,8 @@ class Submission:
         destination = self._destination(
             request.task, caller, options.queue, options.exchange, options.routing_key
         )
-        for queue in destination.queues:
-            if now and self._depths.full(queue):
-                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+        if now:
+            self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs, skip_first=receives)
         when = times(options, time.time())
@@ -328,14 +374,7 @@ class Submission:
         exchange, routing_key = checked.address
         group_id, group_index = (canvas.group_id, canvas.group_index) if canvas else (None, None)
         if options is NO_OPTIONS and traceparent is None and copy is None and group_id is None:
-            return cached_template(
-                checked.request.task,
-                exchange,
-                routing_key,
-                _PLAIN,
-                origin=self._origin,
-                id_length=self._id_length,
-            )
+            return self._plain_template(checked.request.task, exchange, routing_key)
         headers: list[tuple[str, Any]] = list((options.headers or {}).items())
         if traceparent is not None:
             headers.append(("traceparent", traceparent))

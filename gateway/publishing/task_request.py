@@ -138,6 +138,8 @@ def check_raw(raw: bytes) -> None:
     Raises:
         Problem: `malformed-json` (queued: no).
     """
+    if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
+        return  # too short to be deep, and no exponent
     if raw.count(b"[") + raw.count(b"{") > _MAX_SAFE_DEPTH and _depth(raw) > _MAX_SAFE_DEPTH:
         raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
     if _EXPONENT.search(raw):

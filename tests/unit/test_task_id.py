@@ -40,12 +40,12 @@ def test_an_id_says_when_it_was_issued_and_due(delay_s: int, tracked: bool):
     assert delay_s <= issued.due_by - issued.issued_at + 0.01 <= 2 * delay_s + 1
 
 
-@given(st.data())
-def test_no_changed_character_verifies(data: st.DataObject):
+@given(st.integers(0, 56), st.integers(1, 16))
+def test_no_changed_character_verifies(position: int, shift: int):
     ids = TaskIds([NEW])
     text = ids.issue("acme", delay_s=5)
-    position = data.draw(st.integers(0, len(text) - 1))
-    other = data.draw(st.sampled_from("0123456789abcdef-").filter(lambda c: c != text[position]))
+    alphabet = "0123456789abcdef-"
+    other = alphabet[(alphabet.index(text[position]) + shift) % len(alphabet)]
 
     assert ids.verify(text[:position] + other + text[position + 1 :], ["acme"]) is None
 
