@@ -240,6 +240,7 @@ async def test_draining_refuses_new_work_and_says_so(gateway):
 
 async def test_no_broker_is_a_prompt_503(make_gateway, rabbit):
     gateway = await make_gateway()
+    await rabbit.settle()
     await rabbit.kill()
     try:
         async with asyncio.timeout(6):
