@@ -17,6 +17,7 @@ from gateway.callbacks.callback_post import host_allowed, is_web_url
 from gateway.config import GatewayConfig
 from gateway.errors import Problem, invalid_request
 from gateway.publishing.catalog import Catalog
+from gateway.publishing.destinations import Destination, Destinations
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.task_message import (
     NOTHING_FOLLOWS,
@@ -27,19 +28,8 @@ from gateway.publishing.task_message import (
     template,
 )
 from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
-from topology.delay import delay_route
 from topology.entities import CALLBACKS_QUEUE
 from topology.model import BROADCAST_EXCHANGE, Topology
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a message goes, resolved and allowed."""
-
-    exchange: str
-    routing_key: str
-    queues: tuple[str, ...]
-    """Every queue that takes it; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +101,7 @@ class Submission:
         self._origin = origin
         self._callbacks = callbacks
         self._id_length = len(task_ids.issue(""))
-        self._destination = lru_cache(maxsize=4096)(self._resolve)
+        self._destinations = Destinations(topology)
         self._plain = lru_cache(maxsize=4096)(self._plan)
 
     def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
@@ -148,7 +138,7 @@ class Submission:
 
     def _plan(self, task: str, caller: Caller) -> tuple[Destination, Template]:
         """Where a submit without options goes, and its template."""
-        destination = self._destination(task, caller, None, None, None)
+        destination = self._destinations.resolve(task, caller, None, None, None)
         return destination, self._plain_template(
             task, destination.exchange, destination.routing_key
         )
@@ -212,7 +202,7 @@ class Submission:
             Problem: Every refusal that is known before anything is written (queued: no).
         """
         options = request.options
-        destination = self._destination(
+        destination = self._destinations.resolve(
             request.task, caller, options.queue, options.exchange, options.routing_key
         )
         if now:
@@ -226,7 +216,7 @@ class Submission:
             request,
             destination,
             when,
-            self._address(destination, when),
+            self._destinations.address(destination, when.delay_s),
             tracked=len(destination.queues) == 1 and not options.ignore_result,
         )
 
@@ -278,11 +268,7 @@ class Submission:
         options = request.options
         if (options.queue, options.exchange, options.routing_key) != (None, None, None):
             raise invalid_request("$.options", "A broadcast has no destination", queued="no")
-        route = self._topology.route(request.task)
-        if route is None:
-            raise Problem("unknown-task", f"no route names {request.task!r}", queued="no")
-        if not caller.may_submit(request.task, privileged=route.privileged):
-            raise Problem("forbidden", f"the key does not allow task {request.task!r}", queued="no")
+        self._destinations.route(request.task, caller)
         if caller.queues is not None and not caller.admin:
             raise Problem("forbidden", "the key allows some queues only", queued="no")
         args, kwargs = bytes(request.args), bytes(request.kwargs)
@@ -296,7 +282,7 @@ class Submission:
             msgspec.structs.replace(request, options=options),
             destination,
             when,
-            self._address(destination, when),
+            self._destinations.address(destination, when.delay_s),
             tracked=False,
         )
         task_id = self._task_ids.issue(caller.tenant, tracked=False, delay_s=when.delay_s)
@@ -313,55 +299,6 @@ class Submission:
             queue_count=len(prepared.queues),
             message_id=message_id,
         )
-
-    def _resolve(
-        self,
-        task: str,
-        caller: Caller,
-        queue: str | None,
-        exchange: str | None,
-        routing_key: str | None,
-    ) -> Destination:
-        topology = self._topology
-        route = topology.route(task)
-        if route is None:
-            raise Problem("unknown-task", f"no route names {task!r}", queued="no")
-        if not caller.may_submit(task, privileged=route.privileged):
-            raise Problem("forbidden", f"the key does not allow task {task!r}", queued="no")
-        if queue is not None:
-            if queue not in topology.queues:
-                raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
-            exchange, routing_key = "", queue
-        elif exchange is not None:
-            routing_key = routing_key or ""
-            if exchange not in topology.exchanges:
-                raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
-            if not topology.exchanges[exchange].publishable:
-                raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
-        else:
-            exchange, routing_key = route.exchange, route.routing_key
-        queues = topology.match(exchange, routing_key)
-        if not queues:
-            raise Problem(
-                "unroutable",
-                f"no binding of exchange {exchange!r} matches {routing_key!r}",
-                queued="no",
-            )
-        for name in queues:
-            if not caller.may_queue(name):
-                raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
-        return Destination(exchange, routing_key, queues)
-
-    def _address(self, destination: Destination, when: Times) -> tuple[str, str]:
-        exchange, routing_key = destination.exchange, destination.routing_key
-        if not when.delay_s:
-            return exchange, routing_key
-        if not self._topology.delayable(exchange, routing_key):
-            raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
-        exchange, routing_key = delay_route(when.delay_s, exchange, routing_key)
-        if len(routing_key.encode()) > 255:
-            raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
-        return exchange, routing_key
 
     def _template(
         self,

@@ -8,6 +8,7 @@ from io import BytesIO
 
 import aio_pika
 
+from devstack.rabbit import Rabbit
 from gateway import parts
 
 ADD = {"task": "demo.add", "args": [1, 2]}
@@ -238,11 +239,13 @@ async def test_draining_refuses_new_work_and_says_so(gateway):
     assert ready.status == 503
 
 
-async def test_no_broker_is_a_prompt_503(make_gateway, rabbit):
-    gateway = await make_gateway()
-    await rabbit.settle()
-    await rabbit.kill()
+async def test_no_broker_is_a_prompt_503(make_gateway, tmp_path):
+    server = Rabbit(tmp_path)  # the session's has other tests' queues to recover
+    await server.start()
     try:
+        gateway = await make_gateway(amqp_url=server.url)
+        await server.settle()
+        await server.kill()
         async with asyncio.timeout(6):
             first = await gateway.post("/v1/tasks", json=ADD)
             while first.status != 503:
@@ -250,8 +253,10 @@ async def test_no_broker_is_a_prompt_503(make_gateway, rabbit):
         assert (await first.json())["code"] == "broker-unavailable"
         assert first.headers["Retry-After"]
         assert (await gateway.get("/readyz")).status == 503
+        await server.start()
+        async with asyncio.timeout(30):
+            while (await gateway.post("/v1/tasks", json=ADD)).status != 202:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
     finally:
-        await rabbit.start()
-    async with asyncio.timeout(30):
-        while (await gateway.post("/v1/tasks", json=ADD)).status != 202:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+        await server.kill()
+        await server.stop()

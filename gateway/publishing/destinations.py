@@ -1,0 +1,101 @@
+"""Where a task may go: by its route or the client's choice, if topology and key allow it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gateway.access.auth import Caller
+from gateway.errors import Problem, invalid_request
+from topology.delay import delay_route
+from topology.entities import Route
+from topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a message goes, resolved and allowed."""
+
+    exchange: str
+    routing_key: str
+    queues: tuple[str, ...]
+    """Every queue that takes it; at least one."""
+
+
+class Destinations:
+    """Resolves destinations; the answers are remembered, as callers and layouts seldom change.
+
+    Args:
+        topology: Where tasks can go.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self.resolve = lru_cache(maxsize=4096)(self._resolve)
+        """(task, caller, queue, exchange, routing key) → Destination. Raises Problem: `forbidden`,
+        `unknown-task`, `unknown-queue`, `unknown-exchange`, `unroutable` (queued: no)."""
+
+    def route(self, task: str, caller: Caller) -> Route:
+        """The route of a task that the caller may submit.
+
+        Raises:
+            Problem: `unknown-task`, `forbidden` (queued: no).
+        """
+        route = self._topology.route(task)
+        if route is None:
+            raise Problem("unknown-task", f"no route names {task!r}", queued="no")
+        if not caller.may_submit(task, privileged=route.privileged):
+            raise Problem("forbidden", f"the key does not allow task {task!r}", queued="no")
+        return route
+
+    def _resolve(
+        self,
+        task: str,
+        caller: Caller,
+        queue: str | None,
+        exchange: str | None,
+        routing_key: str | None,
+    ) -> Destination:
+        topology = self._topology
+        route = self.route(task, caller)
+        if queue is not None:
+            if queue not in topology.queues:
+                raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+            exchange, routing_key = "", queue
+        elif exchange is not None:
+            routing_key = routing_key or ""
+            if exchange not in topology.exchanges:
+                raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
+            if not topology.exchanges[exchange].publishable:
+                raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
+        else:
+            exchange, routing_key = route.exchange, route.routing_key
+        queues = topology.match(exchange, routing_key)
+        if not queues:
+            raise Problem(
+                "unroutable",
+                f"no binding of exchange {exchange!r} matches {routing_key!r}",
+                queued="no",
+            )
+        for name in queues:
+            if not caller.may_queue(name):
+                raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
+        return Destination(exchange, routing_key, queues)
+
+    def address(self, destination: Destination, delay_s: int) -> tuple[str, str]:
+        """Exchange and routing key to publish to, by way of the delay levels if it is delayed.
+
+        Args:
+            destination: Where it goes in the end.
+            delay_s: Whole seconds that the broker holds it; 0: none.
+
+        Raises:
+            Problem: `delay-not-supported`, `invalid-request` (queued: no).
+        """
+        exchange, routing_key = destination.exchange, destination.routing_key
+        if not delay_s:
+            return exchange, routing_key
+        if not self._topology.delayable(exchange, routing_key):
+            raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
+        exchange, routing_key = delay_route(delay_s, exchange, routing_key)
+        if len(routing_key.encode()) > 255:
+            raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
+        return exchange, routing_key
