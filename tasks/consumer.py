@@ -10,6 +10,7 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
 from tasks.amqp import own_words
@@ -37,6 +38,13 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         default_steps = tuple(
             step for step in CeleryConsumer.Blueprint.default_steps if step not in DROPPED_STEPS
         )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What kombu makes of a connection lost while a step asks its neighbours (mingle): Celery
+        # takes it for a bug and ends the worker.
+        lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
+        self.connection_errors = (*lost, OperationalError)
 
     def connect(self) -> Any:
         """Declare the whole layout, then connect to consume.
