@@ -12,7 +12,7 @@ from devstack.drill.load import SubmitLoad
 from devstack.drill.narrow import fill_narrow
 from devstack.drill.poison import publish_poison
 from devstack.drill.receipts import Ledger
-from devstack.drill.rig import GATEWAYS, PREFORK, WORKERS, Rig
+from devstack.drill.rig import BUSY_WORKERS, GATEWAYS, PREFORK, WORKERS, Rig
 from devstack.proxy import Direction, TcpProxy
 
 HEARTBEAT_S = 10
@@ -63,11 +63,11 @@ def _kill(*names: str) -> Callable[[Scene], Awaitable[None]]:
 
 
 async def _kill_child(scene: Scene) -> None:
-    """`kill -9` a process of a prefork pool."""
-    name = scene.random.choice(PREFORK)
-    parent = scene.rig.parts[name].child.pid
-    if children := _children(parent):
-        os.kill(scene.random.choice(children), signal.SIGKILL)
+    """`kill -9` half of the processes of each prefork pool: some of them are at work."""
+    for name in PREFORK:
+        children = _children(scene.rig.parts[name].child.pid)
+        for child in scene.random.sample(children, len(children) // 2):
+            os.kill(child, signal.SIGKILL)
 
 
 def _children(parent: int) -> list[int]:
@@ -171,7 +171,7 @@ _ALL = (
     _fault("kill-rabbitmq", _kill("rabbitmq"), "amqp"),
     _fault("kill-redis", _kill("redis"), "redis"),
     _fault("kill-mongo", _kill("mongo"), "mongo"),
-    _fault("kill-worker", _kill(*WORKERS), "workers"),
+    _fault("kill-worker", _kill(*BUSY_WORKERS), "workers"),
     _fault("kill-child", _kill_child, "workers"),
     _fault("kill-beat", _kill("beat"), "beat"),
     _fault("kill-gateway", _kill(*GATEWAYS), "gateways"),

@@ -20,7 +20,7 @@ _REVOKED_DUE_S = 20
 
 _KINDS = {
     "plain": 30, "threads": 12, "keyed": 14, "delayed": 10, "delayed keyed": 4, "retried": 8,
-    "long": 6, "sync": 6, "topic": 3, "fails": 2, "revoked": 3, "bulk": 2,
+    "long": 10, "sync": 6, "topic": 3, "fails": 2, "revoked": 3, "bulk": 2,
 }  # fmt: skip
 """Kinds of submits and their shares."""
 

@@ -24,7 +24,8 @@ from topology.layout import DEFAULT_LAYOUT
 
 GATEWAYS = ("gateway-a", "gateway-b")
 PREFORK = ("worker-one", "worker-two")
-WORKERS = (*PREFORK, "worker-threads", "worker-narrow")
+BUSY_WORKERS = (*PREFORK, "worker-threads")
+WORKERS = (*BUSY_WORKERS, "worker-narrow")
 SERVICES = ("amqp", "redis", "mongo")
 NARROW_LIMIT = 30
 """Messages in the queue `narrow` from which the gateway refuses; the broker does at ten times."""
