@@ -8,7 +8,6 @@ from devstack.drill.faults import FAULTS
 from devstack.drill.report import report
 from devstack.drill.run import Settings, drill
 
-
 # A full queue among other faults still makes tasks of other queues late now and then: never lost.
 # Alone it is tested in tests/integration/test_topology_delays.py.
 KINDS = tuple(name for name in FAULTS if name != "full-queue")
