@@ -23,6 +23,9 @@ _ADVANCED = """\
            {dead_letter_worker_consumer_prefetch, 256}]}].
 """
 _METHOD_FRAME = b"\x01"  # what Connection.Start begins with
+DO_NOT_SPIN = "+sbwt none +sbwtdcpu none +sbwtdio none"
+"""Idle schedulers of the Erlang VM sleep at once, as RabbitMQ's documentation on run-time tuning
+advises for processors that others use too: here workers and a gateway do."""
 
 
 class Rabbit:
@@ -147,7 +150,7 @@ class Rabbit:
             RABBITMQ_PID_FILE=str(folder / "rabbitmq.pid"),
             RABBITMQ_LOGS="-",
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=(
-                "-noinput -kernel inet_dist_use_interface {127,0,0,1}"
+                f"{DO_NOT_SPIN} -noinput -kernel inet_dist_use_interface {{127,0,0,1}}"
             ),
         )
 

@@ -28,6 +28,7 @@ AMQP_HOMES = {
     "topology/comparison.py",
     "topology/conflicts.py",
     "topology/declare.py",
+    "gateway/broker/consumer.py",
     "gateway/broker/dead_letters.py",
     "gateway/broker/queue_depths.py",
     "gateway/callbacks/callbacks.py",

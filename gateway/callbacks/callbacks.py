@@ -9,18 +9,16 @@ POST ── 2xx ───────────────► noted, acked
 after a day: dead letters
 """
 
-import asyncio
 import logging
 import time
-from typing import Any, Final
+from typing import Any
 
-import aio_pika
 import msgspec
 import orjson
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.abc import AbstractIncomingMessage
 
 from gateway.access.task_id import claims
+from gateway.broker.consumer import LOST, consume
 from gateway.callbacks.callback_events import (
     CallbackEvents,
     Event,
@@ -31,17 +29,10 @@ from gateway.callbacks.callback_events import (
 from gateway.callbacks.callback_post import CallbackFailedError, CallbackPost
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.publishing.publisher import amqp_url
 from gateway.watching.states import States
 from topology.entities import CALLBACKS_QUEUE
 
 log = logging.getLogger(__name__)
-
-PREFETCH: Final = 64
-"""Events delivered at once."""
-_CONNECT_TIMEOUT_S: Final = 5.0
-_RETRY_S: Final = 1.0
-_BROKER_FAULTS: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
 
 
 class Callbacks:
@@ -57,41 +48,14 @@ class Callbacks:
     def __init__(
         self, config: GatewayConfig, events: CallbackEvents, states: States, post: CallbackPost
     ) -> None:
-        self._url = amqp_url(config.amqp_url, "penstock-callbacks")
+        self._amqp_url = config.amqp_url
         self._events = events
         self._states = states
         self._post = post
 
     async def run(self) -> None:
         """Consume, and connect again whenever that is needed; runs until cancelled."""
-        complained = False
-        while True:
-            try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    connection = await aio_pika.connect(self._url)
-                async with connection:
-                    channel = await connection.channel()
-                    await channel.set_qos(PREFETCH)
-                    queue = await channel.get_queue(CALLBACKS_QUEUE)
-                    complained = False
-                    await self._consume(queue)
-            except _BROKER_FAULTS as error:
-                if not complained:
-                    log.warning("callbacks-not-consumed", extra={"reason": repr(error)})
-                complained = True
-            await asyncio.sleep(_RETRY_S)
-
-    async def _consume(self, queue: AbstractQueue) -> None:
-        """Deliver events until the channel or its connection is lost."""
-        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def lost(*_: Any) -> None:
-            if not closed.done():
-                closed.set_result(None)
-
-        queue.channel.close_callbacks.add(lost)
-        await queue.consume(self.handle)
-        await closed
+        await consume(self._amqp_url, CALLBACKS_QUEUE, "callbacks", self.handle)
 
     async def handle(self, message: AbstractIncomingMessage) -> None:
         """Deliver the event of one message, or see to it that it is tried again."""
@@ -103,8 +67,8 @@ class Callbacks:
                 return
             await self._deliver(event)
             await message.ack()
-        except (ChannelInvalidStateError, *_BROKER_FAULTS):
-            return  # the connection is lost: it comes again
+        except LOST:
+            return  # it comes again
 
     async def _deliver(self, event: Event) -> None:
         try:

@@ -1,10 +1,11 @@
 """Group commit: documents of requests that arrive together share one batch.
 
 A batch costs a publish, a confirm, a Celery task and an `insert_many`, however few documents are
-in it. So while batches of a lane are on their way, what arrives for it waits for the next:
+in it; the task alone costs a worker what 50 documents do. So a busy lane gathers:
 
     idle ──document──► leaves at once
-    busy (2 batches unconfirmed) ──► gathers until one is confirmed, it is full, or 5 ms are over
+    busy (2 batches unconfirmed, or the last one was a crowd) ──► gathers until a batch is confirmed
+        and a crowd has left 5 ms ago, until it is full, or until its first document waits for 5 ms
 
 Each lane gathers by itself and has few batches under way, so no tenant waits for another's.
 """
@@ -25,6 +26,8 @@ from gateway.ingest.batch_publisher import (
 MAX_DELAY_S: Final = 0.005
 """Longest time that a document waits for company."""
 _BUSY_BATCHES: Final = 2
+_CROWD: Final = 8
+"""Documents in a batch from which on the lane is busy: fewer are a few clients who wait."""
 
 
 class GroupCommit:
@@ -73,6 +76,8 @@ class _Group:
         self._waiters: list[asyncio.Future[str]] = []
         self._size = 0
         self._unconfirmed = 0
+        self._next_at = 0.0
+        """When the next batch may leave, by the loop's clock."""
         self._flush: asyncio.TimerHandle | None = None
 
     def join(self, document: bytes) -> "asyncio.Future[str]":
@@ -83,11 +88,14 @@ class _Group:
         self._documents.append(document)
         self._waiters.append(waiter)
         self._size += len(document) + 1
-        if self._unconfirmed < _BUSY_BATCHES or len(self._documents) >= MAX_BATCH_DOCUMENTS:
+        if len(self._documents) >= MAX_BATCH_DOCUMENTS or self._may_leave():
             self._publish()
         elif self._flush is None:
             self._flush = self._loop.call_later(MAX_DELAY_S, self._publish)
         return waiter
+
+    def _may_leave(self) -> bool:
+        return self._unconfirmed < _BUSY_BATCHES and self._loop.time() >= self._next_at
 
     def _publish(self) -> None:
         if self._flush is not None:
@@ -97,6 +105,8 @@ class _Group:
             return
         documents, waiters = self._documents, self._waiters
         self._documents, self._waiters, self._size = [], [], 0
+        if len(documents) >= _CROWD:
+            self._next_at = self._loop.time() + MAX_DELAY_S
         try:
             published = self._publisher.publish(self._lane, b",".join(documents), len(documents))
         except Problem as problem:
@@ -115,7 +125,8 @@ class _Group:
                 if not waiter.done():
                     waiter.set_result(published.task_id)
         self._unconfirmed -= 1
-        self._publish()
+        if self._may_leave():
+            self._publish()
         self._rest()
 
     def _rest(self) -> None:

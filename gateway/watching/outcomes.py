@@ -18,16 +18,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
 
 from gateway.access.task_id import claims
+from gateway.broker.consumer import LOST, consume
 from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
 from gateway.callbacks.callback_events import CallbackEvents, event_of, insist
 from gateway.canvas.unbegun import Unbegun, unbegun
-from gateway.publishing.publisher import amqp_url
 from gateway.redis_client import RedisAwayError, commands
 from gateway.watching.redis_scripts import END, TaskKeys
 from gateway.watching.revocation import final_record, revoked_record
@@ -35,17 +33,12 @@ from topology.model import OUTCOMES_QUEUE
 
 log = logging.getLogger(__name__)
 
-PREFETCH: Final = 64
-"""Letters handled at once."""
-_CONNECT_TIMEOUT_S: Final = 5.0
-_RETRY_S: Final = 1.0
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 2.0
 _WORKERS_OWN_REASON: Final = "x-penstock-reason"
 _COPY: Final = "x-penstock-copy"
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
 _SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_BROKER_FAULTS: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,7 @@ class Outcomes:
     def __init__(
         self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
     ) -> None:
-        self._url = amqp_url(url, "penstock-outcomes")
+        self._amqp_url = url
         self._redis = redis
         self._script = redis.register_script(END)
         self._kept_s = result_expires_s
@@ -142,34 +135,7 @@ class Outcomes:
 
     async def run(self) -> None:
         """Consume, and connect again whenever that is needed; runs until cancelled."""
-        complained = False
-        while True:
-            try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    connection = await aio_pika.connect(self._url)
-                async with connection:
-                    channel = await connection.channel()
-                    await channel.set_qos(PREFETCH)
-                    queue = await channel.get_queue(OUTCOMES_QUEUE)
-                    complained = False
-                    await self._consume(queue)
-            except _BROKER_FAULTS as error:
-                if not complained:
-                    log.warning("outcomes-not-consumed", extra={"reason": repr(error)})
-                complained = True
-            await asyncio.sleep(_RETRY_S)
-
-    async def _consume(self, queue: AbstractQueue) -> None:
-        """Handle letters until the channel or its connection is lost."""
-        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def lost(*_: Any) -> None:
-            if not closed.done():
-                closed.set_result(None)
-
-        queue.channel.close_callbacks.add(lost)
-        await queue.consume(self.handle)
-        await closed
+        await consume(self._amqp_url, OUTCOMES_QUEUE, "outcomes", self.handle)
 
     async def handle(self, message: AbstractIncomingMessage) -> None:
         """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
@@ -182,8 +148,8 @@ class Outcomes:
                     await self._tell_unbegun(end, behind)
         try:
             await message.ack()
-        except (ChannelInvalidStateError, *_BROKER_FAULTS):
-            return  # the connection is lost: it comes again, and will be found told
+        except LOST:
+            return  # it comes again, and will be found told
         self.handled += 1
 
     async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
