@@ -30,7 +30,8 @@ bench-quick:  ## compare submits with what people use today, in under 3 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'
 
 bench:  ## measure everything side by side and write bench/results (about an hour)
-	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench full'
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && $(PYTHON_BIN) -m bench full \
+		&& exec $(PYTHON_BIN) -m bench.measured'
 
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets

@@ -29,6 +29,19 @@ class Goal:
             return self.measured.median >= self.least
         return self.most is None or self.measured.median <= self.most
 
+    @property
+    def bound(self) -> str:
+        """What is wanted, for a table."""
+        bound = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        return f"{bound} {self.unit}"
+
+    @property
+    def told(self) -> str:
+        """What was measured, for a table."""
+        if self.measured is None:
+            return "–"
+        return self.measured.told(0 if abs(self.measured.median) >= 100 else 2)
+
 
 def submit_goals(samples: Samples) -> list[Goal]:
     """The goals of submits, as far as their contestants were in this run."""

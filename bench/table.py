@@ -51,12 +51,7 @@ def submits(contestants: Sequence[Contestant], samples: Samples) -> str:
 
 def scoreboard(goals: Iterable[Goal]) -> str:
     """One line per goal."""
-    lines = []
-    for goal in goals:
-        bound = f"≥ {goal.least:g}" if goal.least is not None else f"≤ {goal.most:g}"
-        digits = 0 if goal.measured is None or abs(goal.measured.median) >= 100 else 2
-        measured = "–" if goal.measured is None else goal.measured.told(digits)
-        lines.append(
-            (goal.what, f"{bound} {goal.unit}", f"{goal.aim:g}", measured, _MARKS[goal.reached])
-        )
+    lines = [
+        (goal.what, goal.bound, f"{goal.aim:g}", goal.told, _MARKS[goal.reached]) for goal in goals
+    ]
     return rows(("goal", "at least", "aim", "measured (lowest–highest round)", ""), lines)
