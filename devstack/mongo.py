@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from devstack.certificates import TLS_HOST, Certificates
 from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK, free_port
 from devstack.programs import child_environment, find_mongod
@@ -17,6 +18,7 @@ class Mongo:
         database: Database named by `url`.
         log: Log file; `mongo.log` in the folder by default.
         mark: See `Child`.
+        tls: Serve TLS and nothing else; plain by default.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class Mongo:
         database: str = "penstock",
         log: Path | None = None,
         mark: str = RUN_MARK,
+        tls: Certificates | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.database = database
+        self._tls = tls
         argv: list[str | Path] = [
             find_mongod(),
             "--dbpath", folder.resolve() / "data",
@@ -40,6 +44,13 @@ class Mongo:
             "--quiet",
             "--wiredTigerCacheSizeGB", "0.5",  # the default is half of the machine's memory
         ]  # fmt: skip
+        if tls is not None:
+            argv += [
+                "--tlsMode", "requireTLS",
+                "--tlsCertificateKeyFile", tls.both,
+                "--tlsCAFile", tls.ca,
+                "--tlsAllowConnectionsWithoutCertificates",
+            ]  # fmt: skip
         self.child = Child(
             "mongo", argv, log=log or folder / "mongo.log", env=child_environment(), mark=mark
         )
@@ -51,6 +62,9 @@ class Mongo:
 
     def url_of(self, database: str) -> str:
         """Return the address of a database on this server."""
+        if self._tls is not None:
+            ca = self._tls.query("tlsCAFile")
+            return f"mongodb://{TLS_HOST}:{self.port}/{database}?tls=true&{ca}"
         return f"mongodb://{LOOPBACK}:{self.port}/{database}"
 
     async def start(self, timeout_s: float = 60.0) -> None:

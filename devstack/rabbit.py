@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import quote
 
+from devstack.certificates import TLS_HOST, Certificates
 from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK, free_port
 from devstack.programs import child_environment, find_epmd, find_rabbitmq
@@ -38,6 +39,7 @@ class Rabbit:
         password: Of that user; random by default, so give the old one for an old folder.
         log: Log file; `rabbitmq.log` in the folder by default.
         mark: See `Child`.
+        tls: Serve TLS and nothing else, AMQP and management; plain by default.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Rabbit:
         password: str | None = None,
         log: Path | None = None,
         mark: str = RUN_MARK,
+        tls: Certificates | None = None,
     ) -> None:
         self.folder = folder.resolve()
         given = ports or {}
@@ -57,6 +60,7 @@ class Rabbit:
         self._dist_port = given.get("dist") or free_port()
         self._epmd_port = given.get("epmd") or free_port()
         self.user = user
+        self._tls = tls
         self.password = password or secrets.token_urlsafe(18)
         log = log or self.folder / "rabbitmq.log"
         epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
@@ -73,11 +77,17 @@ class Rabbit:
     def url_of(self, vhost: str) -> str:
         """Return the address of a virtual host on this server."""
         path = "" if vhost == "/" else quote(vhost, safe="")
+        if self._tls is not None:
+            ca = self._tls.query("cafile")
+            return f"amqps://{self._credentials}@{TLS_HOST}:{self.port}/{path}?{ca}"
         return f"amqp://{self._credentials}@{LOOPBACK}:{self.port}/{path}"
 
     @property
     def management_url(self) -> str:
         """Address of the management API and pages, credentials included."""
+        if self._tls is not None:
+            ca = self._tls.query("cafile")
+            return f"https://{self._credentials}@{TLS_HOST}:{self.management_port}?{ca}"
         return f"http://{self._credentials}@{LOOPBACK}:{self.management_port}"
 
     async def start(self, timeout_s: float = 90.0) -> None:
@@ -128,9 +138,11 @@ class Rabbit:
         return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
 
     async def _answers(self) -> bool:
-        if await ask(self.port, _PROTOCOL_HEADER, 1) != _METHOD_FRAME:
+        tls = self._tls.context() if self._tls else None
+        if await ask(self.port, _PROTOCOL_HEADER, 1, tls) != _METHOD_FRAME:
             return False
-        return await http_status(f"{self.management_url}/api/whoami") == 200
+        base = self.management_url.partition("?")[0]
+        return await http_status(f"{base}/api/whoami", tls) == 200
 
     def _env(self) -> dict[str, str]:
         folder = self.folder
@@ -162,9 +174,7 @@ class Rabbit:
         config = self.folder / "rabbitmq.conf"
         config.touch(mode=0o600)
         lines = [
-            f"listeners.tcp.1 = {LOOPBACK}:{self.port}",
-            f"management.tcp.ip = {LOOPBACK}",
-            f"management.tcp.port = {self.management_port}",
+            *self._listeners(),
             f"default_user = {self.user}",
             f"default_pass = {self.password}",
             "default_user_tags.administrator = true",
@@ -173,3 +183,24 @@ class Rabbit:
             "log.file = false",
         ]
         config.write_text("\n".join(lines) + "\n")
+
+    def _listeners(self) -> list[str]:
+        if self._tls is None:
+            return [
+                f"listeners.tcp.1 = {LOOPBACK}:{self.port}",
+                f"management.tcp.ip = {LOOPBACK}",
+                f"management.tcp.port = {self.management_port}",
+            ]
+        lines = [
+            "listeners.tcp = none",
+            f"listeners.ssl.1 = {LOOPBACK}:{self.port}",
+            f"management.ssl.ip = {LOOPBACK}",
+            f"management.ssl.port = {self.management_port}",
+        ]
+        for options in ("ssl_options", "management.ssl"):
+            lines += [
+                f"{options}.cacertfile = {self._tls.ca}",
+                f"{options}.certfile = {self._tls.certificate}",
+                f"{options}.keyfile = {self._tls.key}",
+            ]
+        return lines

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 
+from devstack.certificates import TLS_HOST
 from devstack.children import Child
 from devstack.errors import StartError
 from devstack.ports import LOOPBACK
@@ -48,14 +50,17 @@ async def until_ready(child: Child, probe: Probe, timeout_s: float) -> None:
         await asyncio.sleep(_ASK_EVERY_S)
 
 
-async def ask(port: int, question: bytes, answer_bytes: int) -> bytes:
+async def ask(
+    port: int, question: bytes, answer_bytes: int, tls: ssl.SSLContext | None = None
+) -> bytes:
     """Send bytes to a loopback port and read that many bytes of answer.
 
     Raises:
         OSError: nobody listens, or the connection was lost.
         EOFError: the answer is shorter.
     """
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    name = TLS_HOST if tls else None
+    reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=tls, server_hostname=name)
     try:
         writer.write(question)
         return await reader.readexactly(answer_bytes)
@@ -71,7 +76,7 @@ async def listens(port: int) -> bool:
     return True
 
 
-async def http_status(url: str) -> int:
+async def http_status(url: str, tls: ssl.SSLContext | None = None) -> int:
     """Return the status of a GET; credentials are taken from the URL."""
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=tls or True) as response:
         return response.status

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from devstack.certificates import TLS_HOST, Certificates
 from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK, free_port
 from devstack.programs import child_environment, find_redis
@@ -17,6 +18,7 @@ class Redis:
         password: Asked of clients; none by default.
         log: Log file; `redis.log` in the folder by default.
         mark: See `Child`.
+        tls: Serve TLS and nothing else; plain by default.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class Redis:
         password: str = "",
         log: Path | None = None,
         mark: str = RUN_MARK,
+        tls: Certificates | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.password = password
+        self._tls = tls
         self.child = Child(
             "redis",
             [find_redis(), folder / "redis.conf"],
@@ -47,6 +51,9 @@ class Redis:
     def url_of(self, database: int) -> str:
         """Return the address of one of the 64 databases."""
         credentials = f":{self.password}@" if self.password else ""
+        if self._tls is not None:
+            ca = self._tls.query("ssl_ca_certs")
+            return f"rediss://{credentials}{TLS_HOST}:{self.port}/{database}?{ca}"
         return f"redis://{credentials}{LOOPBACK}:{self.port}/{database}"
 
     async def start(self, timeout_s: float = 30.0) -> None:
@@ -76,15 +83,16 @@ class Redis:
         await self.start()
 
     async def _answers(self) -> bool:
+        tls = self._tls.context() if self._tls else None
         if not self.password:
-            return await ask(self.port, b"PING\r\n", 5) == b"+PONG"
+            return await ask(self.port, b"PING\r\n", 5, tls) == b"+PONG"
         login = f"AUTH {self.password}\r\nPING\r\n".encode()
-        return await ask(self.port, login, 10) == b"+OK\r\n+PONG"
+        return await ask(self.port, login, 10, tls) == b"+OK\r\n+PONG"
 
     def _config(self) -> str:
         lines = [
             f"bind {LOOPBACK}",
-            f"port {self.port}",
+            f"port {0 if self._tls else self.port}",
             f'dir "{self.folder.resolve()}"',
             "databases 64",
             "daemonize no",
@@ -97,4 +105,12 @@ class Redis:
         ]
         if self.password:
             lines.append(f"requirepass {self.password}")
+        if self._tls is not None:
+            lines += [
+                f"tls-port {self.port}",
+                f'tls-cert-file "{self._tls.certificate}"',
+                f'tls-key-file "{self._tls.key}"',
+                f'tls-ca-cert-file "{self._tls.ca}"',
+                "tls-auth-clients no",
+            ]
         return "\n".join(lines) + "\n"
