@@ -26,6 +26,8 @@ def main() -> int:
         print("the configuration is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return 2
     child = CHILD_MARK in os.environ
+    if not child and config.unverified:
+        log.warning("certificates-not-checked", extra={"of": config.unverified})
     if not config.task_id_keys:
         log.warning("no-task-id-keys", extra={"advice": "ids will not outlive this process"})
         key = secrets.token_bytes(32)

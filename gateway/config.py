@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from topology import tls
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
@@ -30,7 +32,8 @@ class GatewayConfig:
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
     """Redis with Celery's results, `redis://` or `rediss://`. `REDIS_URL`."""
     management_url: str | None = field(default=None, repr=False)
-    """RabbitMQ's management API, for queue depths and rates. `RABBITMQ_MANAGEMENT_URL`."""
+    """RabbitMQ's management API, for queue depths and rates, `http://` or `https://`.
+    `RABBITMQ_MANAGEMENT_URL`."""
     topology_file: Path | None = None
     """Layout file; None: the one that ships. `TOPOLOGY_FILE`."""
     host: str = "127.0.0.1"
@@ -91,9 +94,9 @@ class GatewayConfig:
         reader = _Reader(environ)
         defaults = cls()
         config = cls(
-            amqp_url=reader.text("AMQP_URL", defaults.amqp_url),
-            redis_url=reader.text("REDIS_URL", defaults.redis_url),
-            management_url=reader.text("RABBITMQ_MANAGEMENT_URL", "") or None,
+            amqp_url=reader.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
+            redis_url=reader.url("REDIS_URL", defaults.redis_url, "redis", "rediss", "unix"),
+            management_url=reader.url("RABBITMQ_MANAGEMENT_URL", "", "http", "https") or None,
             topology_file=reader.path("TOPOLOGY_FILE"),
             host=reader.text("GATEWAY_HOST", defaults.host),
             port=reader.number("GATEWAY_PORT", defaults.port, 1, 65_535),
@@ -134,6 +137,16 @@ class GatewayConfig:
         return config
 
     @property
+    def unverified(self) -> tuple[str, ...]:
+        """The variables whose URL switches the check of the server's certificate off."""
+        urls = {
+            "AMQP_URL": self.amqp_url,
+            "REDIS_URL": self.redis_url,
+            "RABBITMQ_MANAGEMENT_URL": self.management_url or "",
+        }
+        return tuple(name for name, url in urls.items() if not tls.is_verified(url))
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
         return self.host in {"localhost", "::1"} or self.host.startswith("127.")
@@ -155,6 +168,14 @@ class _Reader:
                 self.faults.append(f"{name}_FILE={file} cannot be read: {error.strerror}")
                 return default
         return self._environ.get(name, "").strip() or default
+
+    def url(self, name: str, default: str, *schemes: str) -> str:
+        value = self.text(name, default)
+        if value and value.partition("://")[0] not in schemes:
+            self.faults.append(f"{name} must begin with {' or '.join(f'{s}://' for s in schemes)}")
+        elif value:
+            self.faults.extend(tls.faults(name, value))
+        return value
 
     def path(self, name: str) -> Path | None:
         value = self._environ.get(name, "").strip()

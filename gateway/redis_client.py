@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
+from topology import tls
 
 COMMAND_TIMEOUT_S = 3.0
 """How long a command may take in all, waiting for a free connection included."""
@@ -66,7 +67,7 @@ async def commands() -> AsyncIterator[None]:
     except (RedisError, OSError, TimeoutError) as error:
         if told_to_stop():
             raise asyncio.CancelledError from error
-        raise RedisAwayError(repr(error)) from error
+        raise RedisAwayError(tls.refusal(error) or repr(error)) from error
 
 
 class NoticeConnection:

@@ -15,6 +15,7 @@ from tasks.execution import register
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
+from tasks.tls import broker_settings, redis_url
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
@@ -141,9 +142,10 @@ def build_app(
     queues = [queue for queue in work_queues(topology) if queue.name != CALLBACKS_QUEUE]
     names = [queue.name for queue in queues]
     app.conf.update(
-        broker_url=config.amqp_url,
-        result_backend=f"{BACKEND}+{config.redis_url}",
+        **broker_settings(config.amqp_url),
+        result_backend=f"{BACKEND}+{redis_url(config.redis_url)}",
         redbeat_redis_url=config.redis_url,
+        redbeat_redis_use_ssl=None,  # or RedBeat takes the broker's options for Redis
         result_expires=config.result_expires_s,
         task_queues=queues,
         # Shown by Celery's tools next to each queue; nothing is published through it.

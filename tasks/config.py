@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.errors import ConfigurationError
+from topology import tls
 
 DEVSTACK_ENV = Path(".devstack") / "env"
 SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"
@@ -60,6 +61,16 @@ class WorkerConfig:
             raise ConfigurationError(tuple(faults))
         return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]  # each value has its field's type by construction
 
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """The variables whose URL switches the check of the server's certificate off."""
+        urls = {
+            "AMQP_URL": self.amqp_url,
+            "REDIS_URL": self.redis_url,
+            "MONGO_URL": self.mongo_url,
+        }
+        return tuple(name for name, url in urls.items() if not tls.is_verified(url))
+
 
 def with_devstack(env: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return `env` on top of what `make run` wrote to `.devstack/env` in `folder`, if it did."""
@@ -85,6 +96,10 @@ def _url(
         return None
     if urlsplit(value).scheme not in schemes:
         faults.append(f"{name} must start with {' or '.join(f'{s}://' for s in schemes)}")
+    else:
+        faults.extend(tls.faults(name, value))
+        if name == "AMQP_URL" and {"capath", "cadata"} & tls.parameters(value).keys():
+            faults.append("AMQP_URL: workers take the CA from cafile, not from capath or cadata")
     return value
 
 

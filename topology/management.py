@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
+from topology import tls
 from topology.declarations import BindingDeclaration
 
 TIMEOUT_S = 10.0
@@ -36,7 +38,8 @@ def fetch(management_url: str, vhost: str) -> Live:
     """List one virtual host.
 
     Args:
-        management_url: ``http://user:password@host:port``.
+        management_url: ``http://user:password@host:port``, or ``https://…``, whose private CA is
+            in the file that ``?cafile=`` names.
         vhost: its name, ``/`` by default in AMQP.
 
     Raises:
@@ -82,8 +85,10 @@ def _get(management_url: str, path: str) -> list[dict[str, Any]]:
         f"{parts.scheme}://{host}{parts.path.rstrip('/')}/{path}",
         headers={"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"},
     )
+    ca = tls.parameters(management_url).get("cafile")
     try:
-        with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        context = ssl.create_default_context(cafile=ca) if ca else None
+        with urlopen(request, timeout=TIMEOUT_S, context=context) as answer:  # noqa: S310
             rows: list[dict[str, Any]] = json.load(answer)
     except HTTPError as error:
         with error:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from topology import tls
+
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
 
@@ -59,4 +61,6 @@ def _url(
             faults.append(f"{name}_FILE: {error}")
     if value and urlsplit(value).scheme not in schemes:
         faults.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    elif value:
+        faults.extend(tls.faults(name, value))
     return value or None

@@ -1,5 +1,6 @@
 """RabbitMQ's management API: figures of queues for people, never for the submit path."""
 
+import ssl
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -58,7 +59,8 @@ class Management:
     """The queues of one virtual host.
 
     Args:
-        url: `http://user:password@host:port`; a path in front of `/api` is kept.
+        url: `http://user:password@host:port`; a path in front of `/api` is kept. `https://` checks
+            the certificate, against the CA of `?cafile=` if it names one.
         amqp_url: Names the virtual host.
     """
 
@@ -66,7 +68,9 @@ class Management:
         parsed = URL(url)
         self._auth = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest")
         vhost = quote(unquote(URL(amqp_url).raw_path[1:]) or "/", safe="")
-        base = str(parsed.with_user(None)).rstrip("/")
+        base = str(parsed.with_user(None).with_query(None)).rstrip("/")
+        https, ca = parsed.scheme == "https", parsed.query.get("cafile")
+        self._tls = ssl.create_default_context(cafile=ca) if https else True
         self._queues = URL(f"{base}/api/queues/{vhost}?columns={_COLUMNS}", encoded=True)
         self._session: aiohttp.ClientSession | None = None
 
@@ -78,6 +82,7 @@ class Management:
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls),
                 headers={"Authorization": self._auth},
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             )

@@ -36,7 +36,10 @@ async def readyz(request: web.Request) -> web.Response:
     catalog = app[CATALOG]
     draining = app[DRAIN].started or publisher.draining
     checks: dict[str, dict[str, Any]] = {
-        "rabbitmq": {"ok": state in {"ready", "draining"}, "detail": state},
+        "rabbitmq": {
+            "ok": state in {"ready", "draining"},
+            "detail": f"{state}: {publisher.tls_error}" if publisher.tls_error else state,
+        },
         "topology": {
             "ok": publisher.declared,
             "detail": publisher.declaration_error

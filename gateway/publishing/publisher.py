@@ -28,6 +28,7 @@ from gateway.errors import Problem
 from gateway.publishing.confirms import ConfirmWindow, InFlight
 from gateway.publishing.publish_channel import PublishChannel
 from gateway.publishing.task_message import Template
+from topology import tls
 from topology.declare import DeclarationConflict, declare
 from topology.model import Topology
 
@@ -77,6 +78,8 @@ class Publisher:
         """Whether the topology was declared on the present connection."""
         self.declaration_error = ""
         """Why it could not be declared, for /readyz."""
+        self.tls_error = ""
+        """Why RabbitMQ is not trusted, for /readyz: reconnecting goes on, but mends nothing."""
 
     def __repr__(self) -> str:
         return f"<Publisher {self.state}, {len(self._window)} in flight, {self._window.size} B>"
@@ -267,6 +270,7 @@ class Publisher:
             )
         )
         self._connection = connection
+        connection.close_callbacks.add(self._on_connection_failed)
         try:
             await connection.connect(timeout=CONNECT_TIMEOUT_S)
             while True:
@@ -284,9 +288,20 @@ class Publisher:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await connection.close()
 
+    def _on_connection_failed(self, _: object, reason: BaseException | None) -> None:
+        """Tell once that it is TLS: an operator must act, while a server that is away comes back.
+
+        aio-pika calls this for an attempt that failed as for a connection that was lost.
+        """
+        refusal = tls.refusal(reason) if reason is not None else ""
+        if refusal and refusal != self.tls_error:
+            log.error("broker-tls-failed", extra={"reason": refusal})
+        self.tls_error = refusal
+
     async def _prepare(self, connection: AbstractRobustConnection) -> None:
         """Declare the layout and open the channel; leaves None behind when it cannot."""
         self.declared = False
+        self.tls_error = ""
         try:
             async with asyncio.timeout(4 * CONNECT_TIMEOUT_S):
                 await declare(connection, self._topology)

@@ -1,0 +1,69 @@
+"""The servers' URLs as Celery and its libraries must be told them, from the form that all share.
+
+kombu refuses aio-pika's parameters, and checks no host name unless it is given one; Celery refuses
+a `rediss://` that does not say what it checks.
+"""
+
+import logging
+import ssl
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from celery.signals import after_setup_logger
+
+from topology.tls import parameters
+
+_logger = logging.getLogger(__name__)
+
+_KOMBU_TAKES = frozenset({"heartbeat", "login_method"})
+
+
+def broker_settings(amqp_url: str) -> dict[str, Any]:
+    """Return Celery's settings of the broker.
+
+    Args:
+        amqp_url: in aio-pika's form: `amqps://…?cafile=…`, also `certfile`, `keyfile` and
+            `no_verify_ssl=1`; its other parameters are the gateway's own and left out.
+    """
+    parts, given = urlsplit(amqp_url), parameters(amqp_url)
+    kept = urlencode({name: value for name, value in given.items() if name in _KOMBU_TAKES})
+    return {
+        "broker_url": urlunsplit(parts._replace(query=kept)),
+        "broker_use_ssl": _ssl_options(parts.hostname, given) if parts.scheme == "amqps" else False,
+    }
+
+
+def redis_url(url: str) -> str:
+    """Return a URL of Redis that says that certificates are checked, unless it says otherwise."""
+    parts, given = urlsplit(url), parameters(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in given:
+        return url
+    query = "&".join(filter(None, (parts.query, "ssl_cert_reqs=required")))
+    return urlunsplit(parts._replace(query=query))
+
+
+def warn_when_unverified(names: Sequence[str]) -> None:
+    """Log, once logs are set up, that certificates are not checked.
+
+    Args:
+        names: of the variables that say so; with none nothing is logged.
+    """
+    if names:
+        after_setup_logger.connect(
+            lambda **_: _logger.warning("certificates not checked: %s", ", ".join(names)),
+            weak=False,
+            dispatch_uid="unverified",
+        )
+
+
+def _ssl_options(host: str | None, given: dict[str, str]) -> dict[str, Any]:
+    """Return the arguments of py-amqp's `SSLTransport._wrap_socket_sni`."""
+    files = {"ca_certs": "cafile", "certfile": "certfile", "keyfile": "keyfile"}
+    options: dict[str, Any] = {
+        argument: given[parameter] for argument, parameter in files.items() if parameter in given
+    }
+    if given.get("no_verify_ssl", "0") != "0":
+        return {**options, "cert_reqs": ssl.CERT_NONE}
+    # The name that is checked; kombu itself connects to 127.0.0.1 in place of localhost.
+    return {**options, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host or "localhost"}
