@@ -14,6 +14,7 @@ delivery ─► before_start: may it start? ──no──► Ignore (acked, not
 import logging
 import math
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery, Task
@@ -58,7 +59,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         request = self.request
         if request.is_eager:
             return
-        request.started_at = self.app.now().isoformat()
+        request.started_at = datetime.now(UTC).isoformat()
         tracked = not get_actual_ignore_result(self, request)
         answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
         if answer == "start":

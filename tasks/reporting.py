@@ -8,10 +8,13 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from tasks.result_backend import RedisBackend
+from tasks.script_calls import Script
 from tasks.states import LOG, MAX_LINE_CHARS, RECORD
 
 PATIENCE_S = 1.0
 """How long a task waits for Redis to take a progress state, before it goes on without."""
+
+_SCRIPTS = {text: Script(text) for text in (RECORD, LOG)}
 
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +74,6 @@ class Reporter:
         if not self._tracked:
             return
         try:
-            self._backend.client.register_script(script)(**arguments)
+            self._backend.scripts.call(_SCRIPTS[script], arguments["keys"], arguments["args"])
         except (RedisError, OSError) as error:
             _logger.warning("progress dropped: task_id=%s error=%r", self._request.id, error)

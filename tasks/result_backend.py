@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -36,7 +37,8 @@ from redis.exceptions import (
 
 from tasks.canvas import CanvasEnds
 from tasks.redis_client import sync_retry
-from tasks.states import LOG, RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
+from tasks.script_calls import Script, ScriptCalls
+from tasks.states import RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
 from tasks.stopping import stopping
 
 FIRST_WAIT_S = 0.05
@@ -45,6 +47,10 @@ LONGEST_WAIT_S = 2.0
 
 KEPT_TRACEBACK_CHARS = 8192
 _PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
+
+_START = Script(START)
+_RECORD = Script(RECORD)
+_ENCODER = JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 _logger = logging.getLogger(__name__)
 
@@ -63,9 +69,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         super().__init__(*args, **kwargs)
         # Before the client is made of them: redis-py would wait inside each command, unseen.
         self.connparams["retry"] = sync_retry()
-        self._start = self.client.register_script(START)
-        self._record = self.client.register_script(RECORD)
-        self._log = self.client.register_script(LOG)
+        self.scripts = ScriptCalls(self.client.connection_pool)
         self._max_result_bytes: int = self.app.config.max_result_bytes
 
     def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
@@ -97,9 +101,10 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             int(retried),
         ]
         answer = self._ensure_retryable(
-            self._start,
-            keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
-            args=arguments,
+            self.scripts.call,
+            _START,
+            [keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+            arguments,
         )
         return str(bytes_to_str(answer))
 
@@ -127,9 +132,10 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             event = "{" + self._body({**short, "truncated": True})
         keys = Keys.of(task_id)
         keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
-        self._record(
-            keys=[keys.record, keys.events, keys.ended, keys.revoked],
-            args=[
+        self.scripts.call(
+            _RECORD,
+            [keys.record, keys.events, keys.ended, keys.revoked],
+            [
                 body,
                 event,
                 state if state in self.READY_STATES else "",
@@ -155,7 +161,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             "started_at": getattr(request, "started_at", None),
         }
         meta = {name: value for name, value in meta.items() if value is not None}
-        meta["date_done"] = self.app.now().isoformat() if final else None
+        meta["date_done"] = datetime.now(UTC).isoformat() if final else None
         for name, attribute in (("group_id", "group"), ("parent_id", "parent_id")):
             if value := getattr(request, attribute, None):
                 meta[name] = value
@@ -171,7 +177,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             EncodeError: it cannot be written as JSON that every reader accepts.
         """
         try:
-            text = json.dumps(meta, cls=JSONEncoder, separators=(",", ":"), allow_nan=False)
+            text = _ENCODER.encode(meta)
             if "\\ud" in text:
                 orjson.loads(text)  # a lone surrogate is no text in any other language
         except (TypeError, ValueError, RecursionError) as error:

@@ -63,7 +63,8 @@ local final = {SUCCESS=true, FAILURE=true, REVOKED=true}
 local body, redelivered, copy = ARGV[1], ARGV[3] == '1', ARGV[4]
 local replay, retried = ARGV[5] == '1', ARGV[6] == '1'
 if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
-local ended = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
+local mark = redis.call('GET', KEYS[3])
+local ended = mark or state_of(KEYS[1])
 if final[ended] then
   if replay then
     if redelivered and ended == 'SUCCESS' then return 'ended' end
@@ -76,7 +77,7 @@ if copy ~= '' then
   if nonce and nonce ~= copy then return 'duplicate' end
   redis.call('SET', KEYS[5], copy, 'EX', COPY_S)
 end
-redis.call('DEL', KEYS[3])
+if mark then redis.call('DEL', KEYS[3]) end
 if body ~= '' then write(body, '', tonumber(ARGV[2])) end
 return 'start'
 """
