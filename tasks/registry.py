@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tasks import demo, documents, periodic, scripts
@@ -23,12 +24,12 @@ class TaskSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Celery's task options: `time_limit`, `soft_time_limit` (seconds), `max_retries`, …"""
 
-    @property
+    @cached_property
     def is_coroutine(self) -> bool:
         """Whether it runs on the event loop of the worker process."""
         return inspect.iscoroutinefunction(self.run)
 
-    @property
+    @cached_property
     def takes_context(self) -> bool:
         """Whether the worker gives it a `TaskContext`."""
         parameters = inspect.signature(self.run, eval_str=True).parameters.values()
