@@ -30,6 +30,8 @@ from gateway.timestamps import rfc3339
 PREFIX = "redbeat:"
 SCHEDULE_KEY = "redbeat::schedule"
 """RedBeat's `redbeat_key_prefix` and `schedule_key`, as they are by default."""
+_SCORE_PRECISION_S = 2.0
+"""By how much RedBeat's score may be early: rounding, and the time it took to compute."""
 
 _PUT = """
 -- KEYS: entry, schedule
@@ -201,6 +203,8 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
     is_solar = isinstance(schedule, dict) and schedule.get("__type__") == "solar"
     if is_solar and next_run_at is not None and next_run_at <= time.time():
         next_run_at = None  # the beat has not looked yet
+    elif isinstance(schedule, dict) and next_run_at is not None:
+        next_run_at = _exact(schedule, unix_time(runs.get("last_run_at")), next_run_at)
     total_runs = runs.get("total_run_count")
     return Schedule(
         definition=told,
@@ -208,6 +212,20 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
         next_run_at=next_run_at,
         total_runs=total_runs if isinstance(total_runs, int) else 0,
     )
+
+
+def _exact(schedule: Mapping[str, Any], counted_from: float | None, score: float) -> float:
+    """When it is due. RedBeat's score is that in whole seconds, rounded down: a minute's last.
+
+    One that is not whole was written by a change, and counts from that.
+    """
+    if not score.is_integer():
+        return score
+    try:
+        due = None if counted_from is None else next_run(schedule, counted_from)
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        due = None  # somebody else's, in words that we lack
+    return due if due is not None and 0 <= due - score <= _SCORE_PRECISION_S else score
 
 
 def _object(data: bytes | None) -> dict[str, Any]:
