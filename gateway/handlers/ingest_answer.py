@@ -51,8 +51,9 @@ def accepted(ingestion: Ingestion, counts: Counts) -> web.Response:
         "unknown": counts.unknown,
         "batches": counts.batches,
     }
-    if counts.ids_json is not None:
-        members["ids"] = orjson.Fragment(counts.ids_json)
+    ids = counts.ids_json if problem is None else counts.kept_ids_json
+    if ids is not None:
+        members["ids"] = orjson.Fragment(ids)
     if problem is not None:
         members["problem"] = {"code": problem.code, "detail": problem.detail}
         if not ingestion.complete:

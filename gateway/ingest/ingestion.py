@@ -269,7 +269,7 @@ def _partly(problem: Problem, counts: Counts) -> Problem:
         "unknown": counts.unknown,
         "batches": counts.batches,
     }
-    ids = counts.ids_json
+    ids = counts.kept_ids_json  # nobody else can tell which of its documents those were
     if ids is not None:
         problem.members["ids"] = orjson.Fragment(ids)
     return problem

@@ -21,6 +21,8 @@ MAX_INFLIGHT_BATCHES = 32
 MAX_INFLIGHT_BYTES = 8 * 1024 * 1024
 MAX_LISTED_IDS = 1000
 """More documents than this are listed on demand only."""
+MAX_KEPT_IDS = 100_000
+"""So many are kept all the same, about 4 MB of them: whoever is refused the rest is told them."""
 
 
 @dataclass(slots=True)
@@ -39,9 +41,19 @@ class Counts:
     problem: Problem | None = None
     """The first refusal, one with an unknown outcome before all others."""
 
+    every_id: bool = False
+    """Whether the ids are listed however many they are."""
+
     @property
     def ids_json(self) -> bytes | None:
         """A JSON array of the accepted documents' `_id`s; None when it is left out."""
+        if self.accepted > MAX_LISTED_IDS and not self.every_id:
+            return None
+        return self.kept_ids_json
+
+    @property
+    def kept_ids_json(self) -> bytes | None:
+        """The same, also above the usual bound; None when there were too many to keep."""
         if self.accepted and not self.ids:
             return None
         return b"[%b]" % b",".join(self.ids)
@@ -80,7 +92,7 @@ class RequestBatches:
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
         self._total = 0
-        self.counts = Counts()
+        self.counts = Counts(every_id=every_id)
 
     @property
     def published(self) -> bool:
@@ -184,7 +196,7 @@ class RequestBatches:
         self._publisher.hold(len(documents))
         self._held += len(documents)
         self._total += count
-        if not self._every_id and self._total > MAX_LISTED_IDS:
+        if not self._every_id and self._total > MAX_KEPT_IDS:
             ids = b""
             self.counts.ids.clear()
         self._full.append((documents, ids, count))
@@ -221,7 +233,7 @@ class RequestBatches:
         counts.accepted += published.count
         counts.batches.append(published.task_id)
         counts.sizes.append(published.count)
-        if ids and (self._every_id or self._total <= MAX_LISTED_IDS):
+        if ids and (self._every_id or self._total <= MAX_KEPT_IDS):
             counts.ids.append(ids)
 
     def _count(self, problem: Problem, count: int) -> None:

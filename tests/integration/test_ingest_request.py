@@ -199,7 +199,7 @@ async def test_a_fault_in_the_first_8_mib_stores_nothing(gateway, amqp_url):
 async def test_a_fault_behind_8_mib_stops_the_stream_behind_a_prefix(gateway, amqp_url):
     before = (8 << 20) // len(LINE) + 700
     body = io.BytesIO(LINE * before + b"nope\n" + LINE * 4000)
-    response = await gateway.post("/v1/ingest/a?ids=all", data=body, headers=NDJSON)
+    response = await gateway.post("/v1/ingest/a", data=body, headers=NDJSON)
     problem = await response.json()
 
     assert (response.status, problem["queued"]) == (422, "yes")
