@@ -50,7 +50,7 @@ async def readyz(request: web.Request) -> web.Response:
             "ok": catalog.refreshed_at is not None,
             "detail": f"{len(catalog.tasks)} tasks",
         },
-        "draining": {"ok": not publisher.draining, "detail": "yes" if publisher.draining else "no"},
+        "draining": {"ok": not draining, "detail": "yes" if draining else "no"},
     }
     if draining:
         return _json(503, {"status": "draining", "checks": checks})

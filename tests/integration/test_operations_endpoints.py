@@ -109,7 +109,9 @@ async def test_a_draining_gateway_is_not_ready(config):
         client.app[parts.DRAIN].started = True
 
         async with client.get("/readyz") as answer:
-            assert (answer.status, (await answer.json())["status"]) == (503, "draining")
+            told = await answer.json()
+            assert (answer.status, told["status"]) == (503, "draining")
+            assert told["checks"]["draining"] == {"ok": False, "detail": "yes"}
             assert "Retry-After" in answer.headers
 
 
