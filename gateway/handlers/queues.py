@@ -1,5 +1,6 @@
 """What exists on RabbitMQ, where messages go, how full the queues are; a task for every worker."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, SUBMISSION, TOPOL
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339_now
 from topology.declarations import BindingDeclaration, Declarations
+from topology.entities import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology.model import Topology
 from topology.plan import declarations
 
@@ -61,7 +63,13 @@ async def topology(request: web.Request) -> web.Response:
 
 
 async def route(request: web.Request) -> web.Response:
-    """Explain where a message would go, and what is honoured there. Publishes nothing."""
+    """Explain where a message would go, and what is honoured there. Publishes nothing.
+
+    Who hears broadcasts is known where the management API is configured.
+
+    Raises:
+        Problem: `unknown-task`, `unknown-exchange`, `invalid-request`, `metrics-unavailable`.
+    """
     require(request, "read")
     check_json(request)
     layout = request.app[TOPOLOGY]
@@ -89,7 +97,23 @@ async def route(request: web.Request) -> web.Response:
     depths = request.app[DEPTHS].depths
     consumers = {name: depths[name].consumers for name in layout.queues if name in depths}
     explanation = explain(layout, exchange, routing_key, question.headers)
-    return _json(told | explanation.to_json(layout, consumers))
+    told |= explanation.to_json(layout, consumers)
+    management = request.app[MANAGEMENT]
+    if exchange == BROADCAST_EXCHANGE and management is not None:
+        _add_workers(told, await management.queues())
+    return _json(told)
+
+
+def _add_workers(told: dict[str, Any], figures: Mapping[str, QueueFigures]) -> None:
+    """Add the queues that workers bind to the broadcast exchange themselves."""
+    workers = [name for name in sorted(figures) if name.startswith(BROADCAST_QUEUE_PREFIX)]
+    told["routable"] = told["routable"] or bool(workers)
+    told["priority"] = told["priority"] and not workers
+    for name in workers:
+        told["bindings"].append({"exchange": BROADCAST_EXCHANGE, "queue": name, "key": ""})
+        consumers = figures[name].consumers
+        row = {"name": name, "type": "classic", "priority": False, "consumers": consumers}
+        told["queues"].append(row)
 
 
 async def queues(request: web.Request) -> web.Response:

@@ -236,6 +236,32 @@ async def test_the_sampler_survives_a_lost_connection_and_forgets_old_figures(
             await eventually(lambda: depths.full("small"), timeout_s=10)
 
 
+async def test_a_route_to_the_broadcast_exchange_tells_the_queues_of_workers(
+    config, amqp_url, rabbit
+):
+    async with (
+        running_gateway(config, management_url=rabbit.management_url) as client,
+        await aio_pika.connect(amqp_url) as connection,
+    ):
+        channel = await connection.channel()
+        own = await channel.declare_queue("broadcast.celery@w1", durable=True)
+        await own.bind("broadcast")
+
+        async def told() -> Any:
+            found = await post(client, "/v1/topology/route", {"exchange": "broadcast"})
+            return found if found["queues"] else None
+
+        found = await eventually(told, timeout_s=15)
+
+    assert found["routable"] is True
+    assert found["queues"] == [
+        {"name": "broadcast.celery@w1", "type": "classic", "priority": False, "consumers": 0}
+    ]
+    assert found["bindings"] == [
+        {"exchange": "broadcast", "queue": "broadcast.celery@w1", "key": ""}
+    ]
+
+
 async def test_a_broadcast_reaches_every_worker_queue_and_needs_one(config, amqp_url):
     body = {"task": "demo.add", "args": [1, 2], "options": {"headers": {"a": "b"}}}
     async with running_gateway(config) as client:
