@@ -22,7 +22,8 @@ from gateway.broker.letters import Letter, read_letter
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
 from gateway.publishing.publisher import amqp_url
-from topology.model import UNROUTED_QUEUE, Topology
+from topology.entities import DEAD_SUFFIX, UNROUTED_QUEUE
+from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,26 @@ class DeadLetters:
         self._url = amqp_url(url, "penstock-dead-letters")
         self._topology = topology
         self._locks: dict[str, asyncio.Lock] = {}
+
+    def work_queue(self, queue: str) -> str:
+        """Name the queue that letters died in.
+
+        Args:
+            queue: It, or the queue that keeps its dead letters; `unrouted` is none of both.
+
+        Raises:
+            Problem: `unknown-queue` (queued: no).
+        """
+        known = self._topology.queues
+        if queue not in known:
+            queue = queue.removesuffix(DEAD_SUFFIX)
+        if queue == UNROUTED:
+            return queue
+        if queue not in known:
+            raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+        if not known[queue].dead_letter:
+            raise Problem("unknown-queue", f"queue {queue!r} keeps no dead letters", queued="no")
+        return queue
 
     async def look(self, queue: str, limit: int) -> tuple[int, list[Letter]]:
         """The first letters of a queue, and how many there are.
@@ -226,14 +247,8 @@ class DeadLetters:
                 ) from error
 
     def _dead_queue(self, queue: str) -> str:
-        if queue == UNROUTED:
-            return UNROUTED_QUEUE
-        known = self._topology.queues.get(queue)
-        if known is None:
-            raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
-        if not known.dead_letter:
-            raise Problem("unknown-queue", f"queue {queue!r} keeps no dead letters", queued="no")
-        return self._topology.dead_queue(queue)
+        queue = self.work_queue(queue)
+        return UNROUTED_QUEUE if queue == UNROUTED else self._topology.dead_queue(queue)
 
     def _read(self, queue: str, message: AbstractIncomingMessage) -> Letter:
         timestamp: Any = message.timestamp

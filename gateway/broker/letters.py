@@ -53,21 +53,19 @@ class Letter:
     headers: Mapping[str, Any] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The letter as our API lists it."""
-        told: dict[str, Any] = {"id": self.id}
-        if isinstance(self.headers.get("task"), str):
-            told["task"] = self.headers["task"]
-        told["reason"] = self.reason
-        if self.time is not None:
-            told["time"] = rfc3339(self.time)
+        """The letter as our API lists it; null is what nobody wrote down."""
+        task = self.headers.get("task")
         error = {
             name: str(self.headers[header])
             for name, header in _ERROR.items()
             if header in self.headers
         }
-        if error:
-            told["error"] = error
-        told |= {
+        told: dict[str, Any] = {
+            "id": self.id,
+            "task": task if isinstance(task, str) else None,
+            "reason": self.reason,
+            "time": None if self.time is None else rfc3339(self.time),
+            "error": error or None,
             "queue": self.queue,
             "exchange": self.exchange,
             "routing_key": self.routing_key,

@@ -44,8 +44,9 @@ async def look(request: web.Request) -> web.Response:
     text = request.query.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_LIMIT:
         raise invalid_request("?limit", f"Expected a whole number from 1 to {MAX_LIMIT}")
-    queue = request.match_info["queue"]
-    total, letters = await request.app[DEAD_LETTERS].look(queue, int(text))
+    dead_letters = request.app[DEAD_LETTERS]
+    queue = dead_letters.work_queue(request.match_info["queue"])
+    total, letters = await dead_letters.look(queue, int(text))
     return _json(
         {"queue": queue, "total": total, "letters": [letter.to_json() for letter in letters]}
     )
@@ -59,8 +60,9 @@ async def replay(request: web.Request) -> web.Response:
     asked: ReplayRequest = decode_with(_replay, body)
     if (asked.ids is None) == (not asked.all):
         raise invalid_request("$", "Expected either ids or all: true", queued="no")
-    queue = request.match_info["queue"]
-    done = await request.app[DEAD_LETTERS].replay(queue, asked.ids, asked.rate)
+    dead_letters = request.app[DEAD_LETTERS]
+    queue = dead_letters.work_queue(request.match_info["queue"])
+    done = await dead_letters.replay(queue, asked.ids, asked.rate)
     return _json(
         {
             "queue": queue,

@@ -133,6 +133,18 @@ async def test_looking_never_uses_up_a_letter(client, broker):
     await broker.has("default.dead", 3)
 
 
+async def test_the_queue_that_keeps_letters_names_them_too(client, broker):
+    await broker.reject("found")
+    await broker.has("default.dead", 1)
+
+    told = await look(client, "default.dead")
+    assert (told["queue"], [one["id"] for one in told["letters"]]) == ("default", ["found"])
+    async with client.post("/v1/dead-letters/default.dead/replay", json={"all": True}) as answer:
+        done = await answer.json()
+    assert (done["queue"], done["ids"]) == ("default", ["found"])
+    await broker.has("default", 1)
+
+
 async def test_only_so_many_letters_are_listed(client, broker):
     for number in range(4):
         await broker.reject(f"letter-{number}")
@@ -273,7 +285,7 @@ async def test_a_message_that_is_no_task_has_an_id_for_replay_too(client, broker
     await broker.has("default.dead", 1)
 
     letter = (await look(client))["letters"][0]
-    assert "task" not in letter
+    assert (letter["task"], letter["error"]) == (None, None)
     done = await replay(client, {"ids": [letter["id"]]})
     assert (done["replayed"], done["missing"]) == (1, [])
     assert (await broker.get()).body == b"\xff not json"
@@ -377,7 +389,7 @@ async def test_a_bad_replay_is_refused(client, body):
 
 
 async def test_a_queue_that_keeps_no_letters_is_unknown(client):
-    for queue in ("no-such", "default.dead", "dead.outcomes"):
+    for queue in ("no-such", "nowhere.dead", "dead.outcomes"):
         assert (await look(client, queue, 404))["code"] == "unknown-queue"
         assert (await replay(client, {"all": True}, queue, 404))["code"] == "unknown-queue"
 
