@@ -66,6 +66,10 @@ _SUBMITTING = (
 )  # fmt: skip
 _IDEMPOTENT = ("idempotency-in-flight", "idempotency-key-reused", "state-unavailable")
 _READING = ("invalid-request", "unknown-task-id", "result-expired", "state-unavailable")
+_KEY = """Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits of
+SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with sorted
+keys, and numbers in their shortest form (`1.0`, `1e-7`)."""
+
 _JSON_BODY = ("malformed-json", "invalid-request", "body-too-large", "unsupported-media-type")
 _HTML: Content = {"text/html": TEXT}
 
@@ -174,8 +178,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             207: ("Some batches or documents were refused.", _json(ref("Ingested"))),
         },
         query={
-            "key": (TEXT, "Fields, between commas, that an absent `_id` is derived from."),
-            "ids": (_choice("few", "all"), "List the ids above 1,000 documents too."),
+            "key": (TEXT, _KEY),
+            "ids": (
+                _choice("few", "all"),
+                "Also above 1,000 documents; up to 100,000 anyway where only a part was accepted.",
+            ),
             "on_error": (_choice("reject", "skip"), "What one bad document does."),
             "ack": (_choice("confirmed", "stored"), "When the answer comes."),
             **_WAIT,
@@ -282,7 +289,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         scope="read",
         body=_json(ref("Question")),
         answers={200: ("Bindings and queues that match.", _json(ref("RouteExplanation")))},
-        refusals=(*_JSON_BODY, "unknown-task", "unknown-exchange"),
+        refusals=(*_JSON_BODY, "unknown-task", "unknown-exchange", "metrics-unavailable"),
     ),
     ("GET", "/v1/queues"): Operation(
         summary="Work queues; with figures when the management API is configured.",

@@ -36,6 +36,11 @@ def array(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
+def nullable(schema: Schema) -> Schema:
+    """It, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def record(required: str = "", /, **properties: Schema) -> Schema:
     """An object.
 
@@ -126,10 +131,11 @@ def _answers() -> dict[str, Schema]:
             unknown=COUNT,
             stored=COUNT,
             duplicates=COUNT,
-            ids=array(TEXT),
+            ids=array(ANYTHING),
             batches=array(TEXT),
-            failed=array(record("index detail", index=COUNT, _id=TEXT, detail=TEXT)),
+            failed=array(record("index detail", index=COUNT, _id=ANYTHING, detail=TEXT)),
             rejected=array(record("line at detail", line=COUNT, at=TEXT, detail=TEXT)),
+            rejected_count=COUNT,
         ),
         "Readiness": record("status checks", status=TEXT, checks=OBJECT),
         "Topology": record(
@@ -166,15 +172,15 @@ def _answers() -> dict[str, Schema]:
             total=COUNT,
             letters=array(
                 record(
-                    "id reason queue",
+                    "id task reason time error queue",
                     id=TEXT,
-                    task=TEXT,
+                    task=nullable(TEXT),
                     reason=TEXT,
-                    time=TIME,
+                    time=nullable(TIME),
                     queue=TEXT,
                     exchange=TEXT,
                     routing_key=TEXT,
-                    error=error,
+                    error=nullable(error),
                     replays=COUNT,
                 )
             ),
