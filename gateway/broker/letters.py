@@ -147,6 +147,8 @@ def read_letter(
     buried = _REASON in headers
     time = timestamp if buried else _unix(death.get("time")) or timestamp
     task_id = headers.get("id")
+    if message_id is not None and REPLAY_HEADER in headers:
+        message_id = message_id.partition("#")[0]  # what a replay added is no name of its own
     return Letter(
         id=task_id if isinstance(task_id, str) and task_id else message_id or _hash(body),
         queue=queue,

@@ -288,7 +288,11 @@ async def test_a_message_that_is_no_task_has_an_id_for_replay_too(client, broker
     assert (letter["task"], letter["error"]) == (None, None)
     done = await replay(client, {"ids": [letter["id"]]})
     assert (done["replayed"], done["missing"]) == (1, [])
-    assert (await broker.get()).body == b"\xff not json"
+    again = await broker.get()
+    assert again.body == b"\xff not json"
+    await again.reject(requeue=False)
+    await broker.has("default.dead", 1)
+    assert [one["id"] for one in (await look(client))["letters"]] == [letter["id"]]
 
 
 async def test_what_a_worker_wrote_on_burying_is_told_and_left_out_of_the_replay(client, broker):
