@@ -27,6 +27,7 @@ from gateway.publishing.task_request import (
     times,
 )
 from gateway.schedules.crontab import RANGES, parse_crontab, parse_field
+from gateway.schedules.sun import next_event
 
 MAX_EVERY_S = 366 * 86_400
 SOLAR_EVENTS = (
@@ -165,7 +166,7 @@ def _has_type(value: Any) -> bool:
 
 
 def next_run(schedule: Mapping[str, Any], last_run_at: float) -> float | None:
-    """When a schedule is due after its last run, unix seconds; None: the beat knows.
+    """When a schedule is due after its last run, unix seconds; None: only beat knows.
 
     Args:
         schedule: As RedBeat keeps it.
@@ -177,6 +178,9 @@ def next_run(schedule: Mapping[str, Any], last_run_at: float) -> float | None:
         fields = {name: str(schedule[name]) for name in RANGES}
         zone = ZoneInfo(schedule.get("timezone", "UTC"))
         return parse_crontab(fields, zone).next_after(last_run_at)
+    if schedule.get("__type__") == "solar":
+        place = float(schedule["latitude"]), float(schedule["longitude"])
+        return next_event(str(schedule["event"]), *place, last_run_at)
     return None
 
 

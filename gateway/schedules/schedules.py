@@ -200,10 +200,7 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
         last_run_at = unix_time(change.get("ran_at"))
     next_run_at = score if told.get("enabled", True) and score is not None and score >= 0 else None
     schedule = told.get("schedule")
-    is_solar = isinstance(schedule, dict) and schedule.get("__type__") == "solar"
-    if is_solar and next_run_at is not None and next_run_at <= time.time():
-        next_run_at = None  # the beat has not looked yet
-    elif isinstance(schedule, dict) and next_run_at is not None:
+    if isinstance(schedule, dict) and next_run_at is not None:
         next_run_at = _exact(schedule, unix_time(runs.get("last_run_at")), next_run_at)
     total_runs = runs.get("total_run_count")
     return Schedule(

@@ -177,6 +177,21 @@ def test_a_solar_schedule_is_due_once_after_its_event():
     assert solar.is_due(datetime(1, 1, 2, tzinfo=UTC)).is_due  # as RedBeat says "never ran"
 
 
+@given(
+    event=st.sampled_from(SOLAR_EVENTS),
+    latitude=st.floats(-90, 90),
+    longitude=st.floats(-180, 180),
+    after=st.integers(1_700_000_000, 2_000_000_000),
+)
+def test_the_gateway_tells_the_sun_s_events_that_beat_waits_for(
+    event: str, latitude: float, longitude: float, after: int
+):
+    schedule = {"__type__": "solar", "event": event, "latitude": latitude, "longitude": longitude}
+    expected = next_event(event, latitude, longitude, datetime.fromtimestamp(after, UTC))
+
+    assert next_run(schedule, after) == pytest.approx(expected.timestamp(), abs=0.001)
+
+
 def test_where_the_sun_never_sets_the_next_sunset_counts():
     after = datetime(2026, 5, 25, tzinfo=UTC)
 
