@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway import parts
+from gateway.access.held_bytes import HeldBytes
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
@@ -40,6 +41,7 @@ from gateway.handlers import (
 from gateway.ingest.batch_publisher import BatchPublisher
 from gateway.ingest.batcher import GroupCommit
 from gateway.ingest.documents import DocumentChecker
+from gateway.listening import expectations
 from gateway.middlewares import front
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.idempotency import Idempotency
@@ -99,6 +101,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES])
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.LIMITS] = Limits(app[parts.REDIS])
+    app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.CONTROL] = Control(config.amqp_url)
     app[parts.REVOCATION] = Revocation(
@@ -150,14 +153,17 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.TASK_IDS],
         app[parts.DEPTHS],
         app[parts.PUBLISHER],
-        origin=origin,
+        app[parts.HELD],
+        origin,
     )
     app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
     app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _callback_post, _background))
     app.on_shutdown.append(_close_streams)
     for noun in NOUNS:
-        app.add_routes(noun.routes())
+        for route in noun.routes():
+            route.kwargs.setdefault("expect_handler", expectations.meet)
+            route.register(app.router)
     return app
 
 

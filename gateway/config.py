@@ -71,8 +71,17 @@ class GatewayConfig:
     `GATEWAY_METRICS_FOLDER`."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of browser pages besides the gateway's own; `*` for any. `ALLOWED_ORIGINS`."""
+    max_connections: int = 16_384
+    """Open connections of one process; beyond: 503 `overloaded`, closed. `MAX_CONNECTIONS`."""
+    header_timeout_s: float = 10.0
+    """From a connection, or the first byte of a request, to the end of its head.
+    `HEADER_TIMEOUT_S`."""
     body_timeout_s: float = 30.0
-    """Longest pause between two chunks of a request body. `BODY_TIMEOUT_S`."""
+    """Longest pause between two chunks of a request body; one that is read whole must also come at
+    1 KiB/s on average once so much time is over. `BODY_TIMEOUT_S`."""
+    max_body_bytes_held: int = 128 * 1024 * 1024
+    """Bodies and documents held in memory by all requests of one process; beyond: 503
+    `overloaded`. `MAX_BODY_BYTES_HELD`."""
     drain_timeout_s: float = 20.0
     """Longest time from SIGTERM to the end of requests in flight. `DRAIN_TIMEOUT_S`."""
     callback_hosts: tuple[str, ...] = ()
@@ -119,6 +128,11 @@ class GatewayConfig:
             metrics_public=reader.flag("METRICS_PUBLIC", default=False),
             metrics_folder=reader.folder("GATEWAY_METRICS_FOLDER"),
             allowed_origins=reader.words("ALLOWED_ORIGINS"),
+            max_connections=reader.number("MAX_CONNECTIONS", defaults.max_connections, 1, 1 << 20),
+            header_timeout_s=reader.seconds("HEADER_TIMEOUT_S", defaults.header_timeout_s),
+            max_body_bytes_held=reader.number(
+                "MAX_BODY_BYTES_HELD", defaults.max_body_bytes_held, 1 << 20, 1 << 36
+            ),
             body_timeout_s=reader.seconds("BODY_TIMEOUT_S", defaults.body_timeout_s),
             drain_timeout_s=reader.seconds("DRAIN_TIMEOUT_S", defaults.drain_timeout_s),
             callback_hosts=reader.words("CALLBACK_HOSTS"),

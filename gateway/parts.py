@@ -3,6 +3,7 @@
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.access.held_bytes import HeldBytes
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
@@ -46,6 +47,7 @@ PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 LIMITS = web.AppKey("limits", Limits)
+HELD = web.AppKey("held", HeldBytes)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)
 TICKETS = web.AppKey("tickets", Tickets)

@@ -5,16 +5,13 @@ import gc
 import logging
 import signal
 
-from aiohttp import web
-
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
+from gateway.listening.listener import listening
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 2048
-_KEEPALIVE_S = 75.0
 _GC_YOUNG_OBJECTS = 50_000
 """Container objects made before the youngest are looked through; Python's default is 700."""
 _NOTICE_S = 0.5
@@ -33,31 +30,19 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
         TopologyError: The layout file is not valid.
     """
     app = make_app(config)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=_KEEPALIVE_S,
-        shutdown_timeout=config.drain_timeout_s,
-    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await runner.setup()
     try:
-        site = web.TCPSite(
-            runner, config.host, config.port, backlog=_BACKLOG, reuse_port=reuse_port or None
-        )
-        await site.start()
-        _spare_the_collector()
-        log.info("listening", extra={"host": config.host, "port": config.port})
-        await stop.wait()
-        log.info("draining")
-        app[parts.DRAIN].started = True
-        await asyncio.sleep(_NOTICE_S)
+        async with listening(app, config, reuse_port=reuse_port):
+            _spare_the_collector()
+            log.info("listening", extra={"host": config.host, "port": config.port})
+            await stop.wait()
+            log.info("draining")
+            app[parts.DRAIN].started = True
+            await asyncio.sleep(_NOTICE_S)
     finally:
-        await runner.cleanup()
         log.info("stopped")
 
 

@@ -1,5 +1,6 @@
 """Who is calling and what they may do."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -72,6 +73,8 @@ ANONYMOUS = Caller(name="anonymous", tenant="anonymous")
 """The caller when no key is configured."""
 
 CALLER = web.RequestKey("caller", Caller)
+TENANT: ContextVar[str] = ContextVar("tenant", default="")
+"""Whose request is being handled, once it was authorised; empty for the gateway's own work."""
 
 
 def require(request: web.Request, scope: str) -> Caller:
@@ -83,4 +86,5 @@ def require(request: web.Request, scope: str) -> Caller:
     caller = request[CALLER]
     if not caller.may(scope):
         raise Problem("forbidden", f"the key lacks the scope {scope!r}", queued="no")
+    TENANT.set(caller.tenant)
     return caller

@@ -13,7 +13,7 @@ from gateway.handlers.submit import traceparent
 from gateway.ingest.json_array import ArraySplitter, MalformedArrayError, is_json
 from gateway.ingest.ndjson import LineSplitter
 from gateway.middlewares import REQUEST_ID
-from gateway.parts import BATCHES, CONFIG, PUBLISHER, SUBMISSION
+from gateway.parts import CONFIG, HELD, PUBLISHER, SUBMISSION
 from gateway.publishing.bulk import Bulk, Detail
 from gateway.publishing.bulk_answer import OutcomeStream
 
@@ -84,15 +84,15 @@ async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.S
 async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
     """Publish an array, once all of it has come and is known to be one."""
     config = request.app[CONFIG]
-    budget = request.app[BATCHES]
+    budget, tenant = request.app[HELD], caller.tenant
     held: list[bytes] = []
     held_bytes = 0
     try:
         proof = ArraySplitter(config.max_task_bytes)
-        async for chunk in iter_body(request):
+        async for chunk in iter_body(request, whole=True):
             if held_bytes + len(chunk) > config.max_array_bytes:
                 raise too_large(config.max_array_bytes)
-            budget.hold(len(chunk))
+            budget.hold(tenant, len(chunk))
             held_bytes += len(chunk)
             held.append(chunk)
             if not all(map(is_json, proof.feed(chunk))):
@@ -108,7 +108,7 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
     except MalformedArrayError as error:
         raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
     finally:
-        budget.hold(-held_bytes)
+        budget.hold(tenant, -held_bytes)
     return web.Response(
         status=207 if tasks.rejected else 202,
         body=b"[%b]" % b",".join(told),

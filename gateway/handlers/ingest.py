@@ -55,7 +55,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
                 return json_answer(202, receipt(1, b"[%b]" % checked.ids[0], [task_id]))
         chunks = _pieces(body)
     else:
-        chunks = iter_body(request)
+        chunks = iter_body(request, whole=not form.streamed)
     checker = DocumentChecker(request.app[CONFIG].max_document_bytes, query.key)
     ingestion = Ingestion(batches, lane, checker, form, skip=query.skip, every_id=query.every_id)
     counts = await ingestion.run(chunks)

@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from gateway.access.held_bytes import HeldBytes
 from gateway.access.task_id import TaskIds
 from gateway.broker.queue_depths import QueueDepths
 from gateway.config import GatewayConfig
@@ -27,11 +28,10 @@ EXCHANGE: Final = "events"
 MAX_BATCH_DOCUMENTS: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """JSON of the documents of a batch; one larger document travels alone."""
-MAX_HELD_BYTES: Final = 128 * 1024 * 1024
-"""Documents that a process holds back, over all requests, until their bodies prove sound."""
-
 _MAX_NAME_OCTETS: Final = 200
 _CACHED_LANES: Final = 4096
+_HEAD_BYTES: Final = 1024
+"""What a message is longer than its documents, at most or so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +73,7 @@ class BatchPublisher:
         task_ids: Issues the ids.
         depths: Knows which queues are full.
         publisher: Publishes.
+        held: Counts what requests hold back until their bodies prove sound.
         origin: Who publishes, `penstock@host`.
     """
 
@@ -83,8 +84,10 @@ class BatchPublisher:
         task_ids: TaskIds,
         depths: QueueDepths,
         publisher: Publisher,
+        held: HeldBytes,
         origin: str,
     ) -> None:
+        self.held = held
         self._topology = topology
         self._task_ids = task_ids
         self._depths = depths
@@ -95,10 +98,9 @@ class BatchPublisher:
         self.confirm_timeout_s = config.confirm_timeout_s
         """How long a confirm may take; seconds."""
         self._lanes: OrderedDict[tuple[str, str], Lane] = OrderedDict()
-        self._held_bytes = 0
 
     def __repr__(self) -> str:
-        return f"<BatchPublisher {len(self._lanes)} lanes, {self._held_bytes} B held>"
+        return f"<BatchPublisher {len(self._lanes)} lanes>"
 
     def lane(
         self,
@@ -182,7 +184,7 @@ class BatchPublisher:
         try:
             async with asyncio.timeout(self.confirm_timeout_s):
                 while True:
-                    await self._publisher.room()
+                    await self._publisher.room(len(documents) + _HEAD_BYTES)
                     try:
                         return self.publish(lane, documents, count, copy)
                     except Problem as problem:
@@ -193,16 +195,6 @@ class BatchPublisher:
             raise Problem(
                 "overloaded", "too many messages wait for a confirm", queued="no"
             ) from None
-
-    def hold(self, size: int) -> None:
-        """Count octets that a request holds back; negative: no longer.
-
-        Raises:
-            Problem: `overloaded` (queued: no).
-        """
-        if size > 0 and self._held_bytes + size > MAX_HELD_BYTES:
-            raise Problem("overloaded", "too many documents wait to be published", queued="no")
-        self._held_bytes += size
 
     def _make_lane(
         self, tenant: str, collection: str, headers: tuple[tuple[str, str], ...]

@@ -149,6 +149,7 @@ class Ingestion:
             if form.max_bytes is not None and self._seen > form.max_bytes:
                 raise too_large(form.max_bytes)
             await self._take(splitter.feed(chunk))
+            batches.count_open(splitter.pending_bytes)
             if self._holding and form.streamed:
                 self._holding = self._seen - splitter.pending_bytes < HELD_BYTES
                 if self._faults and not self._holding:

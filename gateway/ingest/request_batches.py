@@ -89,6 +89,7 @@ class RequestBatches:
         self._size = 0
         self._full: deque[tuple[bytes, bytes, int]] = deque()
         self._held = 0
+        self._open = 0
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
         self._total = 0
@@ -126,6 +127,19 @@ class RequestBatches:
             if start < len(documents) or len(self._documents) == MAX_BATCH_DOCUMENTS:
                 self._close()
 
+    def count_open(self, pending: int) -> None:
+        """Count as held what is in memory outside of full batches, too.
+
+        Args:
+            pending: Octets of the document that has begun and not ended.
+
+        Raises:
+            Problem: `overloaded` (queued: no).
+        """
+        size = self._size + pending
+        self._hold(size - self._open)
+        self._open = size
+
     def close(self) -> int:
         """Fill no further; tell how many batches wait to be published."""
         if self._documents:
@@ -153,7 +167,7 @@ class RequestBatches:
                 self._count(problem, count)
                 return
             self._full.popleft()
-            self._release(len(documents))
+            self._hold(-len(documents))
             self._inflight.append((published, ids))
             self._inflight_bytes += published.size
         self._collect()
@@ -188,13 +202,13 @@ class RequestBatches:
         """Forget what was not published."""
         self._documents, self._ids, self._size = [], [], 0
         self._full.clear()
-        self._release(self._held)
+        self._hold(-self._held)
+        self._open = 0
 
     def _close(self) -> None:
         documents, ids = b",".join(self._documents), b",".join(self._ids)
         count = len(self._documents)
-        self._publisher.hold(len(documents))
-        self._held += len(documents)
+        self._hold(len(documents))
         self._total += count
         if not self._every_id and self._total > MAX_KEPT_IDS:
             ids = b""
@@ -202,9 +216,14 @@ class RequestBatches:
         self._full.append((documents, ids, count))
         self._documents, self._ids, self._size = [], [], 0
 
-    def _release(self, size: int) -> None:
-        self._publisher.hold(-size)
-        self._held -= size
+    def _hold(self, size: int) -> None:
+        """Count octets as held in memory; negative: no longer.
+
+        Raises:
+            Problem: `overloaded` (queued: no).
+        """
+        self._publisher.held.hold(self._lane.tenant, size)
+        self._held += size
 
     def _collect(self) -> None:
         """Count the batches whose outcome is known, in their order."""

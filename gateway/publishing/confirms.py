@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.access.shares import Shares
 from gateway.errors import Problem
 
 
@@ -29,6 +30,8 @@ class InFlight:
     """Monotonic seconds."""
     queue_count: int
     """How many queues match."""
+    tenant: str = ""
+    """Whose it is; empty for the gateway's own."""
     returned: str | None = None
     """Why RabbitMQ returned it, once it did."""
 
@@ -53,6 +56,8 @@ class ConfirmWindow:
         self._overdue_since = 0.0
         self.size = 0
         """Octets in flight."""
+        self.shares = Shares()
+        """How they and the messages are spread over the tenants."""
 
     def __len__(self) -> int:
         return len(self._inflight)
@@ -71,6 +76,7 @@ class ConfirmWindow:
         self._inflight[self._next] = message
         self._next += 1
         self.size += message.size
+        self.shares.take(message.tenant, message.size)
 
     def confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
         """Basic.Ack or Basic.Nack for a tag, or for it and all lower ones."""
@@ -103,6 +109,7 @@ class ConfirmWindow:
         messages = list(self._inflight.values())
         self._inflight.clear()
         self.size = 0
+        self.shares = Shares()
         for message in messages:
             self._observe("lost", now - message.written_at)
             _fail(message, unconfirmed(message.task_id, "the connection to RabbitMQ was lost"))
@@ -124,6 +131,7 @@ class ConfirmWindow:
 
     def _end(self, message: InFlight, now: float, *, ack: bool) -> None:
         self.size -= message.size
+        self.shares.give_back(message.tenant, message.size)
         outcome = "returned" if message.returned is not None else "confirmed" if ack else "refused"
         self._observe(outcome, now - message.written_at)
         future = message.future

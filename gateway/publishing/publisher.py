@@ -22,6 +22,7 @@ from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from gateway.access.auth import TENANT
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
@@ -66,7 +67,7 @@ class Publisher:
         self._window = ConfirmWindow(observe)
         self._channel: PublishChannel | None = None
         self._outbox: list[bytes] = []
-        self._waiting_for_room: list[asyncio.Future[None]] = []
+        self._waiting_for_room: list[tuple[str, int, asyncio.Future[None]]] = []
         self._connection: AbstractRobustConnection | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -160,7 +161,13 @@ class Publisher:
         future: asyncio.Future[None] = self._loop.create_future()
         self._window.add(
             InFlight(
-                future, task_id, message_id or task_id, len(frames), time.monotonic(), queue_count
+                future,
+                task_id,
+                message_id or task_id,
+                len(frames),
+                time.monotonic(),
+                queue_count,
+                TENANT.get(),
             )
         )
         if not self._outbox:
@@ -168,16 +175,20 @@ class Publisher:
         self._outbox.append(frames)
         return future
 
-    async def room(self) -> None:
-        """Wait until less than half of the window is in flight: back-pressure for streams.
+    async def room(self, size: int = 0) -> None:
+        """Wait until half of the window, or of the tenant's share of it, is free: for streams.
+
+        Args:
+            size: Octets of the message that is to fit.
 
         Raises:
             Problem: `broker-unavailable` (queued: no) when the connection is lost meanwhile.
         """
-        if self._has_room():
+        tenant = TENANT.get()
+        if self._has_room(tenant, size):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting_for_room.append(waiter)
+        self._waiting_for_room.append((tenant, size, waiter))
         await waiter
 
     def _check(self, channel: PublishChannel, size: int) -> None:
@@ -190,8 +201,10 @@ class Publisher:
             raise Problem("broker-unavailable", "RabbitMQ has stopped confirming", queued="no")
         config = self._config
         if (
-            len(window) >= config.max_inflight_messages
-            or window.size + size > config.max_inflight_bytes
+            len(window) * 2 >= config.max_inflight_messages
+            or (window.size + size) * 2 > config.max_inflight_bytes
+        ) and not window.shares.admit(
+            TENANT.get(), size, config.max_inflight_messages, config.max_inflight_bytes
         ):
             raise Problem("overloaded", "too many messages wait for a confirm", queued="no")
 
@@ -214,20 +227,29 @@ class Publisher:
         elif self._loop is not None:
             self._loop.call_later(0.002, self._flush)
 
-    def _has_room(self) -> bool:
-        return (
-            len(self._window) * 2 < self._config.max_inflight_messages
-            and self._window.size * 2 < self._config.max_inflight_bytes
-        )
+    def _has_room(self, tenant: str, size: int) -> bool:
+        """Whether a tenant may publish so many octets, with as much again in reserve."""
+        window, config = self._window, self._config
+        most, most_bytes = config.max_inflight_messages, config.max_inflight_bytes
+        if len(window) * 2 < most and window.size * 2 < most_bytes:
+            return True
+        return window.shares.has_room(tenant, size, most, most_bytes)
 
     def on_confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
         """Basic.Ack or Basic.Nack, from the channel."""
         self._window.confirm(delivery_tag, multiple=multiple, ack=ack)
-        if self._waiting_for_room and self._has_room():
-            waiters, self._waiting_for_room = self._waiting_for_room, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._waiting_for_room:
+            self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        waiters, self._waiting_for_room = self._waiting_for_room, []
+        for tenant, size, waiter in waiters:
+            if waiter.done():
+                continue
+            if self._has_room(tenant, size):
+                waiter.set_result(None)
+            else:
+                self._waiting_for_room.append((tenant, size, waiter))
 
     def on_return(self, message_id: str, reason: str) -> None:
         """Basic.Return, from the channel."""
@@ -245,7 +267,7 @@ class Publisher:
         self._outbox.clear()
         self._window.lose()
         waiters, self._waiting_for_room = self._waiting_for_room, []
-        for waiter in waiters:
+        for _, _, waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(
                     Problem("broker-unavailable", "the connection was lost", queued="no")

@@ -12,6 +12,7 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway import parts
+from gateway.ingest.batch_publisher import MAX_BATCH_BYTES
 from gateway.ingest.ingestion import HELD_BYTES
 from tests.waiting import eventually
 
@@ -145,14 +146,15 @@ async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url, caplog,
     )
     writer.write(LINE * lines + LINE[:500])
     await writer.drain()
-    publisher, held = gateway.app[parts.PUBLISHER], gateway.app[parts.BATCHES]
+    publisher, held = gateway.app[parts.PUBLISHER], gateway.app[parts.HELD]
     if sent_bytes < HELD_BYTES:
-        await eventually(lambda: held._held_bytes > sent_bytes * 0.8)
+        await eventually(lambda: held.total > sent_bytes * 0.8)
     else:
-        await eventually(lambda: held._held_bytes == 0 and publisher.inflight_messages)
+        # What is left is the batch that is being filled.
+        await eventually(lambda: held.total <= MAX_BATCH_BYTES and publisher.inflight_messages)
     writer.transport.abort()
 
-    await eventually(lambda: held._held_bytes == 0 and publisher.inflight_messages == 0)
+    await eventually(lambda: held.total == 0 and publisher.inflight_messages == 0)
     count = await stored(amqp_url)
     assert count == 0 if sent_bytes < HELD_BYTES else HELD_BYTES < count * len(LINE) < sent_bytes
     assert "internal-error" not in caplog.messages
