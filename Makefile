@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run test check demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run test check audit demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -19,6 +19,9 @@ test:  ## every tier against real servers of its own: unit, contract, integratio
 
 check:  ## format, lint, strict types, unit and contract tests, in under 30 s
 	$(IN_VENV) sh devstack/check.sh
+
+audit:  ## ask PyPI's advisories about every pin of requirements.lock
+	$(IN_VENV) sh devstack/audit.sh
 
 demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.demo

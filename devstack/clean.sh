@@ -6,5 +6,5 @@ if [ -e .devstack/lock ] && command -v flock >/dev/null && ! flock -n .devstack/
     echo "make run is at work in this folder: stop it first" >&2
     exit 1
 fi
-rm -rf .venv .devstack .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+rm -rf .venv .venv-audit .devstack .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 find . -name __pycache__ -type d -prune -exec rm -rf {} +
