@@ -73,7 +73,8 @@ def test_a_message_larger_than_the_share_gets_in_when_nothing_else_is_in_flight_
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 400), st.booleans())))
 def test_whatever_happens_the_counts_are_right_and_the_excess_is_bounded(steps):
-    shares, inflight = Shares(), []
+    shares = Shares()
+    inflight: list[tuple[str, int]] = []
     for tenant, size, ends in steps:
         if ends and inflight:
             shares.give_back(*inflight.pop(0))
