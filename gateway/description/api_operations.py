@@ -70,7 +70,9 @@ _KEY = """Fields, between commas, that an absent `_id` is derived from: the firs
 SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with sorted
 keys, and numbers in their shortest form (`1.0`, `1e-7`)."""
 
-_JSON_BODY = ("malformed-json", "invalid-request", "body-too-large", "unsupported-media-type")
+_JSON_BODY = (
+    "malformed-json", "invalid-request", "body-too-large", "unsupported-media-type", "overloaded",
+)  # fmt: skip
 _HTML: Content = {"text/html": TEXT}
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
