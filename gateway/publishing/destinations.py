@@ -95,7 +95,9 @@ class Destinations:
             return exchange, routing_key
         if not self._topology.delayable(exchange, routing_key):
             raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
-        exchange, routing_key = delay_route(delay_s, exchange, routing_key)
-        if len(routing_key.encode()) > 255:
-            raise invalid_request("$.options.routing_key", "Is too long to be delayed", queued="no")
-        return exchange, routing_key
+        try:
+            return delay_route(delay_s, exchange, routing_key)
+        except ValueError:  # of the destination and the delay together
+            raise invalid_request(
+                "$.options.routing_key", "Is too long to be delayed", queued="no"
+            ) from None

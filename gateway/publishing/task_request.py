@@ -15,6 +15,8 @@ from gateway.errors import Fault, Problem, invalid_request
 
 MAX_DELAY_S = 365 * 86_400
 """Longest countdown or eta; one year."""
+MAX_KEY_BYTES = 255
+"""UTF-8 size of an exchange's name, a queue's or a routing key: an AMQP short string."""
 MAX_HEADERS_BYTES = 16 * 1024
 """JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
 PROTOCOL_HEADERS = frozenset(
@@ -38,7 +40,8 @@ _CALLBACK = (
 )
 _FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
-_EXPONENT = re.compile(rb"[0-9][eE]")
+_LARGE_NUMBER = re.compile(rb"[0-9][eE]|[0-9]{309}")
+"""What may be over the largest double (309 digits), or over Python's bound for integers."""
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -133,16 +136,17 @@ def check_raw(raw: bytes) -> None:
     """Look for what a raw JSON value may hide from the envelope's parser.
 
     The parser skips over it, so numbers out of range and deep nesting go through; a worker's
-    `json.loads` would make `inf` of the one and raise RecursionError on the other.
+    `json.loads` would make `inf` of the one (or refuse an integer of thousands of digits) and
+    raise RecursionError on the other.
 
     Raises:
         Problem: `malformed-json` (queued: no).
     """
     if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
-        return  # too short to be deep, and no exponent
+        return  # too short to be deep or for a large number, and no exponent
     if raw.count(b"[") + raw.count(b"{") > _MAX_SAFE_DEPTH and _depth(raw) > _MAX_SAFE_DEPTH:
         raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
-    if _EXPONENT.search(raw):
+    if _LARGE_NUMBER.search(raw):
         try:
             msgspec.json.decode(raw)
         except msgspec.DecodeError as error:
@@ -168,6 +172,9 @@ def _check_options(options: Options) -> None:
     """
     if options.queue is not None and (options.exchange, options.routing_key) != (None, None):
         raise _invalid("$.options.queue", "Excludes exchange and routing_key")
+    for name in ("queue", "exchange", "routing_key"):
+        if len((getattr(options, name) or "").encode()) > MAX_KEY_BYTES:
+            raise _invalid(f"$.options.{name}", f"Over {MAX_KEY_BYTES} bytes of UTF-8")
     if options.routing_key is not None and options.exchange is None:
         raise _invalid("$.options.routing_key", "Needs exchange")
     if options.countdown is not None and options.eta is not None:

@@ -51,6 +51,11 @@ def test_only_the_task_is_required_and_arguments_stay_raw():
         ),
         (b'{"task": "t", "options": {"queue": "q", "exchange": "e"}}', "$.options.queue"),
         (b'{"task": "t", "options": {"routing_key": "e"}}', "$.options.routing_key"),
+        (
+            b'{"task": "t", "options": {"exchange": "e", "routing_key": "%b"}}'
+            % ("é" * 128).encode(),
+            "$.options.routing_key",
+        ),
         (b'{"task": "t", "options": {"headers": {"id": "x"}}}', "$.options.headers.id"),
         (b'{"task": "t", "options": {"headers": {"X-death": "x"}}}', "$.options.headers.X-death"),
         (b'{"task": "t", "options": {"headers": {"a": [1]}}}', "$.options.headers.a"),
@@ -76,10 +81,16 @@ def test_a_fault_of_form_is_named_with_its_place(body, at):
         b'{"task": "t", "args": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
         b'{"task": "t", "args": ' + b"[" * 300 + b"]" * 300 + b"}",
         b'{"task": "t", "args": [NaN]}',
+        b'{"task": "t", "args": [' + b"1" * 400 + b".5]}",
+        b'{"task": "t", "args": [' + b"1" * 5000 + b"]}",
     ],
 )
 def test_what_is_not_json_is_malformed(body):
     assert refusal(body)[0] == "malformed-json"
+
+
+def test_digits_in_strings_and_long_integers_are_no_numbers_out_of_range():
+    check_raw(json.dumps(["1" * 5000, int("9" * 4000)]).encode())
 
 
 def test_brackets_in_strings_are_not_nesting():
