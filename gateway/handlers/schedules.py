@@ -80,7 +80,11 @@ async def delete(request: web.Request) -> web.StreamResponse:
 async def run(request: web.Request) -> web.StreamResponse:
     """Publish the task of a schedule now; its times stay as they are."""
     caller = require(request, "schedule")
-    schedule = await request.app[SCHEDULES].get(request.match_info["name"])
+    try:
+        schedule = await request.app[SCHEDULES].get(request.match_info["name"])
+    except Problem as problem:
+        problem.queued = "no"  # a run is a submit
+        raise
     submission = request.app[SUBMISSION]
     prepared = submission.prepare_request(_task(schedule), caller, traceparent(request))
     await submission.publish(prepared)

@@ -5,6 +5,7 @@ and `solar` are additions that our beat understands (tasks/schedule_entries.py);
 drop the entry that has them.
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -120,8 +121,9 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
     if isinstance(form.options.expires, str):
         raise invalid_request("$.options.expires", "Expected seconds: a schedule has many runs")
     for at, raw in (("$.args", form.args), ("$.kwargs", form.kwargs)):
-        if _has_type(orjson.loads(bytes(raw))):
-            raise invalid_request(at, "RedBeat takes a member __type__ for an object of its own")
+        fault = _fault(json.loads(bytes(raw)))
+        if fault is not None:
+            raise invalid_request(at, fault)
     given = [name for name in ("every", "crontab", "solar") if getattr(form, name) is not None]
     if len(given) != 1:
         raise invalid_request("$", "Expected exactly one of every, crontab and solar")
@@ -159,10 +161,17 @@ def _solar(form: SolarForm) -> dict[str, Any]:
     return {"__type__": "solar", **msgspec.structs.asdict(form)}
 
 
-def _has_type(value: Any) -> bool:
+def _fault(value: Any) -> str | None:
+    """Why an argument cannot be kept and told again as it is; None: it can."""
     if isinstance(value, dict):
-        return "__type__" in value or any(_has_type(inner) for inner in value.values())
-    return isinstance(value, list) and any(_has_type(inner) for inner in value)
+        if "__type__" in value:
+            return "RedBeat takes a member __type__ for an object of its own"
+        return next(filter(None, map(_fault, value.values())), None)
+    if isinstance(value, list):
+        return next(filter(None, map(_fault, value)), None)
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return "An integer is outside 64 bits"
+    return None
 
 
 def next_run(schedule: Mapping[str, Any], last_run_at: float) -> float | None:

@@ -225,6 +225,18 @@ REFUSALS: list[tuple[dict[str, Any], int, str, str]] = [
 ]  # fmt: skip
 
 
+async def test_an_argument_that_would_be_told_back_as_another_is_refused(gateway, deployment):
+    for number in (1 << 64, -(1 << 63) - 1, 10**400):
+        body = {"task": "periodic.heartbeat", "args": [{"n": number}], "every": 100}
+        response = await gateway.put("/v1/schedules/x", json=body)
+
+        assert response.status == 400
+        assert (await response.json())["errors"][0]["at"] == "$.args"
+    largest = {"task": "periodic.heartbeat", "args": [(1 << 64) - 1], "every": 100}
+    assert (await put(gateway, "x", largest))["args"] == largest["args"]
+    assert (await (await gateway.post("/v1/schedules/y/run")).json())["queued"] == "no"
+
+
 async def test_a_bad_schedule_is_refused_with_its_place(gateway, deployment):
     announce(gateway)
     for body, status, code, place in REFUSALS:
