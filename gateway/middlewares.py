@@ -53,7 +53,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         caller = request.get(CALLER)
         if caller is not None and caller.rate is not None:
             await request.app[LIMITS].admit(caller)
-        if idempotency.HEADER in request.headers:
+        if idempotency.HEADER in request.headers and request.match_info.http_exception is None:
             _check_idempotency(request)
         response = await handler(request)
     except Problem as problem:

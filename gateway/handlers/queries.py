@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.errors import Queued, invalid_request
 
 MAX_WAIT_S = 60.0
-_SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?")
 
 
 def wait_seconds(request: web.Request, *, queued: Queued | None = None) -> float | None:

@@ -12,6 +12,7 @@ from gateway.access.known_ids import known_ids, unknown_task_id
 from gateway.access.tickets import MAX_IDS
 from gateway.body import read_body
 from gateway.errors import Problem
+from gateway.handlers.submit import check_json
 from gateway.parts import TICKETS
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339
@@ -84,6 +85,8 @@ async def ticket(request: web.Request) -> web.StreamResponse:
     """A ticket for the caller's tasks, or for some of them."""
     caller = require(request, "read")
     body = await read_body(request, _MAX_TICKET_BYTES)
+    if body:
+        check_json(request)
     wanted = decode_with(_decode_ticket, body) if body else TicketRequest()
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
     if ids is not None and len(known_ids(request.app, caller, ids)) < len(ids):

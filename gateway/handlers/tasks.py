@@ -14,6 +14,7 @@ from gateway.access.task_id import IssuedId
 from gateway.body import read_body
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.queries import wait_seconds
+from gateway.handlers.submit import check_json
 from gateway.parts import CALLBACK_EVENTS, REVOCATION, STATES, WATCH
 from gateway.publishing.task_request import decode_with
 from gateway.redis_client import RedisAwayError
@@ -22,6 +23,8 @@ from gateway.watching.states import State
 MAX_IDS = 1000
 """Ids of one status request."""
 _MAX_STATUS_BYTES = 1024 * 1024
+_TASK = "/v1/tasks/{id:(?!(?:bulk|status)$)[^/]+}"
+"""Not the two nouns beside the ids: what is not a POST there is the wrong method, no unknown id."""
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -37,10 +40,10 @@ _decode_status = msgspec.json.Decoder(StatusRequest).decode
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
     return [
-        web.get("/v1/tasks/{id}", show),
+        web.get(_TASK, show),
         web.get("/v1/tasks/{id}/result", result),
         web.post("/v1/tasks/status", status),
-        web.delete("/v1/tasks/{id}", revoke),
+        web.delete(_TASK, revoke),
     ]
 
 
@@ -71,6 +74,7 @@ async def result(request: web.Request) -> web.StreamResponse:
 async def status(request: web.Request) -> web.StreamResponse:
     """The states of up to 1,000 tasks, read in one round trip; `?wait=` waits for all ends."""
     caller = require(request, "read")
+    check_json(request)
     wait_s = wait_seconds(request)
     body = await read_body(request, _MAX_STATUS_BYTES)
     ids = decode_with(_decode_status, body).ids

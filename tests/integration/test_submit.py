@@ -127,6 +127,12 @@ REFUSALS = [
         400,
         "invalid-request",
     ),
+    (
+        b'{"task": "demo.add", "options": {"countdown": 1, "exchange": "events", "routing_key":'
+        b'"documents.' + b"x" * 200 + b'"}}',
+        400,
+        "invalid-request",
+    ),
     (b'{"task": "demo.add", "options": {"headers": {"task": "x"}}}', 400, "invalid-request"),
     (
         b'{"task": "demo.add", "args": ["' + b"x" * (1 << 20) + b'"]}',
@@ -174,8 +180,31 @@ async def test_another_media_type_is_refused(gateway):
     assert (response.status, (await response.json())["code"]) == (415, "unsupported-media-type")
 
 
+async def test_a_wrong_method_is_told_the_right_ones(gateway):
+    for method, path, right in (
+        ("PUT", "/v1/tasks", "POST"),
+        ("GET", "/v1/tasks/bulk", "POST"),
+        ("DELETE", "/v1/tasks/status", "POST"),
+        ("PATCH", "/v1/tasks/x", "DELETE,GET,HEAD"),
+    ):
+        response = await gateway.request(method, path, headers={"Idempotency-Key": "k"})
+
+        assert (response.status, response.headers["Allow"]) == (405, right), path
+        assert (await response.json())["code"] == "method-not-allowed"
+
+
+async def test_an_expectation_is_met_and_an_unknown_one_ignored(gateway, amqp_url):
+    met = await gateway.post("/v1/tasks", json=ADD, expect100=True)
+    other = await gateway.post("/v1/tasks", json=ADD, headers={"Expect": "200-ok"})
+
+    assert (met.status, other.status) == (202, 202)
+    assert len(await messages(amqp_url)) == 2
+
+
 async def test_wait_is_seconds_up_to_sixty(gateway, amqp_url):
-    for wait in ("61", "-1", "x", "1e1", ""):
+    exact = await gateway.post("/v1/tasks/status?wait=0.30000000000000004", json={"ids": []})
+    assert exact.status == 200
+    for wait in ("61", "-1", "x", "1e1", "", "%D9%A3"):
         response = await gateway.post(f"/v1/tasks?wait={wait}", json=ADD)
 
         assert response.status == 400
