@@ -28,6 +28,7 @@ class Operation:
     answers: Mapping[int, tuple[str, Content]]
     """Status → what it means, its content."""
     body: Content | None = None
+    body_required: bool = True
     refusals: tuple[str, ...] = ()
     """Codes beyond those that every operation of its kind has."""
     query: Mapping[str, tuple[Schema, str]] = field(default_factory=dict)
@@ -60,10 +61,10 @@ _PUBLISHING = (
     "malformed-json", "invalid-request", "body-too-large", "unsupported-media-type", "forbidden",
     "queue-full", "broker-unavailable", "broker-blocked", "overloaded", "unconfirmed",
 )  # fmt: skip
-_SUBMITTING = (
-    *_PUBLISHING, "unknown-task", "unknown-queue", "unknown-exchange", "invalid-arguments",
-    "unroutable", "delay-not-supported",
+_RESOLVING = (
+    "unknown-task", "unknown-queue", "unknown-exchange", "unroutable", "delay-not-supported",
 )  # fmt: skip
+_SUBMITTING = (*_PUBLISHING, *_RESOLVING, "invalid-arguments")
 _IDEMPOTENT = ("idempotency-in-flight", "idempotency-key-reused", "state-unavailable")
 _READING = ("invalid-request", "unknown-task-id", "result-expired", "state-unavailable")
 _KEY = """Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits of
@@ -202,7 +203,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         },
         headers={"Last-Event-ID": (TEXT, "The cursor to resume behind.")},
         refusals=(
-            "invalid-request",
+            "draining",
             "invalid-ticket",
             "forbidden-origin",
             "unknown-task-id",
@@ -220,7 +221,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answers={101: ("The protocol is switched.", {})},
         query={"ids": (TEXT, "Ids to subscribe to at once, between commas.")},
         refusals=(
-            "invalid-request",
+            "draining",
             "invalid-ticket",
             "forbidden-origin",
             "overloaded",
@@ -233,6 +234,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         tag="Streams",
         scope="read",
         body=_json(ref("TicketRequest")),
+        body_required=False,
         answers={200: ("Valid for 10 minutes.", _json(ref("Ticket")))},
         refusals=(*_JSON_BODY, "unknown-task-id"),
     ),
@@ -259,7 +261,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             200: ("Replaced.", _json(ref("Schedule"))),
             201: ("Made.", _json(ref("Schedule"))),
         },
-        refusals=(*_JSON_BODY, "unknown-task", "invalid-arguments", "state-unavailable"),
+        refusals=(*_JSON_BODY, *_RESOLVING, "invalid-arguments", "state-unavailable"),
     ),
     ("DELETE", "/v1/schedules/{name}"): Operation(
         summary="Delete a schedule.",

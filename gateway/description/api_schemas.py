@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.description.composed_schemas import composed_components
+from gateway.description.composed_schemas import NOT_NULL, composed_components, given
 from gateway.errors import REFUSALS
 from gateway.handlers.dead_letters import ReplayRequest
 from gateway.handlers.queues import Question
@@ -55,7 +55,43 @@ def record(required: str = "", /, **properties: Schema) -> Schema:
 def components() -> dict[str, Schema]:
     """Every named schema."""
     _, validated = msgspec.json.schema_components(_VALIDATED, ref_template=REF)
+    _say_what_types_do_not(validated)
     return {**validated, **_answers(), **composed_components(), "Task": _task()}
+
+
+_DEPENDS = {
+    "queue": "Excludes `exchange` and `routing_key`.",
+    "routing_key": "Needs `exchange`.",
+    "eta": "Excludes `countdown`; up to a year from now.",
+    "expires": "Seconds from now, or a time; later than the start.",
+    "soft_time_limit": "Not over `time_limit`.",
+}
+"""Said in words: as `not` and `if` it would be beyond generators of clients and of tests."""
+
+
+def _say_what_types_do_not(validated: dict[str, Schema]) -> None:
+    """Add what the handlers check beyond the types of the structs."""
+    options = validated["Options"]
+    options["properties"]["eta"]["anyOf"][0] |= TIME
+    options["properties"]["headers"]["anyOf"][0] |= {
+        "propertyNames": {"minLength": 1, "maxLength": 255},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    }
+    for name, text in _DEPENDS.items():
+        options["properties"][name]["description"] = text
+    validated["Question"]["oneOf"] = [
+        {**given("task"), "allOf": [_absent("exchange"), _absent("routing_key")]},
+        {**given("exchange"), "allOf": [_absent("task")]},
+    ]
+    validated["ReplayRequest"]["oneOf"] = [
+        {**given("ids"), "properties": {"ids": NOT_NULL, "all": {"const": False}}},
+        {"required": ["all"], "properties": {"ids": {"type": "null"}, "all": {"const": True}}},
+    ]
+
+
+def _absent(name: str) -> Schema:
+    """The property is not there, or null."""
+    return {"properties": {name: {"type": "null"}}}
 
 
 def _task() -> Schema:

@@ -12,6 +12,8 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _FIELD: Schema = {"type": ["string", "integer"], "default": "*"}
+_TASK: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
+NOT_NULL: Schema = {"not": {"type": "null"}}
 
 
 def _ref(name: str) -> Schema:
@@ -31,13 +33,24 @@ def _open(required: str, /, **properties: Schema) -> Schema:
     return {"type": "object", "required": required.split(), "properties": properties}
 
 
+def given(name: str) -> Schema:
+    """The property is there, and not null."""
+    return {"required": [name], "properties": {name: NOT_NULL}}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def _nodes(name: str) -> Schema:
     return {"type": "array", "minItems": 1, "items": _ref(name)}
 
 
 def composed_components() -> dict[str, Schema]:
     """Every named schema of this module."""
-    links = {"anyOf": [_ref("Canvas"), {"type": "array", "items": _ref("Canvas")}]}
+    links: Schema = {
+        "anyOf": [_ref("Canvas"), {"type": "array", "items": _ref("Canvas")}, {"type": "null"}]
+    }
     args: Schema = {"type": "array", "default": []}
     kwargs: Schema = {"type": "object", "default": {}}
     return {
@@ -55,7 +68,7 @@ def composed_components() -> dict[str, Schema]:
         },
         "Signature": _closed(
             "task",
-            task=_TEXT,
+            task=_TASK,
             args=args,
             kwargs=kwargs,
             options=_ref("Options"),
@@ -119,14 +132,14 @@ def _schedules(args: Schema, kwargs: Schema) -> dict[str, Schema]:
     }
     body = _closed(
         "task",
-        task=_TEXT,
+        task=_TASK,
         args=args,
         kwargs=kwargs,
         options=_ref("Options"),
         enabled=_FLAG | {"default": True},
-        **times,
+        **{name: _nullable(schema) for name, schema in times.items()},
     )
-    body["oneOf"] = [{"required": [name]} for name in times]
+    body["oneOf"] = [given(name) for name in times]
     return {
         "ScheduleBody": body,
         "Schedule": _open(

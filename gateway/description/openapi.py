@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.description.api_operations import OPERATIONS, Operation
-from gateway.description.api_schemas import components, ref
+from gateway.description.api_schemas import TEXT, components, ref
 from gateway.errors import REFUSALS
 
 PROBLEM_JSON = "application/problem+json"
 _PARAMETER = re.compile(r"\{(\w+)")
-_EVERY = ("internal-error",)
+_EVERY = ("invalid-request", "internal-error")
+"""The first for a header that is not taken there: `Idempotency-Key`, `Expect`."""
+_PATH = {"name": TEXT | {"maxLength": 200, "pattern": r"^[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]*$"}}
+"""Parameters of paths that are not any text."""
 _WITH_KEY = ("unauthenticated", "forbidden", "rate-limited")
 _CHANGING = ("draining",)
 _INTRODUCTION = (
@@ -63,7 +66,7 @@ def undescribed(routes: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _PATH.get(name, TEXT)}
         for name in _PARAMETER.findall(path)
     ]
     for place, given in (("query", operation.query), ("header", operation.headers)):
@@ -86,7 +89,10 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     if parameters:
         told["parameters"] = parameters
     if operation.body is not None:
-        told["requestBody"] = {"required": True, "content": _content(operation.body)}
+        told["requestBody"] = {
+            "required": operation.body_required,
+            "content": _content(operation.body),
+        }
     return told
 
 
