@@ -12,7 +12,7 @@ from typing import Any
 import aio_pika
 import pytest
 from aiohttp import WSMsgType
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from gateway import parts
 from gateway.errors import REFUSALS
@@ -117,8 +117,16 @@ async def documented(gateway):
     )
 
 
+def submit(rest: str) -> Request:
+    body = f'{{"task": "periodic.heartbeat", {rest}}}'.encode()
+    return Request("/v1/tasks", "POST", b"/v1/tasks", b"", (), body)
+
+
 @always
 @given(request=requests())
+@example(submit(f'"args": [{"1" * 400}.5]'))
+@example(submit(f'"args": [{"1" * 5000}]'))
+@example(submit(f'"options": {{"exchange": "events", "routing_key": "documents.{"é" * 200}"}}'))
 async def test_a_request_nearly_right_is_accepted_or_refused_as_documented(
     gateway, receipts, documented, request
 ):
