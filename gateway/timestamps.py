@@ -7,8 +7,14 @@ from functools import lru_cache
 
 def rfc3339(moment: float) -> str:
     """A time from unix seconds."""
-    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return text[:-6] + "Z"
+    second, microseconds = divmod(round(moment * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(moment: int) -> str:
+    """What is told in a row is mostly of the same few seconds."""
+    return datetime.fromtimestamp(moment, UTC).isoformat()[:19]
 
 
 def rfc3339_now() -> str:

@@ -1,5 +1,8 @@
 """The bytes of Redis' protocol (RESP2) as far as a subscribed connection needs them. Pure."""
 
+from typing import Final
+
+_MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$"
 Reply = list[bytes | int | None]
 """An array of bulk strings and integers, or a simple string alone in one."""
 
@@ -73,7 +76,23 @@ def _line(data: bytes, start: int) -> tuple[int, int]:
         raise ProtocolError(repr(data[start - 1 : end])[:200]) from None
 
 
+def _message(data: bytes, position: int) -> tuple[Reply, int] | None:
+    """A notice, which is nearly all that ever comes, in short; None: look at it at length."""
+    try:
+        start = data.index(b"\r\n", position + len(_MESSAGE)) + 2
+        end = start + int(data[position + len(_MESSAGE) : start - 2])
+        channel = data[start:end]
+        position = end + 3  # CR, LF and the dollar sign
+        start = data.index(b"\r\n", position) + 2
+        end = start + int(data[position : start - 2])
+    except ValueError:
+        return None
+    return ([b"message", channel, data[start:end]], end + 2) if end + 2 <= len(data) else None
+
+
 def _array(data: bytes, position: int) -> tuple[Reply, int]:
+    if data.startswith(_MESSAGE, position) and (found := _message(data, position)) is not None:
+        return found
     if data[position] == 0x2B:  # +: PONG, while nothing is subscribed
         end = data.find(b"\r\n", position)
         if end < 0:

@@ -2,11 +2,13 @@
 
 import json
 import struct
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.timestamps import rfc3339
 from gateway.watching.events import (
     close_frame,
     decode_event,
@@ -19,7 +21,10 @@ from gateway.watching.events import (
 from gateway.watching.resp import ProtocolError, Replies, command
 from gateway.watching.states import State
 
-_REPLIES = st.lists(st.lists(st.binary(max_size=200), min_size=1, max_size=4), max_size=8)
+_NOTICES = st.tuples(st.just(b"message"), st.binary(max_size=60), st.binary(max_size=200))
+_REPLIES = st.lists(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=4) | _NOTICES.map(list), max_size=8
+)
 
 
 @given(_REPLIES, st.lists(st.integers(1, 50), min_size=1, max_size=10))
@@ -42,7 +47,13 @@ def test_integers_nothing_and_simple_strings_are_read():
     assert Replies().feed(data) == [[b"subscribe", b"x", 17], [b"PONG"], [b"pong", None]]
 
 
-@pytest.mark.parametrize("data", [b"-ERR no\r\n", b"HTTP/1.1 400\r\n", b"*x\r\n", b"*1\r\n!3\r\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-ERR no\r\n", b"HTTP/1.1 400\r\n", b"*x\r\n", b"*1\r\n!3\r\n",
+        b"*3\r\n$7\r\nmessage\r\n$x\r\n", b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$x\r\n",
+    ],
+)  # fmt: skip
 def test_what_is_no_resp_is_an_error(data):
     with pytest.raises(ProtocolError):
         Replies().feed(data)
@@ -107,3 +118,62 @@ def test_a_record_with_a_strange_cursor_has_none(cursor):
 
     assert event is not None
     assert event.cursor is None
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"status": "SUCCESS", "result": "a\udc80"}, {"result": "a\ufffd"}),
+        ({"status": "PROGRESS", "result": {"x": "\ud800"}}, {"progress": {"x": "\ufffd"}}),
+        (
+            {
+                "status": "FAILURE",
+                "result": {"exc_type": "OSError", "exc_message": ["\udcff.txt"]},
+                "traceback": "in \udcff.txt",
+            },
+            {"error": {"type": "OSError", "message": "\ufffd.txt", "traceback": "in \ufffd.txt"}},
+        ),
+        (
+            {"status": "STARTED", "log": {"stream": "stdout", "line": "\udc80"}},
+            {"type": "log", "line": "\ufffd"},
+        ),
+        ({"status": "SUCCESS", "result": ["\U0001f600", "\udc80"]}, {"result": ["😀", "\ufffd"]}),
+    ],
+)
+def test_lone_surrogates_which_are_no_text_elsewhere_are_told_as_unknown_characters(record, told):
+    event = decode_event("a", json.dumps(record).encode(), None)
+
+    assert event is not None
+    assert event.final == (record["status"] in {"SUCCESS", "FAILURE"})
+    found = json.loads(event.message(admin=True))
+    assert {name: found[name] for name in told} == told
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ("2026-01-31T12:00:00.123999+00:00", "2026-01-31T12:00:00.123Z"),
+        ("2026-01-31T12:00:00.123999", "2026-01-31T12:00:00.123Z"),
+        ("2026-01-31T14:00:00.123999+02:00", "2026-01-31T12:00:00.123Z"),
+        ("2026-01-31T12:00:00+00:00", "2026-01-31T12:00:00.000Z"),
+        ("2026-W05-6T12:00:00.123999+00:00", "2026-01-31T12:00:00.123Z"),
+        ("2026-99-31T12:00:00.123999+00:00", None),
+        ("yesterday", None),
+    ],
+)
+def test_times_of_every_iso_form_are_told_in_one(stored, told):
+    event = decode_event(
+        "a", json.dumps({"status": "STARTED", "started_at": stored}).encode(), None
+    )
+
+    assert event is not None
+    assert json.loads(event.message(admin=False)).get("started_at") == told
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_unix_times_are_told_to_the_millisecond(milliseconds):
+    told = rfc3339(milliseconds / 1000)
+
+    assert datetime.fromisoformat(told) == datetime.fromtimestamp(0, UTC) + timedelta(
+        milliseconds=milliseconds
+    )
