@@ -52,6 +52,7 @@ from gateway.schedules.schedules import Schedules
 from gateway.telemetry import gauges
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.control import Control
+from gateway.watching.counts import Counts
 from gateway.watching.outcomes import Outcomes
 from gateway.watching.revocation import Revocation
 from gateway.watching.sockets import STREAMS, StreamLimits, Streams
@@ -96,9 +97,10 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.METRICS] = Metrics(config.metrics_folder)
     app[parts.REDIS] = make_redis(config.redis_url)
     app[parts.TICKETS] = Tickets(config.task_id_keys)
-    app[STREAMS] = Streams(StreamLimits())
+    counts = Counts(app[parts.METRICS])
+    app[STREAMS] = Streams(StreamLimits(), counts)
     app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
-    app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES])
+    app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES], counts)
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.LIMITS] = Limits(app[parts.REDIS])
     app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
@@ -146,6 +148,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.DEPTHS],
         app[parts.CATALOG],
         app[STREAMS],
+        app[parts.WATCH].notices,
     )
     app[parts.BATCHES] = BatchPublisher(
         config,

@@ -62,7 +62,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     task_id = request.match_info["id"]
     last = request.headers.get("Last-Event-ID", "")
     streams = request.app[STREAMS]
-    source = EventSource(viewer, task_id, streams.limits)
+    source = EventSource(viewer, task_id, streams.limits, streams.counts)
     streams.sources.add(source)
     try:
         if not await source.begin(last):

@@ -1,6 +1,7 @@
 """What the parts of a gateway show on /metrics besides what is counted per request."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
+from typing import Protocol
 
 from gateway.broker.queue_depths import QueueDepths
 from gateway.publishing.catalog import Catalog
@@ -9,6 +10,24 @@ from gateway.telemetry.metrics import Metrics
 from topology.delay import LEVELS, level_name
 from topology.entities import DEAD_SUFFIX
 from topology.model import Topology
+
+
+class Streams(Protocol):
+    """The open streams."""
+
+    @property
+    def open(self) -> dict[str, float]:
+        """How many there are, by kind."""
+
+
+class Notices(Protocol):
+    """The tasks that are watched."""
+
+    listeners: int
+
+    def __len__(self) -> int:
+        """How many there are."""
+
 
 _STATES = ("ready", "blocked", "draining", "declaring", "disconnected")
 
@@ -19,7 +38,8 @@ def register(
     publisher: Publisher,
     depths: QueueDepths,
     catalog: Catalog,
-    streams: Sized,
+    streams: Streams,
+    notices: Notices,
 ) -> None:
     """Add the gauges of the publisher, the queues, Redis, and streams."""
     levels = [level_name(level) for level in range(LEVELS)]
@@ -54,8 +74,19 @@ def register(
     )
     metrics.gauge(
         "penstock_streams",
-        "Open WebSockets and Server-Sent Events.",
-        lambda: len(streams),
+        "Open streams: WebSockets, and Server-Sent Events.",
+        lambda: streams.open,
+        label="kind",
+    )
+    metrics.gauge(
+        "penstock_watched_tasks",
+        "Tasks that streams and waiting requests watch; for each one channel of Redis.",
+        lambda: len(notices),
+    )
+    metrics.gauge(
+        "penstock_watches",
+        "The same, each counted as often as it is watched.",
+        lambda: notices.listeners,
     )
     metrics.gauge(
         "penstock_redis_up",

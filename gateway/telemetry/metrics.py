@@ -69,6 +69,7 @@ class Metrics:
         self._durations: dict[Any, Histogram] = {}
         self._gauges: dict[str, _Source] = {}
         self._counters: dict[str, tuple[str, str, defaultdict[str, float]]] = {}
+        self._histograms: dict[str, tuple[str, Histogram]] = {}
         self.board = Board(folder, self.snapshot) if folder is not None else None
         """Where several processes add up; None: there is one."""
         self.requests_in_flight = 0
@@ -79,8 +80,9 @@ class Metrics:
         self.refusals = self.counter(
             "penstock_refusals", "Requests refused, by the code of the problem.", "code"
         )
-        self.confirm_latency = Histogram()
-        """From the write of a message to its confirm."""
+        self.confirm_latency = self.histogram(
+            "penstock_confirm_seconds", "From the write of a message to RabbitMQ's confirm."
+        )
         self.gauge(
             "penstock_http_requests_in_flight",
             "Requests being handled, streams included.",
@@ -118,6 +120,17 @@ class Metrics:
         self._counters[name] = (documentation, label, values)
         return values
 
+    def histogram(self, name: str, documentation: str) -> Histogram:
+        """A new histogram of durations, without label.
+
+        Args:
+            name: Ends with `_seconds`.
+            documentation: One sentence.
+        """
+        histogram = Histogram()
+        self._histograms[name] = (documentation, histogram)
+        return histogram
+
     def gauge(
         self,
         name: str,
@@ -151,7 +164,9 @@ class Metrics:
                 for resource, one in self._durations.items()
             },
             counters={name: dict(values) for name, (_, _, values) in self._counters.items()},
-            confirms=(list(self.confirm_latency.counts), self.confirm_latency.total_s),
+            histograms={
+                name: (list(one.counts), one.total_s) for name, (_, one) in self._histograms.items()
+            },
             gauges={name: _read(one) for name, one in self._gauges.items() if not one.shared},
         )
 
@@ -184,11 +199,11 @@ class Metrics:
             for value, count in found.counters.get(name, {}).items():
                 counter.add_metric((value,), count)
             yield counter
-        confirms = HistogramMetricFamily(
-            "penstock_confirm_seconds", "From the write of a message to RabbitMQ's confirm."
-        )
-        confirms.add_metric((), buckets(found.confirms[0]), found.confirms[1])
-        yield confirms
+        for name, (documentation, _) in self._histograms.items():
+            counts, total_s = found.histograms[name]
+            histogram = HistogramMetricFamily(name, documentation)
+            histogram.add_metric((), buckets(counts), total_s)
+            yield histogram
         for name, source in self._gauges.items():
             values = _read(source) if source.shared else found.gauges.get(name, {})
             labels = (source.label,) if source.label is not None else ()

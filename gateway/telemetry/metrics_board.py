@@ -29,7 +29,8 @@ class Snapshot(msgspec.Struct):
     """Route → counts by bucket, seconds in all."""
     counters: dict[str, dict[str, float]] = {}
     """Name → label value → count."""
-    confirms: tuple[list[float], float] = ([], 0.0)
+    histograms: dict[str, tuple[list[float], float]] = {}
+    """Name → counts by bucket, seconds in all."""
     gauges: dict[str, dict[str, float]] = {}
     """Name → label value → what this process has of it."""
 
@@ -95,14 +96,14 @@ def add_up(snapshots: list[Snapshot]) -> Snapshot:
     durations: dict[str, tuple[list[float], float]] = {}
     counters: dict[str, dict[str, float]] = {}
     gauges: dict[str, dict[str, float]] = {}
-    confirms: tuple[list[float], float] = ([], 0.0)
+    histograms: dict[str, tuple[list[float], float]] = {}
     for one in snapshots:
         for route, method, status, count in one.requests:
             key = (route, method, status)
             requests[key] = requests.get(key, 0) + count
-        for route, histogram in one.durations.items():
-            durations[route] = _add(durations.get(route, ([], 0.0)), histogram)
-        confirms = _add(confirms, one.confirms)
+        for sum_of, found in ((durations, one.durations), (histograms, one.histograms)):
+            for name, histogram in found.items():
+                sum_of[name] = _add(sum_of.get(name, ([], 0.0)), histogram)
         for sums, values in ((counters, one.counters), (gauges, one.gauges)):
             for name, by_label in values.items():
                 into = sums.setdefault(name, {})
@@ -112,7 +113,7 @@ def add_up(snapshots: list[Snapshot]) -> Snapshot:
         requests=[(*key, count) for key, count in requests.items()],
         durations=durations,
         counters=counters,
-        confirms=confirms,
+        histograms=histograms,
         gauges=gauges,
     )
 

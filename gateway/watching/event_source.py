@@ -8,6 +8,7 @@ from gateway.access.known_ids import unknown_task_id
 from gateway.errors import REFUSALS, Problem
 from gateway.parts import WATCH
 from gateway.redis_client import COMMAND_TIMEOUT_S, RedisAwayError
+from gateway.watching.counts import Counts
 from gateway.watching.events import Event, error_event
 from gateway.watching.feed import Feed
 from gateway.watching.sockets import StreamLimits
@@ -25,9 +26,11 @@ class EventSource:
         viewer: Who it is.
         task_id: The task.
         limits: How much it may leave unread.
+        counts: For /metrics.
     """
 
-    def __init__(self, viewer: Viewer, task_id: str, limits: StreamLimits) -> None:
+    def __init__(self, viewer: Viewer, task_id: str, limits: StreamLimits, counts: Counts) -> None:
+        self._counts = counts
         self._viewer = viewer
         self._task_id = task_id
         self._limits = limits
@@ -100,6 +103,7 @@ class EventSource:
         if event.final or event.kind == "error":
             self.end()
         elif self.backlog > self._limits.backlog_bytes:
+            self._counts.closed["slow-consumer"] += 1
             self._queue(error_event("slow-consumer", "too much is left unread", self._task_id))
             self.end()
 

@@ -29,6 +29,7 @@ class Event:
         "final",
         "kind",
         "members",
+        "position",
         "raw",
         "state",
         "task_id",
@@ -49,15 +50,12 @@ class Event:
         self.state = state
         self.members = members
         self.cursor = cursor
+        self.position = position(cursor) if cursor else None
+        """The cursor as a number that grows along the stream."""
         self.raw = raw
         self.final = state is not None and state.final
         self._data: dict[bool, bytes] = {}
         self._frames: dict[bool, bytes] = {}
-
-    @property
-    def position(self) -> int | None:
-        """The cursor as a number that grows along the stream."""
-        return position(self.cursor) if self.cursor else None
 
     def data(self, *, admin: bool) -> bytes:
         """The JSON object without its type."""
@@ -96,6 +94,11 @@ def position(cursor: str) -> int:
     """A cursor `<ms>-<n>` as a number."""
     millis, _, count = cursor.partition("-")
     return (int(millis) << 64) | int(count)
+
+
+def unix_time(place: int) -> float:
+    """When Redis gave a position, unix seconds."""
+    return (place >> 64) / 1000
 
 
 def text_frame(message: bytes) -> bytes:

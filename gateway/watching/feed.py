@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
 from gateway.redis_client import RedisAwayError
+from gateway.watching.counts import Counts
 from gateway.watching.events import Event, decode_event, gap_event, position, state_event
 from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
 from gateway.watching.snapshots import PAGE, Snapshot, Snapshots, Want
@@ -50,6 +51,7 @@ class Sources:
     notices: Notices
     snapshots: Snapshots
     states: States
+    counts: Counts
 
 
 class Subscription:
@@ -152,6 +154,7 @@ class Feed:
         """
         for task_id, (issued, resume) in wants.items():
             self._drop(task_id)
+            self._sources.counts.subscriptions["resumed" if resume else "new"] += 1
             subscription = Subscription(self, task_id, issued, resume)
             self._subscriptions[task_id] = subscription
             subscription.topic = self._sources.notices.join(task_id, subscription)
@@ -199,6 +202,7 @@ class Feed:
     def _tell(self, subscription: Subscription, event: Event) -> None:
         if event.final or event.kind == "error":
             self._drop(subscription.task_id)
+        self._sources.counts.told[event.kind] += 1
         self._sink.tell(event)
 
     def _drop(self, task_id: str) -> None:
@@ -264,7 +268,7 @@ class Feed:
         if subscription.gone():
             return
         if event.kind == "state" and (subscription.gap or (cursor and not _stock(snapshot))):
-            self._sink.tell(gap_event(subscription.task_id))
+            self._tell(subscription, gap_event(subscription.task_id))
         subscription.gap = False
         subscription.seen = event.position
         self._tell(subscription, event)

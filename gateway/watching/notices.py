@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
@@ -21,7 +22,8 @@ from gateway.access.task_id import IssuedId
 from gateway.cancellation import stop
 from gateway.redis_client import NoticeConnection, RedisAwayError
 from gateway.watching import resp
-from gateway.watching.events import Event, decode_event
+from gateway.watching.counts import Counts
+from gateway.watching.events import Event, decode_event, unix_time
 from gateway.watching.redis_scripts import RECORD_PREFIX
 from gateway.watching.resp import ProtocolError, Replies, Reply
 
@@ -92,10 +94,12 @@ class Notices:
 
     Args:
         url: Redis.
+        counts: For /metrics.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, counts: Counts) -> None:
         self._url = url
+        self._counts = counts
         self._topics: dict[bytes, Topic] = {}
         self._open = Batch()
         self._unconfirmed: deque[Batch] = deque()
@@ -107,6 +111,8 @@ class Notices:
         self._online = asyncio.Event()
         self.connections = 0
         """How often a connection was made."""
+        self.listeners = 0
+        """Of all topics together."""
 
     def __repr__(self) -> str:
         """How many tasks are watched, and whether Redis is there."""
@@ -137,11 +143,13 @@ class Notices:
             self._open.topics.append(topic)
             self._schedule_flush()
         topic.listeners.append(listener)
+        self.listeners += 1
         return topic
 
     def leave(self, topic: Topic, listener: Listener) -> None:
         """Tell the listener no more."""
         topic.listeners.remove(listener)
+        self.listeners -= 1
         if not topic.listeners:
             self._leaving.append(topic)
             self._schedule_flush()
@@ -198,12 +206,7 @@ class Notices:
     def _take(self, reply: Reply) -> None:
         match reply:
             case [b"message", bytes(channel), bytes(payload)]:
-                topic = self._topics.get(channel)
-                if topic is not None and topic.listeners:
-                    event = decode_event(topic.task_id, payload, topic.listeners[0].issued)
-                    if event is not None:
-                        for listener in tuple(topic.listeners):
-                            listener.hear(event)
+                self._counts.notices[self._pass_on(channel, payload)] += 1
             case [b"subscribe", bytes(channel), int()] if self._unconfirmed:
                 batch = self._unconfirmed[0]
                 topic = self._topics.get(channel)
@@ -214,6 +217,20 @@ class Notices:
                 if not batch.outstanding:
                     self._unconfirmed.popleft()
                     batch.done.set()
+
+    def _pass_on(self, channel: bytes, payload: bytes) -> str:
+        """Have all who watch the task hear of a change; what became of it."""
+        topic = self._topics.get(channel)
+        if topic is None or not topic.listeners:
+            return "unwatched"
+        event = decode_event(topic.task_id, payload, topic.listeners[0].issued)
+        if event is None:
+            return "unreadable"
+        for listener in tuple(topic.listeners):
+            listener.hear(event)
+        if event.position is not None:
+            self._counts.delay.observe(max(0.0, time.time() - unix_time(event.position)))
+        return "watched"
 
     async def _keep_alive(self, connection: NoticeConnection) -> None:
         """Cut a connection whose other end is gone: nothing else would ever notice."""
@@ -229,6 +246,7 @@ class Notices:
         """Subscribe all that is watched, some hundred at a time, and have it read again."""
         self._heard_at = asyncio.get_running_loop().time()
         self.connections += 1
+        self._counts.connections["made"] += 1
         waiting, self._open = self._open, Batch()
         self._connection = connection
         self._online.set()
@@ -252,6 +270,7 @@ class Notices:
             self._open.topics = list(self._topics.values())
             return
         self._connection = None
+        self._counts.connections["lost"] += 1
         self._online.clear()
         batches = {topic.batch for topic in self._topics.values() if topic.batch is not None}
         self._open = Batch()

@@ -13,6 +13,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.parts import WATCH
+from gateway.watching.counts import Counts
 from gateway.watching.events import Event, close_frame, error_event, text_frame
 from gateway.watching.feed import Feed
 from gateway.watching.viewers import Viewer
@@ -80,14 +81,16 @@ class Socket:
     Args:
         viewer: Who it is.
         limits: What it may do.
+        counts: For /metrics.
     """
 
     __slots__ = (
-        "_admin", "_backlog_seen", "_deadline", "_feed", "_heard_at", "_limits", "_pinged",
-        "_response", "_transport", "_viewer", "_writer", "closing",
+        "_admin", "_backlog_seen", "_counts", "_deadline", "_feed", "_heard_at", "_limits",
+        "_pinged", "_response", "_transport", "_viewer", "_writer", "closing",
     )  # fmt: skip
 
-    def __init__(self, viewer: Viewer, limits: StreamLimits) -> None:
+    def __init__(self, viewer: Viewer, limits: StreamLimits, counts: Counts) -> None:
+        self._counts = counts
         self._viewer = viewer
         self._admin = viewer.admin
         self._limits = limits
@@ -153,7 +156,7 @@ class Socket:
         transport.write(event.frame(admin=self._admin))
         if transport.get_write_buffer_size() > self._limits.backlog_bytes:
             self._say(error_event("slow-consumer", "too much is left unread"))
-            self.close_soon(WSCloseCode.TRY_AGAIN_LATER, b"slow-consumer")
+            self.close_soon(WSCloseCode.TRY_AGAIN_LATER, "slow-consumer")
 
     async def drain(self) -> None:
         """Wait until the client has read most of its backlog."""
@@ -176,12 +179,13 @@ class Socket:
         self._backlog_seen = backlog
         silent_s = now - self._heard_at
         if silent_s > self._limits.dead_after_s:
+            self._counts.closed["silent"] += 1
             transport.abort()
         elif silent_s > self._limits.ping_after_s and not self._pinged and not self.closing:
             self._pinged = True
             transport.write(_PING_FRAME)
 
-    def close_soon(self, code: int, reason: bytes) -> None:
+    def close_soon(self, code: int, reason: str) -> None:
         """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
 
         aiohttp's own `close` would cut what the client has not read yet.
@@ -190,8 +194,9 @@ class Socket:
         if self.closing or transport is None:
             return
         self.closing = True
+        self._counts.closed[reason] += 1
         self._feed.close()
-        transport.write(close_frame(code, reason))
+        transport.write(close_frame(code, reason.encode()))
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(self._limits.close_timeout_s, transport.abort)
 
@@ -268,10 +273,12 @@ class Streams:
 
     Args:
         limits: What each may do.
+        counts: For /metrics.
     """
 
-    def __init__(self, limits: StreamLimits) -> None:
+    def __init__(self, limits: StreamLimits, counts: Counts) -> None:
         self.limits = limits
+        self.counts = counts
         self._sockets: set[Socket] = set()
         self.sources: set[Source] = set()
         """Clients of Server-Sent Events."""
@@ -280,9 +287,14 @@ class Streams:
         """How many clients there are."""
         return len(self._sockets) + len(self.sources)
 
+    @property
+    def open(self) -> dict[str, float]:
+        """The same by kind."""
+        return {"websocket": len(self._sockets), "event-source": len(self.sources)}
+
     async def serve(self, request: web.Request, viewer: Viewer) -> web.StreamResponse:
         """Serve one client; see `Socket.serve`."""
-        socket = Socket(viewer, self.limits)
+        socket = Socket(viewer, self.limits, self.counts)
         self._sockets.add(socket)
         try:
             return await socket.serve(request)
@@ -303,8 +315,9 @@ class Streams:
     def close(self) -> None:
         """Ask every client to come back elsewhere."""
         for socket in tuple(self._sockets):
-            socket.close_soon(WSCloseCode.GOING_AWAY, b"the gateway is shutting down")
+            socket.close_soon(WSCloseCode.GOING_AWAY, "shutting-down")
         for source in tuple(self.sources):
+            self.counts.closed["shutting-down"] += 1
             source.end()
 
 

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId, claims
 from gateway.redis_client import RedisAwayError
+from gateway.watching.counts import Counts
 from gateway.watching.events import Event
 from gateway.watching.feed import Feed, Sink, Sources
 from gateway.watching.notices import Notices
@@ -25,10 +26,11 @@ class Watch:
         url: Redis, for the connection that notices come by.
         redis: Redis, for commands.
         states: Reads states.
+        counts: For /metrics.
     """
 
-    def __init__(self, url: str, redis: Redis, states: States) -> None:
-        self._sources = Sources(Notices(url), Snapshots(redis), states)
+    def __init__(self, url: str, redis: Redis, states: States, counts: Counts) -> None:
+        self._sources = Sources(Notices(url, counts), Snapshots(redis), states, counts)
 
     def __repr__(self) -> str:
         """What it watches."""

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
-from gateway.watching.sockets import STREAMS, StreamLimits, Streams
+from gateway.watching.sockets import STREAMS, StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
@@ -62,7 +62,7 @@ def make_watching_gateway(redis_url, aiohttp_client):
         )
         app = make_app(config)
         if limits is not None:
-            app[STREAMS] = Streams(limits)
+            app[STREAMS].limits = limits
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
         client = await aiohttp_client(server)
