@@ -1,5 +1,6 @@
 """Streams: WebSocket /v1/stream, Server-Sent Events /v1/tasks/{id}/stream, and their tickets."""
 
+import contextlib
 import socket as sockets_api
 from typing import Annotated
 
@@ -72,9 +73,10 @@ async def events(request: web.Request) -> web.StreamResponse:
         if origin is not None:
             response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Connection"] = "close"
-        await response.prepare(request)
-        _expect_acknowledgements(request)
-        await source.pump(response)
+        with contextlib.suppress(ConnectionError):  # the client is gone
+            await response.prepare(request)
+            _expect_acknowledgements(request)
+            await source.pump(response)
         return response
     finally:
         streams.sources.discard(source)

@@ -173,11 +173,16 @@ class Feed:
             self._drop(task_id)
 
     def close(self) -> None:
-        """Stop watching anything."""
+        """Stop watching anything, for good.
+
+        The client and its feed know each other: left so, they would wait for a pass of the
+        collector, which comes seldom, with all that the client's connection holds.
+        """
         for task_id in tuple(self._subscriptions):
             self._drop(task_id)
         if self._primer is not None:
             self._primer.cancel()
+        self._sink = _NOBODY
 
     def again(self, subscription: Subscription) -> None:
         """Read the task again and tell its state."""
@@ -339,6 +344,19 @@ class Feed:
                 return
 
 
+class _Nobody:
+    """In place of a client that is gone."""
+
+    backlog = 0
+
+    def tell(self, event: Event) -> None:
+        """There is nobody to tell."""
+
+    async def drain(self) -> None:
+        """Nothing is ever queued."""
+
+
+_NOBODY: Final = _Nobody()
 _LONG: Final = 2
 """The snapshot script's number for a record that is long and has no short form."""
 _HUGE: Final = 1 << 30

@@ -61,18 +61,23 @@ _decode = msgspec.json.Decoder(Request).decode
 
 
 class _Response(web.WebSocketResponse[bool]):
-    """Says why before aiohttp closes because of a message over the limit."""
+    """Says why before aiohttp closes because of a message over the limit; keeps no cycles."""
 
     async def close(
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Close, as aiohttp does."""
+        if self._writer is None:
+            return False  # the client was gone before it was answered
         if code == WSCloseCode.MESSAGE_TOO_BIG and not self.closed:
             error = error_event("body-too-large", f"a message is over {_MAX_FRAME_BYTES} bytes")
             await self.send_frame(error.message(admin=False), WSMsgType.TEXT)
             await asyncio.sleep(_LINGER_S)
             message = b"message too big"
-        return await super().close(code=code, message=message, drain=drain)
+        try:
+            return await super().close(code=code, message=message, drain=drain)
+        finally:
+            self._exception = None  # its traceback leads back here: a cycle for each client
 
 
 class Socket:
@@ -123,9 +128,9 @@ class Socket:
         Locals live as long as the client: there are few.
         """
         response = self._response
-        self._writer = await response.prepare(request)
-        self._transport = request.transport
         try:
+            self._writer = await response.prepare(request)
+            self._transport = request.transport
             await self._subscribe(dict.fromkeys(_words(request.query.get("ids", ""))))
             while True:
                 message = await response.receive()

@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+import socket
+import struct
+import tracemalloc
 from functools import partial
 
 import pytest
 
 from devstack.proxy import TcpProxy
 from gateway import parts
+from gateway.access.task_id import claims
+from gateway.watching.sockets import STREAMS, StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 
@@ -101,3 +106,93 @@ async def test_a_redis_that_falls_silent_is_noticed_and_nothing_is_missed(
 
     assert [message["type"] for message in told] == ["gap", "state"]
     assert told[1]["state"] == "SUCCESS"
+
+
+_UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize("until", [b"PENDING", b"HTTP/1.1", b""])
+@pytest.mark.parametrize(
+    ("path", "headers"), [("/v1/stream?ids={}", _UPGRADE), ("/v1/tasks/{}/stream", "")]
+)
+async def test_clients_that_vanish_leave_nothing_for_the_collector(
+    make_watching_gateway, caplog, path, headers, until
+):
+    client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
+    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    request = f"GET {path.format(task_id)} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+    kinds = ("Socket", "EventSource", "Feed", "Request", "RequestHandler", "Topic")
+
+    def kept():
+        return [type(one) for one in gc.get_objects() if type(one).__name__ in kinds]
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(kept())
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+            writer.write(request)
+            if until:
+                await reader.readuntil(until)
+            writer.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            writer.transport.abort()
+        await eventually(lambda: len(client.app[STREAMS]) == 0)
+        await eventually(lambda: len(kept()) <= before)
+    finally:
+        gc.enable()
+    complaints = {"aiohttp.server", "asyncio", "gateway.middlewares"}
+    assert [one for one in caplog.records if one.name in complaints] == []
+
+
+@pytest.fixture
+def traced():
+    """What Python holds, octets."""
+    tracemalloc.start()
+    yield lambda: (gc.collect(), tracemalloc.get_traced_memory()[0])[1]
+    tracemalloc.stop()
+
+
+async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no_faster(
+    watching, issue, traced
+):
+    watch = watching.app[parts.WATCH]
+
+    async def octets_each(ids, clients):
+        feeds = [watch.feed(Uninterested()) for _ in range(clients)]
+        before = traced()
+        for feed in feeds:
+            feed.subscribe({task_id: (claims(task_id), "") for task_id in ids})
+        for feed in feeds:
+            await feed.settle()
+        assert watch.notices.listeners == len(ids) * clients
+        held = traced() - before
+        for feed in feeds:
+            feed.close()
+        await eventually(lambda: len(watch.notices) == 0)
+        return held / (len(ids) * clients)
+
+    ids = [issue() for _ in range(10_000)]
+    await octets_each(ids[:1000], 1)
+    few, many = await octets_each(ids[:1000], 1), await octets_each(ids, 1)
+    alone, crowd = await octets_each(ids[:1], 100), await octets_each(ids[:1], 1000)
+
+    assert many < min(1.25 * few, 1200)
+    assert crowd < min(1.25 * alone, 1200)
+
+
+class Uninterested:
+    """A client that keeps nothing."""
+
+    backlog = 0
+
+    def tell(self, event):
+        """Let it go."""
+
+    async def drain(self):
+        """Nothing is ever queued."""
