@@ -7,7 +7,20 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from bench import bulk, ingest, latency, memory, results, scaling, streams, submits, table, workers
+from bench import (
+    bulk,
+    churn,
+    ingest,
+    latency,
+    memory,
+    outage,
+    results,
+    scaling,
+    streams,
+    submits,
+    table,
+    workers,
+)
 from bench.contestants import FULL, QUICK, Contestant
 from bench.peers import install
 from bench.report import Context, Report
@@ -28,6 +41,8 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "sockets": streams.crowd,
     "submits-beside-sockets": streams.submits_beside,
     "watching-peers": streams.peers,
+    "churn": churn.churn,
+    "redis-killed": outage.outage,
     "workers": workers.compare,
 }
 """What `full` runs, in this order; each can be named alone."""
@@ -60,6 +75,7 @@ async def _run(options: argparse.Namespace) -> None:
     plan = Plan(
         rounds=options.rounds or (5 if quick else 7),
         load=Load(connections=options.connections, seconds=options.seconds or (5 if quick else 8)),
+        seconds=options.seconds,
         server_cpus=options.server_cpus,
         load_cpus=options.load_cpus,
     )

@@ -22,6 +22,8 @@ class Plan:
 
     rounds: int = 7
     load: Load = field(default_factory=Load)
+    seconds: float = 0.0
+    """Length of one run, where a part takes it; 0: its own."""
     server_cpus: str = ""
     """Processors of the contestants (taskset); empty: all."""
     load_cpus: str = ""

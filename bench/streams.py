@@ -14,7 +14,7 @@ from bench.gateways import serving
 from bench.goals import Goal
 from bench.peers import CELERY_FASTAPI, PEERS, install
 from bench.report import Context, Report
-from bench.rounds import run_once
+from bench.rounds import Sample, run_once
 from bench.servers import Servers
 from bench.usage import cpu_s, rss_bytes
 from bench.watching import issue, watching
@@ -111,12 +111,12 @@ async def submits_beside(context: Context) -> Report:
         StartError: Something failed.
     """
     servers, plan = context.servers, context.plan
-    alone: list[float] = []
-    beside: list[float] = []
+    alone: list[Sample] = []
+    beside: list[Sample] = []
     async with serving(servers) as [gateway]:
         for number in range(plan.rounds):
             ids = issue(SOCKETS, servers.folder, f"beside{number}")
-            alone.append((await run_once(gateway, servers, plan.load, plan)).rate)
+            alone.append(await run_once(gateway, servers, plan.load, plan))
             async with watching("penstock", gateway.url, ids, servers.env):
                 changing = asyncio.create_task(
                     programs.run(
@@ -125,25 +125,31 @@ async def submits_beside(context: Context) -> Report:
                     )
                 )  # fmt: skip
                 await asyncio.sleep(_SETTLE_S)
-                beside.append((await run_once(gateway, servers, plan.load, plan)).rate)
+                beside.append(await run_once(gateway, servers, plan.load, plan))
                 changing.cancel()
                 await asyncio.wait({changing})
             await _forget(servers)
             context.tell(
-                f"submits {number + 1}/{plan.rounds}  alone {alone[-1]:,.0f}/s  "
-                f"beside {SOCKETS:,} sockets {beside[-1]:,.0f}/s"
+                f"submits {number + 1}/{plan.rounds}  alone {alone[-1].rate:,.0f}/s "
+                f"{alone[-1].cpu_us:.0f} µs  beside {SOCKETS:,} sockets "
+                f"{beside[-1].rate:,.0f}/s {beside[-1].cpu_us:.0f} µs"
             )
+    with_sockets = f"with {SOCKETS:,} sockets and {_BESIDE_CHANGES_A_SECOND:,} changes/s"
+
+    def rate(taken: list[Sample]) -> Figure:
+        return Figure.of(one.rate for one in taken)
+
+    def cost(taken: list[Sample]) -> Figure:
+        return Figure.of(one.cpu_us for one in taken)
+
     return Report(
         name="submits-beside-sockets",
         data={"alone": alone, "beside": beside},
         text=table.rows(
-            ("submits/s of one gateway", ""),
+            ("submits of one gateway", "requests/s", "gateway CPU µs/request, changes included"),
             [
-                ("without sockets", Figure.of(alone).told()),
-                (
-                    f"with {SOCKETS:,} sockets and {_BESIDE_CHANGES_A_SECOND:,} changes/s",
-                    Figure.of(beside).told(),
-                ),
+                (title, rate(taken).told(), cost(taken).told(1))
+                for title, taken in (("without sockets", alone), (with_sockets, beside))
             ],
         ),
         goals=[
@@ -152,7 +158,7 @@ async def submits_beside(context: Context) -> Report:
                 least=0.7,
                 aim=0.8,
                 unit="×",
-                measured=paired(beside, alone),
+                measured=paired([one.rate for one in beside], [one.rate for one in alone]),
             )
         ],
     )
