@@ -65,6 +65,8 @@ def make_watching_gateway(redis_url, aiohttp_client):
             app[STREAMS].limits = limits
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
+        # aiohttp's test server cancels the handlers of clients that go; the gateway's does not
+        server.runner.server.handler_cancellation = False
         client = await aiohttp_client(server)
         await eventually(lambda: app[parts.WATCH].online, timeout_s=10)
         return client

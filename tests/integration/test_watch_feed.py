@@ -114,12 +114,20 @@ _UPGRADE = (
 )
 
 
+def _reset(writer):
+    writer.transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("vanish", [_reset, asyncio.StreamWriter.close])
 @pytest.mark.parametrize("until", [b"PENDING", b"HTTP/1.1", b""])
 @pytest.mark.parametrize(
     ("path", "headers"), [("/v1/stream?ids={}", _UPGRADE), ("/v1/tasks/{}/stream", "")]
 )
 async def test_clients_that_vanish_leave_nothing_for_the_collector(
-    make_watching_gateway, caplog, path, headers, until
+    make_watching_gateway, caplog, path, headers, until, vanish
 ):
     client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
     task_id = client.app[parts.TASK_IDS].issue("anonymous")
@@ -138,10 +146,7 @@ async def test_clients_that_vanish_leave_nothing_for_the_collector(
             writer.write(request)
             if until:
                 await reader.readuntil(until)
-            writer.transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-            writer.transport.abort()
+            vanish(writer)
         await eventually(lambda: len(client.app[STREAMS]) == 0)
         await eventually(lambda: len(kept()) <= before)
     finally:
