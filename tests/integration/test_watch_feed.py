@@ -182,10 +182,10 @@ async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no
         await eventually(lambda: len(watch.notices) == 0)
         return held / (len(ids) * clients)
 
-    ids = [issue() for _ in range(10_000)]
-    await octets_each(ids[:1000], 1)
-    few, many = await octets_each(ids[:1000], 1), await octets_each(ids, 1)
-    alone, crowd = await octets_each(ids[:1], 100), await octets_each(ids[:1], 1000)
+    ids = [issue() for _ in range(5000)]
+    await octets_each(ids[:500], 1)
+    few, many = await octets_each(ids[:500], 1), await octets_each(ids, 1)
+    alone, crowd = await octets_each(ids[:1], 50), await octets_each(ids[:1], 500)
 
     assert many < min(1.25 * few, 1200)
     assert crowd < min(1.25 * alone, 1200)

@@ -1,5 +1,6 @@
 """The bench's own clients count right, or its figures mean nothing."""
 
+import asyncio
 import json
 import struct
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from bench.apps.changes import change, command
+from bench.apps.churners import Client, WrongError
 from bench.apps.raw_publisher import Confirms, message
 from bench.apps.watchers import Tally, WebSocketClient
 from bench.documents import json_body, ndjson
@@ -159,3 +161,41 @@ def test_bodies_hold_as_many_documents_as_asked_for():
     assert len(ndjson(7).splitlines()) == 7
     assert len(json.loads(json_body(7))) == 7
     assert isinstance(json.loads(json_body(1)), dict)
+
+
+async def churner(*told: dict[str, str]) -> Client:
+    """A client that comes and goes, and what it was told until the gateway closed."""
+    reader, transport = asyncio.StreamReader(), FakeTransport()
+    one = Client(reader, transport)  # type: ignore[arg-type]  # the part of it that is used
+    reader.feed_data(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    for one_told in told:
+        reader.feed_data(text_frame(json.dumps(one_told).encode()))
+    reader.feed_data(b"\x88\x02\x03\xe8")
+    await one.open("GET / HTTP/1.1\r\n\r\n", b"101")
+    await one.done()
+    return one
+
+
+async def test_a_churner_knows_the_cursors_and_the_ends_that_it_was_told():
+    one = await churner(
+        {"id": "a", "cursor": "1-0", "state": "STARTED"},
+        {"id": "b", "cursor": "2-0", "state": "SUCCESS"},
+        {"id": "a", "type": "gap"},
+        {"id": "a", "cursor": "3-0", "state": "PROGRESS"},
+    )
+
+    assert one.cursors == {"a": "3-0", "b": "2-0"}
+    assert one.ended == {"b"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"id": "a", "state": "SUCCESS"}, {"id": "a", "state": "SUCCESS"}],
+        [{"id": "a", "state": "SUCCESS"}, {"id": "a", "state": "PROGRESS"}],
+        [{"type": "error", "code": "internal-error"}],
+    ],
+)
+async def test_a_churner_tells_what_is_wrong(told):
+    with pytest.raises(WrongError):
+        await churner(*told)
