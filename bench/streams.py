@@ -236,16 +236,18 @@ async def peers(context: Context, seconds: float = 10.0) -> Report:
         f"{_PEER_WATCHERS:,} watchers", "end told after p50 ms", "p99 ms", "Redis commands/s",
         "server CPU %", f"changes told of {written:,}", "ends never told",
     )  # fmt: skip
-    note = f"{_PEER_WATCHERS:,} watchers, {_PEER_CHANGES_A_SECOND} changes/s, median of p50"
+    note = f"{_PEER_WATCHERS:,} watchers, {_PEER_CHANGES_A_SECOND} changes/s"
     return Report(
         name="watching-peers",
         data=rounds,
         text=table.rows(header, lines),
         charts={
-            "watch-latency": chart.bars("From the end of a task to its watcher, ms", note, bars, 1),
+            "watch-latency": chart.bars(
+                "From the end of a task to its watcher, ms", f"{note}, median of p50", bars, 1
+            ),
             "watch-redis": chart.bars(
                 "Redis commands per second",
-                note,
+                f"{note}, beyond those that change the states",
                 [
                     chart.Bar(
                         one.title,
