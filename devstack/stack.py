@@ -244,8 +244,15 @@ class Stack:
             "MONGO_URL": self.mongo.url,
             "RABBITMQ_MANAGEMENT_URL": self.rabbit.management_url,
             "GATEWAY_URL": gateway,
+        }
+        secret = {
             "TASK_ID_KEYS": keys.task_id_keys,
             "CALLBACK_SECRET": sha256(f"callbacks {keys.task_id_keys}".encode()).hexdigest(),
+        }
+        ours |= {
+            name: value
+            for name, value in secret.items()
+            if not (os.environ.get(name) or os.environ.get(f"{name}_FILE"))
         }
         inherited = {
             name: value

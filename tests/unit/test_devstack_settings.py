@@ -5,9 +5,12 @@ import stat
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from devstack.make_secrets import write
 from devstack.product import gateway_url, workers_for
 from devstack.settings_files import kept_api_key, kept_credentials, read_settings
+from devstack.stack import Stack
 from devstack.welcome import welcome
 from topology.entities import CALLBACKS_QUEUE
 from topology.layout import load
@@ -69,3 +72,17 @@ def test_the_commands_to_try_carry_the_api_key_when_there_is_one():
     env = {"GATEWAY_URL": "http://127.0.0.1:8080"}
     assert "Authorization" not in welcome(env, ".devstack")
     assert welcome(env | {"API_KEY": "pk_x"}, ".devstack").count("Bearer pk_x") == 4
+
+
+@pytest.mark.parametrize("name", ["CALLBACK_SECRET", "TASK_ID_KEYS"])
+def test_a_secret_of_the_environment_is_kept_by_the_stack(name, tmp_path: Path, monkeypatch):
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv(f"{name}_FILE", raising=False)
+    assert Stack(tmp_path).env[name]
+
+    monkeypatch.setenv(name, "mine")
+    assert Stack(tmp_path).env[name] == "mine"
+
+    monkeypatch.delenv(name)
+    monkeypatch.setenv(f"{name}_FILE", "/a/file")
+    assert name not in Stack(tmp_path).env
