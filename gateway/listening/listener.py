@@ -1,10 +1,10 @@
 """The listening socket: connections up to a bound, and a look for overdue ones each second."""
 
 import asyncio
+import contextlib
 import logging
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,6 +20,8 @@ KEEPALIVE_S: Final = 75.0
 """How long a connection may rest between two requests."""
 _BACKLOG: Final = 2048
 _SWEEP_S: Final = 1.0
+_READY_WITHIN_S: Final = 5.0
+"""How long one of several processes waits for RabbitMQ before it takes requests all the same."""
 _TURNED_AWAY: Final = 128
 """Connections beyond the bound that are told so at the same time; more are cut."""
 _OTHER_FILES: Final = 128
@@ -104,7 +106,7 @@ class Listener:
         self._sweep = self._loop.call_later(min(_SWEEP_S, self._header_timeout_s), self._look)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def listening(
     app: web.Application, config: GatewayConfig, *, reuse_port: bool = False
 ) -> AsyncIterator[Listener]:
@@ -131,11 +133,21 @@ async def listening(
         lambda: listener.refused,
     )
     try:
+        if reuse_port:
+            await _until_ready(app)
         await listener.start(config.host, config.port, reuse_port=reuse_port)
         yield listener
     finally:
         listener.close()
         await runner.cleanup()
+
+
+async def _until_ready(app: web.Application) -> None:
+    """Wait before sharing the port: what another process answers to /readyz holds for this one."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_READY_WITHIN_S):
+            while app[parts.PUBLISHER].state != "ready":  # noqa: ASYNC110  (once, at the start)
+                await asyncio.sleep(0.02)
 
 
 def _room_for_files(wanted: int) -> int:

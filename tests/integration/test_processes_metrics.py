@@ -1,4 +1,4 @@
-"""Two processes on one port: /metrics of either tells of both."""
+"""Two processes on one port, as `python -m gateway` starts them."""
 
 import asyncio
 import os
@@ -9,26 +9,41 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.ports import free_port
+from devstack.proxy import Direction, TcpProxy
 from tests.waiting import eventually
 
 REQUESTS = 60
 
 
 @pytest.fixture
-async def url(amqp_url, redis_url):
-    port = free_port()
-    environ = {
-        **os.environ,
-        "AMQP_URL": amqp_url,
-        "REDIS_URL": redis_url,
-        "GATEWAY_PORT": str(port),
-        "GATEWAY_PROCESSES": "2",
-        "DRAIN_TIMEOUT_S": "1",
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", env=environ)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+async def start(redis_url):
+    """Start a gateway of two processes on this broker, and give its URL."""
+    started = []
+
+    async def start(amqp_url: str) -> str:
+        port = free_port()
+        environ = {
+            **os.environ,
+            "AMQP_URL": amqp_url,
+            "REDIS_URL": redis_url,
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_PROCESSES": "2",
+            "DRAIN_TIMEOUT_S": "1",
+        }
+        started.append(
+            await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", env=environ)
+        )
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+@pytest.fixture
+async def url(start, amqp_url):
+    return await start(amqp_url)
 
 
 async def test_both_processes_are_in_every_scrape(url):
@@ -54,7 +69,7 @@ async def test_both_processes_are_in_every_scrape(url):
             except aiohttp.ClientError:
                 return False
 
-        await eventually(both_are_up, timeout_s=20)
+        await eventually(both_are_up, timeout_s=60)
         for _ in range(REQUESTS):
             await get("/healthz")
 
@@ -66,3 +81,23 @@ async def test_both_processes_are_in_every_scrape(url):
             return all([await all_counted() for _ in range(10)])
 
         await eventually(whichever_process_answers, timeout_s=5)
+
+
+async def test_a_process_takes_requests_once_it_can_publish(start, amqp_url, rabbit):
+    async with TcpProxy(rabbit.port) as proxy, aiohttp.ClientSession() as session:
+        proxy.stall(*Direction)
+        url = await start(proxy.url_through(amqp_url))
+
+        async def answers() -> bool:
+            try:
+                async with session.get(f"{url}/healthz"):
+                    return True
+            except aiohttp.ClientConnectionError:
+                return False
+
+        await eventually(lambda: proxy.connections, timeout_s=60)
+        early = [await answers() for _ in range(5)]
+        proxy.resume()
+        await eventually(answers, timeout_s=60)
+
+    assert early == [False] * 5
