@@ -32,7 +32,9 @@ BCC route a message to more queues: its documentation, "Sender-selected Distribu
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
-_Limit = Annotated[float, msgspec.Meta(gt=0, le=MAX_DELAY_S)]
+_SECONDS = msgspec.Meta(gt=0, le=MAX_DELAY_S)
+_Limit = Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
+"""Whole seconds stay whole: Celery's clients write `timelimit` as they are given it."""
 _CALLBACK = (
     "The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same "
     "end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of "
@@ -74,6 +76,7 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 _decode = msgspec.json.Decoder(TaskRequest).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads all, builds nothing
 
 
 def parse(body: bytes) -> TaskRequest:
@@ -115,9 +118,24 @@ def decode_with(decode: Any, body: bytes) -> Any:
             body.decode()
         return decode(body)
     except msgspec.ValidationError as error:
+        _check_json(body)
         raise _invalid(*_fault(str(error))) from None
     except UnicodeDecodeError as error:
         raise malformed(f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise malformed("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
+
+
+def _check_json(body: bytes) -> None:
+    """Look for a worse fault behind one of form, at which the decoder stopped.
+
+    Raises:
+        Problem: `malformed-json` (queued: no).
+    """
+    try:
+        _skip(body)
     except RecursionError:
         raise malformed("nested too deeply") from None
     except msgspec.DecodeError as error:
@@ -260,7 +278,7 @@ def times(options: Options, now: float) -> Times:
 
 def _time(at: str, text: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())  # `t` and `z` are RFC 3339, too
         if moment.tzinfo is None:
             raise _invalid(at, "Expected a time with its offset, as RFC 3339 writes it")
         return moment.timestamp()

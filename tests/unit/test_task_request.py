@@ -83,6 +83,9 @@ def test_a_fault_of_form_is_named_with_its_place(body, at):
         b'{"task": "t", "args": [NaN]}',
         b'{"task": "t", "args": [' + b"1" * 400 + b".5]}",
         b'{"task": "t", "args": [' + b"1" * 5000 + b"]}",
+        b"[1, 2",
+        b'{"unknown": 1, "task": "t"',
+        b"[" * 200_000 + b"]" * 200_000,
     ],
 )
 def test_what_is_not_json_is_malformed(body):
@@ -121,8 +124,9 @@ def test_a_countdown_is_rounded_up_and_never_due_early(countdown):
         assert datetime.fromisoformat(when.eta).timestamp() <= NOW + when.delay_s
 
 
-def test_an_eta_in_the_past_runs_now():
-    assert times(Options(eta="2020-01-01T00:00:00Z"), NOW).delay_s == 0
+@pytest.mark.parametrize("eta", ["2020-01-01T00:00:00Z", "2020-01-01t00:00:00.5z"])
+def test_an_eta_in_the_past_runs_now(eta):
+    assert times(Options(eta=eta), NOW).delay_s == 0
 
 
 def test_a_delayed_message_has_no_amqp_expiration_but_the_header():
