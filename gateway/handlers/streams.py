@@ -14,6 +14,7 @@ from gateway.access.tickets import MAX_IDS
 from gateway.body import read_body
 from gateway.errors import Problem
 from gateway.handlers.submit import check_json
+from gateway.middlewares import REQUEST_ID
 from gateway.parts import TICKETS
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339
@@ -73,6 +74,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         if origin is not None:
             response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Connection"] = "close"
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
         with contextlib.suppress(ConnectionError):  # the client is gone
             await response.prepare(request)
             _expect_acknowledgements(request)

@@ -15,6 +15,7 @@ from gateway.body import read_body
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.queries import wait_seconds
 from gateway.handlers.submit import check_json
+from gateway.middlewares import REQUEST_ID
 from gateway.parts import CALLBACK_EVENTS, REVOCATION, STATES, WATCH
 from gateway.publishing.task_request import decode_with
 from gateway.redis_client import RedisAwayError
@@ -160,7 +161,7 @@ async def _streamed(
         parts: The others.
         caller: Who asks.
     """
-    response = web.StreamResponse(headers=_JSON)
+    response = web.StreamResponse(headers={**_JSON, "X-Request-Id": request[REQUEST_ID]})
     await response.prepare(request)
     uses = Counter(ids)
     known = known_ids(request.app, caller, ids)

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
+from gateway.middlewares import REQUEST_ID
 from gateway.parts import WATCH
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, close_frame, error_event, text_frame
@@ -128,6 +129,7 @@ class Socket:
         Locals live as long as the client: there are few.
         """
         response = self._response
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
         try:
             self._writer = await response.prepare(request)
             self._transport = request.transport

@@ -272,6 +272,7 @@ async def test_states_beyond_the_memory_budget_are_streamed(watching, issue, wor
 
     assert [task["id"] for task in tasks] == [*ids, ids[0], "unknown"]
     assert all(task["result"] == value for task in tasks[:7])
+    assert response.headers["X-Request-Id"]
 
 
 @pytest.mark.parametrize(
@@ -286,10 +287,18 @@ async def test_states_beyond_the_memory_budget_are_streamed(watching, issue, wor
     ],
 )
 async def test_bad_status_requests_are_refused(watching, body, code):
-    response = await watching.post("/v1/tasks/status", data=body)
+    headers = {"Content-Type": "application/json"}
+    response = await watching.post("/v1/tasks/status", data=body, headers=headers)
 
     assert response.status == 400
     assert (await response.json())["code"] == code
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/status", "/v1/tickets"])
+async def test_questions_of_another_media_type_are_refused(watching, path):
+    response = await watching.post(path, data='{"ids": []}')
+
+    assert (response.status, (await response.json())["code"]) == (415, "unsupported-media-type")
 
 
 async def test_a_long_poll_ends_with_the_task(watching, issue, worker):

@@ -53,6 +53,7 @@ async def test_a_task_is_streamed_from_its_state_to_its_end(watching, issue, wor
 
     assert response.content_type == "text/event-stream"
     assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Request-Id"]
     assert (pending["event"], pending["id"], pending["data"]["state"]) == (
         "state", "0-0", "PENDING",
     )  # fmt: skip

@@ -18,6 +18,22 @@ async def test_the_subprotocol_is_agreed_without_compression(stream):
     assert not stream.socket.compress
 
 
+async def test_the_answer_to_the_upgrade_echoes_the_request_id(watching):
+    answer = await watching.get(
+        "/v1/stream",
+        headers={
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "X-Request-Id": "upgrade-1",
+        },
+    )
+
+    assert (answer.status, answer.headers["X-Request-Id"]) == (101, "upgrade-1")
+    answer.close()
+
+
 async def test_a_task_is_told_from_pending_to_its_end(stream, issue, worker):
     task_id = issue()
     await stream.subscribe(task_id)
