@@ -60,7 +60,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics.refusals[problem.code] += 1
         response = problem_response(problem)
     except web.HTTPException as error:
-        response = _foreign_response(error)
+        response = _foreign_response(error, None if request.method in _SAFE_METHODS else "no")
     except ConnectionResetError:
         # The client is gone while an answer was being streamed: nobody to tell.
         raise
@@ -130,7 +130,7 @@ def problem_response(problem: Problem) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(problem.body()), headers=headers)
 
 
-def _foreign_response(error: web.HTTPException) -> web.Response:
+def _foreign_response(error: web.HTTPException, queued: Queued | None) -> web.Response:
     """aiohttp's own answers (router, WebSocket handshake) in the form of ours."""
     if error.status < 400:
         raise error
@@ -140,7 +140,7 @@ def _foreign_response(error: web.HTTPException) -> web.Response:
             error.status, "invalid-request"
         )
     detail = f"{error.status} {error.reason}" if code == "invalid-request" else REFUSALS[code][1]
-    response = problem_response(Problem(code, detail))
+    response = problem_response(Problem(code, detail, queued=queued))
     allow = error.headers.get("Allow")
     if allow:
         response.headers["Allow"] = allow

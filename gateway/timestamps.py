@@ -1,6 +1,5 @@
 """Times as the contract prints them: RFC 3339, UTC, milliseconds."""
 
-import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -17,12 +16,12 @@ def _second(moment: int) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat()[:19]
 
 
-def rfc3339_now() -> str:
-    """The present time."""
-    return _of_milliseconds(time.time_ns() // 1_000_000)
+def issued_at(task_id: str) -> str:
+    """When an id of ours was issued: what its receipt and its states tell as `accepted_at`."""
+    return _of_milliseconds(int(task_id[:8] + task_id[9:13], 16))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=64)
 def _of_milliseconds(milliseconds: int) -> str:
-    """A busy gateway answers many requests within one millisecond."""
+    """A busy gateway answers many requests that came within one millisecond."""
     return rfc3339(milliseconds / 1000)

@@ -18,7 +18,7 @@ from gateway.handlers.submit import check_json, traceparent
 from gateway.parts import CANVAS, GROUPS, IDEMPOTENCY, WATCH
 from gateway.publishing import idempotency
 from gateway.redis_client import RedisAwayError
-from gateway.timestamps import rfc3339_now
+from gateway.timestamps import issued_at
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024
 """Expanded size of a canvas."""
@@ -45,7 +45,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
         prepared = canvases.prepare(checked, caller, context)
         await canvases.publish(prepared, context)
         answer, replayed = receipt(prepared), False
-    if wait_s and answer["tracked"]:
+    if wait_s and answer["tracked"] and not replayed:
         ended = await _ended(request, caller, answer, wait_s)
         if ended is not None:
             return web.Response(body=ended, headers=_JSON)
@@ -144,7 +144,7 @@ def receipt(prepared: PreparedCanvas) -> dict[str, Any]:
         "ids": [one for one in prepared.ids if one not in prepared.groups],
         "groups": list(prepared.groups),
         "canvas": _tree(prepared.root),
-        "accepted_at": rfc3339_now(),
+        "accepted_at": issued_at(result_id),
         "links": links,
     }
 

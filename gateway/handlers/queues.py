@@ -15,7 +15,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import check_json, traceparent
 from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, SUBMISSION, TOPOLOGY
 from gateway.publishing.task_request import decode_with
-from gateway.timestamps import rfc3339_now
+from gateway.timestamps import issued_at
 from topology.declarations import BindingDeclaration, Declarations
 from topology.entities import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology.model import Topology
@@ -159,7 +159,7 @@ async def broadcast(request: web.Request) -> web.Response:
             "task": prepared.task,
             "exchange": "broadcast",
             "tracked": False,
-            "accepted_at": rfc3339_now(),
+            "accepted_at": issued_at(prepared.task_id),
         },
         status=202,
     )

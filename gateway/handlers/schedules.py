@@ -14,7 +14,6 @@ from gateway.parts import CONFIG, SCHEDULES, SUBMISSION, TOPOLOGY
 from gateway.publishing.task_request import Options, TaskRequest, check_form
 from gateway.schedules.schedule_request import client_options, parse_schedule
 from gateway.schedules.schedules import Schedule
-from gateway.timestamps import rfc3339_now
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
@@ -90,7 +89,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     await submission.publish(prepared)
     return web.Response(
         status=202,
-        body=orjson.dumps(receipt(prepared, rfc3339_now())),
+        body=orjson.dumps(receipt(prepared)),
         headers={**_JSON, "Location": f"/v1/tasks/{prepared.task_id}"},
     )
 

@@ -14,7 +14,7 @@ from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
 from gateway.publishing import idempotency
 from gateway.publishing.submission import Prepared
 from gateway.publishing.task_request import parse
-from gateway.timestamps import rfc3339_now
+from gateway.timestamps import issued_at
 
 _JSON_TYPES = frozenset({"application/json", "application/octet-stream"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,8 +38,8 @@ async def submit(request: web.Request) -> web.StreamResponse:
         submission = request.app[SUBMISSION]
         prepared = submission.prepare(body, caller, traceparent(request))
         await submission.publish(prepared)
-        answer, replayed = receipt(prepared, rfc3339_now()), False
-    if wait_s and answer["tracked"]:
+        answer, replayed = receipt(prepared), False
+    if wait_s and answer["tracked"] and not replayed:
         state = await _ended(request, str(answer["id"]), wait_s, admin=caller.admin)
         if state is not None:
             return web.Response(body=state, content_type="application/json")
@@ -79,7 +79,7 @@ async def _submit_once(
     except Problem as problem:
         await keys.failed(claim, problem)
         raise
-    answer = receipt(prepared, rfc3339_now())
+    answer = receipt(prepared)
     await keys.done(claim, orjson.dumps(answer))
     return answer, False
 
@@ -113,7 +113,7 @@ def traceparent(request: web.Request) -> str | None:
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
-def receipt(prepared: Prepared, accepted_at: str) -> dict[str, Any]:
+def receipt(prepared: Prepared) -> dict[str, Any]:
     """The receipt of one task as a JSON object."""
     task_id = prepared.task_id
     body: dict[str, Any] = {"id": task_id, "task": prepared.task}
@@ -121,6 +121,6 @@ def receipt(prepared: Prepared, accepted_at: str) -> dict[str, Any]:
         body["state"] = "PENDING"
     body["queues"] = prepared.queues
     body["tracked"] = prepared.tracked
-    body["accepted_at"] = accepted_at
+    body["accepted_at"] = issued_at(task_id)
     body["links"] = {"self": f"/v1/tasks/{task_id}", "stream": f"/v1/tasks/{task_id}/stream"}
     return body

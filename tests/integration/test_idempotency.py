@@ -29,6 +29,21 @@ async def test_a_repeat_gets_the_first_answer_and_publishes_nothing(gateway, amq
     assert message.headers["x-penstock-copy"]
 
 
+async def test_a_repeat_is_told_in_its_202_form_without_waiting(gateway, worker, amqp_url):
+    path = "/v1/tasks?wait=20"
+    waiting = asyncio.create_task(submit(gateway, "k1", path=path))
+    [message] = await eventually(lambda: messages(amqp_url))
+    task_id = str(message.headers["id"])
+    await worker.start(task_id)
+    await worker.succeed(task_id, 3)
+    first, state = await waiting
+    again, receipt = await submit(gateway, "k1", path=path)
+
+    assert (first.status, state["state"]) == (200, "SUCCESS")
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (202, "true")
+    assert (receipt["id"], receipt["state"]) == (task_id, "PENDING")
+
+
 async def test_another_body_under_the_key_is_refused(gateway, amqp_url):
     await submit(gateway, "k1")
     response, problem = await submit(gateway, "k1", {"task": "demo.add", "args": [9, 9]})

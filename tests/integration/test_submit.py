@@ -42,6 +42,22 @@ async def test_a_202_names_a_message_that_is_in_its_queue(gateway, amqp_url):
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
 
 
+async def test_a_receipt_and_the_state_tell_the_same_time(gateway):
+    for task in (ADD, {**ADD, "options": {"countdown": 60}}):
+        receipt = await (await gateway.post("/v1/tasks", json=task)).json()
+        state = await (await gateway.get(receipt["links"]["self"])).json()
+
+        assert state["accepted_at"] == receipt["accepted_at"]
+
+
+async def test_a_method_that_is_not_allowed_publishes_nothing_and_says_so(gateway):
+    response = await gateway.put("/v1/tasks", json=ADD)
+    problem = await response.json()
+
+    assert (response.status, problem["code"]) == (405, "method-not-allowed")
+    assert (response.headers["Allow"], problem["queued"]) == ("POST", "no")
+
+
 async def test_options_reach_the_message(gateway, amqp_url):
     options = {
         "queue": "high_priority", "priority": 4, "expires": 60, "time_limit": 30,
@@ -58,6 +74,7 @@ async def test_options_reach_the_message(gateway, amqp_url):
     assert "state" not in receipt
     [message] = await messages(amqp_url, "high_priority")
     assert message.priority == 4
+    assert [repr(limit) for limit in message.headers["timelimit"]] == ["30", "25"]
     assert message.headers["timelimit"] == [30, 25]
     assert message.headers["ignore_result"] is True
     assert message.headers["tenant"] == "a"
