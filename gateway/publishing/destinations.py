@@ -1,7 +1,9 @@
 """Where a task may go: by its route or the client's choice, if topology and key allow it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem, invalid_request
@@ -29,9 +31,35 @@ class Destinations:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self.resolve = lru_cache(maxsize=4096)(self._resolve)
-        """(task, caller, queue, exchange, routing key) → Destination. Raises Problem: `forbidden`,
-        `unknown-task`, `unknown-queue`, `unknown-exchange`, `unroutable` (queued: no)."""
+        self._by_headers = any(one.type == "headers" for one in topology.exchanges.values())
+        self._remembered = lru_cache(maxsize=4096)(self._resolve)
+
+    def resolve(
+        self,
+        task: str,
+        caller: Caller,
+        queue: str | None,
+        exchange: str | None,
+        routing_key: str | None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Destination:
+        """Find where a task goes.
+
+        Args:
+            task: Its name.
+            caller: Who submits.
+            queue: Chosen by the client, or exchange and routing key are, or neither.
+            exchange: See `queue`.
+            routing_key: See `queue`.
+            headers: The client's; only headers exchanges look at them.
+
+        Raises:
+            Problem: `forbidden`, `unknown-task`, `unknown-queue`, `unknown-exchange`, `unroutable`
+                (queued: no).
+        """
+        if headers and self._by_headers:
+            return self._resolve(task, caller, queue, exchange, routing_key, headers)
+        return self._remembered(task, caller, queue, exchange, routing_key)
 
     def route(self, task: str, caller: Caller) -> Route:
         """The route of a task that the caller may submit.
@@ -53,6 +81,7 @@ class Destinations:
         queue: str | None,
         exchange: str | None,
         routing_key: str | None,
+        headers: Mapping[str, Any] | None = None,
     ) -> Destination:
         topology = self._topology
         route = self.route(task, caller)
@@ -68,7 +97,7 @@ class Destinations:
                 raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
         else:
             exchange, routing_key = route.exchange, route.routing_key
-        queues = topology.match(exchange, routing_key)
+        queues = topology.match(exchange, routing_key, {**(headers or {}), "task": task})
         if not queues:
             raise Problem(
                 "unroutable",

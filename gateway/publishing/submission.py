@@ -203,7 +203,12 @@ class Submission:
         """
         options = request.options
         destination = self._destinations.resolve(
-            request.task, caller, options.queue, options.exchange, options.routing_key
+            request.task,
+            caller,
+            options.queue,
+            options.exchange,
+            options.routing_key,
+            options.headers,
         )
         if now:
             self._check_room(destination)

@@ -37,6 +37,7 @@ bindings = [
     { exchange = "events", key = "*.b" },
     { exchange = "rest" },
     { exchange = "marked", arguments = { colour = "red" } },
+    { exchange = "marked", arguments = { task = "demo.echo" } },
 ]
 [[routes]]
 task = "demo.*"
@@ -301,3 +302,20 @@ async def test_a_bad_broadcast_is_refused(config, body, status, code):
         problem = await post(client, "/v1/broadcast", body, status)
 
     assert (problem["code"], problem["queued"]) == (code, "no")
+
+
+async def test_a_headers_exchange_is_published_to_by_headers_and_cannot_delay(small):
+    async with running_gateway(**small) as client:
+
+        async def submit(task: str, **options: Any) -> tuple[int, Any]:
+            body = {"task": task, "options": {"exchange": "marked", **options}}
+            async with client.post("/v1/tasks", json=body) as answer:
+                told = await answer.json()
+                return answer.status, told.get("queues") or told["code"]
+
+        assert await submit("demo.add", headers={"colour": "red"}) == (202, ["ranked"])
+        assert await submit("demo.add", headers={"colour": "blue"}) == (422, "unroutable")
+        assert await submit("demo.add") == (422, "unroutable")
+        assert await submit("demo.echo") == (202, ["ranked"])
+        delayed = await submit("demo.add", headers={"colour": "red"}, countdown=5)
+        assert delayed == (422, "delay-not-supported")
