@@ -10,6 +10,7 @@ import aio_pika
 
 from devstack.rabbit import Rabbit
 from gateway import parts
+from tests.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}
 
@@ -74,7 +75,7 @@ async def test_options_reach_the_message(gateway, amqp_url):
     assert "state" not in receipt
     [message] = await messages(amqp_url, "high_priority")
     assert message.priority == 4
-    assert [repr(limit) for limit in message.headers["timelimit"]] == ["30", "25"]
+    assert repr(message.headers["timelimit"]) == "[30, 25]"
     assert message.headers["timelimit"] == [30, 25]
     assert message.headers["ignore_result"] is True
     assert message.headers["tenant"] == "a"
@@ -306,3 +307,34 @@ async def test_no_broker_is_a_prompt_503(make_gateway, tmp_path):
     finally:
         await server.kill()
         await server.stop()
+
+
+async def test_an_alarm_is_a_prompt_503_until_it_ends(gateway, rabbit):
+    publisher = gateway.app[parts.PUBLISHER]
+    try:
+        await watermark(rabbit, "absolute", "1MB")
+        first = await gateway.post("/v1/tasks", json=ADD)  # only a publish learns of the alarm
+        told = await first.json()
+        assert (first.status, told["code"], told["queued"]) == (504, "unconfirmed", "unknown")
+        assert told["id"]
+
+        second = await gateway.post("/v1/tasks", json=ADD)
+        told = await second.json()
+        assert (second.status, told["code"], told["queued"]) == (503, "broker-blocked", "no")
+        assert "id" not in told
+        assert int(second.headers["Retry-After"]) >= 1
+        assert (await gateway.get("/readyz")).status == 503
+    finally:
+        await watermark(rabbit, "0.4")
+
+    await eventually(lambda: publisher.state == "ready", timeout_s=10)
+    assert (await gateway.post("/v1/tasks", json=ADD)).status == 202
+
+
+async def watermark(rabbit: Rabbit, *limit: str) -> None:
+    """Set how much memory RabbitMQ may take before it raises an alarm."""
+    command = rabbit.ctl("set_vm_memory_high_watermark", *limit)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=rabbit.child.env, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0
