@@ -54,7 +54,7 @@ _WAIT = {
 _IDEMPOTENCY = {
     "Idempotency-Key": (
         {"type": "string", "minLength": 1, "maxLength": 255},
-        "The same key and request within 24 h gives the first answer again.",
+        "The same key and request within 24 h gives the first answer again, in its 202 form.",
     )
 }
 _PUBLISHING = (
