@@ -13,6 +13,8 @@ from gateway.publishing.catalog import MAX_AGE_S, Catalog
 INTEGER = {"type": "integer"}
 NUMBER = {"type": "number"}
 STRING = {"type": "string"}
+NOW = time.time()
+"""Of the whole file: other tests may run for minutes between its import and its tests."""
 
 
 def param(name: str, schema: Any, kind: str = "positional_or_keyword", *, required: bool = True):
@@ -26,7 +28,7 @@ def entry(
         "task": task,
         "doc": "",
         "version": "1",
-        "seen": time.time() if seen is None else seen,
+        "seen": NOW if seen is None else seen,
         "coroutine": False,
         "params": params,
         "returns": {},
@@ -36,7 +38,7 @@ def entry(
 
 def catalog(*entries: dict[bytes, bytes]) -> Catalog:
     made = Catalog()
-    made.take({name: value for one in entries for name, value in one.items()}, time.time())
+    made.take({name: value for one in entries for name, value in one.items()}, NOW)
     return made
 
 
@@ -220,7 +222,7 @@ def test_arguments_of_the_wrong_form_are_an_invalid_request(args, kwargs, at):
 
 
 def test_arguments_are_refused_only_when_no_live_schema_fits():
-    old = entry("demo.add", param("x", INTEGER), number=1, seen=time.time() - 5)
+    old = entry("demo.add", param("x", INTEGER), number=1, seen=NOW - 5)
     new = entry("demo.add", param("x", STRING), number=2)
     made = catalog(old, new)
 
@@ -231,7 +233,7 @@ def test_arguments_are_refused_only_when_no_live_schema_fits():
 
 
 def test_an_entry_of_a_worker_that_is_gone_checks_nothing():
-    gone = catalog(entry("demo.add", param("x", STRING), seen=time.time() - MAX_AGE_S - 1))
+    gone = catalog(entry("demo.add", param("x", STRING), seen=NOW - MAX_AGE_S - 1))
 
     gone.check("demo.add", b"[1,2,3]", b"{}")
     assert gone.tasks == ()
@@ -251,7 +253,7 @@ def test_an_entry_of_a_worker_that_is_gone_checks_nothing():
 def test_a_bad_entry_is_passed_over_and_told_once(value, caplog):
     made = Catalog()
     for _ in range(2):
-        made.take({b"demo.add\nbad": value, **ADD}, time.time())
+        made.take({b"demo.add\nbad": value, **ADD}, NOW)
 
     assert made.tasks == ("demo.add",)
     assert [record.message for record in caplog.records] == ["catalog-entry-bad"]
@@ -260,6 +262,6 @@ def test_a_bad_entry_is_passed_over_and_told_once(value, caplog):
 def test_a_signature_is_compiled_once_per_schema():
     made = catalog(ADD)
     before = made.announced("demo.add")[0].signature
-    made.take(entry("demo.add", param("x", INTEGER), param("y", INTEGER)), time.time())
+    made.take(entry("demo.add", param("x", INTEGER), param("y", INTEGER)), NOW)
 
     assert made.announced("demo.add")[0].signature is before
