@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway import parts
@@ -16,6 +17,16 @@ from tests.waiting import eventually
 from tests.worker_states import WorkerStates
 
 SIGNING_KEYS = ((1, b"s" * 32),)
+
+
+async def serve(app: web.Application) -> TestServer:
+    """Serve as `gateway.server` does: aiohttp's test server cancels handlers of clients that go."""
+    server = TestServer(app)
+    await server.start_server(auto_decompress=False)
+    assert server.runner is not None
+    assert server.runner.server is not None
+    server.runner.server.handler_cancellation = False
+    return server
 
 
 @pytest.fixture
@@ -32,9 +43,7 @@ def make_gateway(amqp_url, redis_url, aiohttp_client):
             }
         )
         app = make_app(config)
-        server = TestServer(app)
-        await server.start_server(auto_decompress=False)
-        client = await aiohttp_client(server)
+        client = await aiohttp_client(await serve(app))
         await eventually(lambda: app[parts.PUBLISHER].state == "ready", timeout_s=30)
         return client
 
@@ -63,11 +72,7 @@ def make_watching_gateway(redis_url, aiohttp_client):
         app = make_app(config)
         if limits is not None:
             app[STREAMS].limits = limits
-        server = TestServer(app)
-        await server.start_server(auto_decompress=False)
-        # aiohttp's test server cancels the handlers of clients that go; the gateway's does not
-        server.runner.server.handler_cancellation = False
-        client = await aiohttp_client(server)
+        client = await aiohttp_client(await serve(app))
         await eventually(lambda: app[parts.WATCH].online, timeout_s=10)
         return client
 
