@@ -15,7 +15,8 @@ run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PO
 
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
-		$(wildcard tests/test_*.py tests/unit tests/contract tests/integration tests/e2e tests/faults)'
+		-n 2 --no-loadscope-reorder \
+		$(wildcard tests/faults tests/e2e tests/integration tests/contract tests/unit tests/test_*.py)'
 
 check:  ## format, lint, strict types, unit and contract tests, in under 30 s
 	$(IN_VENV) sh devstack/check.sh

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 from pymongo import AsyncMongoClient
+from xdist.scheduler import LoadScopeScheduling
 
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
@@ -25,6 +26,21 @@ from devstack.vhosts import fresh_vhost
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
+
+WHOLE_STACKS = ("tests/e2e/", "tests/faults/")
+"""Folders of tests that run everything at once: two of them beside each other would be slow."""
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no hints
+    """Shares tests out among processes by file; those of whole stacks all go to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "whole stacks" if nodeid.startswith(WHOLE_STACKS) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Return the scheduler of a run on several processes (`-n`)."""
+    return ByFile(config, log)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
