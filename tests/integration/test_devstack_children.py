@@ -83,6 +83,35 @@ time.sleep(300)
     await eventually(lambda: not marked_pids(str(tmp_path)), timeout_s=20)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_nothing_outlives_tests_that_were_interrupted(tmp_path: Path, number: signal.Signals):
+    (tmp_path / "test_waits.py").write_text(f"""
+import time
+from pathlib import Path
+from devstack.children import Child
+from devstack.programs import child_environment
+
+def test_waits():
+    child = Child("shell", ["/bin/sh", "-c", {FAMILY!r}], log=Path({str(tmp_path / "log")!r}),
+                  env=child_environment(), mark={str(tmp_path)!r})
+    child.spawn()
+    time.sleep(300)
+""")
+    program = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs have it ignored
+os.execv(sys.executable, [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider",
+                          "--rootdir", {str(tmp_path)!r}, {str(tmp_path)!r}])
+"""
+    with python(program) as tests:
+        await eventually(lambda: len(marked_pids(str(tmp_path))) == 3, timeout_s=60)
+        tests.send_signal(number)
+
+        await eventually(lambda: not marked_pids(str(tmp_path)), timeout_s=40)
+        assert await eventually(lambda: tests.poll() is not None, timeout_s=20)
+    assert tests.returncode in {pytest.ExitCode.INTERRUPTED, -number}
+
+
 def test_a_port_book_keeps_its_ports_while_they_are_free(tmp_path: Path):
     book = PortBook(tmp_path / "ports.json")
     port = book.port("redis")
