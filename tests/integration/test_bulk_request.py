@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aio_pika
+import pytest
 
 from gateway import parts
 from gateway.publishing.bulk_answer import MAX_BUFFERED_BYTES
@@ -152,6 +153,7 @@ def half_duplex(port: int, query: str, body: Iterator[bytes]) -> tuple[int, byte
         connection.close()
 
 
+@pytest.mark.timeout(300)
 async def test_a_half_duplex_client_sends_400_000_lines_without_blocking(gateway, amqp_url):
     part = (GOOD + b"\n") * 999 + b'{"task":"nobody.knows"}\n'
     status, text = await asyncio.to_thread(
@@ -169,6 +171,7 @@ async def _is(question, expected) -> bool:
     return bool(await question == expected)
 
 
+@pytest.mark.timeout(300)
 async def test_errors_beyond_the_buffer_are_counted_for_a_client_that_does_not_read(gateway):
     part = b'{"task":"nobody.knows"}\n' * 1000
     status, text = await asyncio.to_thread(
@@ -184,6 +187,7 @@ async def test_errors_beyond_the_buffer_are_counted_for_a_client_that_does_not_r
     assert summary["rejected"] == 300_000 == len(outcomes) + summary["omitted"]
 
 
+@pytest.mark.timeout(300)
 async def test_a_slow_reader_of_all_outcomes_slows_the_sender(gateway):
     sent = 0
 
@@ -193,7 +197,7 @@ async def test_a_slow_reader_of_all_outcomes_slows_the_sender(gateway):
             yield b'{"task":"nobody.knows"}\n' * 1000
             sent += 1000
 
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(280):
         response = await gateway.post("/v1/tasks/bulk?outcomes=all", data=body(), headers=NDJSON)
         settled = -1
         while settled != sent:  # the sender has come to rest
