@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+import aio_pika
 import pytest
 
 from gateway import parts
@@ -117,7 +118,9 @@ async def test_a_large_canvas_is_taken_and_a_larger_one_refused(gateway, amqp_ur
     answer = await response.json()
     assert response.status == 202, answer
     assert len(answer["ids"]) == len(set(answer["ids"])) == 9_000
-    assert len(await messages(amqp_url)) == 9_000
+    async with await aio_pika.connect(amqp_url) as connection:
+        queue = await (await connection.channel()).get_queue("default")
+        assert (await queue.purge()).message_count == 9_000
     told = await (await gateway.get(answer["links"]["self"])).json()
     assert told["counts"] == {"PENDING": 9_000}
 
