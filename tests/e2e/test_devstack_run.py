@@ -84,7 +84,7 @@ async def running(folder: Path, port: int) -> AsyncIterator[Run]:
         await run.ended()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_make_run_heals_stops_and_continues_with_its_data(tmp_path: Path):
     folder, port = tmp_path / "state", free_port()
     async with running(folder, port) as run:
