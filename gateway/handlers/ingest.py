@@ -19,6 +19,7 @@ from gateway.ingest.json_array import JsonSplitter
 from gateway.ingest.ndjson import LineSplitter
 from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY
 from gateway.publishing import idempotency
+from gateway.receipt import Receipt
 
 _PLAIN: Final = Query()
 _ALONE_BYTES: Final = 256 * 1024
@@ -52,7 +53,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
             checked = request.app[CHECKER].check((body,), 1)
             if checked.documents:
                 task_id = await request.app[GROUP_COMMIT].commit(lane, checked.documents[0])
-                return json_answer(202, receipt(1, b"[%b]" % checked.ids[0], [task_id]))
+                return Receipt(receipt(1, b"[%b]" % checked.ids[0], [task_id]))
         chunks = _pieces(body)
     else:
         chunks = iter_body(request, whole=not form.streamed)

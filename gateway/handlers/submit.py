@@ -14,6 +14,7 @@ from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
 from gateway.publishing import idempotency
 from gateway.publishing.submission import Prepared
 from gateway.publishing.task_request import parse
+from gateway.receipt import Receipt
 from gateway.timestamps import issued_at
 
 _JSON_TYPES = frozenset({"application/json", "application/octet-stream"})
@@ -43,14 +44,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
         state = await _ended(request, str(answer["id"]), wait_s, admin=caller.admin)
         if state is not None:
             return web.Response(body=state, content_type="application/json")
-    response = web.Response(
-        status=202,
-        body=orjson.dumps(answer),
-        headers={
-            "Content-Type": "application/json; charset=utf-8",
-            "Location": f"/v1/tasks/{answer['id']}",
-        },
-    )
+    response = Receipt(orjson.dumps(answer), f"/v1/tasks/{answer['id']}")
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
