@@ -173,7 +173,8 @@ async def _is(question, expected) -> bool:
 
 @pytest.mark.timeout(300)
 async def test_errors_beyond_the_buffer_are_counted_for_a_client_that_does_not_read(gateway):
-    part = b'{"task":"nobody.knows"}\n' * 1000
+    line = b'{"task":"nobody.knows"}' + b" " * 200  # more than sockets hold: sending must wait
+    part = (line + b"\n") * 1000
     status, text = await asyncio.to_thread(
         half_duplex, gateway.port, "", (part for _ in range(300))
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import measured
 from devstack.tree import README, ROOT, rewrite
 
 TEXT = README.read_text(encoding="utf-8")
@@ -12,6 +13,10 @@ TEXT = README.read_text(encoding="utf-8")
 
 def test_the_tree_is_the_tree():
     assert rewrite(TEXT) == TEXT, "run `make tree`"
+
+
+def test_the_figures_are_those_of_the_result_files():
+    assert measured.rewrite(TEXT) == TEXT, "run `python -m bench.measured`"
 
 
 @pytest.mark.parametrize("source", ["gateway/config.py", "tasks/config.py"])
