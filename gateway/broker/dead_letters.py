@@ -1,7 +1,7 @@
 """Dead letters: looked at without using them up, published again and only then removed.
 
-Looking gets messages and closes the channel, which puts all of them back in front; a `.dead`
-queue allows a million such returns. While somebody looks, others do not see those letters.
+Looking gets messages and puts all of them back in front; a `.dead` queue allows a million such
+returns. While somebody looks, others do not see those letters.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ DEFAULT_RATE = 500.0
 REPLAY_BUDGET_S = 25.0
 """Longest replay in one request; what then remains is told."""
 _TIMEOUT_S = 5.0
+_BACK_WITHIN_S = 1.0
+_BACK_AFTER_S = 0.002
 _WINDOW = 50
 _WINDOW_BYTES = 16 * 1024 * 1024
 _BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
@@ -98,13 +100,15 @@ class DeadLetters:
         """
         letters: list[Letter] = []
         total = 0
-        async with self._open(queue) as (_channel, dead):
+        async with self._open(queue) as (channel, dead):
             while len(letters) < limit:
                 message = await dead.get(fail=False, timeout=_TIMEOUT_S)
                 if message is None:
                     break
                 letters.append(self._read(queue, message))
                 total = max(total, len(letters) + (message.message_count or 0))
+            if letters:
+                await self._put_back(channel, dead.name, total)
         return total, letters
 
     async def replay(
@@ -140,7 +144,10 @@ class DeadLetters:
                 await self._publish(channel, window, done)
                 pause_s = started + len(window) / rate - time.monotonic()
                 await asyncio.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
+            held = done.remaining - left - len(done.replayed)
             done.remaining -= len(done.replayed)
+            if held:
+                await self._put_back(channel, dead.name, done.remaining)
         done.missing = sorted(wanted - seen) if wanted is not None else []
         log.info(
             "dead-letters-replayed",
@@ -164,6 +171,21 @@ class DeadLetters:
                 size += letter.size
                 window.append((letter, message))
         return got, window
+
+    async def _put_back(self, channel: AbstractChannel, name: str, ready: int) -> None:
+        """Return what was got, and wait until the queue holds it again.
+
+        Closing the channel returns it too, but RabbitMQ answers the close before a quorum queue
+        has done so: who replays what they just looked at would be told that it is missing.
+        """
+        underlay = await channel.get_underlay_channel()
+        await underlay.basic_nack(0, multiple=True, requeue=True)  # 0: all that are unacknowledged
+        deadline = time.monotonic() + _BACK_WITHIN_S
+        while time.monotonic() < deadline:
+            queue = await channel.declare_queue(name, passive=True, timeout=_TIMEOUT_S)
+            if (queue.declaration_result.message_count or 0) >= ready:
+                return
+            await asyncio.sleep(_BACK_AFTER_S)
 
     async def _publish(
         self,

@@ -1,7 +1,5 @@
 """Dead letters over HTTP: looked at, published again, removed only then."""
 
-import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,69 +7,17 @@ from typing import Any
 import aio_pika
 import pytest
 
-from devstack.proxy import Direction, TcpProxy
 from gateway.config import GatewayConfig
+from tests.dead_letters import BODY, DeadLetterBroker, look, replay
 from tests.gateway_client import running_gateway
-from tests.waiting import eventually
 from topology.delay import delay_route
-
-BODY = b'[[1,2],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
-
-
-class Broker:
-    """What a worker and another publisher would do."""
-
-    def __init__(self, channel: aio_pika.abc.AbstractChannel) -> None:
-        self._channel = channel
-
-    async def publish(
-        self, task_id: str, exchange: str = "tasks", key: str = "default", **properties: Any
-    ) -> None:
-        headers: dict[str, Any] = {"id": task_id, "task": "demo.add", "lang": "py", "retries": 0}
-        headers |= properties.pop("headers", {})
-        await (await self._channel.get_exchange(exchange, ensure=False)).publish(
-            aio_pika.Message(
-                properties.pop("body", BODY),
-                headers=headers,
-                message_id=task_id,
-                correlation_id=task_id,
-                content_type="application/json",
-                content_encoding="utf-8",
-                **properties,
-            ),
-            key,
-        )
-
-    async def get(self, queue: str = "default") -> aio_pika.abc.AbstractIncomingMessage:
-        there = await self._channel.get_queue(queue, ensure=False)
-
-        async def message() -> Any:
-            return await there.get(fail=False)
-
-        found: aio_pika.abc.AbstractIncomingMessage = await eventually(message, timeout_s=10)
-        return found
-
-    async def reject(self, task_id: str, **more: Any) -> None:
-        """Publish a message and dead-letter it as a worker does."""
-        await self.publish(task_id, **more)
-        await (await self.get()).reject(requeue=False)
-
-    async def count(self, queue: str) -> int:
-        there = await self._channel.declare_queue(queue, passive=True)
-        return there.declaration_result.message_count or 0
-
-    async def has(self, queue: str, count: int) -> None:
-        async def reached() -> bool:
-            return await self.count(queue) == count
-
-        await eventually(reached, timeout_s=10)
 
 
 @pytest.fixture
-async def broker(amqp_url) -> AsyncIterator[Broker]:
+async def broker(amqp_url) -> AsyncIterator[DeadLetterBroker]:
     connection = await aio_pika.connect(amqp_url)
     async with connection:
-        yield Broker(await connection.channel())
+        yield DeadLetterBroker(await connection.channel())
 
 
 @pytest.fixture
@@ -79,20 +25,6 @@ async def client(amqp_url, redis_url) -> AsyncIterator[Any]:
     config = GatewayConfig(amqp_url=amqp_url, redis_url=redis_url)
     async with running_gateway(config) as client:
         yield client
-
-
-async def look(client: Any, queue: str = "default", status: int = 200) -> Any:
-    async with client.get(f"/v1/dead-letters/{queue}") as answer:
-        body = await answer.json()
-        assert answer.status == status, body
-        return body
-
-
-async def replay(client: Any, body: Any, queue: str = "default", status: int = 200) -> Any:
-    async with client.post(f"/v1/dead-letters/{queue}/replay", json=body) as answer:
-        found = await answer.json()
-        assert answer.status == status, found
-        return found
 
 
 async def test_an_empty_queue_has_no_letters(client):
@@ -131,6 +63,16 @@ async def test_looking_never_uses_up_a_letter(client, broker):
         told = await look(client)
         assert [one["id"] for one in told["letters"]] == ["letter-0", "letter-1", "letter-2"]
     await broker.has("default.dead", 3)
+
+
+async def test_a_letter_just_looked_at_is_there_to_be_replayed(client, broker):
+    await broker.reject("again")
+    await broker.has("default.dead", 1)
+
+    for _ in range(100):
+        assert (await look(client))["total"] == 1
+        done = await replay(client, {"ids": ["no-such"]})
+        assert (done["remaining"], done["missing"]) == (1, ["no-such"])
 
 
 async def test_the_queue_that_keeps_letters_names_them_too(client, broker):
@@ -315,93 +257,3 @@ async def test_what_a_worker_wrote_on_burying_is_told_and_left_out_of_the_replay
     }
     await replay(client, {"all": True})
     assert not told.keys() & (await broker.get()).headers.keys()
-
-
-async def test_a_full_queue_keeps_its_letters_dead(client, broker, amqp_url):
-    await broker.reject("one")
-    await broker.has("default.dead", 1)
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:  # the broker's own limit, which ours is far below
-        channel = await connection.channel()
-        await channel.queue_delete("default", if_unused=False, if_empty=False)
-        full: Any = {"x-max-length": 1, "x-overflow": "reject-publish", "x-queue-type": "classic"}
-        queue = await channel.declare_queue("default", durable=True, arguments=full)
-        await queue.bind("tasks", "default")
-        await broker.publish("filler")
-
-        done = await replay(client, {"all": True})
-
-    assert done["failed"] == [{"id": "one", "detail": "the queue is full"}]
-    assert (done["replayed"], done["remaining"]) == (0, 1)
-    await broker.has("default.dead", 1)
-
-
-async def test_a_letter_stays_when_the_confirm_does_not_come(amqp_url, redis_url, rabbit, broker):
-    async with TcpProxy(rabbit.port) as proxy:
-        config = GatewayConfig(amqp_url=proxy.url_through(amqp_url), redis_url=redis_url)
-        async with running_gateway(config) as client:
-            for number in range(20):
-                await broker.reject(f"letter-{number}", body=BODY.ljust(40_000))
-            await broker.has("default.dead", 20)
-
-            # enough for connecting and getting all letters, not for publishing them
-            proxy.cut_after(200_000, Direction.TO_SERVER)
-            problem = await replay(client, {"all": True}, status=504)
-            assert (problem["code"], problem["queued"]) == ("unconfirmed", "unknown")
-            proxy.resume()
-
-        async def nothing_is_lost() -> bool:
-            dead, alive = await broker.count("default.dead"), await broker.count("default")
-            return bool(dead + alive >= 20 and dead > 0)
-
-        await eventually(nothing_is_lost)
-
-
-async def test_letters_are_published_again_at_the_rate_asked_for(client, broker):
-    for number in range(20):
-        await broker.reject(f"letter-{number}")
-    await broker.has("default.dead", 20)
-
-    started = time.monotonic()
-    done = await replay(client, {"all": True, "rate": 20})
-
-    assert done["replayed"] == 20
-    assert 0.9 <= time.monotonic() - started < 5
-
-
-async def test_two_replays_at_once_publish_each_letter_once(client, broker):
-    for number in range(30):
-        await broker.reject(f"letter-{number}")
-    await broker.has("default.dead", 30)
-
-    first, second = await asyncio.gather(
-        replay(client, {"all": True}), replay(client, {"all": True})
-    )
-
-    assert first["replayed"] + second["replayed"] == 30
-    await broker.has("default", 30)
-
-
-@pytest.mark.parametrize(
-    "body", [{}, {"all": False}, {"all": True, "ids": ["a"]}, {"ids": []}, {"ids": [1]}, [], "x",
-             {"all": True, "rate": 0}, {"all": True, "more": 1}]
-)  # fmt: skip
-async def test_a_bad_replay_is_refused(client, body):
-    problem = await replay(client, body, status=400)
-
-    assert (problem["code"], problem["queued"]) == ("invalid-request", "no")
-
-
-async def test_a_queue_that_keeps_no_letters_is_unknown(client):
-    for queue in ("no-such", "nowhere.dead", "dead.outcomes"):
-        assert (await look(client, queue, 404))["code"] == "unknown-queue"
-        assert (await replay(client, {"all": True}, queue, 404))["code"] == "unknown-queue"
-
-
-async def test_without_rabbitmq_the_answer_comes_and_says_so(redis_url):
-    config = GatewayConfig(amqp_url="amqp://guest:guest@127.0.0.1:1/", redis_url=redis_url)
-    async with running_gateway(config, ready=False) as client:
-        problem = await look(client, status=503)
-        assert problem["code"] == "broker-unavailable"
-        assert "guest" not in json.dumps(problem)
-        assert (await replay(client, {"all": True}, status=503))["queued"] == "no"
