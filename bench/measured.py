@@ -1,8 +1,9 @@
 """`python -m bench.measured`: the README's figures, written from the newest result files."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from bench.goals import Goal
 from bench.results import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-_SECTION = re.compile(r"(<!-- measured:[^\n]*-->\n).*?(<!-- /measured -->)", re.DOTALL)
+_SECTION = re.compile(r"(<!-- (measured|drilled):[^\n]*-->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 Document = Mapping[str, Any]
 
@@ -42,27 +43,97 @@ def section(found: Sequence[Document]) -> str:
     return "\n\n".join((told, _contestants(submits["submits"]), _goals(found)))
 
 
+def drilled(found: Sequence[Document]) -> str:
+    """The newest long drill on each RabbitMQ, as a table in Markdown.
+
+    Args:
+        found: From `documents`.
+    """
+    newest = {one["drill"]["rabbitmq"]: one["drill"] for one in found if "drill" in one}
+    drills = [newest[version] for version in sorted(newest, key=_version)]
+    return _table(
+        ("", *(f"RabbitMQ {drill['rabbitmq']}" for drill in drills)),
+        ((title, *map(tell, drills)) for title, tell in _DRILLED),
+    )
+
+
 def rewrite(text: str, folder: Path = RESULTS) -> str:
     """Return the README's text with the figures of the result files."""
     found = documents(folder)
-    return _SECTION.sub(lambda match: f"{match[1]}\n{section(found)}\n\n{match[2]}", text)
+    sections = {"measured": section, "drilled": drilled}
+    return _SECTION.sub(
+        lambda match: f"{match[1]}\n{sections[match[2]](found)}\n\n{match[3]}", text
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def _count(name: str) -> Callable[[Document], str]:
+    return lambda drill: f"{drill['counts'].get(name, 0):,}"
+
+
+def _of(part: str, whole: str) -> Callable[[Document], str]:
+    return lambda drill: f"{drill['counts'].get(part, 0):,} of {drill['counts'].get(whole, 0):,}"
+
+
+def _must_be_0(*names: str) -> Callable[[Document], str]:
+    return lambda drill: f"{sum(drill['must_be_0'].get(name, 0) for name in names):,}"
+
+
+def _recovered(drill: Document) -> str:
+    took = [one["seconds"] for one in drill["recovery"] if not one["next_fault_came_before"]]
+    in_time = [one for one in drill["recovery"] if (one["seconds"] or 1e9) <= one["allowed_s"]]
+    return f"{len(in_time)} of {len(drill['recovery'])}; half within {median(took):.1f} s"
+
+
+def _memory(drill: Document) -> str:
+    return "; ".join(
+        f"{sizes['first quarter']:.0f} → {sizes['last quarter']:.0f} MiB"
+        for sizes in drill["gateway_rss_mib"].values()
+    )
+
+
+_DRILLED: tuple[tuple[str, Callable[[Document], str]], ...] = (
+    ("minutes, faults, kinds of faults",
+     lambda drill: f"{drill['minutes']:g}, {drill['faults']}, {drill['kinds']}"),
+    ("processors busy", lambda drill: f"{drill['processors_busy']:.0%}"),
+    ("tasks accepted", _count("tasks accepted")),
+    ("documents accepted, all stored", _of("documents accepted, stored", "documents accepted")),
+    ("tasks or documents lost", _must_be_0("task lost", "document lost")),
+    ("documents stored twice", _must_be_0("document stored twice")),
+    ("tasks or batches never ended", _must_be_0("task never ended", "batch never ended")),
+    ("anything else that must not be",
+     lambda drill: f"{sum(drill['must_be_0'].values()) - _told_apart(drill):,}"),
+    ("executions that were repeated", _of("executions repeated", "executions")),
+    ("everything works again within 15 s of healing (30 s after a crash of RabbitMQ)", _recovered),
+    ("memory of each gateway, first and last quarter", _memory),
+)  # fmt: skip
+_TOLD_APART = (
+    "task lost", "document lost", "document stored twice", "task never ended", "batch never ended",
+)  # fmt: skip
+
+
+def _told_apart(drill: Document) -> int:
+    return sum(drill["must_be_0"].get(name, 0) for name in _TOLD_APART)
 
 
 def _contestants(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    def median(name: str, field: str) -> float:
+    def middle(name: str, field: str) -> float:
         return Figure.of(sample[field] for sample in samples[name]).median
 
     measured = [one for one in FULL if one.name in samples]
-    measured.sort(key=lambda one: -median(one.name, "rate"))
+    measured.sort(key=lambda one: -middle(one.name, "rate"))
     return _table(
         ("", "submits/s", "CPU µs each", "p50 ms", "p99 ms", "does not give"),
         (
             (
                 f"**{one.title}**" if one.name == "gateway" else one.title,
-                f"{median(one.name, 'rate'):,.0f}",
-                f"{median(one.name, 'cpu_us'):,.0f}",
-                f"{median(one.name, 'p50_ms'):,.0f}",
-                f"{median(one.name, 'p99_ms'):,.0f}",
+                f"{middle(one.name, 'rate'):,.0f}",
+                f"{middle(one.name, 'cpu_us'):,.0f}",
+                f"{middle(one.name, 'p50_ms'):,.0f}",
+                f"{middle(one.name, 'p99_ms'):,.0f}",
                 ", ".join(one.lacks) or "–",
             )
             for one in measured

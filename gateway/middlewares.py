@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.access.auth import CALLER
+from gateway.access.auth import CALLER, Caller
 from gateway.errors import (
     REFUSALS,
     RETRY_AFTER_S,
@@ -39,8 +39,9 @@ _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Wrap every request: nothing leaves the gateway that did not pass here."""
     started = time.perf_counter()
-    sent_id = request.headers.get("X-Request-Id", "")
-    request_id = sent_id if _SANE_REQUEST_ID.fullmatch(sent_id) else new_request_id()
+    request_id = request.headers.get("X-Request-Id")
+    if request_id is None or not _SANE_REQUEST_ID.fullmatch(request_id):
+        request_id = new_request_id()
     request[REQUEST_ID] = request_id
     LOGGED_REQUEST_ID.set(request_id)
     metrics = request.app[METRICS]
@@ -49,8 +50,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
-        _authenticate(request)
-        caller = request.get(CALLER)
+        caller = _authenticate(request)
         if caller is not None and caller.rate is not None:
             await request.app[LIMITS].admit(caller)
         if idempotency.HEADER in request.headers and request.match_info.http_exception is None:
@@ -88,20 +88,22 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
-def _authenticate(request: web.Request) -> None:
-    """Find the caller by key, or by ticket where a handler takes one (it checks it itself).
+def _authenticate(request: web.Request) -> Caller | None:
+    """Find the caller by key; None where none is needed, or a handler checks a ticket itself.
 
     Raises:
         Problem: `unauthenticated` (queued: no).
     """
     path = request.path
     if path in _OPEN_PATHS or path.startswith("/static/"):
-        return
+        return None
     if path == "/metrics" and request.app[CONFIG].metrics_public:
-        return
+        return None
     if path.endswith("/stream") and "ticket" in request.query:
-        return
-    request[CALLER] = request.app[KEYRING].caller(request.headers.get("Authorization"))
+        return None
+    caller = request.app[KEYRING].caller(request.headers.get("Authorization"))
+    request[CALLER] = caller
+    return caller
 
 
 def _check_idempotency(request: web.Request) -> None:

@@ -3,12 +3,18 @@
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from devstack.drill.faults import FAULTS
+from devstack.drill.figures import figures
 from devstack.drill.report import report
 from devstack.drill.run import Settings, drill
 from devstack.errors import StartError
@@ -17,7 +23,7 @@ from devstack.install import ensure_servers
 
 def main() -> None:
     """Run a drill; the exit status is 1 when something was lost, doubled, or never ended."""
-    settings = _settings()
+    settings, save = _settings()
     began = time.monotonic()
 
     def tell(sentence: str) -> None:
@@ -31,16 +37,29 @@ def main() -> None:
         sys.exit(f"make drill: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    told = report(result.ledger, result.findings, result.timeline, result.episodes)
+    found = figures(settings, result)
+    told = report(found, result.findings)
     (settings.folder / "report.txt").write_text(told + "\n", encoding="utf-8")
     print(told)
-    struck = sum(len(episode.names) for episode in result.episodes)
-    print(f"\n{struck} faults; quiet after {result.quiet_after_s:.1f} s; {result.picture}")
+    if save is not None:
+        print(f"\nwritten: {_save(save, found, result.picture)}")
+    print(f"\n{found['faults']} faults; quiet after {result.quiet_after_s:.1f} s; {result.picture}")
     print("FAILED" if result.findings.faults else "nothing lost, nothing twice, everything ended")
     sys.exit(1 if result.findings.faults else 0)
 
 
-def _settings() -> Settings:
+def _save(folder: Path, found: dict[str, Any], picture: Path) -> Path:
+    """Write the figures where `python -m bench.measured` finds them, and the timeline beside."""
+    now, name = datetime.now(UTC), f"drill-rabbitmq-{found['rabbitmq']}"
+    told = {"run": "drill", "at": now.isoformat(timespec="seconds"), "goals": [], "drill": found}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{now:%Y-%m-%d}-{name}.json"
+    path.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+    shutil.copyfile(picture, folder / f"{name}.svg")
+    return path
+
+
+def _settings() -> tuple[Settings, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m devstack.drill", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long things are broken")
     parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
@@ -57,13 +76,16 @@ def _settings() -> Settings:
         default=None,
         help="where to make a folder for data, logs and timeline.svg",
     )
+    parser.add_argument(
+        "--save", type=Path, default=None, help="a folder for the figures and the timeline"
+    )
     given = parser.parse_args()
     faults = tuple(name.strip() for name in given.faults.split(",") if name.strip())
     if strangers := [name for name in faults if name not in FAULTS]:
         parser.error(f"no fault {', '.join(strangers)}; there are {', '.join(FAULTS)}")
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
-    return Settings(
+    settings = Settings(
         folder=Path(tempfile.mkdtemp(prefix="drill-", dir=given.folder)),
         minutes=given.minutes,
         faults=faults,
@@ -73,6 +95,7 @@ def _settings() -> Settings:
         batch=given.batch,
         pairs=given.pairs,
     )
+    return settings, given.save
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
+
 from devstack.children import Child
 from devstack.errors import StartError
 from devstack.ports import LOOPBACK, free_port
@@ -112,6 +114,12 @@ class Rig:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise StartError(f"{name} was not back within {BACK_WITHIN_S:g} s") from None
+
+    async def rabbitmq_version(self) -> str:
+        """Ask RabbitMQ which it is."""
+        url = f"{self.stack.rabbit.management_url}/api/overview"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return str((await response.json())["rabbitmq_version"])
 
     async def rabbitmqctl(self, *arguments: str) -> None:
         """Run one command of RabbitMQ's; it starts an Erlang VM, which takes a second."""

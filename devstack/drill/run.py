@@ -19,7 +19,7 @@ from devstack.drill.records import read_holdings, wait_until_ended
 from devstack.drill.rig import GATEWAYS, Rig, running_rig
 from devstack.drill.svg import write_svg
 from devstack.drill.timeline import Timeline
-from devstack.drill.watch import read_states, sample_memory
+from devstack.drill.watch import read_states, sample_memory, sample_processors
 
 WARM_UP_S = 5.0
 LAST_LOAD_S = 8.0
@@ -62,6 +62,8 @@ class Result:
     quiet_after_s: float
     """From the end of the load until all had ended."""
     picture: Path
+    rabbitmq: str
+    """Its version."""
 
 
 async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
@@ -98,6 +100,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         timeline.add_books(ledger, holdings)
         picture = settings.folder / "timeline.svg"
         write_svg(picture, timeline, director.episodes, time.time())
+        version = await rig.rabbitmq_version()
         await rig.stack.rabbit.settle()
     return Result(
         ledger=ledger,
@@ -106,6 +109,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         episodes=director.episodes,
         quiet_after_s=took_s,
         picture=picture,
+        rabbitmq=version,
     )
 
 
@@ -126,7 +130,10 @@ async def _under_load(load: tuple[Steady, ...], director: Director, minutes: flo
 async def _sampled(
     rig: Rig, client: Client, ledger: Ledger, timeline: Timeline
 ) -> AsyncIterator[None]:
-    samplers = [asyncio.create_task(sample_memory(rig, timeline), name="sample memory")]
+    samplers = [
+        asyncio.create_task(sample_memory(rig, timeline), name="sample memory"),
+        asyncio.create_task(sample_processors(timeline), name="sample processors"),
+    ]
     samplers += [
         asyncio.create_task(read_states(client, ledger, timeline, place), name="read states")
         for place in range(len(GATEWAYS))

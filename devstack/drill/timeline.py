@@ -18,6 +18,26 @@ SIGNS = (
     "documents stored",
 )
 """All of them again: the stack has recovered."""
+WITHIN_S = 15.0
+RESTART_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How soon everything worked again after one episode."""
+
+    episode: Episode
+    seconds: float
+    """From the healing."""
+    sign: str
+    """What came last."""
+    cut_short: bool
+    """Whether the next fault came before it."""
+
+    @property
+    def allowed_s(self) -> float:
+        """How long it may take: RabbitMQ needs its time to start."""
+        return RESTART_WITHIN_S if "kill-rabbitmq" in self.episode.names else WITHIN_S
 
 
 @dataclass(slots=True)
@@ -28,6 +48,8 @@ class Timeline:
     events: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
     rss_mib: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     """Resident memory of each gateway, sampled."""
+    busy: list[tuple[float, float]] = field(default_factory=list)
+    """Share of this machine's processors that worked, sampled; 1 is all of them."""
 
     def rates(self, name: str, seconds: int) -> list[float]:
         """Return how much happened in each second from the beginning."""
@@ -63,30 +85,21 @@ class Timeline:
         for some in self.events.values():
             some.sort()
 
-    def recovery(self, episodes: Sequence[Episode]) -> list[tuple[Episode, float, str, bool]]:
-        """Tell for each episode how long after its healing all signs were seen again.
-
-        Returns:
-            Episode, seconds, the last sign, and whether the next fault came before it.
-        """
+    def recovery(self, episodes: Sequence[Episode]) -> list[Recovery]:
+        """Tell for each episode how long after its healing all signs were seen again."""
         times = {name: [at for at, _ in self.events.get(name, ())] for name in SIGNS}
         ends = [episode.began for episode in episodes[1:]] + [float("inf")]
-        return [
-            (episode, *_slowest(times, episode.healed, end))
-            for episode, end in zip(episodes, ends, strict=True)
-        ]
+        return [_recovery(times, episode, end) for episode, end in zip(episodes, ends, strict=True)]
 
 
-def _slowest(
-    times: Mapping[str, Sequence[float]], healed: float, end: float
-) -> tuple[float, str, bool]:
+def _recovery(times: Mapping[str, Sequence[float]], episode: Episode, end: float) -> Recovery:
     slowest, last = 0.0, ""
     for name, when in times.items():
-        place = bisect_right(when, healed)
-        took = (when[place] if place < len(when) else float("inf")) - healed
+        place = bisect_right(when, episode.healed)
+        took = (when[place] if place < len(when) else float("inf")) - episode.healed
         if took > slowest:
             slowest, last = took, name
-    return slowest, last, healed + slowest > end
+    return Recovery(episode, slowest, last, cut_short=episode.healed + slowest > end)
 
 
 def _stored(result: object) -> int:

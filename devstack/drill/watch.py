@@ -1,4 +1,4 @@
-"""What is sampled while a drill runs: whether states can be read, and the gateways' memory."""
+"""What is sampled while a drill runs: whether states can be read, memory, processors."""
 
 import asyncio
 import contextlib
@@ -38,6 +38,25 @@ async def sample_memory(rig: Rig, timeline: Timeline) -> None:
                 mib = _resident_mib(rig.parts[name].child.pid)
                 timeline.rss_mib[name].append((time.time(), mib))
         await asyncio.sleep(1)
+
+
+async def sample_processors(timeline: Timeline) -> None:
+    """Note every second how much of this machine's processors was used."""
+    idle, total = _ticks()
+    while True:
+        await asyncio.sleep(1)
+        idle_before, total_before = idle, total
+        idle, total = _ticks()
+        if total > total_before:
+            busy = 1 - (idle - idle_before) / (total - total_before)
+            timeline.busy.append((time.time(), busy))
+
+
+def _ticks() -> tuple[int, int]:
+    """Idle ones and all since the start of the machine, proc_stat(5)."""
+    with Path("/proc/stat").open(encoding="ascii") as lines:
+        ticks = [int(word) for word in next(lines).split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _resident_mib(pid: int) -> float:

@@ -1,26 +1,59 @@
 """The one place that uses aiormq's inner surface: a channel that only publishes.
 
 aiormq takes one message at a time: `basic_publish` holds the channel's lock until the socket
-drained, and a confirm with `multiple` walks every outstanding tag. Here whole loop turns of
-messages are written as one `ChannelFrame`, and confirms are handed on as they are read, without
-a queue and a task in between.
+drained, and a confirm with `multiple` walks every outstanding tag. Here many messages are written
+to the socket as one piece, and confirms are handed on as they are read, without a queue and a task
+in between.
 
 What is taken from aiormq 7.2, checked by `tests/integration/test_publish_channel.py`:
 `Channel(connector, number, publisher_confirms=…)`, its `frames.put`, `open`, `closing`,
-`write_queue`, `Connection.channels`, `connection_tune.frame_max`, `ChannelFrame` and the
-connection's private event that is cleared by Connection.Blocked.
+`Connection.channels`, `connection_tune.frame_max`, the `TransportFactory` that aio-pika hands on
+from its `kwargs`, that whatever aiormq itself writes are whole frames, and the connection's private
+event that is cleared by Connection.Blocked.
 """
 
 import asyncio
 from typing import Any, Protocol
 
+from aio_pika import Connection as AioPikaConnection
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from aiormq.connection import Connection
+from aiormq.connection import (
+    Connection,
+    TCPTransportFactory,
+    TLSTransportFactory,
+    TransportFactory,
+)
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
+from yarl import URL
+
+
+class PromptTransport(TransportFactory):
+    """aiormq's own transports, whose writes go to the socket at once.
+
+    aiormq's writer is a task: what it is given leaves when all that is ready to run has run, and
+    RabbitMQ would have nothing to do meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.writer: asyncio.StreamWriter | None = None
+        """Of the connection that was made last."""
+
+    def serve(self, connection: AioPikaConnection) -> None:
+        """Have the connection, not yet connected, use this whenever it connects."""
+        connection.kwargs["transport_factory"] = self
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect as aiormq does; see there."""
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self.writer = await factory.create(url, **kwargs)
+        # uvloop keeps what is written for the end of the turn unless it is more than this.
+        self.writer.transport.set_write_buffer_limits(high=0)
+        return reader, self.writer
 
 
 class ConfirmListener(Protocol):
@@ -42,10 +75,14 @@ class PublishChannel:
     Args:
         channel: The aiormq channel.
         connection: Its connection.
+        writer: Of its socket.
     """
 
-    def __init__(self, channel: Channel, connection: Connection) -> None:
+    def __init__(
+        self, channel: Channel, connection: Connection, writer: asyncio.StreamWriter
+    ) -> None:
         self._channel = channel
+        self._writer = writer
         self._unblocked: asyncio.Event = connection._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001  # aiormq tells nobody
         self.number = channel.number.to_bytes(2, "big")
         """The channel number as the two octets of a frame."""
@@ -54,18 +91,23 @@ class PublishChannel:
 
     @classmethod
     async def open(
-        cls, connection: AbstractConnection, listener: ConfirmListener, *, timeout_s: float
+        cls,
+        connection: AbstractConnection,
+        transport: PromptTransport,
+        listener: ConfirmListener,
+        *,
+        timeout_s: float,
     ) -> "PublishChannel":
-        """Open a channel on aio-pika's connection.
+        """Open a channel on aio-pika's connection, which the transport serves.
 
         Raises:
             TimeoutError: RabbitMQ does not answer.
             AMQPError, RuntimeError: The connection is not usable.
         """
-        transport = connection.transport
-        if transport is None or not isinstance(transport.connection, Connection):
+        amqp = connection.transport and connection.transport.connection
+        writer = transport.writer
+        if not isinstance(amqp, Connection) or writer is None:
             raise ConnectionError("the connection has no transport")
-        amqp = transport.connection
         number = max(amqp.channels, default=0) + 1
         channel = Channel(amqp, number, publisher_confirms=True)
         channel.frames = _Frames(listener)
@@ -74,20 +116,16 @@ class PublishChannel:
         channel.closing.add_done_callback(
             lambda done: listener.on_lost(None if done.cancelled() else done.exception())
         )
-        return cls(channel, amqp)
+        return cls(channel, amqp, writer)
 
     @property
     def blocked(self) -> bool:
         """Whether RabbitMQ raised a memory or disk alarm for this connection."""
         return not self._unblocked.is_set()
 
-    def write(self, frames: bytes) -> bool:
-        """Hand whole frames to the connection's writer; False when its queue is full."""
-        try:
-            self._channel.write_queue.put_nowait(ChannelFrame(payload=frames, should_close=False))
-        except asyncio.QueueFull:
-            return False
-        return True
+    def write(self, frames: bytes) -> None:
+        """Write whole frames to the socket."""
+        self._writer.write(frames)
 
     async def close(self) -> None:
         """Close the channel; the connection stays."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from devstack.drill.faults import FAULTS
+from devstack.drill.figures import figures
 from devstack.drill.report import report
 from devstack.drill.run import Settings, drill
 
@@ -28,7 +29,7 @@ async def test_a_short_drill_loses_nothing(tmp_path: Path):
     said: list[str] = []
     result = await drill(settings, said.append)
 
-    told = report(result.ledger, result.findings, result.timeline, result.episodes)
+    told = report(figures(settings, result), result.findings)
     assert not result.findings.faults, "\n".join([*said, told])
     assert {name for episode in result.episodes for name in episode.names} == set(KINDS)
     assert result.findings.counts["tasks accepted, executed"] > 500

@@ -4,8 +4,9 @@ import asyncio
 
 import aio_pika
 import pytest
+from aio_pika.connection import make_url
 
-from gateway.publishing.publish_channel import PublishChannel
+from gateway.publishing.publish_channel import PromptTransport, PublishChannel
 from gateway.publishing.task_message import MessageOptions, template
 from tests.waiting import eventually
 
@@ -40,19 +41,26 @@ def frames(channel: PublishChannel, routing_key: str, name: str, exchange: str =
 
 
 @pytest.fixture
-async def connection(amqp_url):
-    connection = await aio_pika.connect(amqp_url)
+def transport():
+    return PromptTransport()
+
+
+@pytest.fixture
+async def connection(amqp_url, transport):
+    connection = aio_pika.RobustConnection(make_url(amqp_url, reconnect_interval=0.1))
+    transport.serve(connection)
+    await connection.connect()
     yield connection
     await connection.close()
 
 
-async def test_confirms_returns_and_loss_are_told(connection):
+async def test_confirms_returns_and_loss_are_told(connection, transport):
     setup = await connection.channel()
     queue = await setup.declare_queue("here")
     heard = Heard()
-    channel = await PublishChannel.open(connection, heard, timeout_s=5)
+    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
 
-    assert channel.write(frames(channel, "here", "kept") + frames(channel, "nowhere", "gone"))
+    channel.write(frames(channel, "here", "kept") + frames(channel, "nowhere", "gone"))
     await eventually(lambda: heard.acked == {1, 2})
 
     assert heard.returns == [("gone", "NO_ROUTE")]
@@ -62,7 +70,7 @@ async def test_confirms_returns_and_loss_are_told(connection):
     await asyncio.wait_for(heard.lost.wait(), 5)
 
 
-async def test_a_full_quorum_queue_is_heard_as_a_nack(connection):
+async def test_a_full_quorum_queue_is_heard_as_a_nack(connection, transport):
     setup = await connection.channel()
     await setup.declare_queue(
         "small",
@@ -72,7 +80,7 @@ async def test_a_full_quorum_queue_is_heard_as_a_nack(connection):
         },
     )  # fmt: skip
     heard = Heard()
-    channel = await PublishChannel.open(connection, heard, timeout_s=5)
+    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
 
     async def refused() -> bool:
         channel.write(frames(channel, "small", "m"))
