@@ -12,6 +12,7 @@ from bench.contestants import FULL
 from bench.figures import Figure
 from bench.goals import Goal
 from bench.results import RESULTS
+from bench.streams import WAYS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 _SECTION = re.compile(r"(<!-- (measured|drilled):[^\n]*-->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -40,7 +41,9 @@ def section(found: Sequence[Document]) -> str:
         f"{submits['at'][:10]}, `{settings['load_command']}`, medians of {settings['rounds']} "
         "interleaved rounds."
     )
-    return "\n\n".join((told, _contestants(submits["submits"]), _goals(found)))
+    tables = [told, _contestants(submits["submits"]), _goals(found)]
+    watched = [one["watching-peers"] for one in found if "watching-peers" in one]
+    return "\n\n".join((*tables, *map(_watchers, watched[-1:])))
 
 
 def drilled(found: Sequence[Document]) -> str:
@@ -137,6 +140,25 @@ def _contestants(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
                 ", ".join(one.lacks) or "–",
             )
             for one in measured
+        ),
+    )
+
+
+def _watchers(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    def told(kind: str, field: str, digits: int = 0) -> str:
+        return f"{Figure.of(one['told'][field] for one in rounds[kind]).median:,.{digits}f}"
+
+    return _table(
+        ("watchers", "end told after p50 ms", "p99 ms", "Redis commands/s", "ends never told"),
+        (
+            (
+                f"**{one.title}**" if kind == "penstock" else one.title,
+                told(kind, "final_p50_ms", 1),
+                told(kind, "final_p99_ms", 1),
+                f"{Figure.of(one['commands_a_second'] for one in rounds[kind]).median:,.0f}",
+                told(kind, "missing"),
+            )
+            for kind, one in WAYS.items()
         ),
     )
 

@@ -190,6 +190,8 @@ _PEER_STREAM = Contestant(
     venv=CELERY_FASTAPI,
 )
 _OURS = replace(GATEWAY, name="penstock", title="Penstock, WebSocket (pushed)")
+WAYS = {"penstock": _OURS, "celery-fastapi": _PEER_STREAM, "poll": _POLLING}
+"""Ways to watch tasks, by the kind of client that they need."""
 
 
 async def peers(context: Context, seconds: float = 10.0) -> Report:
@@ -198,12 +200,11 @@ async def peers(context: Context, seconds: float = 10.0) -> Report:
     Raises:
         StartError: Something failed.
     """
-    ways = {"penstock": _OURS, "celery-fastapi": _PEER_STREAM, "poll": _POLLING}
-    for one in ways.values():
+    for one in WAYS.values():
         install(one.venv)
-    rounds: dict[str, list[Peer]] = {kind: [] for kind in ways}
+    rounds: dict[str, list[Peer]] = {kind: [] for kind in WAYS}
     for number in range(context.plan.rounds):
-        for kind, one in ways.items():
+        for kind, one in WAYS.items():
             ids = issue(_PEER_WATCHERS, context.servers.folder, f"peer-{kind}-{number}")
             rounds[kind].append(await _peer_round(context.servers, kind, one, ids, seconds))
             told, latest = rounds[kind][-1].told, rounds[kind][-1]
@@ -214,7 +215,7 @@ async def peers(context: Context, seconds: float = 10.0) -> Report:
                 f"{told['missing']} missing {told['sample']}"
             )
     lines, bars = [], []
-    for kind, one in ways.items():
+    for kind, one in WAYS.items():
         taken = rounds[kind]
         p50 = Figure.of(peer.told.get("final_p50_ms", 0) for peer in taken)
         bars.append(chart.Bar(one.title, p50, kind == "penstock"))
@@ -254,7 +255,7 @@ async def peers(context: Context, seconds: float = 10.0) -> Report:
                         Figure.of(peer.commands_a_second for peer in rounds[kind]),
                         kind == "penstock",
                     )
-                    for kind, one in ways.items()
+                    for kind, one in WAYS.items()
                 ],
             ),
         },

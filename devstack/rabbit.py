@@ -5,6 +5,7 @@ outlives it, and a second one clashes with the node names there.
 """
 
 import asyncio
+import os
 import secrets
 from pathlib import Path
 from urllib.parse import quote
@@ -24,9 +25,16 @@ _ADVANCED = """\
            {dead_letter_worker_consumer_prefetch, 256}]}].
 """
 _METHOD_FRAME = b"\x01"  # what Connection.Start begins with
-DO_NOT_SPIN = "+sbwt none +sbwtdcpu none +sbwtdio none"
-"""Idle schedulers of the Erlang VM sleep at once, as RabbitMQ's documentation on run-time tuning
-advises for processors that others use too: here workers and a gateway do."""
+
+
+def erlang_flags() -> str:
+    """Have the Erlang VM share the machine, as RabbitMQ's documentation on run-time tuning advises.
+
+    Workers and a gateway use the same processors: half of them get a scheduler, which is one that
+    need not hand messages to another on small machines, and an idle one sleeps at once.
+    """
+    schedulers = max(1, len(os.sched_getaffinity(0)) // 2)
+    return f"+S {schedulers}:{schedulers} +sbwt none +sbwtdcpu none +sbwtdio none"
 
 
 class Rabbit:
@@ -162,7 +170,7 @@ class Rabbit:
             RABBITMQ_PID_FILE=str(folder / "rabbitmq.pid"),
             RABBITMQ_LOGS="-",
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=(
-                f"{DO_NOT_SPIN} -noinput -kernel inet_dist_use_interface {{127,0,0,1}}"
+                f"{erlang_flags()} -noinput -kernel inet_dist_use_interface {{127,0,0,1}}"
             ),
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from devstack.children import Child
 from devstack.ports import LOOPBACK
-from devstack.rabbit import DO_NOT_SPIN, Rabbit
+from devstack.rabbit import Rabbit, erlang_flags
 
 _DOCKER = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT")
 _STOP_S = 40
@@ -92,7 +92,7 @@ class ContainerRabbit(Rabbit):
             f"--volume={self.folder / 'advanced.config'}:/etc/rabbitmq/advanced.config:ro",
             f"--env=RABBITMQ_DEFAULT_USER={self.user}",
             f"--env=RABBITMQ_DEFAULT_PASS={self.password}",
-            f"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={DO_NOT_SPIN}",
+            f"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={erlang_flags()}",
             image,
         ]  # fmt: skip
 
