@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aio_pika
 from redis.asyncio import Redis as RedisClient
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
@@ -107,8 +108,9 @@ async def _announce(url: str) -> None:
     described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in TASKS]
     async with RedisClient.from_url(url) as client:
         while True:
-            for one in described:
-                await client.hset(CATALOG_KEY, one.field, encode(one, time.time()))
+            with contextlib.suppress(RedisConnectionError):  # a part that kills Redis
+                for one in described:
+                    await client.hset(CATALOG_KEY, one.field, encode(one, time.time()))
             await asyncio.sleep(_ANNOUNCE_EVERY_S)
 
 
