@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from bench.__main__ import PARTS
 from bench.contestants import FULL
 from bench.figures import Figure
 from bench.goals import Goal
@@ -164,11 +165,17 @@ def _watchers(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _goals(found: Sequence[Document]) -> str:
-    newest = {goal.what: goal for one in found for goal in map(_goal, one["goals"])}
+    in_order = sorted(found, key=_first_part)
+    newest = {goal.what: goal for one in in_order for goal in map(_goal, one["goals"])}
     return _table(
         ("what", "wanted", "measured (lowest–highest round)"),
         ((goal.what, goal.bound, goal.told) for goal in newest.values()),
     )
+
+
+def _first_part(document: Document) -> int:
+    """The place of a document among those of `full`; those of one place stay in order."""
+    return next((place for place, part in enumerate(PARTS) if part in document), len(PARTS))
 
 
 def _goal(plain: Mapping[str, Any]) -> Goal:
