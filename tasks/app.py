@@ -15,6 +15,7 @@ from tasks.execution import register
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
+from tasks.stopping import end_in_time
 from tasks.tls import broker_settings, redis_url
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
@@ -156,4 +157,5 @@ def build_app(
     for spec in specs:
         register(app, spec)
     obey_stop_signals(app)
+    end_in_time()
     return app

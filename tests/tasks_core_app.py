@@ -63,6 +63,13 @@ async def stubborn(mark: str, seconds: float) -> str:
     return mark
 
 
+async def bulky(mark: str, seconds: float, size: int) -> None:
+    """Ask to be tried again with a reason so long that it fills the pipe to the parent."""
+    note(f"{mark} begins")
+    await asyncio.sleep(seconds)
+    raise RetryableError("x" * size, retry_in_s=60)
+
+
 def die(mark: str) -> None:
     """Kill the process that runs the task."""
     note(mark)
@@ -119,6 +126,7 @@ EXTRA = (
     TaskSpec("demo.doze", doze),
     TaskSpec("demo.stubborn", stubborn),
     TaskSpec("demo.limited", doze, {"soft_time_limit": 0.3, "time_limit": 5}),
+    TaskSpec("demo.bulky", bulky),
     TaskSpec("demo.die", die),
     TaskSpec("demo.permanent", permanent),
     TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),

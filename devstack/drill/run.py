@@ -25,6 +25,7 @@ WARM_UP_S = 5.0
 LAST_LOAD_S = 8.0
 """Load after the last healing, which shows that it was one."""
 QUIET_WITHIN_S = 90.0
+"""How long no task may end while some are open, before these count as never ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

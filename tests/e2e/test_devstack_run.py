@@ -29,6 +29,8 @@ ADDRESSES = {
 }
 UP_WITHIN_S = 90.0
 BACK_WITHIN_S = 20.0
+_NOT_OF_A_TERMINAL = {MARK, "MAKELEVEL", "RABBITMQ_IMAGE"}
+"""`make run` is about this machine's servers, whatever the tests run against."""
 
 
 class Run:
@@ -43,7 +45,7 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={k: v for k, v in os.environ.items() if k not in {MARK, "MAKELEVEL"}}
+                env={k: v for k, v in os.environ.items() if k not in _NOT_OF_A_TERMINAL}
                 | {"DEVSTACK_DIR": str(folder), "GATEWAY_PORT": str(port)},
             )
 
