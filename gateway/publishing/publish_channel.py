@@ -31,7 +31,7 @@ from yarl import URL
 
 
 class PromptTransport(TransportFactory):
-    """aiormq's own transports, whose writes go to the socket at once.
+    """aiormq's own transports, whose writes go to the socket at once where it is not encrypted.
 
     aiormq's writer is a task: what it is given leaves when all that is ready to run has run, and
     RabbitMQ would have nothing to do meanwhile.
@@ -49,10 +49,13 @@ class PromptTransport(TransportFactory):
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect as aiormq does; see there."""
-        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        encrypted = url.scheme == "amqps"
+        factory = TLSTransportFactory() if encrypted else TCPTransportFactory()
         reader, self.writer = await factory.create(url, **kwargs)
-        # uvloop keeps what is written for the end of the turn unless it is more than this.
-        self.writer.transport.set_write_buffer_limits(high=0)
+        if not encrypted:
+            # uvloop keeps what is written for the end of the turn unless it is more than this;
+            # its TLS would take 0 for a buffer that is always too full.
+            self.writer.transport.set_write_buffer_limits(high=0)
         return reader, self.writer
 
 
