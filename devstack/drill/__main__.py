@@ -3,16 +3,13 @@
 import argparse
 import asyncio
 import random
-import shutil
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from bench import results
 from devstack.drill.faults import FAULTS
 from devstack.drill.figures import figures
 from devstack.drill.report import report
@@ -50,13 +47,9 @@ def main() -> None:
 
 def _save(folder: Path, found: dict[str, Any], picture: Path) -> Path:
     """Write the figures where `python -m bench.measured` finds them, and the timeline beside."""
-    now, name = datetime.now(UTC), f"drill-rabbitmq-{found['rabbitmq']}"
-    told = {"run": "drill", "at": now.isoformat(timespec="seconds"), "goals": [], "drill": found}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{now:%Y-%m-%d}-{name}.json"
-    path.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
-    shutil.copyfile(picture, folder / f"{name}.svg")
-    return path
+    name = f"drill-rabbitmq-{found['rabbitmq']}"
+    results.draw(name, picture.read_text(encoding="utf-8"), folder)
+    return results.save(name, {"goals": [], "drill": found}, {}, folder)
 
 
 def _settings() -> tuple[Settings, Path | None]:

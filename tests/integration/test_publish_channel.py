@@ -70,6 +70,24 @@ async def test_confirms_returns_and_loss_are_told(connection, transport):
     await asyncio.wait_for(heard.lost.wait(), 5)
 
 
+async def test_what_aiormq_writes_itself_does_not_get_between(connection, transport):
+    setup = await connection.channel()
+    heard = Heard()
+    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
+
+    async def declare(number: int) -> None:
+        await setup.declare_queue(f"other-{number}", exclusive=True)
+
+    others = [asyncio.create_task(declare(number)) for number in range(50)]
+    for number in range(50):
+        channel.write(frames(channel, "nowhere", f"{number:02d}"))
+        await asyncio.sleep(0)
+    await asyncio.gather(*others)
+
+    await eventually(lambda: len(heard.acked) == 50)
+    assert [name for name, _ in heard.returns] == [f"{number:02d}" for number in range(50)]
+
+
 async def test_a_full_quorum_queue_is_heard_as_a_nack(connection, transport):
     setup = await connection.channel()
     await setup.declare_queue(

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench import chart, results, table
+from bench import chart, measured, results, table
 from bench.contestants import BARE, FULL, GATEWAY
 from bench.figures import Figure
 from bench.goals import Goal, submit_goals
@@ -34,6 +34,29 @@ def test_what_was_measured_is_read_back_from_its_file(tmp_path):
     assert path.name.endswith("-quick.json")
     assert found["submits"]["gateway"][0]["rate"] == 12_000
     assert found["machine"]["processors"] >= 1
+
+
+def test_a_saved_drill_is_told_in_the_table(tmp_path):
+    drill = {
+        "rabbitmq": "9.8.7", "minutes": 30.0, "faults": 61, "kinds": 25, "processors_busy": 0.9,
+        "counts": {"tasks accepted": 1234, "executions": 9, "executions repeated": 2},
+        "must_be_0": {"task lost": 3, "started too early": 4},
+        "recovery": [
+            {"seconds": 2.0, "allowed_s": 15.0}, {"seconds": None, "allowed_s": 15.0},
+            {"seconds": 20.0, "allowed_s": 15.0},
+        ],
+        "gateway_rss_mib": {"a": {"first quarter": 70.0, "last quarter": 71.0}},
+    }  # fmt: skip
+    results.save("drill-rabbitmq-9.8.7", {"goals": [], "drill": drill}, {}, tmp_path)
+
+    told = measured.drilled(measured.documents(tmp_path))
+
+    for line in (
+        "| RabbitMQ 9.8.7 |", "| 30, 61, 25 |", "| tasks accepted | 1,234 |", "| 2 of 9 |",
+        "| tasks or documents lost | 3 |", "| anything else that must not be | 4 |",
+        "| 1 of 3; half within 2.0 s |", "| 70 → 71 MiB |",
+    ):  # fmt: skip
+        assert line in told
 
 
 def test_there_is_no_latest_run_in_an_empty_folder(tmp_path):

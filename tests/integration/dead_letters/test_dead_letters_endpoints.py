@@ -1,30 +1,11 @@
 """Dead letters over HTTP: looked at, published again, removed only then."""
 
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import aio_pika
-import pytest
 
-from gateway.config import GatewayConfig
-from tests.dead_letters import BODY, DeadLetterBroker, look, replay
-from tests.gateway_client import running_gateway
+from tests.dead_letters import BODY, look, replay
 from topology.delay import delay_route
-
-
-@pytest.fixture
-async def broker(amqp_url) -> AsyncIterator[DeadLetterBroker]:
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        yield DeadLetterBroker(await connection.channel())
-
-
-@pytest.fixture
-async def client(amqp_url, redis_url) -> AsyncIterator[Any]:
-    config = GatewayConfig(amqp_url=amqp_url, redis_url=redis_url)
-    async with running_gateway(config) as client:
-        yield client
 
 
 async def test_an_empty_queue_has_no_letters(client):

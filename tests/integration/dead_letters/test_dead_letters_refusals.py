@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aio_pika
@@ -11,23 +10,9 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.config import GatewayConfig
-from tests.dead_letters import BODY, DeadLetterBroker, look, replay
+from tests.dead_letters import BODY, look, replay
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def broker(amqp_url) -> AsyncIterator[DeadLetterBroker]:
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        yield DeadLetterBroker(await connection.channel())
-
-
-@pytest.fixture
-async def client(amqp_url, redis_url) -> AsyncIterator[Any]:
-    config = GatewayConfig(amqp_url=amqp_url, redis_url=redis_url)
-    async with running_gateway(config) as client:
-        yield client
 
 
 async def test_a_full_queue_keeps_its_letters_dead(client, broker, amqp_url):
