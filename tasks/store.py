@@ -7,7 +7,8 @@ client must stay a change of one file. PyMongo's exceptions stop here too.
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import bson
@@ -16,6 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
+from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
 from tasks.errors import PermanentError, RetryableError
@@ -30,12 +32,14 @@ DEFAULT_DATABASE = "penstock"
 """The database when the URL names none."""
 
 _TIMEOUTS: Mapping[str, Any] = {
-    "serverselectiontimeoutms": 10_000,
+    "serverselectiontimeoutms": 5_000,
     "connecttimeoutms": 5_000,
     "sockettimeoutms": 30_000,
+    "heartbeatfrequencyms": 2_000,
 }
-"""Defaults that the options of the URL override. Ten seconds ride out a restart of mongod without
-the broker moving the batch; a longer outage is waited for in the delay levels."""
+"""Defaults that the options of the URL override. Five seconds ride out a restart of mongod without
+the broker moving the batch; a longer outage is waited for in the delay levels. The heartbeats, on a
+connection of PyMongo's own, are what finds MongoDB back."""
 
 _DUPLICATE_KEY = 11000
 _INVALID_NAMESPACE = 73
@@ -94,6 +98,10 @@ class Store:
 
     The client is made at the first use, for the running loop of the running process: its threads
     and sockets do not survive a fork, and a worker that never stores connects to nothing.
+
+    A MongoDB that is away is waited for once. After that everything is refused at once until
+    PyMongo's heartbeats see a server again: each wait holds a slot of the pool, which the tasks
+    of other queues need.
     """
 
     def __init__(self, url: str) -> None:
@@ -104,6 +112,7 @@ class Store:
         self._database = parsed["database"] or DEFAULT_DATABASE
         self._client: AsyncIOMotorClient[Any] | None = None
         self._made_for: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._last_failed = False
 
     def __repr__(self) -> str:
         """Name the database and whether it is in use, never the credentials of the URL."""
@@ -127,8 +136,10 @@ class Store:
             PermanentError: no collection can have this name.
         """
         encoded, failed = encode(documents)
-        target = self._collection(collection)
-        duplicates = await _insert(target, encoded, failed) if encoded else 0
+        duplicates = 0
+        with self._collection(collection) as target:
+            if encoded:
+                duplicates = await _insert(target, encoded, failed)
         return StoreOutcome(
             stored=len(documents) - len(failed),
             duplicates=duplicates,
@@ -149,16 +160,17 @@ class Store:
         Raises:
             RetryableError: MongoDB is away or did not acknowledge.
         """
-        try:
-            document = await self._collection(collection).find_one_and_update(
-                {"_id": document_id},
-                {"$set": dict(fields), "$inc": {"count": 1}},
-                upsert=True,
-                return_document=True,
-            )
-        except PyMongoError as error:
-            raise RetryableError(f"MongoDB: {_text(error)}") from error
-        return int(document["count"])
+        with self._collection(collection) as target:
+            try:
+                document = await target.find_one_and_update(
+                    {"_id": document_id},
+                    {"$set": dict(fields), "$inc": {"count": 1}},
+                    upsert=True,
+                    return_document=True,
+                )
+            except PyMongoError as error:
+                raise RetryableError(f"MongoDB: {_text(error)}") from error
+            return int(document["count"])
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -166,7 +178,34 @@ class Store:
         if client is not None:
             client.close()
 
-    def _collection(self, name: str) -> AsyncIOMotorCollection[Any]:
+    @contextmanager
+    def _collection(self, name: str) -> Iterator[AsyncIOMotorCollection[Any]]:
+        """Lend a collection for one operation, and remember whether it worked.
+
+        Raises:
+            RetryableError: MongoDB is still away.
+            PermanentError: no collection can have this name.
+        """
+        client = self._client_of_this_loop()
+        # Motor's stub takes the property for a method.
+        seen: TopologyDescription = client.topology_description  # type: ignore[assignment]
+        if self._last_failed and not seen.has_writable_server():
+            raise RetryableError("MongoDB: still away")
+        try:
+            target = client[self._database].get_collection(
+                name,
+                write_concern=WriteConcern(w="majority", j=True),
+            )
+        except InvalidName as error:
+            raise PermanentError(f"collection {name[:80]!r}: {_text(error)}") from error
+        try:
+            yield target
+        except RetryableError:
+            self._last_failed = True
+            raise
+        self._last_failed = False
+
+    def _client_of_this_loop(self) -> AsyncIOMotorClient[Any]:
         made_for = (os.getpid(), asyncio.get_running_loop())
         if self._client is None or self._made_for != made_for:
             if self._made_for is not None and self._made_for[0] == made_for[0]:
@@ -175,13 +214,8 @@ class Store:
                 self._url, io_loop=made_for[1], appname="penstock", **self._options
             )
             self._made_for = made_for
-        try:
-            return self._client[self._database].get_collection(
-                name,
-                write_concern=WriteConcern(w="majority", j=True),
-            )
-        except InvalidName as error:
-            raise PermanentError(f"collection {name[:80]!r}: {_text(error)}") from error
+            self._last_failed = False
+        return self._client
 
 
 def encode(

@@ -1,6 +1,7 @@
 """Batches against a real mongod."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,6 +143,30 @@ async def test_mongodb_away_is_worth_another_try_and_the_try_succeeds(mongo: Mon
     outcome = await eventually(lambda: retried(store, documents(10)), timeout_s=15)
 
     assert (outcome.stored, outcome.duplicates) == (10, 1)  # the first was journaled
+    store.close()
+
+
+async def test_mongodb_found_away_is_waited_for_once_and_found_back(mongo: Mongo, mongo_url: str):
+    store = Store(f"{mongo_url}?serverSelectionTimeoutMS=2000")
+    await store.insert_documents("papers", documents(1))
+    await mongo.kill()
+    try:
+        with pytest.raises(RetryableError):
+            # A write to the dead connection fails at once and without a look for another server.
+            await store.insert_documents("papers", documents(2))
+        with pytest.raises(RetryableError):
+            await store.insert_documents("papers", documents(2))
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(RetryableError, match="MongoDB"):
+                await store.insert_documents("papers", documents(2))
+        assert time.monotonic() - began < 2  # less than one wait of the twenty
+    finally:
+        await mongo.start()
+
+    outcome = await eventually(lambda: retried(store, documents(2)), timeout_s=15)
+
+    assert outcome.stored == 2
     store.close()
 
 
