@@ -123,6 +123,7 @@ class DocumentChecker:
         if fault is not None:
             out.rejected.append(Rejected(line, fault))
             return out
+        yield
         if self._peek is None:
             self._peek = _peek(("_id", *self._key))
         known = self._peek.decode(raw)

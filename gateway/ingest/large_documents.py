@@ -29,10 +29,17 @@ from gateway.ingest.document_faults import (
 
 LARGE_BYTES: Final = 256 * 1024
 """Documents over this size are checked here."""
-_TOKENS_AT_ONCE: Final = 8192
+_TOKENS_AT_ONCE: Final = 2048
+_ESCAPE: Final = rb'(?:\\.[^"\\]{0,64})'
 _TOKEN: Final = re.compile(
-    rb'"([^"\\]*(?:\\.[^"\\]*)*)"([ \t\r\n]*:)?|[{}\[\]]|-?[0-9][0-9.eE+-]*', re.DOTALL
+    rb'"([^"\\]{0,256}' + _ESCAPE + rb'{0,64})"([ \t\r\n]*:)?|["{}\[\]]|-?[0-9][0-9.eE+-]*',
+    re.DOTALL,
 )
+"""A quote by itself begins a longer string: a pattern walks it byte by byte, `find` in a leap."""
+_SOME_ESCAPES: Final = re.compile(_ESCAPE + rb"{1,64}", re.DOTALL)
+_ESCAPES_AT_ONCE: Final = 128
+"""Times 64, each with at most 64 bytes behind it."""
+_COLON: Final = re.compile(rb"[ \t\r\n]*:")
 _NOT_FOR_BSON: Final = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 _QUOTE: Final = ord('"')
 
@@ -69,14 +76,21 @@ def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, Docume
         except UnicodeDecodeError as error:
             return DocumentFault("$", f"not valid UTF-8 at byte {error.start}", malformed=True)
         yield
-    depth = 0
-    for count, token in enumerate(_TOKEN.finditer(raw)):
+    depth = count = 0
+    tokens = _TOKEN.finditer(raw)
+    while (token := next(tokens, None)) is not None:
         if count % _TOKENS_AT_ONCE == 0:
             yield
+        count += 1
         text = token[0]
         first = text[0]
         if first == _QUOTE:
-            detail = _text_fault(token[1], is_key=token[2] is not None)
+            inside, is_key = token[1], token[2] is not None
+            if len(text) == 1:
+                end = yield from _end_of_text(raw, token.end())
+                inside, is_key = raw[token.end() : end], _COLON.match(raw, end + 1) is not None
+                tokens = _TOKEN.finditer(raw, end + 1)
+            detail = _text_fault(inside, is_key=is_key)
         elif first in b"{[":
             depth += 1
             detail = TOO_DEEP if depth > MAX_DEPTH else None
@@ -88,6 +102,21 @@ def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, Docume
         if detail is not None:
             return DocumentFault("$", f"{detail} (at byte {token.start()})")
     return None
+
+
+def _end_of_text(raw: bytes, start: int) -> Generator[None, None, int]:
+    """Find the quote that ends the string whose first byte is at `start`; there is one."""
+    at, quote, count = start, -1, 0
+    while True:
+        if quote < at:
+            quote = raw.find(b'"', at)
+        escape = raw.find(b"\\", at, quote)
+        if escape < 0:
+            return quote
+        at = next(_SOME_ESCAPES.finditer(raw, escape)).end()
+        count += 1
+        if count % _ESCAPES_AT_ONCE == 0:
+            yield
 
 
 def _text_fault(inside: bytes, *, is_key: bool) -> str | None:
