@@ -198,6 +198,27 @@ async def test_an_answer_that_never_comes_is_worth_another_try(
     assert await database["papers"].count_documents({}) == 5
 
 
+async def test_a_mongodb_that_is_silent_is_found_out_by_its_heartbeats(
+    mongo: Mongo, mongo_url: str
+):
+    async with TcpProxy(mongo.port) as proxy:
+        store = Store(proxy.url_through(mongo_url))
+        await store.insert_documents("papers", documents(1))
+        proxy.stall()
+        async with asyncio.timeout(12):  # the socket of the write has 30 s
+            with pytest.raises(RetryableError):
+                await store.insert_documents("papers", documents(2))
+        async with asyncio.timeout(2):
+            with pytest.raises(RetryableError, match="still away"):
+                await store.insert_documents("papers", documents(2))
+        proxy.resume()
+
+        outcome = await eventually(lambda: retried(store, documents(2)), timeout_s=15)
+        store.close()
+
+    assert outcome.stored == 2
+
+
 async def test_the_url_names_the_database_and_may_change_the_timeouts(mongo_url: str):
     database = mongo_url.rpartition("/")[2]
     store = Store(mongo_url)
