@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import statistics
 import struct
 import tracemalloc
 from functools import partial
@@ -169,6 +170,10 @@ async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no
     watch = watching.app[parts.WATCH]
 
     async def octets_each(ids, clients):
+        # What else goes on in the process gets and frees memory as well, not each time.
+        return statistics.median([await octets_once(ids, clients) for _ in range(3)])
+
+    async def octets_once(ids, clients):
         feeds = [watch.feed(Uninterested()) for _ in range(clients)]
         before = traced()
         for feed in feeds:
@@ -182,8 +187,7 @@ async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no
         await eventually(lambda: len(watch.notices) == 0)
         return held / (len(ids) * clients)
 
-    ids = [issue() for _ in range(5000)]
-    await octets_each(ids[:500], 1)
+    ids = [issue() for _ in range(2500)]
     few, many = await octets_each(ids[:500], 1), await octets_each(ids, 1)
     alone, crowd = await octets_each(ids[:1], 50), await octets_each(ids[:1], 500)
 
