@@ -7,6 +7,7 @@ outlives it, and a second one clashes with the node names there.
 import asyncio
 import os
 import secrets
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from devstack.readiness import ask, http_status, listens, until_ready
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 _DIRECTORY_SAVED_AFTER_S = 1.0
+_LEADERS_ELECTED_AFTER_S = 5.0
 _ADVANCED = """\
 %% A delayed message that its queue refuses is tried again after 10 s, not after 3 minutes, and
 %% 256 such messages, not 32, hold up the delays of all other queues.
@@ -70,6 +72,7 @@ class Rabbit:
         self.user = user
         self._tls = tls
         self.password = password or secrets.token_urlsafe(18)
+        self._ready_at = 0.0
         log = log or self.folder / "rabbitmq.log"
         epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
         self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
@@ -110,6 +113,7 @@ class Rabbit:
             await until_ready(self.epmd, lambda: listens(self._epmd_port), timeout_s)
         self.child.spawn()
         await until_ready(self.child, self._answers, timeout_s)
+        self._ready_at = time.monotonic()
 
     async def stop(self) -> None:
         """Stop it in order, which can take 20 s, and epmd after it."""
@@ -124,6 +128,15 @@ class Rabbit:
         a leader for ever: a get on it never answers. Messages need no such wait.
         """
         await asyncio.sleep(_DIRECTORY_SAVED_AFTER_S)
+
+    async def elected(self) -> None:
+        """Wait until the queues that were there at the last start have leaders, before deleting.
+
+        RabbitMQ 3.10 starts a dead-letter worker (`rabbit_fifo_dlx_worker`) with each leader. One
+        whose queue is deleted in that moment takes the supervisor of all of them down for good,
+        and the node then answers each declaration of such a queue with 541.
+        """
+        await asyncio.sleep(self._ready_at + _LEADERS_ELECTED_AFTER_S - time.monotonic())
 
     async def kill(self) -> None:
         """`kill -9` the node; what was confirmed is there after the next start.

@@ -18,6 +18,7 @@ async def fresh_vhost(rabbit: Rabbit) -> AsyncIterator[str]:
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         async with session.put(path, json={}):
             yield rabbit.url_of(name)
+        await rabbit.elected()
         # a test may have killed the node and left it dead: nothing to clean up then
         with contextlib.suppress(aiohttp.ClientConnectionError):
             async with session.delete(path):

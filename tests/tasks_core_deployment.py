@@ -70,8 +70,8 @@ class Deployment:
             return b" ready." in child.logged()
 
         worker = Process(child, ready)
-        await worker.start()
         try:
+            await worker.start()
             yield worker
             assert child.running or child.returncode in {0, -9}, child.log_tail()
         finally:
