@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId, claims
-from gateway.redis_client import RedisAwayError
+from gateway.redis_client import RedisAwayError, commands
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event
 from gateway.watching.feed import Feed, Sink, Sources
@@ -16,7 +16,7 @@ from gateway.watching.snapshots import Snapshots
 from gateway.watching.states import State, States
 
 _ONLINE_WITHIN_S = 1.0
-"""How long a wait for ends gives a connection to come (back) before it is told without."""
+"""How long a wait for ends gives the connection, and then Redis itself, to be there."""
 
 
 class Watch:
@@ -30,6 +30,7 @@ class Watch:
     """
 
     def __init__(self, url: str, redis: Redis, states: States, counts: Counts) -> None:
+        self._redis = redis
         self._sources = Sources(Notices(url, counts), Snapshots(redis), states, counts)
 
     def __repr__(self) -> str:
@@ -62,16 +63,29 @@ class Watch:
             timeout_s: Longest wait, seconds.
         """
         sink = _Ends(set(ids))
-        if not sink.left or not await self.notices.until_online(_ONLINE_WITHIN_S):
+        if not sink.left:
             return
-        feed = self.feed(sink)
-        feed.subscribe({task_id: (claims(task_id), "") for task_id in sink.left})
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                if not await self._reachable():
+                    return
+                feed = self.feed(sink)
+                feed.subscribe({task_id: (claims(task_id), "") for task_id in sink.left})
+                try:
                     await sink.done.wait()
-        finally:
-            feed.close()
+                finally:
+                    feed.close()
+
+    async def _reachable(self) -> bool:
+        """Whether notices come, or are sure to: Redis may be back some time before they are."""
+        if await self.notices.until_online(_ONLINE_WITHIN_S):
+            return True
+        try:
+            async with commands(), asyncio.timeout(_ONLINE_WITHIN_S):
+                await self._redis.ping()
+        except RedisAwayError:
+            return False
+        return True
 
     async def ended(self, ids: Iterable[str], timeout_s: float) -> dict[str, State]:
         """Wait like `until_ended`, and tell the states of those that have ended.

@@ -7,9 +7,14 @@ import time
 
 import pytest
 
+from devstack.proxy import TcpProxy
 from gateway import parts
 from gateway.access.task_id import TaskIds
+from gateway.cancellation import stop
+from gateway.telemetry.metrics import Metrics
+from gateway.watching.counts import Counts
 from gateway.watching.states import READ_BUDGET_BYTES
+from gateway.watching.watch import Watch
 from tests.waiting import eventually
 
 _STOP, _CONTINUE = signal.SIGSTOP, signal.SIGCONT
@@ -380,6 +385,26 @@ async def test_a_redis_that_hangs_is_given_up_within_seconds(redis_server, watch
 
     assert response.status == 503
     assert took_s < 6
+
+
+async def test_a_wait_outlasts_notices_that_come_back_later_than_redis(
+    watching, issue, worker, redis_server
+):
+    app, task_id = watching.app, issue()
+    async with TcpProxy(redis_server.port) as proxy:
+        proxy.cut(refuse=True)
+        url = proxy.url_through(redis_server.url)
+        watch = Watch(url, app[parts.REDIS], app[parts.STATES], Counts(Metrics(None)))
+        notices = asyncio.create_task(watch.run())
+        waiting = asyncio.create_task(watch.until_ended([task_id], 30))
+        done, _ = await asyncio.wait({waiting}, timeout=2)
+        assert not done
+        proxy.resume()
+        await worker.succeed(task_id)
+
+        async with asyncio.timeout(10):
+            await waiting
+        await stop(notices)
 
 
 async def test_ended_tells_only_what_has_ended(watching, issue, worker):
