@@ -31,7 +31,9 @@ WORKERS = (*BUSY_WORKERS, "worker-narrow")
 SERVICES = ("amqp", "redis", "mongo")
 NARROW_LIMIT = 30
 """Messages in the queue `narrow` from which the gateway refuses; the broker does at ten times."""
-BACK_WITHIN_S = 60.0
+BACK_WITHIN_S = 120.0
+"""From its end to its new start. A worker that is told to stop while RabbitMQ is silent ends when
+the stall does (25 s), and two busy cores take as long again to start one."""
 
 _THREADS_QUEUES = ("mongo_queue", "high_priority")
 _NARROW_QUEUE = "narrow"
