@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run test check audit demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run test fuzz check audit demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -16,7 +16,11 @@ run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PO
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
 		-n 2 --no-loadscope-reorder \
-		$(wildcard tests/faults tests/e2e tests/integration tests/contract tests/unit tests/test_*.py)'
+		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/contract tests/unit tests/test_*.py)'
+
+fuzz:  ## the fuzzers alone, an hour each (FUZZ_SECONDS=600, FUZZ_SEED=7)
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} \
+		exec $(PYTHON_BIN) -m pytest -s tests/fuzz'
 
 check:  ## format, lint, strict types, unit and contract tests, in under 30 s
 	$(IN_VENV) sh devstack/check.sh
@@ -40,7 +44,7 @@ bench:  ## measure everything side by side and write bench/results (about an hou
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets
 
-tree:  ## write the tree of the README again
+tree:  ## write the tree of docs/architecture.md again
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.tree
 
 lock:  ## resolve pyproject.toml into requirements.lock again, with hashes

@@ -1,4 +1,4 @@
-"""`make tree`: the README's tree, written from the first sentence of each file."""
+"""`make tree`: the tree of docs/architecture.md, written from the first sentence of each file."""
 
 import ast
 import re
@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-PACKAGES = ("topology", "gateway", "tasks", "devstack", "bench")
+ARCHITECTURE = ROOT / "docs/architecture.md"
+PACKAGES = ("penstock", "topology", "gateway", "tasks", "devstack", "bench")
 _SECTION = re.compile(r"(<!-- tree:[^\n]*-->\n).*?(<!-- /tree -->)", re.DOTALL)
 _WIDTH = 120
 _OTHERS = (
-    ("tests/", "unit, contract, integration, e2e, faults: named by what must be running"),
+    ("tests/", "unit, contract, integration, e2e, faults, fuzz: named by what must be running"),
     ("compose.yaml, Dockerfile.*", "the deployment"),
     ("Makefile, .ci/run", "every command; what CI runs"),
     ("requirements.lock", "all pins, with hashes"),
@@ -35,7 +35,7 @@ def tree() -> str:
 
 
 def rewrite(text: str) -> str:
-    """Return the README's text with the tree as it is now."""
+    """Return the text of docs/architecture.md with the tree as it is now."""
     return _SECTION.sub(lambda found: f"{found[1]}```\n{tree()}\n```\n{found[2]}", text)
 
 
@@ -62,5 +62,5 @@ def _line(name: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rewrite(README.read_text(encoding="utf-8")), encoding="utf-8")
+    ARCHITECTURE.write_text(rewrite(ARCHITECTURE.read_text(encoding="utf-8")), encoding="utf-8")
     sys.exit(0)

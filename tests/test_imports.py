@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"topology", "gateway", "tasks", "devstack", "tests", "bench"}
+OURS = {"penstock", "topology", "gateway", "tasks", "devstack", "tests", "bench"}
 
 PACKAGES: dict[str, set[str]] = {
-    "topology": {"topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
+    "penstock": {"penstock"},
+    "topology": {"penstock", "topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
     "gateway": {
-        "gateway", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec", "multidict",
+        "gateway", "penstock", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec", "multidict",
         "orjson", "prometheus_client", "redis", "uvloop", "yarl",
     },
     "tasks": {
-        "tasks", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor", "orjson",
+        "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor", "orjson",
         "pymongo", "redbeat", "redis", "vine", "tenacity",
     },
 }  # fmt: skip

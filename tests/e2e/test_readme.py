@@ -4,13 +4,13 @@ import asyncio
 import json
 import re
 
-from devstack.tree import README
+from devstack.tree import ROOT
 
 
 async def test_the_examples_do_what_they_say(stack, tmp_path):
     found = re.search(
         r"<!-- run by tests/e2e/test_readme.py -->\n```bash\n(.*?)```",
-        README.read_text(encoding="utf-8"),
+        (ROOT / "README.md").read_text(encoding="utf-8"),
         re.DOTALL,
     )
     assert found

@@ -1,0 +1,1 @@
+"""What the processes of a deployment share; see `penstock.wire`."""
