@@ -14,12 +14,12 @@ PACKAGES: dict[str, set[str]] = {
     "penstock": {"penstock"},
     "topology": {"penstock", "topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
     "gateway": {
-        "gateway", "penstock", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec", "multidict",
-        "orjson", "prometheus_client", "redis", "uvloop", "yarl",
+        "gateway", "penstock", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec",
+        "multidict", "orjson", "prometheus_client", "redis", "uvloop", "yarl",
     },
     "tasks": {
-        "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor", "orjson",
-        "pymongo", "redbeat", "redis", "vine", "tenacity",
+        "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor",
+        "orjson", "pymongo", "redbeat", "redis", "vine", "tenacity",
     },
 }  # fmt: skip
 """Package → what any of its files may import, besides the standard library."""
