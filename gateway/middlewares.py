@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.access import work
 from gateway.access.auth import CALLER, Caller
 from gateway.errors import (
     REFUSALS,
@@ -52,7 +53,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         caller = _authenticate(request)
         if caller is not None and caller.rate is not None:
-            await request.app[LIMITS].admit(caller)
+            await work.admit(request, request.app[LIMITS], caller)
         if idempotency.HEADER in request.headers and request.match_info.http_exception is None:
             _check_idempotency(request)
         response = await handler(request)

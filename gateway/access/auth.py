@@ -29,9 +29,9 @@ class Caller:
     collections: tuple[str, ...] | None = None
     """Allowed collections as fnmatch patterns; None: all."""
     rate: float | None = None
-    """Requests each second over all gateways; None: no bound."""
+    """Pieces of work each second over all gateways, see `gateway.access.work`; None: no bound."""
     burst: float | None = None
-    """How many may come at once; None where `rate` is."""
+    """How many may be done at once; None where `rate` is."""
 
     @property
     def admin(self) -> bool:

@@ -8,7 +8,7 @@
     tasks = ["reports.*"]             # optional allow-lists, fnmatch patterns
     queues = ["default"]
     collections = ["sensors-*"]
-    rate = 100                        # optional: requests each second, shared by all gateways
+    rate = 100                        # optional: pieces of work each second, of all gateways
     burst = 500                       # optional: how many at once (default: two seconds' worth)
 
 A field that is not known is a fault: a misspelt allow-list would allow everything.

@@ -1,10 +1,17 @@
-"""Each key's budget of requests, shared by all gateways through Redis.
+"""Each key's budget of work, shared by all gateways through Redis.
 
-A token bucket per key lives in Redis. A gateway leases tokens from it in chunks, ahead of need, and
-spends them without asking anybody; only the first request after a pause, and one that finds the
-chunk spent, wait for a lease. While Redis is away each gateway keeps the rate by itself.
+A token bucket per key lives in Redis; a token is one piece of work. A gateway leases tokens from it
+in chunks, ahead of need, and spends them without a round trip; only the first request after a
+pause, and one that finds the chunk spent, wait for a lease. While Redis is away each gateway keeps
+the rate by itself.
 
-    hash penstock:rate:<key name>   tokens, at (Redis' microseconds)
+    admitted ──► one token is spent ──► charged for what it holds beyond one piece ──► debt
+       ▲                                                                                │
+       └────── a whole token is there again: burst and rate first pay the debt ◄────────┘
+
+A debt is paid into the shared bucket at the next lease, so that it holds for all gateways.
+
+    hash penstock:rate:<key name>   tokens (negative: a debt), at (Redis' microseconds)
 """
 
 import asyncio
@@ -22,7 +29,7 @@ from gateway.redis_client import RedisAwayError, commands
 log = logging.getLogger(__name__)
 
 LEASE_S = 0.1
-"""How much of the rate one lease holds: at 1,000 requests a second ten leases a second."""
+"""How much of the rate one lease holds: at 1,000 pieces a second ten leases a second."""
 KEPT_S = 2.0
 """How long leased tokens may lie unspent; a gateway without requests must not hoard them."""
 LEASE_TIMEOUT_S = 0.5
@@ -31,16 +38,23 @@ ASK_AGAIN_S = 1.0
 """After a failure the rate is kept locally for so long."""
 _RATE_KEY = "penstock:rate:"
 _LEASE = """
+-- KEYS: bucket.  ARGV: rate, burst, tokens wanted, tokens owed
+-- The answer: {tokens granted, microseconds until there is one more}
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
-local rate, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local sound, kept = pcall(redis.call, 'HMGET', KEYS[1], 'tokens', 'at')
+if not sound or kept.err then
+  redis.call('DEL', KEYS[1])
+  kept = {}
+end
 local tokens = math.min(burst, (tonumber(kept[1]) or burst)
-    + math.max(0, now - (tonumber(kept[2]) or now)) / 1000000 * rate)
-local granted = math.min(want, math.floor(tokens))
+    + math.max(0, now - (tonumber(kept[2]) or now)) / 1000000 * rate) - tonumber(ARGV[4])
+local granted = math.max(0, math.min(tonumber(ARGV[3]), math.floor(tokens)))
 tokens = tokens - granted
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%d', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
+local full_ms = math.ceil((burst - tokens) / rate * 1000)
+redis.call('PEXPIRE', KEYS[1], string.format('%d', full_ms + 1000))
 return {granted, math.ceil(math.max(0, 1 - tokens) / rate * 1000000)}
 """
 
@@ -50,6 +64,7 @@ class _Budget:
     """What this gateway has leased of one key's budget."""
 
     tokens: float = 0.0
+    """Below zero: spent without being leased, to be paid with the next lease."""
     leased_at: float = 0.0
     """Monotonic seconds."""
     empty_until: float = 0.0
@@ -63,7 +78,7 @@ class _Budget:
 
 
 class Limits:
-    """Admits requests within the rates of the keys.
+    """Admits work within the rates of the keys.
 
     Args:
         client: Redis; None: this gateway is alone.
@@ -86,27 +101,59 @@ class Limits:
         """
         if caller.rate is None:
             return
+        budget = self._budget(caller)
+        if budget.tokens < 1:
+            await self._wait(caller, budget)
+        self._spend(caller, budget, 1)
+
+    def charge(self, caller: Caller, pieces: int) -> None:
+        """Spend tokens for work that is done, into debt if need be.
+
+        Args:
+            caller: Whose key has a `rate`; others are not limited.
+            pieces: Tokens.
+        """
+        if caller.rate is not None and pieces > 0:
+            self._spend(caller, self._budget(caller), pieces)
+
+    async def pause(self, caller: Caller) -> None:
+        """Wait until the caller's budget has a token, which is not spent: slow a stream down."""
+        if caller.rate is None:
+            return
+        while True:
+            budget = self._budget(caller)
+            if budget.tokens >= 1:
+                return
+            try:
+                await self._wait(caller, budget)
+            except Problem:
+                await asyncio.sleep(max(0.0, budget.empty_until - time.monotonic()))
+
+    def _budget(self, caller: Caller) -> _Budget:
         budget = self._budgets.get(caller.name)
         if budget is None:
             budget = self._budgets[caller.name] = _Budget()
-        now = time.monotonic()
-        if budget.tokens >= 1 and now - budget.leased_at > KEPT_S:
+        if budget.tokens > 0 and time.monotonic() - budget.leased_at > KEPT_S:
             budget.tokens = 0
-        if budget.tokens < 1:
-            await self._wait(caller, budget)
-        budget.tokens -= 1
+        return budget
+
+    def _spend(self, caller: Caller, budget: _Budget, pieces: int) -> None:
+        budget.tokens -= pieces
         chunk = _chunk(caller)
-        if chunk > 1 and budget.tokens < chunk / 2 and now > budget.empty_until:
+        if budget.tokens < 0 or (
+            chunk > 1 and budget.tokens < chunk / 2 and time.monotonic() > budget.empty_until
+        ):
             self._start_lease(caller, budget)
 
     async def _wait(self, caller: Caller, budget: _Budget) -> None:
         """Until there is a token; others that wait may be faster."""
         while budget.tokens < 1:
             wait_s = budget.empty_until - time.monotonic()
-            if wait_s > 0:
+            # With something still to be paid, when there is a token again is not known yet.
+            if wait_s > 0 and budget.tokens >= 0:
                 raise Problem(
                     "rate-limited",
-                    f"the key {caller.name!r} may send {caller.rate:g} requests each second",
+                    f"the key {caller.name!r} may do {caller.rate:g} pieces of work each second",
                     queued="no",
                     retry_after_s=math.ceil(wait_s),
                 )
@@ -124,11 +171,12 @@ class Limits:
         return budget.lease
 
     async def _lease(self, caller: Caller, budget: _Budget) -> None:
-        """Move tokens from the shared bucket to here."""
+        """Move tokens from the shared bucket to here, and pay what was spent without."""
         rate, burst = caller.rate or 1.0, caller.burst or 1.0
-        want = max(1, _chunk(caller) + budget.waiting)
+        owed = max(0.0, -budget.tokens)
+        want = max(1, _chunk(caller) + budget.waiting) if budget.waiting or not owed else 0
         try:
-            granted, wait_us = await self._ask(caller.name, rate, burst, want)
+            granted, wait_us = await self._ask(caller.name, rate, burst, want, owed)
             budget.own_tokens = None
             self._redis_answers = True
         except RedisAwayError as error:
@@ -137,21 +185,24 @@ class Limits:
                 if self._redis_answers:
                     log.warning("rates-kept-locally", extra={"reason": error.reason})
                 self._redis_answers = False
-            granted, wait_us = _own(budget, rate, burst, want)
+            granted, wait_us = _own(budget, rate, burst, want, owed)
         finally:
             budget.lease = None
         now = time.monotonic()
-        budget.tokens += granted
+        budget.tokens += granted + owed
         budget.leased_at = now
-        if granted < want:
-            budget.empty_until = now + wait_us / 1e6
+        budget.empty_until = now + wait_us / 1e6 if granted < max(want, 1) else 0.0
+        if budget.tokens < 0:  # spent meanwhile: it must be paid even if no request follows
+            self._start_lease(caller, budget)
 
-    async def _ask(self, name: str, rate: float, burst: float, want: int) -> tuple[int, int]:
+    async def _ask(
+        self, name: str, rate: float, burst: float, want: int, owed: float
+    ) -> tuple[int, int]:
         if self._script is None or time.monotonic() < self._ask_again_at:
             raise RedisAwayError("not asked")
         async with commands(), asyncio.timeout(LEASE_TIMEOUT_S):
             granted, wait_us = await self._script(
-                keys=[_RATE_KEY + name], args=[repr(rate), repr(burst), want]
+                keys=[_RATE_KEY + name], args=[repr(rate), repr(burst), want, repr(owed)]
             )
         return int(granted), int(wait_us)
 
@@ -161,13 +212,13 @@ def _chunk(caller: Caller) -> int:
     return int(min((caller.rate or 0) * LEASE_S, (caller.burst or 0) / 4))
 
 
-def _own(budget: _Budget, rate: float, burst: float, want: int) -> tuple[int, int]:
+def _own(budget: _Budget, rate: float, burst: float, want: int, owed: float) -> tuple[int, int]:
     """A lease from the bucket kept here; as the script does it."""
     now = time.monotonic()
     before = budget.own_tokens if budget.own_tokens is not None else burst
     since_s = now - budget.own_at if budget.own_tokens is not None else 0.0
-    tokens = min(burst, before + since_s * rate)
-    granted = min(want, math.floor(tokens))
+    tokens = min(burst, before + since_s * rate) - owed
+    granted = max(0, min(want, math.floor(tokens)))
     budget.own_tokens = tokens - granted
     budget.own_at = now
     return granted, math.ceil(max(0.0, 1 - budget.own_tokens) / rate * 1e6)

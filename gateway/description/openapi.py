@@ -19,7 +19,10 @@ _WITH_KEY = ("unauthenticated", "forbidden", "rate-limited")
 _CHANGING = ("draining",)
 _INTRODUCTION = (
     "HTTP front door of a Celery deployment. A 202 is a receipt: RabbitMQ confirmed the message. "
-    "Every refusal says in `queued` whether a message may be in a queue."
+    "Every refusal says in `queued` whether a message may be in a queue. The `rate` of a key "
+    "counts work: a task 1, an ingest batch 1, a stream opened or a subscription 1, a read 1, "
+    "a refused line 1. A request begins while the bucket is positive and may take it into debt; "
+    "NDJSON is read more slowly instead of refused."
 )
 
 

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.work import work_of
 from gateway.body import iter_body, too_large
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import traceparent
@@ -58,7 +59,7 @@ async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.S
     outcomes = OutcomeStream(
         request, response, eager=eager, stall_s=config.body_timeout_s if eager else _OMIT_AFTER_S
     )
-    tasks = _bulk(request, caller, detail, outcomes.tell)
+    tasks = _bulk(request, caller, detail, outcomes.tell, slowed=True)
     splitter = LineSplitter(config.max_task_bytes)
     try:
         try:
@@ -99,7 +100,7 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
                 raise MalformedArrayError("an element is not valid JSON")
         proof.end()
         told: list[bytes] = []
-        tasks = _bulk(request, caller, detail, told.append)
+        tasks = _bulk(request, caller, detail, told.append, slowed=False)
         splitter = ArraySplitter(config.max_task_bytes)
         for place, chunk in enumerate(held):
             await tasks.take(splitter.feed(chunk))
@@ -117,7 +118,12 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
 
 
 def _bulk(
-    request: web.Request, caller: Caller, detail: Detail, tell: Callable[[bytes], None]
+    request: web.Request,
+    caller: Caller,
+    detail: Detail,
+    tell: Callable[[bytes], None],
+    *,
+    slowed: bool,
 ) -> Bulk:
     config = request.app[CONFIG]
     return Bulk(
@@ -125,6 +131,8 @@ def _bulk(
         request.app[PUBLISHER],
         caller,
         traceparent(request),
+        work=work_of(request),
+        slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,
         detail=detail,

@@ -8,8 +8,17 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.known_ids import known_group
 from gateway.access.task_id import claims
+from gateway.access.work import work_of
 from gateway.body import read_body
-from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, parse_canvas
+from gateway.canvas.canvas_request import (
+    ChainNode,
+    ChordNode,
+    GroupNode,
+    Node,
+    TaskNode,
+    parse_canvas,
+    walk,
+)
 from gateway.canvas.canvas_submission import PreparedCanvas
 from gateway.canvas.groups import task_ids
 from gateway.errors import Problem
@@ -41,7 +50,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
         answer, replayed = await _submit_once(request, caller, key, body)
     else:
         canvases, context = request.app[CANVAS], traceparent(request)
-        checked = await canvases.check(parse_canvas(body), caller)
+        checked = await canvases.check(_parse(request, body), caller)
         prepared = canvases.prepare(checked, caller, context)
         await canvases.publish(prepared, context)
         answer, replayed = receipt(prepared), False
@@ -72,6 +81,17 @@ async def show_group(request: web.Request) -> web.StreamResponse:
         await _until_ended(request, members, wait_s)
     told = await groups.states(members)
     return web.Response(body=told.to_json(group_id, admin=caller.admin), headers=_JSON)
+
+
+def _parse(request: web.Request, body: bytes) -> Node:
+    """The canvas of a body, each of whose tasks is a piece of work, refused or not.
+
+    Raises:
+        Problem: As `parse_canvas`.
+    """
+    root = parse_canvas(body)
+    work_of(request).charge(sum(isinstance(node, TaskNode) for node in walk(root)))
+    return root
 
 
 async def _until_ended(request: web.Request, members: list[Any], wait_s: float) -> None:
@@ -110,7 +130,7 @@ async def _submit_once(
     if answered is not None:
         return orjson.loads(answered), True
     context = traceparent(request)
-    checked = await canvases.check(parse_canvas(body), caller)
+    checked = await canvases.check(_parse(request, body), caller)
     prepared = canvases.prepare(checked, caller, context)
     claim = await keys.claim(caller, key, mark, prepared.ids)
     if claim.answer is not None:

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
+from gateway.access.work import work_of
 from gateway.body import read_body
 from gateway.broker.dead_letters import DEFAULT_RATE
 from gateway.errors import invalid_request
@@ -63,6 +64,7 @@ async def replay(request: web.Request) -> web.Response:
     dead_letters = request.app[DEAD_LETTERS]
     queue = dead_letters.work_queue(request.match_info["queue"])
     done = await dead_letters.replay(queue, asked.ids, asked.rate)
+    work_of(request).charge(len(done.replayed) + len(done.failed))
     return _json(
         {
             "queue": queue,

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.work import FREE, Work, work_of
 from gateway.body import iter_body, read_body, too_large
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.ingest_answer import accepted, json_answer, receipt, stored
@@ -58,7 +59,15 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     else:
         chunks = iter_body(request, whole=not form.streamed)
     checker = DocumentChecker(request.app[CONFIG].max_document_bytes, query.key)
-    ingestion = Ingestion(batches, lane, checker, form, skip=query.skip, every_id=query.every_id)
+    ingestion = Ingestion(
+        batches,
+        lane,
+        checker,
+        form,
+        work_of(request),
+        skip=query.skip,
+        every_id=query.every_id,
+    )
     counts = await ingestion.run(chunks)
     if query.stored and lane.tracked and counts.problem is None:
         told = await stored(request, query, ingestion, counts)
@@ -90,19 +99,22 @@ async def _ingest_once(
     if answered is not None:
         return _replayed(answered)
 
-    def reading(lane: Lane, seed: str | None, copies: list[tuple[str, str]]) -> Ingestion:
+    def reading(
+        lane: Lane, seed: str | None, copies: list[tuple[str, str]], work: Work
+    ) -> Ingestion:
         checker = DocumentChecker(config.max_document_bytes, query.key, seed)
         return Ingestion(
             batches,
             lane,
             checker,
             Form(splitter=_form(request).splitter, max_bytes=HELD_BYTES),
+            work,
             skip=query.skip,
             every_id=query.every_id,
             copies=copies,
         )
 
-    count = await reading(lane, None, []).count_batches(_pieces(body))
+    count = await reading(lane, None, [], work_of(request)).count_batches(_pieces(body))
     claim = await keys.claim(caller, key, mark, [batches.issue(lane) for _ in range(count)])
     if claim.answer is not None:
         return _replayed(claim.answer)
@@ -110,7 +122,8 @@ async def _ingest_once(
     # A message id is unique among the messages in flight, and of the task id's length.
     copies = [(task_id, task_id[: -len(owner)] + owner) for task_id in claim.task_ids]
     lane = batches.lane(caller.tenant, lane.collection, traceparent(request), copy=owner)
-    ingestion = reading(lane, claim.task_ids[0] if copies else None, copies)
+    work_of(request).charge(count)  # what was refused has been charged by the first reading
+    ingestion = reading(lane, claim.task_ids[0] if copies else None, copies, FREE)
     try:
         counts = await ingestion.run(_pieces(body))
         if counts.problem is not None and counts.accepted:

@@ -11,11 +11,12 @@ from aiohttp import web
 from gateway.access.auth import require
 from gateway.access.known_ids import known_ids, unknown_task_id
 from gateway.access.tickets import MAX_IDS
+from gateway.access.work import admit
 from gateway.body import read_body
 from gateway.errors import Problem
 from gateway.handlers.submit import check_json
 from gateway.middlewares import REQUEST_ID
-from gateway.parts import TICKETS
+from gateway.parts import LIMITS, TICKETS
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import rfc3339
 from gateway.watching.event_source import EventSource
@@ -52,12 +53,12 @@ def routes() -> list[web.RouteDef]:
 async def stream(request: web.Request) -> web.StreamResponse:
     """Many tasks on one WebSocket."""
     _check_subprotocol(request)
-    return await request.app[STREAMS].serve(request, Viewer.of(request))
+    return await request.app[STREAMS].serve(request, await _viewer(request))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     """One task as Server-Sent Events."""
-    viewer = Viewer.of(request)
+    viewer = await _viewer(request)
     accept = request.headers.get("Accept", "*/*")
     if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
         raise Problem("not-acceptable", "this is a text/event-stream")
@@ -98,6 +99,18 @@ async def ticket(request: web.Request) -> web.StreamResponse:
     text, expires_at = request.app[TICKETS].issue(caller, ids)
     answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
     return web.Response(body=orjson.dumps(answer), headers=_JSON)
+
+
+async def _viewer(request: web.Request) -> Viewer:
+    """Who opens the stream; by ticket, the key that it was made with pays for it.
+
+    Raises:
+        Problem: As `Viewer.of`; `rate-limited`.
+    """
+    viewer = Viewer.of(request)
+    if viewer.ticket is not None and viewer.caller.rate is not None:
+        await admit(request, request.app[LIMITS], viewer.caller)
+    return viewer
 
 
 def _check_subprotocol(request: web.Request) -> None:

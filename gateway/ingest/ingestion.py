@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from gateway.access.work import Work
 from gateway.body import too_large
 from gateway.errors import Problem
 from gateway.ingest.batch_publisher import BatchPublisher, Lane
@@ -70,6 +71,8 @@ class Ingestion:
         lane: Where to.
         checker: Checks documents.
         form: What the body is.
+        work: Pays for the batches and for refused documents, one piece each; a stream waits while
+            its key is in debt.
         skip: Leave bad documents out, instead of refusing the request.
         every_id: List the ids however many they are.
         copies: (Task id, message id) of each batch, when they were issued before.
@@ -81,12 +84,14 @@ class Ingestion:
         lane: Lane,
         checker: DocumentChecker,
         form: Form,
+        work: Work,
         *,
         skip: bool,
         every_id: bool,
         copies: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._batches = RequestBatches(publisher, lane, every_id=every_id, copies=copies)
+        self._batches = RequestBatches(publisher, lane, work, every_id=every_id, copies=copies)
+        self._work = work
         self._checker = checker
         self._form = form
         self._skip = skip
@@ -164,10 +169,13 @@ class Ingestion:
     async def _take(self, raws: Sequence[bytes]) -> None:
         """Check documents in slices that leave the loop to others."""
         for part in _slices(raws):
+            if self._form.streamed:
+                await self._work.pause()
             if len(part[0]) > LARGE_BYTES:
                 checked = await self._check_large(part[0])
             else:
                 checked = self._checker.check(part, self.line + 1)
+            self._work.charge(len(checked.rejected))
             if checked.rejected and not self._skip:
                 if self._reject(part, checked):
                     return

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gateway.access.work import Work
 from gateway.errors import Problem
 from gateway.ingest.batch_publisher import (
     MAX_BATCH_BYTES,
@@ -68,6 +69,7 @@ class RequestBatches:
     Args:
         publisher: Publishes batches.
         lane: Where to.
+        work: Pays for each batch.
         every_id: List the ids however many they are.
         copies: (Task id, message id) of each batch, when they were issued before.
     """
@@ -76,12 +78,14 @@ class RequestBatches:
         self,
         publisher: BatchPublisher,
         lane: Lane,
+        work: Work,
         *,
         every_id: bool,
         copies: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._publisher = publisher
         self._lane = lane
+        self._work = work
         self._every_id = every_id
         self._copies = deque(copies)
         self._documents: list[bytes] = []
@@ -168,6 +172,7 @@ class RequestBatches:
                 return
             self._full.popleft()
             self._hold(-len(documents))
+            self._work.charge(1)
             self._inflight.append((published, ids))
             self._inflight_bytes += published.size
         self._collect()

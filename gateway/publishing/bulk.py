@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from gateway.access.auth import Caller
+from gateway.access.work import Work
 from gateway.body import too_large
 from gateway.errors import Problem
 from gateway.ingest.ndjson import TOO_LONG
@@ -37,6 +38,8 @@ class Bulk:
         publisher: Tells when there is room.
         caller: Who submits.
         traceparent: Trace context of the request.
+        work: Pays for the tasks, one piece for each line, accepted or refused.
+        slowed: Wait while the caller's key is in debt; else all is published at once.
         max_task_bytes: Bound of a line.
         patience_s: How long to wait for room before a line is refused as `overloaded`.
         detail: Which outcomes are told.
@@ -50,6 +53,8 @@ class Bulk:
         caller: Caller,
         traceparent: str | None,
         *,
+        work: Work,
+        slowed: bool,
         max_task_bytes: int,
         patience_s: float,
         detail: Detail,
@@ -59,6 +64,8 @@ class Bulk:
         self._publisher = publisher
         self._caller = caller
         self._traceparent = traceparent
+        self._work = work
+        self._slowed = slowed
         self._max_bytes = max_task_bytes
         self._patience_s = patience_s
         self._detail = detail
@@ -77,12 +84,17 @@ class Bulk:
     async def take(self, lines: Sequence[bytes]) -> None:
         """Publish a task for each line; waits while too many are in flight."""
         for start in range(0, len(lines), _SLICE_LINES):
+            if self._slowed:
+                await self._work.pause()
             await self._make_room()
+            tasks = 0
             for raw in lines[start : start + _SLICE_LINES]:
                 self.line += 1
                 if not raw or not raw.strip(_WHITESPACE):
                     continue
                 self._publish(raw)
+                tasks += 1
+            self._work.charge(tasks)
             self._collect()
             if time.perf_counter() - self._sliced_at > _SLICE_S:
                 await asyncio.sleep(0)

@@ -12,8 +12,9 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
+from gateway.errors import Problem
 from gateway.middlewares import REQUEST_ID
-from gateway.parts import WATCH
+from gateway.parts import LIMITS, WATCH
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, close_frame, error_event, text_frame
 from gateway.watching.feed import Feed
@@ -212,7 +213,19 @@ class Socket:
             self._transport.write(event.frame(admin=self._admin))
 
     def _refuse(self, code: str, detail: str) -> None:
+        """Refuse a message, which is a piece of work like a refused line."""
+        self._viewer.app[LIMITS].charge(self._viewer.caller, 1)
         self._say(error_event(code, detail))
+
+    async def _admitted(self) -> bool:
+        """Whether the key's rate has room for a subscription; says so when it has not."""
+        try:
+            await self._viewer.app[LIMITS].admit(self._viewer.caller)
+        except Problem as problem:
+            detail = f"{problem.detail}; try again in {problem.retry_after_s} s"
+            self._say(error_event(problem.code, detail))
+            return False
+        return True
 
     async def _handle(self, data: bytes) -> None:
         if self.closing:
@@ -236,7 +249,8 @@ class Socket:
                 if self._transport is not None:
                     self._transport.write(_PONG_MESSAGE)
             case "subscribe" if request.ids is not None or request.tasks is not None:
-                await self._subscribe(dict.fromkeys(request.ids or ()) | (request.tasks or {}))
+                if await self._admitted():
+                    await self._subscribe(dict.fromkeys(request.ids or ()) | (request.tasks or {}))
             case "unsubscribe" if request.ids is not None:
                 self._feed.unsubscribe(request.ids)
             case "subscribe" | "unsubscribe":

@@ -153,3 +153,72 @@ async def test_over_http_a_flood_gets_429_with_retry_after(amqp_url, redis_url, 
     assert 4 <= found[202] <= 6
     _, retry_after, problem = answers[-1]
     assert (problem["code"], problem["queued"], retry_after) == ("rate-limited", "no", "1")
+
+
+async def test_work_beyond_the_bucket_is_a_debt_that_every_gateway_sees(client):
+    first, second = Limits(client), Limits(client)
+    caller = limited("debtor", rate=2, burst=10)
+    await first.admit(caller)
+
+    first.charge(caller, 18)
+
+    refused = await eventually(lambda: refusal(second, caller), timeout_s=2)
+    assert refused.retry_after_s == 5  # 19 of 10 spent: 9 owed and 1 to have, at 2 a second
+    assert (await eventually(lambda: refusal(first, caller))).retry_after_s == 5
+    assert await client.pttl("penstock:rate:debtor") > 9_000  # or the debt would be forgotten
+
+
+async def test_a_debtor_is_admitted_after_the_time_told_and_not_before(client):
+    limits, caller = Limits(client), limited("debtor", rate=10, burst=1)
+    await limits.admit(caller)
+    started = time.monotonic()
+    limits.charge(caller, 14)
+
+    told_s = (await eventually(lambda: refusal(limits, caller), timeout_s=1)).retry_after_s
+    assert await eventually(lambda: admitted(limits, caller), timeout_s=4)
+
+    assert 1.3 <= time.monotonic() - started <= told_s == 2
+
+
+async def test_a_paused_stream_goes_on_when_the_debt_is_paid(client):
+    limits, caller = Limits(client), limited("stream", rate=20, burst=5)
+    started = time.monotonic()
+    for _ in range(4):
+        await limits.pause(caller)
+        limits.charge(caller, 10)
+    await limits.pause(caller)
+
+    assert 1.6 <= time.monotonic() - started < 4  # 36 pieces more than the burst, at 20 a second
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+async def test_without_redis_a_debt_is_kept_too(redis_server, fault):
+    async with TcpProxy(redis_server.port) as proxy:
+        client = make_redis(f"redis://:{redis_server.password}@127.0.0.1:{proxy.port}/0")
+        limits, caller = Limits(client), limited("alone", rate=1, burst=5)
+        if fault == "cut":
+            proxy.cut(refuse=True)
+        else:
+            proxy.stall()
+        await limits.admit(caller)
+        limits.charge(caller, 20)
+
+        refused = await eventually(lambda: refusal(limits, caller), timeout_s=3)
+
+        assert 14 <= (refused.retry_after_s or 0) <= 17
+        proxy.resume()
+        await client.aclose()
+
+
+async def test_a_bucket_that_is_no_hash_is_begun_anew(client):
+    await client.set("penstock:rate:odd", "text")
+
+    assert await count(Limits(client), limited("odd", rate=0.5, burst=3), 10) == 3
+
+
+async def refusal(limits: Limits, caller: Caller) -> Problem | None:
+    try:
+        await limits.admit(caller)
+    except Problem as problem:
+        return problem
+    return None
