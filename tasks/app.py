@@ -17,6 +17,7 @@ from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
 from tasks.stopping import end_in_time
 from tasks.tls import broker_settings, redis_url
+from tasks.tracing import guard_children
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
@@ -157,5 +158,6 @@ def build_app(
     for spec in specs:
         register(app, spec)
     obey_stop_signals(app)
+    guard_children(app)
     end_in_time()
     return app

@@ -15,6 +15,7 @@ from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
 
 from tasks.callbacks import CallbackEnds
+from tasks.envelope import signature_context
 
 
 class CanvasEnds(CallbackEnds):
@@ -71,15 +72,12 @@ class CanvasEnds(CallbackEnds):
         if not isinstance(chain, list | tuple):
             return
         for signature in tasks_of(chain):
-            options = signature.get("options") or {}
-            request = Context(signature)
-            request.update(options)
-            request.id, request.group = options.get("task_id"), options.get("group_id")
+            request = signature_context(signature)
             if not request.id:
                 continue
             if store_result and state in states.PROPAGATE_STATES:
                 self.store_result(request.id, exc, state, traceback=traceback, request=request)
-            if options.get("chord"):
+            if request.chord:
                 # Once more does no harm: the script counts each id once.
                 self.on_chord_part_return(request, state, exc)
             self.announce_end(request, state)

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
 from tasks.amqp import own_words
+from tasks.tracing import guard_tasks
 from topology import kombu_queues
 from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
 
@@ -72,6 +73,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             interval_max=RECONNECT_LONGEST_S,
         )
         return super().ensure_connected(conn)
+
+    def update_strategies(self) -> None:
+        """Make what handles each task, and guard what executes it."""
+        super().update_strategies()
+        guard_tasks(self.app)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""

@@ -12,6 +12,7 @@ from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 from kombu.utils.json import JSONEncoder
 
+from tasks.envelope import PROTOCOL
 from tasks.errors import UnroutableError
 from topology.model import DEAD_EXCHANGE
 
@@ -21,13 +22,6 @@ REASON_HEADER = "x-penstock-reason"
 ERROR_TYPE_HEADER = "x-penstock-error-type"
 ERROR_HEADER = "x-penstock-error"
 TRACEBACK_HEADER = "x-penstock-traceback"
-
-_NOT_HEADERS = frozenset(
-    ("args", "kwargs", "callbacks", "errbacks", "chain", "chord", "properties", "reply_to",
-     "correlation_id", "hostname", "delivery_info", "is_eager", "called_directly", "headers",
-     "time_limit", "soft_time_limit", "started_at", "loglevel", "logfile")
-)  # fmt: skip
-"""What Celery adds to a message's headers when it makes a request of them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -45,11 +39,8 @@ def bury(app: Celery, request: Any, error: Exception, reason: str) -> None:
         Reject: RabbitMQ is away or refuses; the message stays in its queue and comes again.
     """
     queue = (request.delivery_info or {}).get("queue") or app.conf.task_default_queue
-    headers = {
-        name: value
-        for name, value in vars(request).items()
-        if name not in _NOT_HEADERS and not name.startswith("_")
-    }
+    headers = {name: value for name, value in vars(request).items() if name in PROTOCOL}
+    headers |= request.headers or {}
     headers |= {
         REASON_HEADER: reason,
         ERROR_TYPE_HEADER: type(error).__name__,

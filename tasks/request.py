@@ -2,19 +2,27 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from datetime import datetime
+from functools import wraps
 from typing import Any
 
+from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
+from celery.worker.state import task_ready
 
+from tasks.envelope import body_parts, request_headers
 from tasks.execution import PenstockTask
 from tasks.runtime import STOP_SIGNALS
-from topology.delay import is_delay_exchange
+from tasks.tracing import NotTracedError
+from topology.delay import MAX_DELAY_S, is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
 """A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""
+
+_Callback = Callable[..., None]
 
 EARLY_S = 1.0
 """A delay that ended in the broker is over: an ETA further ahead is the clock of the submitter."""
@@ -22,35 +30,102 @@ EARLY_S = 1.0
 _logger = get_logger(__name__)
 
 
-class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
-    """Celery's request with five differences.
+def _answered(callback: _Callback) -> _Callback:
+    """Let a callback of the pool answer the broker, also when it raises.
 
-    1. It checks what Celery trusts: a message that fits the protocol only in part would otherwise
-       fail in a pool's thread, outside of everything, and stay unacknowledged for ever.
+    The pool only logs what its callbacks raise: the delivery would stay unacknowledged for ever.
+    """
+
+    @wraps(callback)
+    def answered(self: "Request", *args: Any, **kwargs: Any) -> None:
+        try:
+            callback(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # whatever a message makes of Celery's code
+            self.give_up(error)
+
+    return answered
+
+
+class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
+    """Celery's request with six differences.
+
+    1. It takes out of a message what the protocol knows, checked (`tasks/envelope.py`): anything
+       else would replace attributes of Celery's in the main process, a pool's thread or a child.
     2. It knows the queue that it came from, for retries and dead letters.
     3. Limits of coroutines are kept by the event loop.
     4. A coroutine can be stopped, on every pool, without killing its process.
     5. The body is decoded once: Celery hands the pool both what it made of it and its bytes, and a
        batch of documents costs as much to decode as to encode for MongoDB.
+    6. Whatever fails while an end is handled here, the delivery does not stay unacknowledged.
     """
 
     time_limits: tuple[float | None, float | None]
     _eta: datetime | None
 
     def __init__(self, message: Any, **options: Any) -> None:
-        _check_headers(message.headers if options.get("headers") is None else options["headers"])
-        super().__init__(message, **options)
-        _check_body(self._payload)
-        # No content type: it is decoded.
-        self._body, self._content_type, self._content_encoding = self._payload, None, None
+        own = message.headers or {}
+        headers = request_headers(options.pop("headers", None) or own, own)
+        body, decoded = options.pop("body", None), options.pop("decoded", False)
+        parts = body_parts(body if decoded else message.payload)
+        # Decoded, and so without a content type.
+        super().__init__(message, body=parts, headers=headers, decoded=True, **options)
+        # They have the headers in them once more.
+        self._request_dict["properties"] = {
+            name: value
+            for name, value in (message.properties or {}).items()
+            if name != "application_headers"
+        }
         self._delivery_info["queue"] = getattr(message, "queue_name", None)
-        if self._eta is not None and is_delay_exchange(self._delivery_info["exchange"]):
+        if self._eta is not None:
             ahead_s = (self._eta - self._app.now()).total_seconds()
-            if ahead_s > EARLY_S:
+            if is_delay_exchange(self._delivery_info["exchange"]) and ahead_s > EARLY_S:
                 self._eta = None
+            elif ahead_s > MAX_DELAY_S:
+                raise InvalidTaskError(f"the eta {self._eta} is over a year away")
         if self._is_coroutine():
             hard_s = self.time_limits[0] or self._task.limits.hard_s
             self.time_limits = (hard_s + COROUTINE_GRACE_S if hard_s else None, None)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Guard what Celery overrides in the class that it makes for each task."""
+        super().__init_subclass__(**options)
+        if "on_success" in vars(cls):
+            cls.on_success = _answered(cls.on_success)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Note that a slot has taken it; whatever fails here, it runs."""
+        try:
+            super().on_accepted(pid, time_accepted)
+        except Exception:
+            _logger.exception("start not noted: %s", self)
+
+    @_answered
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  # Celery's
+        """End a task that billiard has killed for its hard limit."""
+        super().on_timeout(soft, timeout)
+
+    @_answered
+    def on_failure(
+        self,
+        exc_info: Any,
+        send_failed_event: bool = True,  # noqa: FBT001, FBT002  # Celery's
+        return_ok: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Answer the broker about a task that did not succeed."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, NotTracedError):
+            task_ready(self)
+            self.reject(requeue=error.requeue)
+            return
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def give_up(self, error: Exception) -> None:
+        """Reject a delivery whose end could not be handled: into dead letters, or to come again."""
+        _logger.error("end not handled: %s", self, exc_info=error)
+        task_ready(self)
+        self.reject(requeue=self._app.backend.exception_safe_to_retry(error))
 
     def _is_coroutine(self) -> bool:
         spec = self._task.spec if isinstance(self._task, PenstockTask) else None
@@ -91,28 +166,3 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             super().cancel(pool, signal, emit_retry)
         else:
             _logger.warning("a function on a thread runs on: %s", self)
-
-
-def _check_headers(headers: dict[str, Any]) -> None:
-    timelimit = headers.get("timelimit")
-    retries = headers.get("retries")
-    if not (isinstance(headers.get("id"), str) and headers["id"]):
-        raise InvalidTaskError("the header id must be text")
-    if not (retries is None or (isinstance(retries, int) and retries >= 0)):
-        raise InvalidTaskError(f"the header retries must be a number, not {retries!r}")
-    if timelimit is not None and not (
-        isinstance(timelimit, list | tuple)
-        and len(timelimit) == 2
-        and all(one is None or isinstance(one, int | float) for one in timelimit)
-    ):
-        raise InvalidTaskError(f"the header timelimit must be [hard, soft], not {timelimit!r}")
-
-
-def _check_body(body: Any) -> None:
-    args, kwargs, embed = body
-    if not (
-        isinstance(args, list | tuple)
-        and isinstance(kwargs, dict)
-        and (embed is None or isinstance(embed, dict))
-    ):
-        raise InvalidTaskError("the body must be [[…], {…}, {…}]")

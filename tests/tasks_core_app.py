@@ -76,6 +76,17 @@ def die(mark: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def meet(mark: str, others: int) -> int:
+    """Wait until that many run at once."""
+    note(mark)
+    end = time.monotonic() + 20
+    while Path(os.environ["RUNS_FILE"]).read_text(encoding="utf-8").count(mark) < others:
+        if time.monotonic() > end:
+            raise TimeoutError(mark)
+        time.sleep(0.02)
+    return others
+
+
 def permanent(message: str) -> None:
     """Fail for good."""
     raise PermanentError(message)
@@ -128,6 +139,7 @@ EXTRA = (
     TaskSpec("demo.limited", doze, {"soft_time_limit": 0.3, "time_limit": 5}),
     TaskSpec("demo.bulky", bulky),
     TaskSpec("demo.die", die),
+    TaskSpec("demo.meet", meet),
     TaskSpec("demo.permanent", permanent),
     TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),
     TaskSpec("demo.late_failure", late_failure),

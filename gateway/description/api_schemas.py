@@ -65,6 +65,8 @@ _DEPENDS = {
     "eta": "Excludes `countdown`; up to a year from now.",
     "expires": "Seconds from now, or a time; later than the start.",
     "soft_time_limit": "Not over `time_limit`.",
+    "headers": "The client's own; not `x-…`, nor a name that Celery's context, kombu's message or "
+    "AMQP's properties know (`_children`, `compression`, `headers`, …), in any case or with `-`.",
 }
 """Said in words: as `not` and `if` it would be beyond generators of clients and of tests."""
 

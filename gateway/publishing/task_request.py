@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.errors import Fault, Problem, invalid_request
+from penstock.wire.headers import is_reserved
 
 MAX_DELAY_S = 365 * 86_400
 """Longest countdown or eta; one year."""
@@ -19,16 +20,6 @@ MAX_KEY_BYTES = 255
 """UTF-8 size of an exchange's name, a queue's or a routing key: an AMQP short string."""
 MAX_HEADERS_BYTES = 16 * 1024
 """JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
-PROTOCOL_HEADERS = frozenset(
-    (
-        "cc", "bcc", "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index",
-        "retries",
-        "timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result",
-        "replaced_task_nesting", "stamped_headers", "stamps", "traceparent", "tracestate",
-    )
-)  # fmt: skip
-"""Header names with a meaning to Celery (`celery.app.amqp.AMQP.as_task_v2`), to RabbitMQ (CC and
-BCC route a message to more queues: its documentation, "Sender-selected Distribution") or to us."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
@@ -210,8 +201,8 @@ def _check_options(options: Options) -> None:
 def _check_headers(headers: Mapping[str, Any]) -> None:
     for name, value in headers.items():
         at = f"$.options.headers.{name}"
-        if name.lower() in PROTOCOL_HEADERS or name.lower().startswith("x-"):
-            raise _invalid(at, "The name belongs to the protocol")
+        if is_reserved(name):
+            raise _invalid(at, "The name belongs to Celery, kombu or AMQP; choose another")
         if not 0 < len(name.encode("utf-8", "replace")) <= 255:
             raise _invalid(at, "The name is empty or over 255 bytes")
         if not isinstance(value, str | int | float | bool | None):

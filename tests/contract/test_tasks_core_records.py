@@ -15,10 +15,10 @@ from kombu.exceptions import EncodeError
 
 from tasks.app import POLICY, PenstockCelery, build_app
 from tasks.config import WorkerConfig
+from tasks.envelope import PROTOCOL, body_parts, request_headers
 from tasks.errors import DelayNotSupportedError, PermanentError, RetryableError
 from tasks.execution import _retry_delay_s
 from tasks.registry import TaskSpec
-from tasks.request import _check_body, _check_headers
 from tasks.result_backend import ResultTooLarge
 from topology.delay import delay_route
 from topology.layout import load
@@ -86,14 +86,17 @@ def test_celerys_messages_pass_our_checks(app: PenstockCelery, stock: Celery):
     message = stock.amqp.as_task_v2(
         "i", "demo.add", (1, 2), {}, time_limit=5, soft_time_limit=2.5, retries=1
     )
-    _check_headers(message.headers)
-    _check_body(message.body)
-    _check_body([[], {}, None])
+    headers = request_headers(message.headers, message.headers)
+    assert {name: headers[name] for name in message.headers} == message.headers
+    assert set(message.headers) == set(PROTOCOL)
+    assert headers["headers"] == {}
+    assert body_parts(message.body) == list(message.body)
+    body_parts([[], {}, None])
     for wrong in (5, {"x": 1}):
         with pytest.raises((TypeError, ValueError)):
-            _check_body(wrong)
+            body_parts(wrong)
     with pytest.raises(InvalidTaskError):
-        _check_body(["ab", {}, {}])
+        body_parts(["ab", {}, {}])
 
 
 class Producer:

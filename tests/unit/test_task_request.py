@@ -58,6 +58,7 @@ def test_only_the_task_is_required_and_arguments_stay_raw():
         ),
         (b'{"task": "t", "options": {"headers": {"id": "x"}}}', "$.options.headers.id"),
         (b'{"task": "t", "options": {"headers": {"X-death": "x"}}}', "$.options.headers.X-death"),
+        (b'{"task": "t", "options": {"headers": {"_children": 1}}}', "$.options.headers._children"),
         (b'{"task": "t", "options": {"headers": {"a": [1]}}}', "$.options.headers.a"),
         (
             b'{"task": "t", "options": {"time_limit": 1, "soft_time_limit": 2}}',

@@ -1,0 +1,21 @@
+"""Which header names of a task message belong to the protocol, and which are the client's own."""
+
+from penstock.wire.reserved_names import RESERVED_NAMES
+
+OTHERS = frozenset(("cc", "bcc", "traceparent", "tracestate"))
+"""CC and BCC route a message to more queues (RabbitMQ, "Sender-selected Distribution"); the rest is
+the trace of the request."""
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a client may not name a header so.
+
+    Args:
+        name: of a header. Case does not count, nor `-` in place of `_`: whatever a library makes
+            an attribute of would look alike to the one who reads it.
+    """
+    plain = name.lower().replace("-", "_")
+    return (
+        plain.startswith("_") or name[:2] in {"x-", "X-"}
+        or plain in RESERVED_NAMES or plain in OTHERS
+    )  # fmt: skip
