@@ -8,11 +8,13 @@ from typing import Any
 from aiohttp import web
 
 from gateway import parts
+from gateway.access.front_door import FrontDoor
 from gateway.access.held_bytes import HeldBytes
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
 from gateway.access.tickets import Tickets
+from gateway.access.traits import OPEN, RouteTraits
 from gateway.broker.dead_letters import DeadLetters
 from gateway.broker.management import Management
 from gateway.broker.queue_depths import QueueDepths
@@ -93,6 +95,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.TOPOLOGY] = topology
     app[parts.TASK_IDS] = TaskIds(config.task_id_keys)
     app[parts.DRAIN] = Drain()
+    app[parts.FRONT_DOOR] = FrontDoor(config)
     app[parts.KEYRING] = KeyRing(config.keys_file)
     app[parts.METRICS] = Metrics(config.metrics_folder)
     app[parts.REDIS] = make_redis(config.redis_url)
@@ -163,11 +166,21 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
     app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _callback_post, _background))
     app.on_shutdown.append(_close_streams)
+    app[parts.TRAITS] = _register(app.router, config)
+    return app
+
+
+def _register(router: web.UrlDispatcher, config: GatewayConfig) -> RouteTraits:
+    """Register every route; what is special about each."""
+    traits = RouteTraits()
     for noun in NOUNS:
         for route in noun.routes():
+            if route.handler is operations.metrics and config.metrics_public:
+                route.kwargs["traits"] = (OPEN,)
+            traits.take(route)
             route.kwargs.setdefault("expect_handler", expectations.meet)
-            route.register(app.router)
-    return app
+            route.register(router)
+    return traits
 
 
 async def _close_streams(app: web.Application) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.access.hosts import is_loopback, split_host
 from topology import tls
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -71,6 +72,9 @@ class GatewayConfig:
     `GATEWAY_METRICS_FOLDER`."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of browser pages besides the gateway's own; `*` for any. `ALLOWED_ORIGINS`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Without keys, the hosts (fnmatch, lower case, no port) that requests may be addressed to
+    besides loopback; `*` for any. `ALLOWED_HOSTS`."""
     max_connections: int = 16_384
     """Open connections of one process; beyond: 503 `overloaded`, closed. `MAX_CONNECTIONS`."""
     header_timeout_s: float = 10.0
@@ -127,7 +131,8 @@ class GatewayConfig:
             collection_pattern=reader.pattern("COLLECTION_PATTERN", defaults.collection_pattern),
             metrics_public=reader.flag("METRICS_PUBLIC", default=False),
             metrics_folder=reader.folder("GATEWAY_METRICS_FOLDER"),
-            allowed_origins=reader.words("ALLOWED_ORIGINS"),
+            allowed_origins=reader.origins("ALLOWED_ORIGINS"),
+            allowed_hosts=reader.hosts("ALLOWED_HOSTS"),
             max_connections=reader.number("MAX_CONNECTIONS", defaults.max_connections, 1, 1 << 20),
             header_timeout_s=reader.seconds("HEADER_TIMEOUT_S", defaults.header_timeout_s),
             max_body_bytes_held=reader.number(
@@ -163,7 +168,7 @@ class GatewayConfig:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        return is_loopback(f"[{self.host}]" if ":" in self.host else self.host)
 
 
 class _Reader:
@@ -227,6 +232,23 @@ class _Reader:
 
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in self.text(name, "").split(",") if word.strip())
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        names = tuple(word.lower().removesuffix(".") for word in self.words(name))
+        for word in names:
+            found = split_host(word)
+            if found is None or found[1] or word.endswith(":"):
+                self.faults.append(f"{name}: {word!r} is no host; name it without scheme and port")
+        return names
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        words = self.words(name)
+        for word in words:
+            scheme, mark, host = word.partition("://")
+            sound = mark and scheme and split_host(host) is not None
+            if not sound and word not in {"*", "null"}:
+                self.faults.append(f"{name}: {word!r} is no origin, which is scheme://host[:port]")
+        return words
 
     def pattern(self, name: str, default: str) -> str:
         value = self.text(name, default)

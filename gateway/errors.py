@@ -16,6 +16,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "invalid-ticket": (401, "The ticket is not valid"),
     "forbidden": (403, "The key does not allow this"),
     "forbidden-origin": (403, "The origin is not allowed"),
+    "unknown-host": (421, "The host is not served"),
     "unknown-task": (404, "No route names this task"),
     "unknown-task-id": (404, "This id was never issued to you"),
     "unknown-queue": (404, "No such queue"),

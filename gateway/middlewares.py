@@ -12,6 +12,8 @@ from aiohttp.typedefs import Handler
 
 from gateway.access import work
 from gateway.access.auth import CALLER, Caller
+from gateway.access.front_door import check_media_type
+from gateway.access.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
 from gateway.errors import (
     REFUSALS,
     RETRY_AFTER_S,
@@ -20,7 +22,7 @@ from gateway.errors import (
     Queued,
     invalid_request,
 )
-from gateway.parts import CONFIG, DRAIN, KEYRING, LIMITS, METRICS
+from gateway.parts import DRAIN, FRONT_DOOR, KEYRING, LIMITS, METRICS, TRAITS
 from gateway.publishing import idempotency
 from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
 
@@ -30,8 +32,6 @@ _process = secrets.token_hex(4)
 _numbers = itertools.count(1)
 REQUEST_ID = web.RequestKey("request_id", str)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
-_IDEMPOTENT_PATHS = frozenset({"/v1/tasks", "/v1/canvas"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
 
@@ -49,13 +49,16 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.requests_in_flight += 1
     draining = request.app[DRAIN].started
     try:
+        _enter(request)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         caller = _authenticate(request)
         if caller is not None and caller.rate is not None:
             await work.admit(request, request.app[LIMITS], caller)
-        if idempotency.HEADER in request.headers and request.match_info.http_exception is None:
-            _check_idempotency(request)
+        if request.match_info.http_exception is None:
+            check_media_type(request)
+            if idempotency.HEADER in request.headers:
+                _check_idempotency(request)
         response = await handler(request)
     except Problem as problem:
         metrics.refusals[problem.code] += 1
@@ -89,18 +92,28 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
+def _enter(request: web.Request) -> None:
+    """Keep out what a page of somebody else can have a browser send.
+
+    Raises:
+        Problem: `unknown-host`, `forbidden-origin` (queued: no).
+    """
+    door = request.app[FRONT_DOOR]
+    if not request.app[TRAITS].has(request, ANY_HOST):
+        door.check_host(request)
+    door.check_origin(request)
+
+
 def _authenticate(request: web.Request) -> Caller | None:
     """Find the caller by key; None where none is needed, or a handler checks a ticket itself.
 
     Raises:
         Problem: `unauthenticated` (queued: no).
     """
-    path = request.path
-    if path in _OPEN_PATHS or path.startswith("/static/"):
+    traits = request.app[TRAITS]
+    if traits.has(request, OPEN):
         return None
-    if path == "/metrics" and request.app[CONFIG].metrics_public:
-        return None
-    if path.endswith("/stream") and "ticket" in request.query:
+    if request.query_string and "ticket" in request.query and traits.has(request, TICKET):
         return None
     caller = request.app[KEYRING].caller(request.headers.get("Authorization"))
     request[CALLER] = caller
@@ -113,12 +126,11 @@ def _check_idempotency(request: web.Request) -> None:
     Raises:
         Problem: `invalid-request` (queued: no).
     """
-    path = request.path
-    if request.method != "POST" or not (
-        path in _IDEMPOTENT_PATHS or path.startswith("/v1/ingest/")
-    ):
+    if not request.app[TRAITS].has(request, IDEMPOTENT):
         raise invalid_request(
-            idempotency.HEADER, f"{request.method} {path} does not take it", queued="no"
+            idempotency.HEADER,
+            f"{request.method} {request.path} does not take it",
+            queued="no",
         )
 
 

@@ -3,11 +3,13 @@
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.access.front_door import FrontDoor
 from gateway.access.held_bytes import HeldBytes
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
 from gateway.access.tickets import Tickets
+from gateway.access.traits import RouteTraits
 from gateway.broker.dead_letters import DeadLetters
 from gateway.broker.management import Management
 from gateway.broker.queue_depths import QueueDepths
@@ -37,6 +39,8 @@ from topology.model import Topology
 CONFIG = web.AppKey("config", GatewayConfig)
 TOPOLOGY = web.AppKey("topology", Topology)
 TASK_IDS = web.AppKey("task_ids", TaskIds)
+FRONT_DOOR = web.AppKey("front_door", FrontDoor)
+TRAITS = web.AppKey("traits", RouteTraits)
 KEYRING = web.AppKey("keyring", KeyRing)
 REDIS = web.AppKey("redis", Redis)
 CATALOG = web.AppKey("catalog", Catalog)

@@ -71,15 +71,16 @@ class Socket:
         self._writer.write(octets)
         await self._writer.drain()
 
-    async def answer(self, timeout_s: float = 10) -> Answer:
-        """The next answer."""
+    async def answer(self, timeout_s: float = 10, *, bodiless: bool = False) -> Answer:
+        """The next answer; to a HEAD it has no body."""
         async with asyncio.timeout(timeout_s):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
             headers = {
                 name.lower(): value.strip()
                 for name, _, value in (line.partition(":") for line in head[1:] if line)
             }
-            body = await self._reader.readexactly(int(headers.get("content-length", 0)))
+            length = 0 if bodiless else int(headers.get("content-length", 0))
+            body = await self._reader.readexactly(length)
         return Answer(int(head[0].split()[1]), headers, body)
 
     async def end(self, timeout_s: float = 10) -> bytes:

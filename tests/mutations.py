@@ -114,7 +114,7 @@ class Request:
         """Its bytes."""
         target = self.path + (b"?" + self.query if self.query else b"")
         names = {name for name, _ in self.headers}
-        fixed = ((b"Host", b"gateway"), (b"Connection", b"close"),
+        fixed = ((b"Host", b"localhost"), (b"Connection", b"close"),
                  (b"Content-Length", str(len(self.body)).encode()))  # fmt: skip
         typed = () if b"Content-Type" in names else ((b"Content-Type", b"application/json"),)
         lines = [name + b": " + value for name, value in (*fixed, *typed, *self.headers)]

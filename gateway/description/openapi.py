@@ -11,18 +11,23 @@ from gateway.errors import REFUSALS
 
 PROBLEM_JSON = "application/problem+json"
 _PARAMETER = re.compile(r"\{(\w+)")
-_EVERY = ("invalid-request", "internal-error")
-"""The first for a header that is not taken there: `Idempotency-Key`, `Expect`."""
+_EVERY = ("invalid-request", "forbidden-origin", "unsupported-media-type", "internal-error")
+"""The first for a header that is not taken there: `Idempotency-Key`, `Expect`; the third for a body
+that names no media type, wanted or not."""
+_FOR_ANY_HOST = frozenset({"/healthz", "/readyz"})
+_BY_HOST = ("unknown-host",)
 _PATH = {"name": TEXT | {"maxLength": 200, "pattern": r"^[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]*$"}}
 """Parameters of paths that are not any text."""
 _WITH_KEY = ("unauthenticated", "forbidden", "rate-limited")
 _CHANGING = ("draining",)
 _INTRODUCTION = (
     "HTTP front door of a Celery deployment. A 202 is a receipt: RabbitMQ confirmed the message. "
-    "Every refusal says in `queued` whether a message may be in a queue. The `rate` of a key "
-    "counts work: a task 1, an ingest batch 1, a stream opened or a subscription 1, a read 1, "
-    "a refused line 1. A request begins while the bucket is positive and may take it into debt; "
-    "NDJSON is read more slowly instead of refused."
+    "Every refusal says in `queued` whether a message may be in a queue. Request bodies name their "
+    "media type. Without keys, only requests to loopback names and `ALLOWED_HOSTS` are served; "
+    "pages of other origins than the gateway's own and `ALLOWED_ORIGINS` are refused. The `rate` "
+    "of a key counts work: a task 1, an ingest batch 1, a stream opened or a subscription 1, a "
+    "read 1, a refused line 1. A request begins while the bucket is positive and may take it into "
+    "debt; NDJSON is read more slowly instead of refused."
 )
 
 
@@ -78,11 +83,12 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
             for name, (schema, text) in given.items()
         ]
     words = re.sub(r"[^a-z]+", "-", f"{method} {path}".lower()).strip("-")
+    hosts = () if path in _FOR_ANY_HOST else _BY_HOST
     told: dict[str, Any] = {
         "operationId": words,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "responses": _responses(method, operation),
+        "responses": _responses(method, operation, hosts),
     }
     if operation.scope is None:
         told["security"] = []
@@ -99,7 +105,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     return told
 
 
-def _responses(method: str, operation: Operation) -> dict[str, Any]:
+def _responses(method: str, operation: Operation, hosts: tuple[str, ...]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, (text, content) in operation.answers.items():
         responses[str(status)] = {"description": text, "headers": _headers(status)}
@@ -108,6 +114,7 @@ def _responses(method: str, operation: Operation) -> dict[str, Any]:
     codes = (
         *operation.refusals,
         *_EVERY,
+        *hosts,
         *(_WITH_KEY if operation.scope is not None else ()),
         *(() if method in {"GET", "HEAD"} else _CHANGING),
     )

@@ -13,6 +13,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import traceparent
 from gateway.ingest.json_array import ArraySplitter, MalformedArrayError, is_json
 from gateway.ingest.ndjson import LineSplitter
+from gateway.media_types import JSON
 from gateway.middlewares import REQUEST_ID
 from gateway.parts import CONFIG, HELD, PUBLISHER, SUBMISSION
 from gateway.publishing.bulk import Bulk, Detail
@@ -37,7 +38,7 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     given = request.query.get("outcomes")
     if given is not None and given not in _DETAILS:
         raise invalid_request("?outcomes", "Expected errors, all or none", queued="no")
-    match request.content_type:
+    match request.content_type if request.body_exists else JSON:
         case "application/x-ndjson":
             return await _stream(request, caller, _DETAILS[given or "errors"])
         case "application/json":

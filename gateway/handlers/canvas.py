@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.known_ids import known_group
 from gateway.access.task_id import claims
+from gateway.access.traits import IDEMPOTENT
 from gateway.access.work import work_of
 from gateway.body import read_body
 from gateway.canvas.canvas_request import (
@@ -36,7 +37,10 @@ _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
-    return [web.post("/v1/canvas", submit), web.get("/v1/groups/{id}", show_group)]
+    return [
+        web.post("/v1/canvas", submit, traits=(IDEMPOTENT,)),
+        web.get("/v1/groups/{id}", show_group),
+    ]
 
 
 async def submit(request: web.Request) -> web.StreamResponse:

@@ -8,6 +8,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.access.traits import OPEN
+
 _FOLDER: Final = Path(__file__).parent.parent / "dashboard"
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -34,7 +36,9 @@ def routes() -> list[web.RouteDef]:
     Raises:
         OSError: A file of the package is missing.
     """
-    return [web.get(path, _file(_FOLDER / name, kind)) for path, name, kind in _FILES]
+    return [
+        web.get(path, _file(_FOLDER / name, kind), traits=(OPEN,)) for path, name, kind in _FILES
+    ]
 
 
 def _file(path: Path, kind: str) -> Handler:

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.traits import IDEMPOTENT
 from gateway.access.work import FREE, Work, work_of
 from gateway.body import iter_body, read_body, too_large
 from gateway.errors import Problem, invalid_request
@@ -18,6 +19,7 @@ from gateway.ingest.documents import DocumentChecker
 from gateway.ingest.ingestion import HELD_BYTES, Form, Ingestion
 from gateway.ingest.json_array import JsonSplitter
 from gateway.ingest.ndjson import LineSplitter
+from gateway.media_types import JSON
 from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY
 from gateway.publishing import idempotency
 from gateway.receipt import Receipt
@@ -30,7 +32,7 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
-    return [web.post("/v1/ingest/{collection}", ingest)]
+    return [web.post("/v1/ingest/{collection}", ingest, traits=(IDEMPOTENT,))]
 
 
 async def ingest(request: web.Request) -> web.StreamResponse:
@@ -156,7 +158,7 @@ def _form(request: web.Request) -> Form:
     """
     config = request.app[CONFIG]
     bound = config.max_document_bytes
-    match request.content_type:
+    match request.content_type if request.body_exists else JSON:
         case "application/json":
             length = request.content_length
             if length is not None and length > config.max_array_bytes:

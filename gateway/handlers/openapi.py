@@ -5,6 +5,7 @@ from importlib import metadata
 import orjson
 from aiohttp import web
 
+from gateway.access.traits import OPEN
 from gateway.description.docs_page import page
 from gateway.description.openapi import document
 
@@ -39,7 +40,10 @@ def routes() -> list[web.RouteDef]:
             },
         )
 
-    return [web.get("/openapi.json", openapi), web.get("/docs", docs)]
+    return [
+        web.get("/openapi.json", openapi, traits=(OPEN,)),
+        web.get("/docs", docs, traits=(OPEN,)),
+    ]
 
 
 def served(app: web.Application) -> set[tuple[str, str]]:

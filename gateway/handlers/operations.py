@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
+from gateway.access.traits import ANY_HOST, OPEN
 from gateway.errors import RETRY_AFTER_S
 from gateway.parts import CATALOG, CONFIG, DRAIN, METRICS, PUBLISHER, REDIS
 from gateway.redis_client import RedisAwayError, commands
@@ -15,8 +16,8 @@ from gateway.telemetry.log import hide_secrets
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
     return [
-        web.get("/healthz", healthz),
-        web.get("/readyz", readyz),
+        web.get("/healthz", healthz, traits=(OPEN, ANY_HOST)),
+        web.get("/readyz", readyz, traits=(OPEN, ANY_HOST)),
         web.get("/metrics", metrics),
     ]
 

@@ -7,9 +7,11 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.traits import IDEMPOTENT
 from gateway.body import read_body
 from gateway.errors import Problem
 from gateway.handlers.queries import wait_seconds
+from gateway.media_types import JSON
 from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
 from gateway.publishing import idempotency
 from gateway.publishing.submission import Prepared
@@ -17,13 +19,12 @@ from gateway.publishing.task_request import parse
 from gateway.receipt import Receipt
 from gateway.timestamps import issued_at
 
-_JSON_TYPES = frozenset({"application/json", "application/octet-stream"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def routes() -> list[web.RouteDef]:
     """The routes of this noun."""
-    return [web.post("/v1/tasks", submit)]
+    return [web.post("/v1/tasks", submit, traits=(IDEMPOTENT,))]
 
 
 async def submit(request: web.Request) -> web.StreamResponse:
@@ -86,14 +87,15 @@ async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bo
 
 
 def check_json(request: web.Request) -> None:
-    """Let JSON through; octets without a type count as JSON.
+    """Let JSON through, and what has neither a body nor a type.
 
     Raises:
         Problem: `unsupported-media-type` (queued: no).
     """
-    if request.headers.get("Content-Type") == "application/json":
+    kind = request.headers.get("Content-Type")
+    if kind == JSON:
         return  # the usual one, without aiohttp's parsing of it
-    if request.content_type not in _JSON_TYPES:
+    if request.content_type != JSON and (kind is not None or request.body_exists):
         raise Problem(
             "unsupported-media-type",
             f"{request.content_type!r} is not application/json",

@@ -1,8 +1,7 @@
-"""Who opens a stream: by key or by ticket, from which page, and which tasks they may watch."""
+"""Who opens a stream: by key or by ticket, and which tasks they may watch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -11,7 +10,7 @@ from gateway.access.known_ids import known_ids
 from gateway.access.task_id import IssuedId
 from gateway.access.tickets import Ticket
 from gateway.errors import Problem
-from gateway.parts import CONFIG, DRAIN, TICKETS
+from gateway.parts import DRAIN, TICKETS
 from gateway.timestamps import rfc3339
 from gateway.watching.events import Event, error_event, state_event
 from gateway.watching.states import CURSOR, State
@@ -27,14 +26,13 @@ class Viewer:
 
     @classmethod
     def of(cls, request: web.Request) -> "Viewer":
-        """Who sent the request; from a page that may.
+        """Who sent the request.
 
         Raises:
-            Problem: `draining`, `forbidden-origin`, `invalid-ticket`, `forbidden`.
+            Problem: `draining`, `invalid-ticket`, `forbidden`.
         """
         if request.app[DRAIN].started:
             raise Problem("draining", "the gateway is shutting down")
-        check_origin(request)
         text = request.query.get("ticket")
         if text is None:
             return cls(request.app, require(request, "read"), None)
@@ -75,26 +73,3 @@ class Viewer:
             else:
                 watched[task_id] = (issued, cursor or "")
         return watched, said
-
-
-def check_origin(request: web.Request) -> str | None:
-    """The page's origin, if a browser sent one: our own, or an allowed one.
-
-    Only the host is compared with our own: behind a proxy that ends TLS the scheme differs.
-
-    Raises:
-        Problem: `forbidden-origin`.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return None
-    allowed = request.app[CONFIG].allowed_origins
-    if origin in allowed or "*" in allowed:
-        return origin
-    try:
-        host = urlsplit(origin).netloc
-    except ValueError:
-        host = ""
-    if not host or host.lower() != request.headers.get("Host", "").lower():
-        raise Problem("forbidden-origin", f"pages from {origin[:200]!r} may not connect")
-    return origin

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway_sockets import Answer, Socket, listening_gateway
 
-HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GZIP = b"Content-Encoding: gzip\r\n"
 TASK = json.dumps({"task": "demo.add", "args": [1, 2]}).encode()
 ZIPPED = gzip.compress(TASK)
@@ -30,7 +30,7 @@ async def asked(*pieces: bytes, **fields: object) -> Answer:
         answer = await socket.answer()
         socket.close()
         other = await Socket.to(gateway.port)
-        await other.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await other.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await other.answer()).status == 200
         other.close()
         return answer
@@ -39,11 +39,11 @@ async def asked(*pieces: bytes, **fields: object) -> Answer:
 BAD_HTTP = {
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "version": b"GET / HTTP/9.9\r\n\r\n",
-    "request line": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+    "request line": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
     "headers": b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: a\r\n" % n for n in range(5000)) + b"\r\n",
-    "endless header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000,
-    "NUL": b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer hush\x00\r\n\r\n",
+    "endless header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000,
+    "NUL": b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer hush\x00\r\n\r\n",
     "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "negative length": HEAD + b"Content-Length: -2\r\n\r\n{}",
@@ -87,7 +87,7 @@ async def test_a_body_shorter_than_it_says_is_no_fault_of_ours(caplog):
             await asyncio.sleep(0.05)
             socket.close()
         other = await Socket.to(gateway.port)
-        await other.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await other.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await other.answer()).status == 200
         other.close()
 
@@ -150,7 +150,7 @@ BOMB = bomb()
     ],
 )
 async def test_a_bomb_is_refused_by_its_expanded_size_and_not_expanded(path, kind):
-    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: %b\r\n" % (path, kind)
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: %b\r\n" % (path, kind)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answer = await asked(
         head + GZIP + b"Content-Length: %d\r\n\r\n" % len(BOMB) + BOMB,

@@ -214,7 +214,7 @@ async def test_a_slow_reader_of_all_outcomes_slows_the_sender(gateway):
 async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url):
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /v1/tasks/bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        b"POST /v1/tasks/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
         b"Content-Length: 1000000\r\n\r\n"
     )
     writer.write((GOOD + b"\n") * 1000 + GOOD[:10])

@@ -135,7 +135,7 @@ async def test_bodies_held_in_memory_are_bounded_and_shared(make_gateway, keys_f
     gateway = await make_gateway(keys_file=keys_file, max_body_bytes_held=2 << 20)
     held = gateway.app[parts.HELD]
     head = (
-        "POST /v1/tasks/bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "POST /v1/tasks/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         "Authorization: Bearer flood\r\nContent-Length: 60000000\r\n\r\n["
     )
     element = LINE.strip() + b","

@@ -141,7 +141,7 @@ async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url, caplog,
     lines = sent_bytes // len(LINE)
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        b"POST /v1/ingest/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        b"POST /v1/ingest/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
         b"Content-Length: 1000000000\r\n\r\n"
     )
     writer.write(LINE * lines + LINE[:500])

@@ -10,7 +10,12 @@ ADD = b'{"task": "demo.add", "args": [1, 2]}'
 
 
 def _request(path: str, version: str, *headers: str) -> bytes:
-    head = [f"POST {path} HTTP/{version}", "Host: x", "Content-Type: application/json", *headers]
+    head = [
+        f"POST {path} HTTP/{version}",
+        "Host: localhost",
+        "Content-Type: application/json",
+        *headers,
+    ]
     return "\r\n".join([*head, f"Content-Length: {len(ADD)}", "", ""]).encode() + ADD
 
 

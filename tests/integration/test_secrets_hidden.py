@@ -86,12 +86,15 @@ async def provoke(url: str, hush: dict[str, str]) -> list[str]:
     async with aiohttp.ClientSession() as session:
         for method, path, headers, body in requests:
             async with session.request(
-                method, url + path, headers=headers, data=json.dumps(body) if body else None
+                method,
+                url + path,
+                headers={"Content-Type": "application/json", **headers},
+                data=json.dumps(body) if body else None,
             ) as answer:
                 answers.append(f"{answer.status} {dict(answer.headers)} {await answer.text()}")
     port = int(url.rpartition(":")[2])
     for octets in (
-        f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hush['key']}\0\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {hush['key']}\0\r\n\r\n",
         f"GET /?ticket={ticket} HTTP/7\r\n\r\n",
         f"POST / HTTP/1.1\r\nAuthorization: Bearer {hush['key']}\r\nTransfer-Encoding: x\r\n\r\n",
     ):

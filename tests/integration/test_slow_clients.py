@@ -8,9 +8,11 @@ from aiohttp import ClientSession
 from tests.gateway_sockets import Socket, listening_gateway
 from tests.waiting import eventually
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-SUBMIT = b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-NDJSON = b"POST /v1/tasks/bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SUBMIT = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+NDJSON = (
+    b"POST /v1/tasks/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+)
 
 
 async def trickle(socket: Socket, octets: bytes, every_s: float) -> None:

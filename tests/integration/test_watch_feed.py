@@ -132,7 +132,7 @@ async def test_clients_that_vanish_leave_nothing_for_the_collector(
 ):
     client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
     task_id = client.app[parts.TASK_IDS].issue("anonymous")
-    request = f"GET {path.format(task_id)} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+    request = f"GET {path.format(task_id)} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
     kinds = ("Socket", "EventSource", "Feed", "Request", "RequestHandler", "Topic")
 
     def kept():
