@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from celery import Celery
+from celery.utils.dispatch import Signal
 from celery.utils.time import maybe_iso8601
 
+from tasks import command_line
 from tasks.config import WorkerConfig
 from tasks.control import obey_stop_signals
 from tasks.execution import register
@@ -90,12 +92,15 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
 
     amqp_cls = "tasks.amqp:AMQP"
     task_cls = "tasks.execution:PenstockTask"
+    on_after_configure: Signal
 
     def __init__(self, config: WorkerConfig, topology: Topology, **options: Any) -> None:
         self.config = config
         self.topology = topology
         self._runtimes: dict[int, Runtime] = {}
+        self._configuration_told = False
         super().__init__("tasks", **options)
+        command_line.explain(self)
 
     @property
     def runtime(self) -> Runtime:
@@ -106,6 +111,26 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
             made = Runtime(self.config.mongo_url, self.config.redis_url)
             runtime = self._runtimes.setdefault(pid, made)
         return runtime
+
+    def _load_config(self) -> Any:
+        """Load the configuration, and keep `on_after_configure` until `finalize`.
+
+        `build_app` reads the configuration to register the tasks: nothing can have connected to
+        the signal before it returns, as Celery's documentation shows for `add_periodic_task`.
+        """
+        signal: Signal = self.on_after_configure
+        self.on_after_configure = Signal()
+        try:
+            return super()._load_config()
+        finally:
+            self.on_after_configure = signal
+
+    def finalize(self, auto: bool = False) -> None:  # noqa: FBT001, FBT002  # Celery's
+        """Send `on_after_configure`, once, and do what Celery does when the tasks are known."""
+        if not self._configuration_told:
+            self._configuration_told = True
+            self.on_after_configure.send(sender=self, source=self.conf)
+        super().finalize(auto=auto)
 
     def send_task(  # noqa: D102  # Celery's
         self,

@@ -4,6 +4,7 @@ Celery acknowledges what it cannot decode, which loses it, and dies of what it d
 something that is no task. Here both are rejected into the dead letters of their queue.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +17,9 @@ from kombu.utils.encoding import safe_repr
 from tasks.amqp import own_words
 from tasks.tracing import guard_tasks
 from topology import kombu_queues
+from topology.conflicts import explain
 from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
+from topology.errors import DeclarationError
 
 _logger = get_logger(__name__)
 
@@ -54,10 +57,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         a message into dead letters that nobody keeps.
 
         Raises:
-            DeclarationConflict: live queues have other arguments; the worker ends with all of them.
+            SystemExit: live queues have other arguments, or RabbitMQ refused to declare one; the
+                log names all of them and what to do.
         """
         with self.connection_for_read() as connection:
-            kombu_queues.declare(connection, self.app.topology, self.hostname)
+            try:
+                kombu_queues.declare(connection, self.app.topology, self.hostname)
+            except DeclarationError as error:
+                _logger.critical("%s", explain(error, self.app.topology.source))
+                raise SystemExit(os.EX_CONFIG) from error
             own = kombu_queues.broadcast_queue(self.app.topology, self.hostname)
             own(connection.default_channel).bind_to(
                 DELIVERY_EXCHANGE, f"{ANY_DELAY}.{own_words(own.name)}"

@@ -5,8 +5,10 @@ from typing import Any
 
 from celery.signals import worker_process_init
 from celery.worker import state as worker_state
+from celery.worker.control import add_consumer as celery_add_consumer
 from celery.worker.control import control_command, nok, ok
 
+from tasks.command_line import unknown_queue
 from tasks.request import Request
 from tasks.runtime import STOP_SIGNALS
 
@@ -36,6 +38,25 @@ def penstock_terminate(state: Any, task_id: str, **_: Any) -> dict[str, Any]:
         return dict(nok("not-terminable"))
     request.terminate(pool)
     return dict(ok("terminating"))
+
+
+@control_command(  # type: ignore[untyped-decorator]
+    name="add_consumer",
+    args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
+    signature="<queue>",
+)
+def add_consumer(state: Any, queue: str, **more: Any) -> dict[str, Any]:
+    """Tell the worker(s) to consume a queue of the layout.
+
+    Args:
+        state: of the worker.
+        queue: its name; Celery would declare one that the layout does not have.
+        more: Celery's exchange and routing key, which the layout knows.
+    """
+    fault = unknown_queue(state.app.topology, queue) if hasattr(state.app, "topology") else None
+    if fault is not None:
+        return dict(nok(fault))
+    return dict(celery_add_consumer(state, queue, **more))
 
 
 def obey_stop_signals(app: Any) -> None:

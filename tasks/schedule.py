@@ -4,25 +4,30 @@
        ▲                       │
        └── lock lost, Redis or RabbitMQ away ──┘   (no exit: tries again each second)
 
-Entries are RedBeat's own, in Redis: the gateway writes the same bytes.
+Entries are RedBeat's own, in Redis: the gateway writes the same bytes. One that was due while no
+beat was leading runs once when one leads, and counts from then; `beat_cron_starting_deadline`
+(seconds) drops a crontab's run that is later than that.
 """
 
+import json
 import logging
+import socket
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from celery import Celery
-from celery.schedules import crontab, schedule
 from kombu.connection import Connection
 from redbeat.schedulers import RedBeatScheduler, get_redis
 from redis.exceptions import RedisError
 from redis.lock import Lock
 
+from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S
 from tasks.amqp import Producer
 from tasks.liveness import touch
 from tasks.schedule_entries import PeriodicEntry
+from tasks.seeds import Seeds
 
 LOCK_TIMEOUT_S = 5
 """After a `kill -9` of the leader another beat leads within this time (RedBeat: 1,500)."""
@@ -33,18 +38,11 @@ LOOP_INTERVAL_S = 1
 BROKER_WAIT_S = 3
 """For a connection to RabbitMQ, and for a confirm: each is shorter than the lock's time."""
 
-SHIPPED: Mapping[str, Mapping[str, Any]] = {
-    "heartbeat": {
-        "task": "periodic.heartbeat",
-        "schedule": schedule(timedelta(seconds=10)),
-    },
-    "script-heartbeat": {
-        "task": "scripts.run",
-        "schedule": crontab(),
-        "args": ["heartbeat.sh"],
-    },
-}
-"""What a new deployment starts with. The first is promised to fire at least every 15 s."""
+UNREADABLE_WAIT_S = 60
+"""Between two looks at an entry that cannot be read, or is switched off."""
+
+CLOCK_STEP_S = 1.0
+"""A change of the clock against the monotonic one by more than this is a step, and no drift."""
 
 BEAT_SETTINGS: Mapping[str, Any] = {
     "beat_scheduler": "tasks.schedule:Scheduler",
@@ -61,16 +59,19 @@ _logger = logging.getLogger("celery.beat")
 
 
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
-    """RedBeat with four differences.
+    """RedBeat with five differences.
 
     1. RedBeat dies with Redis, and RabbitMQ away blocks it beyond its lock; this one waits, holding
        nothing, and leads again afterwards.
     2. RedBeat takes the lock in a signal handler that never gives up, and writes the shipped
        entries before it has it. Here both happen in `tick`, in that order.
-    3. RedBeat overwrites and revives shipped entries at each start. Here each is written once in
-       the life of a deployment: edits and deletions survive.
+    3. RedBeat overwrites and revives the entries of `beat_schedule` at each start. Here what was
+       edited or deleted over HTTP stays as it is (seeds.py).
     4. RedBeat advances an entry before it publishes, so that a failed publish is a lost run. Here
        the confirm comes first, and an unconfirmed run is published again: at least once.
+    5. RedBeat keeps when an entry is due in whole seconds, and removes what it cannot read. Here
+       the calendar's own time counts (schedule_entries.py), worked out again for every entry when a
+       beat begins to lead and when the clock was set.
     """
 
     Entry = PeriodicEntry
@@ -82,7 +83,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             None  # so that RedBeat's signal handler and its `close` leave the lock to us
         )
         self._lock: Lock | None = None
-        self._seeded = False
+        self._planned = False
+        self._seeds = Seeds(app)
+        self._clock = _clock()
         self._ticking = False
 
     def setup_schedule(self) -> None:
@@ -100,8 +103,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             if lock is None:
                 touch(self.app.config.health_file)
                 return float(self.max_interval)
-            self._seed()
-            waits = [self._fire_when_due(entry, lock) for entry in self.schedule.values()]
+            self._say_alive()
+            self._plan()
+            waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
             touch(self.app.config.health_file)
         except RedisError as error:
             _logger.warning("beat: not leading, Redis or the lock is away: %s", error)
@@ -146,45 +150,73 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             return None
         _logger.info("beat: leading")
         self._lock = lock
+        self._planned = False
         return lock
 
-    def _seed(self) -> None:
-        """Write each shipped entry that this deployment never had."""
-        if self._seeded:
+    def _say_alive(self) -> None:
+        sign = {"at": time.time(), "host": socket.gethostname()}
+        get_redis(self.app).set(BEAT_KEY, json.dumps(sign), ex=4 * BEAT_SILENT_S)
+
+    def _plan(self) -> None:
+        """Work out when each entry is due: at first, and after the clock was set."""
+        clock, before = _clock(), self._clock
+        if self._planned and abs(clock - before) < CLOCK_STEP_S:
             return
-        client, seeded = get_redis(self.app), self.app.redbeat_conf.statics_key
-        for name, shipped in {**SHIPPED, **self.app.conf.beat_schedule}.items():
-            if client.sismember(seeded, name):
-                continue
-            entry = self.Entry(name=name, app=self.app, **shipped)
-            entry.last_run_at = None  # due at once: a new deployment shows that it works
-            if not client.exists(entry.key):
-                entry.save()
-                _logger.info("beat: seeded %s", name)
-            # Afterwards: dying in between repeats a write, the other way round would lose it.
-            client.sadd(seeded, name)
-        self._seeded = True
+        if self._planned:
+            _logger.warning("beat: the clock was set by %+.1f s", clock - before)
+        else:
+            self._seeds.sow()
+        keys = get_redis(self.app).zrange(self.app.redbeat_conf.schedule_key, 0, -1)
+        for entry in self._read(keys):
+            entry.plan()
+        self._planned, self._clock = True, clock
+
+    def _entries(self) -> Iterator[PeriodicEntry]:
+        """Read what is due, and what will be before the next look."""
+        until = time.time() + self.max_interval
+        schedule_key = self.app.redbeat_conf.schedule_key
+        return self._read(get_redis(self.app).zrangebyscore(schedule_key, 0, until))
+
+    def _read(self, keys: list[str]) -> Iterator[PeriodicEntry]:
+        client, schedule_key = get_redis(self.app), self.app.redbeat_conf.schedule_key
+        for key in keys:
+            try:
+                yield self.Entry.from_key(key, app=self.app)
+            except KeyError:
+                client.zrem(schedule_key, key)
+            except ValueError as error:
+                _logger.error("beat: %s cannot be read: %s", key, error)  # noqa: TRY400  # whose bug it is not
+                client.zadd(schedule_key, {key: time.time() + UNREADABLE_WAIT_S}, xx=True)
 
     def _fire_when_due(self, entry: PeriodicEntry, lock: Lock) -> float:
+        now = self.app.now()
         try:
             is_due, next_s = entry.is_due()
-            if not is_due:
-                if entry.enabled and next_s > self.max_interval:
-                    entry.due_in(next_s)  # whoever wrote it could not compute when it is due
-                return float(next_s or self.max_interval)
-            producer = self.producer  # connects, which can take longer than the lock lasts
-            renew(lock)
-            entry.options = attempt_options(entry)  # of this object only; it is not saved
-            self.apply_async(entry, producer=producer, advance=False)
+            if not entry.enabled:
+                entry.look_again_in(UNREADABLE_WAIT_S)
+            elif not is_due and (next_s is None or next_s > self.max_interval):
+                entry.plan()  # whoever wrote it could not compute when it is due
+            elif is_due and self._is_too_late(entry):
+                _logger.warning("beat: %s is too late for its last time", entry.name)
+                entry.skip(now)
+            elif is_due:
+                producer = self.producer  # connects, which can take longer than the lock lasts
+                renew(lock)
+                entry.options = attempt_options(entry)  # of this object only; it is not saved
+                self.apply_async(entry, producer=producer, advance=False)
+                entry.ran(now)
+                _logger.info("beat: published %s (%s)", entry.name, entry.task)
         except RedisError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever one entry or the broker does, beat lives
             _logger.warning("beat: %s not published, trying again: %s", entry.name, error)
             self._disconnect()
             return float(self.max_interval)
-        self.reserve(entry)
-        _logger.info("beat: published %s (%s)", entry.name, entry.task)
         return float(next_s or self.max_interval)
+
+    def _is_too_late(self, entry: PeriodicEntry) -> bool:
+        deadline_s = self.app.conf.beat_cron_starting_deadline
+        return deadline_s is not None and entry.missed_by_more_than(float(deadline_s))
 
     def _ensure_connected(self) -> Connection:
         connection: Connection = self.connection.ensure_connection(
@@ -226,6 +258,11 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
         run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
         options["task_id"] = str(uuid.uuid5(_RUNS, run))
     return options
+
+
+def _clock() -> float:
+    """Return how far the clock is from the monotonic one; it changes when the clock is set."""
+    return time.time() - time.monotonic()
 
 
 def _ignore_errors(close: Callable[[], object]) -> None:

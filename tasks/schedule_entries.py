@@ -1,64 +1,122 @@
-"""Entries of the schedule: RedBeat's, read from Redis with three additions.
+"""Entries of the schedule: RedBeat's, read from Redis with these differences.
 
-1. One that cannot be read does not end beat.
-2. A crontab may have a time zone, and there is `solar`; RedBeat knows neither.
-3. A run that is noted while somebody changes or deletes the entry does not undo that.
+1. One that cannot be read ends neither beat nor itself: it is looked at again a minute later.
+2. When an entry is due is the calendar's word (penstock/wire/recurrence.py), which the gateway
+   reads, too. RedBeat knows no time zones, no sun and no change of the clocks.
+3. A run that is noted while somebody changes, deletes or suspends the entry does not undo that.
+4. Arguments that the gateway wrote are JSON and stay as they are; RedBeat's own Python programs
+   write datetimes as objects with `__type__`.
 """
 
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
+from typing import Any
 
 from celery import Celery
-from celery.beat import ScheduleEntry
-from celery.schedules import crontab
-from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder, to_timestamp
+from celery.schedules import BaseSchedule, schedstate
+from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 
-from tasks.solar import Solar
+from penstock.wire.recurrence import KINDS, crontab_of, next_run
+from penstock.wire.schedules import Owner
 
 NOTE_RUN = """
--- KEYS: entry, schedule.  ARGV: definition that was read, meta ('' = only the score), score
+-- KEYS: entry, schedule
+-- ARGV: definition and meta that were read, meta to write ('' = only the score), score
 local definition = redis.call('HGET', KEYS[1], 'definition')
 if not definition then return 0 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'meta', ARGV[2]) end
+local meta = redis.call('HGET', KEYS[1], 'meta')
+if ARGV[3] ~= '' and (meta or '') == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'meta', ARGV[3])
+elseif ARGV[3] ~= '' then
+  local counted, ran = cjson.decode(meta), cjson.decode(ARGV[3])
+  counted.total_run_count = (tonumber(counted.total_run_count) or 0) + 1
+  redis.call('HSET', KEYS[1], 'meta', cjson.encode(counted))
+  local change = redis.call('HGET', KEYS[1], 'penstock')
+  if change then
+    change = cjson.decode(change)
+    change.ran_at = ran.last_run_at
+    redis.call('HSET', KEYS[1], 'penstock', cjson.encode(change))
+  end
+  return 1
+end
 if definition ~= ARGV[1] then return 1 end
-redis.call('ZADD', KEYS[2], ARGV[3], KEYS[1])
+if tonumber(redis.call('ZSCORE', KEYS[2], KEYS[1]) or 0) < 0 then return 1 end
+redis.call('ZADD', KEYS[2], ARGV[4], KEYS[1])
 return 2
 """
-"""Note a run, and when the next is due: unless the entry was deleted (0) or changed (1)."""
+"""Note a run, and when the next is due.
+
+An entry that was deleted meanwhile stays so; in one whose times were changed, which counts from the
+change, only the count goes up; one that was suspended stays so.
+"""
+
+NEVER = -1.0
+"""The score of an entry that is not due again."""
 
 _logger = logging.getLogger("celery.beat")
 
+CLOCK_SET_BACK_S = 3 * 3600
+"""A clock that is set back by up to so much repeats no run at a fixed time (Vixie cron's bound)."""
 
-class Decoder(RedBeatJSONDecoder):  # type: ignore[misc]  # RedBeat has no hints
-    """RedBeat's decoder, which also knows a crontab's time zone, and the sun."""
 
-    def dict_to_object(self, d: dict[str, Any]) -> Any:
-        """Make an object of a dict that has a `__type__`."""
-        match d.get("__type__"):
-            case "crontab" if "timezone" in d:
-                zone = ZoneInfo(d.pop("timezone"))
-                zoned = crontab(**{name: value for name, value in d.items() if name != "__type__"})
-                zoned.tz = zone
-                return zoned
-            case "solar":
-                return Solar(d["event"], d["latitude"], d["longitude"])
-        return super().dict_to_object(d)
+class Recurring(BaseSchedule):  # type: ignore[misc]  # Celery has no types
+    """A recurrence of the calendar, as Celery's entries hold schedules.
+
+    Args:
+        stored: as it is kept in Redis.
+
+    Raises:
+        ValueError: it cannot be read, or this host does not know its time zone.
+    """
+
+    def __init__(self, stored: Mapping[str, Any], **options: Any) -> None:
+        self.stored = dict(stored)
+        next_run(self.stored, 0.0)
+        super().__init__(**options)
+
+    def __repr__(self) -> str:
+        """Show it in beat's log."""
+        return f"<{' '.join(f'{name}={value}' for name, value in self.stored.items())}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what it means."""
+        return isinstance(other, Recurring) and self.stored == other.stored
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the time of the day does not matter to it: an interval, or a wildcard crontab."""
+        match self.stored["__type__"]:
+            case "interval":
+                return True
+            case "crontab":
+                return crontab_of(self.stored).wildcard
+        return False
 
 
 class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has no hints
     """One periodic task.
 
+    Attributes:
+        last_run_at: from which the next run counts; None: it is due at once.
+
     Args:
-        raw_definition: as it was read; Celery makes the entry of the next run of all attributes.
+        redis_key: under which it was read; default: by its name.
+        raw: definition and meta as they were read.
         fields: RedBeat's.
     """
 
-    def __init__(self, *args: Any, raw_definition: str = "", **fields: Any) -> None:
-        self.raw_definition = raw_definition
+    last_run_at: datetime | None
+
+    def __init__(
+        self, *args: Any, redis_key: str = "", raw: tuple[str, str] = ("", ""), **fields: Any
+    ) -> None:
+        self.redis_key = redis_key
+        self.raw = raw
         super().__init__(*args, **fields)
 
     @classmethod
@@ -66,45 +124,141 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         """Read an entry.
 
         Raises:
-            KeyError: there is none, or it cannot be read: RedBeat takes it out of the schedule.
+            KeyError: there is none.
+            ValueError: it cannot be read.
         """
         ensure_conf(app)
-        definition, meta = get_redis(app).hmget(key, "definition", "meta")
+        definition, meta, owned = get_redis(app).hmget(key, "definition", "meta", "owner")
         if not definition:
             raise KeyError(key)
+        owner = Owner.load(owned)
         try:
-            told = json.loads(definition, cls=Decoder)
-            last = json.loads(meta, cls=Decoder) if meta else {"last_run_at": None}
-            entry = cls(app=app, raw_definition=definition, **told, **last)
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
-            _logger.error("beat: %s cannot be read: %s", key, error)  # noqa: TRY400  # whose bug it is not
-            raise KeyError(key) from error
+            fields = json.loads(definition)
+            if owner is None:
+                for name in fields.keys() & {"args", "kwargs", "options"}:
+                    fields[name] = _typed(fields[name])
+            fields["schedule"] = _schedule(fields["schedule"])
+            last = json.loads(meta, cls=RedBeatJSONDecoder) if meta else {"last_run_at": None}
+            raw = (definition, meta or "")
+            entry = cls(app=app, redis_key=key, raw=raw, **fields, **last)
+        except (TypeError, ArithmeticError, AttributeError, KeyError, OSError) as error:
+            raise ValueError(repr(error)) from error
+        if owner is not None and owner.suspended:
+            entry.enabled = False
         entry.last_run_at = last["last_run_at"]  # Celery makes now of None
         return entry
 
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return self.redis_key or str(self.generate_key(self.app, self.name))
+
+    @property
+    def score(self) -> float:
+        """When it is due, unix seconds; below 0: never. Times in the past stay what they are."""
+        if self.last_run_at is None:
+            return float(self.app.now().timestamp())
+        if isinstance(self.schedule, Recurring):
+            due = next_run(self.schedule.stored, self.last_run_at.timestamp())
+            return NEVER if due is None else due
+        return float(super().score)
+
+    def is_due(self) -> schedstate:
+        """Return whether it is due, and the seconds to the next look."""
+        if not self.enabled or not isinstance(self.schedule, Recurring):
+            return schedstate(*super().is_due())
+        now = self.app.now().timestamp()
+        due = 0.0 if self.last_run_at is None else self.score
+        if due == NEVER:
+            return schedstate(False, None)  # noqa: FBT003  # Celery's
+        if due > now:
+            return schedstate(False, due - now)  # noqa: FBT003
+        following = next_run(self.schedule.stored, now)
+        return schedstate(True, None if following is None else following - now)  # noqa: FBT003
+
+    def ran(self, at: datetime) -> None:
+        """Note a run, and count the next one from it.
+
+        Args:
+            at: when beat saw that it was due, not when the publish had ended: what became due in
+                between is not passed over.
+        """
+        self.last_run_at = at
+        self.total_run_count += 1
+        self._note(with_meta=True)
+
+    def skip(self, at: datetime) -> None:
+        """Count from now without a run.
+
+        Args:
+            at: now.
+        """
+        self.last_run_at = at
+        self._note(with_meta=True)
+
+    def missed_by_more_than(self, deadline_s: float) -> bool:
+        """Return whether a crontab had no time within the last seconds: its run would be too late.
+
+        Args:
+            deadline_s: Celery's `beat_cron_starting_deadline`.
+        """
+        if not isinstance(self.schedule, Recurring) or self.last_run_at is None:
+            return False
+        if self.schedule.stored["__type__"] != "crontab":
+            return False
+        now = self.app.now().timestamp()
+        due = next_run(self.schedule.stored, max(self.last_run_at.timestamp(), now - deadline_s))
+        return due is None or due > now
+
+    def plan(self) -> None:
+        """Write down when it is due; if the clock was set back, count from now where that is right.
+
+        A clock that was set back by hours shows times again at which something ran. As with Vixie
+        cron, intervals and wildcard crontabs go on by the clock, and fixed times run once.
+        """
+        recount = self.must_recount()
+        if recount:
+            _logger.warning("beat: %s last ran at a time to come: counting from now", self.name)
+            self.last_run_at = self.app.now()
+        self._note(with_meta=recount)
+
+    def must_recount(self) -> bool:
+        """Return whether the last run lies so far in the future that it cannot be counted from."""
+        if self.last_run_at is None:
+            return False
+        ahead_s = (self.last_run_at - self.app.now()).total_seconds()
+        repeats = isinstance(self.schedule, Recurring) and self.schedule.repeats
+        return bool(ahead_s > (1 if repeats else CLOCK_SET_BACK_S))
+
+    def look_again_in(self, seconds: float) -> None:
+        """Have the entry looked at again after so many seconds."""
+        self._note(score=self.app.now().timestamp() + seconds)
+
     def _next_instance(
         self,
-        last_run_at: Any = None,
+        last_run_at: datetime | None = None,
         only_update_last_run_at: bool = False,  # noqa: FBT001, FBT002  # RedBeat's
     ) -> "PeriodicEntry":
-        entry = cast("PeriodicEntry", ScheduleEntry._next_instance(self, last_run_at))  # noqa: SLF001  # past RedBeat's, which overwrites
-        if only_update_last_run_at:
-            entry.total_run_count = self.total_run_count
-        meta = {"last_run_at": entry.last_run_at, "total_run_count": entry.total_run_count}
-        self._note(meta, entry.score)
-        return entry
+        self.total_run_count -= only_update_last_run_at
+        self.ran(last_run_at or datetime.now(UTC))
+        return self
 
     __next__ = next = _next_instance
 
-    def due_in(self, seconds: float) -> None:
-        """Write down when an entry is due that was looked at too early.
-
-        Args:
-            seconds: from now.
-        """
-        self._note(None, to_timestamp(self.app.now()) + seconds)
-
-    def _note(self, meta: Mapping[str, Any] | None, score: float) -> None:
-        body = "" if meta is None else json.dumps(meta, cls=RedBeatJSONEncoder)
+    def _note(self, *, with_meta: bool = False, score: float | None = None) -> None:
+        meta = {"last_run_at": self.last_run_at, "total_run_count": self.total_run_count}
+        body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
-        get_redis(self.app).eval(NOTE_RUN, 2, *keys, self.raw_definition, body, score)
+        due = self.score if score is None else score
+        get_redis(self.app).eval(NOTE_RUN, 2, *keys, *self.raw, body, repr(due))
+
+
+def _schedule(stored: Any) -> Any:
+    """Return the schedule of an entry: the calendar's, or as RedBeat's decoder makes it."""
+    if isinstance(stored, dict) and stored.get("__type__") in KINDS:
+        return Recurring(stored)
+    return _typed(stored)
+
+
+def _typed(stored: Any) -> Any:
+    return json.loads(json.dumps(stored), cls=RedBeatJSONDecoder)

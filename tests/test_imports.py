@@ -18,8 +18,8 @@ PACKAGES: dict[str, set[str]] = {
         "multidict", "orjson", "prometheus_client", "redis", "uvloop", "yarl",
     },
     "tasks": {
-        "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "kombu", "motor",
-        "orjson", "pymongo", "redbeat", "redis", "vine", "tenacity",
+        "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "click", "kombu",
+        "motor", "orjson", "pymongo", "redbeat", "redis", "vine", "tenacity",
     },
 }  # fmt: skip
 """Package → what any of its files may import, besides the standard library."""

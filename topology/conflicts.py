@@ -2,7 +2,7 @@
 
 import re
 
-from topology.errors import Conflict
+from topology.errors import Conflict, DeclarationConflict, DeclarationError
 
 _INEQUIVALENT = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for (?P<kind>queue|exchange) '.*' in vhost '.*': "
@@ -31,6 +31,23 @@ def read_conflict(kind: str, name: str, text: str) -> Conflict:
         argument=found["argument"],
         wanted=_plain(found["wanted"]),
         live=_plain(found["live"]),
+    )
+
+
+def explain(error: DeclarationError, source: str) -> str:
+    """Say in one message what RabbitMQ refused to declare, and what to do.
+
+    Args:
+        error: of a declaration.
+        source: the layout's file.
+    """
+    if not isinstance(error, DeclarationConflict):
+        return f"RabbitMQ refused a declaration of the layout {source}: {error}"
+    return (
+        f"RabbitMQ differs from the layout {source}: {'; '.join(map(str, error.conflicts))}. "
+        "RabbitMQ cannot change a live queue or exchange: change the layout back to what is live "
+        "(TOPOLOGY_FILE names the file), or replace the queue as `python -m topology apply` "
+        "explains."
     )
 
 

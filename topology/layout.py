@@ -55,11 +55,15 @@ def load(path: Path | None = None) -> Topology:
         raise TopologyError([f"{path}: {error.strerror or error}"]) from error
     except ValueError as error:  # TOML and UTF-8 decoding
         raise TopologyError([f"{path}: {error}"]) from error
-    return parse(document)
+    return parse(document, str(path))
 
 
-def parse(document: Mapping[str, Any]) -> Topology:
+def parse(document: Mapping[str, Any], source: str = "") -> Topology:
     """Build a topology from a decoded layout file.
+
+    Args:
+        document: the tables of the file.
+        source: its name, for messages.
 
     Raises:
         TopologyError: the document has faults; holds all of them.
@@ -90,7 +94,9 @@ def parse(document: Mapping[str, Any]) -> Topology:
             _complete(routes, "task", "routing_key"),
         )
         raise TopologyError(dict.fromkeys((*reader.faults, *others)))
-    return Topology(exchanges=exchanges, queues=queues, bindings=bindings, routes=routes)
+    return Topology(
+        exchanges=exchanges, queues=queues, bindings=bindings, routes=routes, source=source
+    )
 
 
 def _complete(entities: Iterable[Entity], *needed: str) -> list[Entity]:

@@ -54,7 +54,7 @@ class Topology:
 
     __slots__ = (
         "_exact_routes", "_matches", "_pattern_routes", "_routed", "_tables",
-        "bindings", "exchanges", "queues", "routes",
+        "bindings", "exchanges", "queues", "routes", "source",
     )  # fmt: skip
 
     exchanges: Mapping[str, Exchange]
@@ -63,6 +63,8 @@ class Topology:
     """Work queues by name, in file order. Dead-letter queues and delay levels are derived."""
     bindings: tuple[Binding, ...]
     routes: tuple[Route, ...]
+    source: str
+    """The file that it was read from, for messages; empty: none."""
 
     def __init__(
         self,
@@ -71,12 +73,14 @@ class Topology:
         queues: Iterable[Queue] = (),
         bindings: Iterable[Binding] = (),
         routes: Iterable[Route] = (),
+        source: str = "",
     ) -> None:
         """Validate the parts and keep them.
 
         Raises:
             TopologyError: they contradict themselves or each other; holds every fault.
         """
+        self.source = source
         exchanges, queues = tuple(exchanges), tuple(queues)
         self.bindings, self.routes = tuple(bindings), tuple(routes)
         if faults := tuple(find_faults(exchanges, queues, self.bindings, self.routes)):

@@ -3,7 +3,8 @@
 from typing import Any
 
 from gateway.canvas.canvas_request import MAX_NODES
-from gateway.schedules.schedule_request import MAX_EVERY_S, SOLAR_EVENTS
+from gateway.schedules.schedule_request import MAX_EVERY_S
+from penstock.wire.sun import EVENTS
 
 Schema = dict[str, Any]
 
@@ -125,7 +126,7 @@ def _schedules(args: Schema, kwargs: Schema) -> dict[str, Schema]:
         ),
         "solar": _closed(
             "event latitude longitude",
-            event={"enum": list(SOLAR_EVENTS)},
+            event={"enum": list(EVENTS)},
             latitude={"type": "number", "minimum": -90, "maximum": 90},
             longitude={"type": "number", "minimum": -180, "maximum": 180},
         ),

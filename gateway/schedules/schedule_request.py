@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 import orjson
@@ -27,15 +27,11 @@ from gateway.publishing.task_request import (
     decode_with,
     times,
 )
-from gateway.schedules.crontab import RANGES, parse_crontab, parse_field
-from gateway.schedules.sun import next_event
+from penstock.wire.crontab import RANGES, parse_crontab, parse_field, time_zone
+from penstock.wire.recurrence import next_run
+from penstock.wire.sun import EVENTS
 
 MAX_EVERY_S = 366 * 86_400
-SOLAR_EVENTS = (
-    "dawn_astronomical", "dawn_nautical", "dawn_civil", "sunrise", "solar_noon", "sunset",
-    "dusk_civil", "dusk_nautical", "dusk_astronomical",
-)  # fmt: skip
-"""Those of `celery.schedules.solar`."""
 
 _Field = Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | int
 
@@ -144,9 +140,9 @@ def _crontab(form: CrontabForm) -> dict[str, Any]:
         except ValueError as error:
             raise invalid_request(f"$.crontab.{name}", str(error)) from None
     try:
-        zone = ZoneInfo(form.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise invalid_request("$.crontab.timezone", "Is not a known time zone") from None
+        zone = time_zone(form.timezone)
+    except ValueError as error:
+        raise invalid_request("$.crontab.timezone", str(error)) from None
     try:
         parse_crontab(fields, zone)
     except ValueError as error:
@@ -156,9 +152,12 @@ def _crontab(form: CrontabForm) -> dict[str, Any]:
 
 
 def _solar(form: SolarForm) -> dict[str, Any]:
-    if form.event not in SOLAR_EVENTS:
-        raise invalid_request("$.solar.event", f"Expected one of {', '.join(SOLAR_EVENTS)}")
-    return {"__type__": "solar", **msgspec.structs.asdict(form)}
+    if form.event not in EVENTS:
+        raise invalid_request("$.solar.event", f"Expected one of {', '.join(EVENTS)}")
+    schedule = {"__type__": "solar", **msgspec.structs.asdict(form)}
+    if next_run(schedule, time.time()) is None:
+        raise invalid_request("$.solar", f"{form.event} does not happen there within a year")
+    return schedule
 
 
 def _fault(value: Any) -> str | None:
@@ -171,25 +170,6 @@ def _fault(value: Any) -> str | None:
         return next(filter(None, map(_fault, value)), None)
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return "An integer is outside 64 bits"
-    return None
-
-
-def next_run(schedule: Mapping[str, Any], last_run_at: float) -> float | None:
-    """When a schedule is due after its last run, unix seconds; None: only beat knows.
-
-    Args:
-        schedule: As RedBeat keeps it.
-        last_run_at: Unix seconds.
-    """
-    if schedule.get("__type__") == "interval":
-        return last_run_at + float(schedule["every"])
-    if schedule.get("__type__") == "crontab":
-        fields = {name: str(schedule[name]) for name in RANGES}
-        zone = ZoneInfo(schedule.get("timezone", "UTC"))
-        return parse_crontab(fields, zone).next_after(last_run_at)
-    if schedule.get("__type__") == "solar":
-        place = float(schedule["latitude"]), float(schedule["longitude"])
-        return next_event(str(schedule["event"]), *place, last_run_at)
     return None
 
 

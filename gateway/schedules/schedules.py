@@ -21,18 +21,15 @@ from gateway.schedules.schedule_request import (
     ScheduleRequest,
     client_options,
     client_schedule,
-    next_run,
     redbeat_time,
     unix_time,
 )
 from gateway.timestamps import rfc3339
+from penstock.wire.recurrence import KINDS, next_run
 
 PREFIX = "redbeat:"
 SCHEDULE_KEY = "redbeat::schedule"
 """RedBeat's `redbeat_key_prefix` and `schedule_key`, as they are by default."""
-_SCORE_PRECISION_S = 2.0
-"""By how much RedBeat's score may be early: rounding, and the time it took to compute."""
-
 _PUT = """
 -- KEYS: entry, schedule
 -- ARGV: definition, when it is due or '', now as RedBeat writes it or '' when its times stay,
@@ -158,7 +155,7 @@ class Schedules:
         )
         score = next_run(request.schedule, now) if changed else None
         if changed and score is None:
-            score = now  # the beat looks at once, and computes it
+            score = -1.0  # never
         async with commands():
             existed = await self._put(
                 keys=[PREFIX + name, SCHEDULE_KEY],
@@ -199,9 +196,9 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
     if changed_at is not None and last_run_at is not None and last_run_at == changed_at:
         last_run_at = unix_time(change.get("ran_at"))
     next_run_at = score if told.get("enabled", True) and score is not None and score >= 0 else None
-    schedule = told.get("schedule")
-    if isinstance(schedule, dict) and next_run_at is not None:
-        next_run_at = _exact(schedule, unix_time(runs.get("last_run_at")), next_run_at)
+    counted_from = unix_time(runs.get("last_run_at"))
+    if next_run_at is not None and counted_from is not None:
+        next_run_at = _due(told.get("schedule"), counted_from, next_run_at)
     total_runs = runs.get("total_run_count")
     return Schedule(
         definition=told,
@@ -211,18 +208,14 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
     )
 
 
-def _exact(schedule: Mapping[str, Any], counted_from: float | None, score: float) -> float:
-    """When it is due. RedBeat's score is that in whole seconds, rounded down: a minute's last.
-
-    One that is not whole was written by a change, and counts from that.
-    """
-    if not score.is_integer():
+def _due(stored: Any, counted_from: float, score: float) -> float | None:
+    """Return when beat publishes it: the calendar's word, or the score of another library's."""
+    if not isinstance(stored, dict) or stored.get("__type__") not in KINDS:
         return score
     try:
-        due = None if counted_from is None else next_run(schedule, counted_from)
-    except (ArithmeticError, KeyError, TypeError, ValueError):
-        due = None  # somebody else's, in words that we lack
-    return due if due is not None and 0 <= due - score <= _SCORE_PRECISION_S else score
+        return next_run(stored, counted_from)
+    except ValueError:
+        return None  # beat cannot read it, either
 
 
 def _object(data: bytes | None) -> dict[str, Any]:

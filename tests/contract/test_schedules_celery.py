@@ -7,22 +7,23 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from celery import Celery
-from celery.schedules import crontab
+from celery.schedules import crontab, schedule
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 
-from gateway.schedules.crontab import RANGES, parse_crontab
 from gateway.schedules.schedule_request import (
-    SOLAR_EVENTS,
     client_schedule,
-    next_run,
     parse_schedule,
     redbeat_time,
     unix_time,
 )
-from tasks.schedule_entries import Decoder
-from tasks.solar import Solar, next_event
+from penstock.wire.crontab import RANGES, parse_crontab
+from penstock.wire.recurrence import next_run
+from penstock.wire.sun import EVENTS, next_event
+from tasks.schedule_entries import PeriodicEntry, Recurring
+from tasks.seeds import fingerprint, stored_schedule
+from tasks.solar import Solar
 
 APP = Celery(set_as_current=False)
 APP.conf.timezone = "UTC"
@@ -78,19 +79,6 @@ def test_the_next_run_is_celerys(fields: dict[str, str], last: datetime, zone: s
     assert found == expected.timestamp(), (fields, last)
 
 
-def test_a_time_that_the_clocks_skip_comes_later_and_one_that_comes_twice_comes_twice():
-    berlin = ZoneInfo("Europe/Berlin")
-    fields = dict.fromkeys(RANGES, "*") | {"minute": "30", "hour": "2"}
-    daily = parse_crontab(fields, berlin)
-
-    skipped = daily.next_after(datetime(2026, 3, 28, 12, tzinfo=UTC).timestamp())
-    assert skipped == datetime(2026, 3, 29, 1, 30, tzinfo=UTC).timestamp()
-    first = daily.next_after(datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp())
-    assert first == datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()
-    assert first is not None
-    assert daily.next_after(first) == first + 3600
-
-
 def test_the_29th_of_february_on_a_weekday_is_found_and_the_30th_never():
     fields = dict.fromkeys(RANGES, "*") | {
         "day_of_month": "29", "month_of_year": "2", "day_of_week": "mon", "minute": "0", "hour": "0"
@@ -108,39 +96,157 @@ def definition(**body: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "schedule", [{"every": 15.5}, {"crontab": {"minute": "*/5", "day_of_week": "mon-fri"}}]
+    "given_", [{"every": 15.5}, {"crontab": {"minute": "*/5", "day_of_week": "mon-fri"}}]
 )
-def test_redbeat_reads_our_schedules_and_we_read_its(schedule: dict[str, Any]):
-    ours = definition(**schedule)
+def test_redbeat_reads_our_schedules_and_we_read_its(given_: dict[str, Any]):
+    ours = definition(**given_)
     theirs = json.dumps(json.loads(ours, cls=RedBeatJSONDecoder), cls=RedBeatJSONEncoder)
 
     assert json.loads(ours) == json.loads(theirs)
     [(kind, told)] = client_schedule(json.loads(theirs)["schedule"]).items()
-    given_ = schedule[kind]
-    assert told == given_ if kind == "every" else given_.items() <= told.items()
+    body = given_[kind]
+    assert told == body if kind == "every" else body.items() <= told.items()
 
 
-def test_our_beat_reads_time_zones():
-    zoned = json.loads(
-        definition(crontab={"minute": "0", "hour": "9", "timezone": "America/New_York"}),
-        cls=Decoder,
-    )["schedule"]
-    last = datetime(2026, 1, 15, 15, tzinfo=UTC)
-    zoned.app, zoned.nowfun = APP, lambda: last
-    expected = datetime(2026, 1, 16, 14, tzinfo=UTC)
+class Clock(Celery):  # type: ignore[misc]  # Celery has no types
+    """An application whose clock a test sets."""
 
-    assert last + zoned.remaining_estimate(last) == expected
-    raw = json.loads(definition(crontab={"minute": 0, "hour": 9, "timezone": "America/New_York"}))
-    assert next_run(raw["schedule"], last.timestamp()) == expected.timestamp()
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __init__(self) -> None:
+        super().__init__(set_as_current=False)
+        self.conf.redbeat_redis_url = "redis://localhost:1"
+
+    def now(self) -> datetime:
+        return self.moment
 
 
-@pytest.mark.parametrize("event", SOLAR_EVENTS)
+def entry_at(app: Clock, stored: dict[str, Any], last_run_at: datetime) -> PeriodicEntry:
+    return PeriodicEntry(
+        name="n", task="demo.add", app=app, schedule=Recurring(stored), last_run_at=last_run_at
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"minute": "*/15"}, 4 * 4),
+        ({"minute": "30", "hour": "2"}, 1),
+        ({"minute": "*/15", "hour": "2"}, 8),
+        ({"minute": "0", "hour": "*"}, 4),
+    ],
+)
+def test_beat_fires_through_the_night_of_the_clock_change(fields: dict[str, str], expected: int):
+    app = Clock()
+    stored = {"__type__": "crontab", **fields, "timezone": "Europe/Berlin"}
+    start = last = datetime(2026, 10, 24, 23, 0, tzinfo=UTC)
+    fired = []
+    for second in range(30, 4 * 3600 + 30, 30):
+        app.moment = start + timedelta(seconds=second)
+        entry = entry_at(app, stored, last)
+        is_due, next_s = entry.is_due()
+        if is_due:
+            assert next_run(stored, last.timestamp()) == app.moment.timestamp()
+            fired.append(app.moment)
+            last = app.moment
+        else:
+            assert entry.score == app.moment.timestamp() + next_s
+
+    assert len(fired) == expected
+
+
+@pytest.mark.parametrize("event", EVENTS)
 def test_our_beat_knows_every_event_of_the_sun(event: str):
     body = {"solar": {"event": event, "latitude": -37.8, "longitude": 144.96}}
-    solar = json.loads(definition(**body), cls=Decoder)["schedule"]
+    stored = json.loads(definition(**body))["schedule"]
 
-    assert isinstance(solar, Solar)
-    assert solar == Solar(event, -37.8, 144.96)
+    assert Recurring(stored) == Solar(event, -37.8, 144.96)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"__type__": "solar", "event": "noon", "latitude": 1, "longitude": 2},
+        {"__type__": "solar", "event": "sunset", "latitude": 91, "longitude": 2},
+        {"__type__": "crontab", "minute": "0", "timezone": "Mars/Olympus"},
+        {"__type__": "crontab", "minute": "0", "timezone": "right/Europe/Berlin"},
+        {"__type__": "crontab", "minute": "61"},
+        {"__type__": "crontab", "minute": {}},
+        {"__type__": "interval"},
+        {"__type__": "interval", "every": "x"},
+        {"__type__": "interval", "every": -5},
+        {"__type__": "interval", "every": 1e300},
+        {"__type__": "interval", "every": float("nan")},
+        {"__type__": "rrule", "freq": 3},
+        {},
+    ],
+)
+def test_what_the_calendar_cannot_read_is_a_value_error_for_both(stored: dict[str, Any]):
+    with pytest.raises(ValueError, match=r"."):
+        next_run(stored, 1.8e9)
+    with pytest.raises(ValueError, match=r"."):
+        Recurring(stored)
+
+
+@pytest.mark.parametrize(
+    ("every", "relative", "last"),
+    [(90, False, 0), (90, True, 37.5), (7200, True, 3601), (86_400, True, 5), (10, True, 0.7)],
+)
+def test_intervals_end_when_celerys_do(every: float, relative: bool, last: float):
+    at = datetime(2026, 5, 1, 10, 11, 12, tzinfo=UTC) + timedelta(seconds=last)
+    theirs = schedule(timedelta(seconds=every), relative=relative, app=APP, nowfun=lambda: at)
+    stored = stored_schedule(theirs, "UTC")
+
+    expected = at + theirs.remaining_estimate(at)
+    assert next_run(stored, at.timestamp()) == expected.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "stored", "counts_from_now"),
+    [
+        (3600, {"__type__": "interval", "every": 10}, True),
+        (3600, {"__type__": "crontab", "minute": "*/5"}, True),
+        (3600, {"__type__": "crontab", "minute": "5", "hour": "1"}, False),
+        (4 * 3600, {"__type__": "crontab", "minute": "5", "hour": "1"}, True),
+        (0.5, {"__type__": "interval", "every": 10}, False),
+        (-10, {"__type__": "interval", "every": 10}, False),
+    ],
+)
+def test_a_clock_that_was_set_back_repeats_no_fixed_time_and_stops_nothing(
+    ahead_s: float, stored: dict[str, Any], counts_from_now: bool
+):
+    app = Clock()
+    entry = entry_at(app, stored, app.moment + timedelta(seconds=ahead_s))
+
+    assert entry.must_recount() is counts_from_now
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (crontab(minute=5), {"minute": "5"}),
+        (crontab(minute="*/5", day_of_week="mon-fri"), {"minute": "*/5", "day_of_week": "mon-fri"}),
+        (crontab(hour={3, 1}), {"hour": "1,3"}),
+        (crontab(minute=[0, 30]), {"minute": "0,30"}),
+    ],
+)
+def test_crontabs_of_python_code_are_kept_with_the_applications_zone(
+    written: crontab, kept: dict[str, str]
+):
+    every = dict.fromkeys(RANGES, "*")
+
+    assert stored_schedule(written, "UTC") == {"__type__": "crontab", **every, **kept}
+    assert stored_schedule(written, "Asia/Tokyo")["timezone"] == "Asia/Tokyo"
+
+
+def test_a_seed_is_known_again_however_it_was_written():
+    ours = definition(crontab={"minute": "5"})
+    theirs = json.loads(ours) | {"options": None, "kwargs": None}
+    theirs["schedule"]["minute"] = 5
+
+    assert fingerprint(json.dumps(theirs)) == fingerprint(ours) != ""
+    for other in (definition(crontab={"minute": "6"}), definition(every=5), "{", "5", "null"):
+        assert fingerprint(other) != fingerprint(ours)
 
 
 @pytest.mark.parametrize(
@@ -157,45 +263,38 @@ def test_our_beat_knows_every_event_of_the_sun(event: str):
 def test_the_sun_is_where_celerys_is(
     event: str, latitude: float, longitude: float, after: str, expected: str
 ):
-    found = next_event(
-        event, latitude, longitude, datetime.fromisoformat(after).replace(tzinfo=UTC)
-    )
+    start = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    found = next_event(event, latitude, longitude, start.timestamp())
 
-    off = found - datetime.fromisoformat(expected).replace(tzinfo=UTC)
-    assert abs(off) < timedelta(seconds=40)
+    assert found is not None
+    off = found - datetime.fromisoformat(expected).replace(tzinfo=UTC).timestamp()
+    assert abs(off) < 40
 
 
 def test_a_solar_schedule_is_due_once_after_its_event():
-    now = datetime(2026, 6, 20, 12, tzinfo=UTC)
-    solar = Solar("sunset", 51.48, 0, app=APP, nowfun=lambda: now)
-    sunset = next_event("sunset", 51.48, 0, now)
+    app = Clock()
+    app.moment = datetime(2026, 6, 20, 12, tzinfo=UTC)
+    sun = {"__type__": "solar", "event": "sunset", "latitude": 51.48, "longitude": 0}
+    entry = entry_at(app, sun, app.moment)
+    due = entry.score
 
-    assert not solar.is_due(now).is_due
-    now = sunset + timedelta(seconds=1)
-    assert solar.is_due(sunset - timedelta(hours=1)).is_due
-    assert not solar.is_due(now).is_due
-    assert solar.is_due(datetime(1, 1, 2, tzinfo=UTC)).is_due  # as RedBeat says "never ran"
-
-
-@given(
-    event=st.sampled_from(SOLAR_EVENTS),
-    latitude=st.floats(-90, 90),
-    longitude=st.floats(-180, 180),
-    after=st.integers(1_700_000_000, 2_000_000_000),
-)
-def test_the_gateway_tells_the_sun_s_events_that_beat_waits_for(
-    event: str, latitude: float, longitude: float, after: int
-):
-    schedule = {"__type__": "solar", "event": event, "latitude": latitude, "longitude": longitude}
-    expected = next_event(event, latitude, longitude, datetime.fromtimestamp(after, UTC))
-
-    assert next_run(schedule, after) == pytest.approx(expected.timestamp(), abs=0.001)
+    assert not entry.is_due().is_due
+    app.moment = datetime.fromtimestamp(due, UTC)
+    assert entry.is_due().is_due
+    entry.last_run_at = app.moment
+    assert not entry.is_due().is_due
+    assert due + 86_000 < entry.score < due + 86_800
+    entry.last_run_at = None  # never ran
+    assert entry.is_due().is_due
 
 
 def test_where_the_sun_never_sets_the_next_sunset_counts():
-    after = datetime(2026, 5, 25, tzinfo=UTC)
+    after = datetime(2026, 5, 25, tzinfo=UTC).timestamp()
 
-    assert next_event("sunset", 78.2, 15.6, after) > datetime(2026, 8, 15, tzinfo=UTC)
+    found = next_event("sunset", 78.2, 15.6, after)
+    assert found is not None
+    assert datetime.fromtimestamp(found, UTC) > datetime(2026, 8, 15, tzinfo=UTC)
+    assert next_event("sunset", 90, 0, after) is None
 
 
 @given(st.floats(0, 4e9).map(lambda moment: round(moment, 6)))

@@ -1,11 +1,13 @@
 """Celery's own ways of working stay usable."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu.connection import Connection
 
 from devstack.children import Child
 from devstack.product import ROOT
@@ -104,7 +106,10 @@ async def test_commands(deployment: Deployment):
         revoked = deployment.publish("demo.run", ["revoked"], routing_key="periodic")
         await finish(celery("revoke", "control", "revoke", revoked))
         await eventually(lambda: deployment.record(revoked).get("status") == "REVOKED")
-        await finish(celery("add", "control", "add_consumer", "periodic"))
+        refused = await finish(celery("images", "control", "add_consumer", "images"))
+        assert "queue 'images' is not in the layout" in refused
+        added = await finish(celery("add", "control", "add_consumer", "periodic"))
+        assert "add consumer periodic" in added
         await eventually(lambda: deployment.depth("periodic") == 0)
         await eventually(
             lambda: (
@@ -152,3 +157,22 @@ async def test_multi_and_the_file_of_make_run(deployment: Deployment):
     finally:
         await finish(celery("multi-stop", "multi", "stopwait", *nodes))
     assert not (folder / "m1.pid").exists()
+
+
+async def test_a_worker_whose_layout_differs_from_the_broker_says_so_and_ends(
+    deployment: Deployment,
+):
+    with Connection(deployment.amqp_url) as connection:
+        connection.default_channel.queue_declare(
+            "default", durable=True, auto_delete=False, arguments={"x-queue-type": "classic"}
+        )
+    worker = deployment.celery("w", "worker", "-P", "solo", app="tasks")
+    worker.spawn()
+    await eventually(lambda: worker.returncode is not None, 30)
+
+    log = worker.logged().decode()
+    assert worker.returncode == os.EX_CONFIG, log
+    (said,) = [line for line in log.splitlines() if "default.toml" in line]
+    assert "queue 'default': x-queue-type is classic on the broker, the layout says quorum" in said
+    assert "python -m topology apply" in said
+    assert "Traceback" not in log

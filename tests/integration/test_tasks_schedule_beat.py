@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from celery.schedules import crontab, schedule
 from kombu.connection import Connection
-from redbeat.schedulers import RedBeatSchedulerEntry
+from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from redis import Redis
 
 from devstack.children import Child
@@ -24,7 +24,9 @@ from devstack.redis_server import Redis as RedisServer
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
 from tasks.redis_client import sync_client
-from tasks.schedule import LOCK_TIMEOUT_S, SHIPPED
+from tasks.schedule import LOCK_TIMEOUT_S
+from tasks.seeds import SHIPPED, Seeds
+from tasks.solar import Solar
 from tests.waiting import eventually
 from topology.kombu_queues import declare
 from topology.layout import load
@@ -152,6 +154,65 @@ async def test_edits_and_deletions_of_shipped_tasks_survive_a_restart(
     assert not client.exists("redbeat:script-heartbeat")
     entry = RedBeatSchedulerEntry.from_key("redbeat:heartbeat", app=app)
     assert (entry.task, entry.schedule.run_every) == ("demo.add", timedelta(hours=1))
+
+
+@pytest.fixture
+def sowing(app: PenstockCelery, client: Redis):
+    """Say what the code says, and start a beat as far as that matters."""
+
+    def sow(**seconds: float) -> dict[str, Any]:
+        app.conf.beat_schedule = {
+            name: {"task": "demo.add", "schedule": each, "args": (1, 2)}
+            for name, each in seconds.items()
+        }
+        Seeds(app).sow()
+        entries = {name: client.hget(f"redbeat:{name}", "definition") for name in ("a", "b", "c")}
+        return {name: json.loads(e)["schedule"]["every"] for name, e in entries.items() if e}
+
+    yield sow
+    get_redis(app).close()
+
+
+def test_what_the_code_says_is_taken_over_unless_it_was_edited_or_deleted(
+    sowing: Any, client: Redis, app: PenstockCelery
+):
+    assert sowing(a=10, b=20, c=30) == {"a": 10, "b": 20, "c": 30}
+    client.hset("redbeat:a", "meta", '{"last_run_at": null, "total_run_count": 7}')
+    assert sowing(a=11, b=20) == {"a": 11, "b": 20}  # an edited one, and one that is gone
+    assert client.zscore("redbeat::schedule", "redbeat:c") is None
+    assert runs(client, "a") == 7
+    assert sowing(a=11, b=20, c=31) == {"a": 11, "b": 20, "c": 31}  # and is back
+
+    every(app, "a", 5)
+    RedBeatSchedulerEntry.from_key("redbeat:b", app=app).delete()
+    for _ in range(2):
+        assert sowing(a=12, b=21, c=31) == {"a": 5, "c": 31}
+    assert sowing() == {"a": 5}
+
+
+def test_seeds_of_before_there_were_fingerprints_are_known_again(
+    sowing: Any, client: Redis, app: PenstockCelery
+):
+    every(app, "a", 10)  # as RedBeat writes it
+    every(app, "b", 20)
+    client.sadd("redbeat::statics", "a", "b", "c")
+
+    assert sowing(a=10, b=21, c=30) == {"a": 10, "b": 20}
+    assert sowing(a=11, b=21, c=30) == {"a": 11, "b": 20}
+
+
+def test_what_cannot_be_kept_stops_no_other_seed(app: PenstockCelery, client: Redis):
+    app.conf.beat_schedule = {
+        "no-task": {"schedule": 5},
+        "no-schedule": {"task": "demo.add", "schedule": {}},
+        "odd-option": {"task": "demo.add", "schedule": 5, "options": {"x": {1}}},
+        "fine": {"task": "demo.add", "schedule": Solar("sunset", 52.5, 13.4)},
+    }
+    Seeds(app).sow()
+    get_redis(app).close()
+
+    assert {"redbeat:fine", "redbeat:heartbeat"} <= set(client.zrange("redbeat::schedule", 0, -1))
+    assert client.zcard("redbeat::schedule") == 3
 
 
 @pytest.mark.usefixtures("declared")

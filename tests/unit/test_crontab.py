@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.schedules.crontab import parse_field
+from penstock.wire.crontab import parse_field
 
 TAKEN = [
     ("minute", "*", set(range(60))),

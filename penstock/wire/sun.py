@@ -1,7 +1,11 @@
-"""When the sun rises and sets, for schedules: the equations of tasks/solar.py. Pure.
+"""When the sun rises and sets, for schedules.
 
-A contract test compares the two. Source: NOAA Global Monitoring Laboratory, "Solar Calculation
-Details" (after Meeus, Astronomical Algorithms).
+Celery's own `solar` needs a library in C; to fire a task, NOAA's equations are exact enough: within
+10 s of that library between the polar circles. Where an event does not happen for a while, the next
+one counts.
+
+Source: NOAA Global Monitoring Laboratory, "Solar Calculation Details" (after Meeus, Astronomical
+Algorithms).
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -20,22 +24,31 @@ _EVENTS = {
     "dusk_astronomical": (_SETTING, 108.0),
 }
 """Event → whether the sun rises or sets, and its distance from the zenith; degrees."""
+EVENTS = (
+    "dawn_astronomical", "dawn_nautical", "dawn_civil", "sunrise", _NOON, "sunset",
+    "dusk_civil", "dusk_nautical", "dusk_astronomical",
+)  # fmt: skip
+"""Those of `celery.schedules.solar`."""
 _HORIZON_DAYS = 366
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 
-def next_event(event: str, latitude: float, longitude: float, after: float) -> float:
-    """When an event happens next, unix seconds; a year later when it does not within one.
+def next_event(event: str, latitude: float, longitude: float, after: float) -> float | None:
+    """Return when an event happens next, unix seconds; None: not within a year.
 
     Args:
-        event: Its name.
+        event: One of `EVENTS`.
         latitude: Degrees, north is positive.
         longitude: Degrees, east is positive.
         after: Unix seconds.
 
     Raises:
-        KeyError: There is no such event.
+        ValueError: There is no such event or place.
     """
+    if event not in EVENTS:
+        raise ValueError(f"no event of the sun is called {event!r}")
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise ValueError(f"no place on Earth is at {latitude}, {longitude}")
     start = datetime.fromtimestamp(after, UTC)
     day = start.date() - timedelta(days=1)
     for _ in range(_HORIZON_DAYS + 2):
@@ -43,7 +56,7 @@ def next_event(event: str, latitude: float, longitude: float, after: float) -> f
         if at is not None and at > start:
             return at.timestamp()
         day += timedelta(days=1)
-    return after + _HORIZON_DAYS * 86_400
+    return None
 
 
 def _event_of(event: str, latitude: float, longitude: float, day: date) -> datetime | None:

@@ -1,0 +1,137 @@
+"""Celery's command line and application, used as its documentation shows, without any server."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from devstack.product import ROOT
+from tasks.app import PenstockCelery, build_app
+from tasks.command_line import unknown_queue
+from tasks.config import WorkerConfig
+from topology.conflicts import explain
+from topology.errors import Conflict, DeclarationConflict, DeclarationError
+from topology.layout import load
+
+
+def run(*argv: str, folder: Path = ROOT) -> tuple[int, str]:
+    """Run a program that ends by itself; its status and all that it wrote."""
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "program", [["-m", "celery"], ["-c", "from celery.bin.celery import main; main()"]]
+)
+def test_the_package_is_an_application_for_celery(program: list[str]):
+    status, output = run(sys.executable, *program, "-A", "tasks", "report")
+
+    assert status == 0, output
+    assert "tasks.result_backend:RedisBackend" in output
+
+
+def test_importing_the_package_makes_no_application():
+    status, output = run(
+        sys.executable, "-c",
+        "import sys, tasks, tasks.errors; assert 'tasks.app' not in sys.modules; tasks.nothing",
+    )  # fmt: skip
+
+    assert status == 1
+    assert output.endswith("AttributeError: module 'tasks' has no attribute 'nothing'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-Q", "default,images"], "queue 'images' is not in the layout"),
+        (["-X", "images"], "queue 'images' is not in the layout"),
+        (["-Q", "images", "--detach"], "default.toml"),
+        (["-Q", "callbacks"], "queue 'callbacks' is consumed by the gateway"),
+    ],
+)
+def test_a_worker_is_not_started_for_a_queue_that_it_cannot_have(arguments: list[str], words: str):
+    status, output = run(sys.executable, "-m", "celery", "-A", "tasks", "worker", *arguments)
+
+    assert status == 1
+    assert words in output
+    assert len(output.splitlines()) == 1
+
+
+def test_multi_shows_why_no_worker_starts(tmp_path: Path):
+    _, output = run(
+        sys.executable, "-m", "celery", "-A", "tasks", "multi", "start", "2", "-Q", "images",
+        f"--pidfile={tmp_path}/%n.pid", f"--logfile={tmp_path}/%n.log",
+    )  # fmt: skip
+
+    assert output.count("queue 'images' is not in the layout") == 2
+    assert output.count("FAILED") == 2
+    assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_queue_of_the_layout_is_no_fault():
+    topology = load()
+
+    assert [unknown_queue(topology, name) for name in topology.queues if name != "callbacks"] == [
+        None
+    ] * (len(topology.queues) - 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("worker", "schedule_filename"), ("beat", "schedule")]
+)
+def test_a_schedule_file_is_said_to_be_unused(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+):
+    (check,) = application().user_options[command]
+    for value, said in [("x.db", True), ("celerybeat-schedule", False)]:
+        context = click.Context(click.Command(command))
+        context.params = {option: value}
+        check.callback(context, check, None)
+
+        assert ("schedules live in Redis" in capsys.readouterr().err) is said
+
+
+def application() -> PenstockCelery:
+    return build_app(WorkerConfig(), load())
+
+
+def test_periodic_tasks_of_a_program_are_added_as_celery_documents_it():
+    app = application()
+    app.conf.beat_schedule = {"nightly": {"task": "demo.add", "schedule": 3600, "args": [1, 2]}}
+    configured = []
+
+    @app.on_after_configure.connect  # type: ignore[untyped-decorator]
+    def set_up(sender: Any, **_: Any) -> None:
+        configured.append(sender)
+        sender.add_periodic_task(10.0, hello.s("x"), name="say hello")
+
+    @app.on_after_finalize.connect  # type: ignore[untyped-decorator]
+    def set_up_later(sender: Any, **_: Any) -> None:
+        sender.add_periodic_task(60.0, sender.tasks["demo.add"].s(1, 2), name="add")
+
+    @app.task(name="demo.hello")  # type: ignore[untyped-decorator]
+    def hello(text: str) -> str:
+        return text
+
+    assert app.tasks["demo.hello"]
+    app.finalize()
+
+    assert configured == [app]
+    assert set(app.conf.beat_schedule) == {"nightly", "say hello", "add"}
+    assert app.conf.beat_schedule["say hello"]["args"] == ("x",)
+
+
+def test_a_refused_declaration_names_queue_argument_both_values_file_and_remedy():
+    conflict = Conflict(kind="queue", name="q", argument="x-max-length", wanted="5", live="7")
+
+    said = explain(DeclarationConflict([conflict]), "/etc/layout.toml")
+
+    for word in ("'q'", "x-max-length", "7", "5", "/etc/layout.toml", "python -m topology apply"):
+        assert word in said
+    assert "\n" not in said
+    other = explain(DeclarationError("queue 'q': ACCESS_REFUSED"), "/etc/layout.toml")
+    assert "ACCESS_REFUSED" in other
