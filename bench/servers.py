@@ -17,7 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
-from tasks.announce import CATALOG_KEY, VERSION, encode
+from penstock.wire.announcements import CATALOG_KEY
+from tasks.announce import VERSION, encode
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
 from tasks.signatures import describe

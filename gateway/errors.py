@@ -17,7 +17,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "forbidden": (403, "The key does not allow this"),
     "forbidden-origin": (403, "The origin is not allowed"),
     "unknown-host": (421, "The host is not served"),
-    "unknown-task": (404, "No route names this task"),
+    "unknown-task": (404, "No such task"),
     "unknown-task-id": (404, "This id was never issued to you"),
     "unknown-queue": (404, "No such queue"),
     "unknown-exchange": (404, "No such exchange"),

@@ -1,29 +1,40 @@
-"""The catalog: this worker's tasks in Redis, alive by heartbeat, for whoever checks arguments."""
+"""What this worker announces in Redis, alive by heartbeat: its tasks, and itself with its queues.
+
+Gateways check arguments by the tasks, and refuse a task that no consumer of its queue has.
+"""
 
 import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 
-from celery.signals import worker_ready, worker_shutdown
+from celery import Celery
+from celery.signals import worker_shutdown
 from redis import Redis
 from redis.exceptions import RedisError
 
+from penstock.wire.announcements import (
+    CATALOG_KEY,
+    CATALOG_REFRESH_S,
+    WORKER_REFRESH_S,
+    WorkerRecord,
+)
+from tasks.execution import PenstockTask
+from tasks.presence import Presence, Queues
 from tasks.redis_client import sync_client
-from tasks.registry import TaskSpec
 from tasks.runtime import TaskContext
 from tasks.signatures import Described, describe
-
-CATALOG_KEY = "penstock:catalog"
-
-REFRESH_S = 10.0
-"""Readers take an entry for dead after three of these."""
 
 RETRY_S = 1.0
 """Between attempts while Redis is away."""
 
-_PEER_S = 2.5 * REFRESH_S
+FIRST_WITHIN_S = 3.0
+"""How long a worker waits for its first announcement before it consumes: without Redis it consumes
+all the same, and gateways refuse nothing."""
+
+_PEER_S = 2.5 * CATALOG_REFRESH_S
 """Another worker wrote the same entry this lately: it is still announced when we leave."""
 
 VERSION = "0.1.0"
@@ -36,31 +47,61 @@ class Announcer:
     """Announces in a thread of the worker's main process, which every pool has.
 
     A thread and not a task of the worker: it must neither wait for a free slot nor hold one.
+
+    Args:
+        client: Redis.
+        described: the tasks of the catalog.
+        presence: of the worker; None: its tasks alone are announced.
+        refresh_s: how often the catalog is written; seconds.
     """
 
     def __init__(
-        self, client: Redis, described: Sequence[Described], refresh_s: float = REFRESH_S
+        self,
+        client: Redis,
+        described: Sequence[Described],
+        presence: Presence | None = None,
+        refresh_s: float = CATALOG_REFRESH_S,
     ) -> None:
         self._client = client
         self._described = tuple(described)
+        self._presence = presence
         self._refresh_s = refresh_s
+        self._refresh_at = 0.0
         self._written: dict[str, str] = {}
         self._peer_seen_at: dict[str, float] = {}
-        self._leaving = threading.Event()
+        self._changed = threading.Event()
+        self._announced = threading.Event()
+        self._leaving = False
         self._thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
         """Tell how many tasks, and whether they are announced."""
         return f"<Announcer {len(self._described)} tasks, {len(self._written)} announced>"
 
-    def start(self) -> None:
-        """Begin to announce; to be called when the worker is ready."""
-        self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
-        self._thread.start()
+    def announce(self, timeout_s: float = FIRST_WITHIN_S) -> bool:
+        """Announce what is so now, and go on to; to be called before the worker consumes.
+
+        Args:
+            timeout_s: how long to wait for Redis.
+
+        Returns:
+            Whether it is announced; if not, attempts go on.
+        """
+        self._announced.clear()
+        self._changed.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
+            self._thread.start()
+        return self._announced.wait(timeout_s)
+
+    def changed(self) -> None:
+        """Announce soon that the worker consumes other queues than before."""
+        self._changed.set()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End, and remove the entries that no other worker announces."""
-        self._leaving.set()
+        self._leaving = True
+        self._changed.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -98,19 +139,34 @@ class Announcer:
         self._written = {}
 
     def _run(self) -> None:
-        wait_s = 0.0
-        while not self._leaving.wait(wait_s):
+        while not self._leaving:
+            # Cleared first: what changes while this writes is written again.
+            self._changed.clear()
             try:
-                self.refresh()
+                wait_s = self._write()
             except RedisError as error:
-                _logger.warning("catalog not refreshed, trying again: %s", error)
+                _logger.warning("not announced, trying again: %s", error)
                 wait_s = RETRY_S
             else:
-                wait_s = self._refresh_s
+                self._announced.set()
+            self._changed.wait(wait_s)
         try:
+            if self._presence is not None:
+                self._presence.leave()
             self.withdraw()
         except RedisError as error:
-            _logger.warning("catalog entries left to expire: %s", error)
+            _logger.warning("announcements left to expire: %s", error)
+
+    def _write(self) -> float:
+        """Write what is due; the seconds until something is again."""
+        if self._presence is not None:
+            self._presence.refresh()
+        now = time.monotonic()
+        if now >= self._refresh_at:
+            self.refresh()
+            self._refresh_at = now + self._refresh_s
+        left_s = self._refresh_at - now
+        return left_s if self._presence is None else min(left_s, WORKER_REFRESH_S)
 
 
 def encode(described: Described, seen: float) -> str:
@@ -118,12 +174,31 @@ def encode(described: Described, seen: float) -> str:
     return json.dumps({**described.entry, "seen": seen}, separators=(",", ":"))
 
 
-def announce_when_ready(specs: Sequence[TaskSpec], redis_url: str) -> None:
-    """Announce these tasks from when the worker of this process is ready until it shuts down."""
+def announcer_of(app: Celery, worker: str, queues: Queues) -> Announcer:
+    """Return what announces a worker of this application; it stops when the worker shuts down.
+
+    Args:
+        app: a `PenstockCelery`.
+        worker: the node name.
+        queues: returns what it consumes at the moment; None: nothing.
+    """
+    client = sync_client(app.config.redis_url)
+    specs = [
+        task.spec
+        for task in app.tasks.values()
+        if isinstance(task, PenstockTask) and task.spec is not None
+    ]
+    record = WorkerRecord(
+        worker=worker,
+        start=uuid.uuid4().hex[:12],
+        queues=(),
+        tasks=tuple(sorted(app.tasks)),
+        seen=0,
+    )
     described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in specs]
-    announcer = Announcer(sync_client(redis_url), described)
-    worker_ready.connect(lambda **_: announcer.start(), weak=False, dispatch_uid="announce")
+    announcer = Announcer(client, described, Presence(client, record, queues))
     worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
+    return announcer
 
 
 def _text(value: str | bytes | None) -> str | None:

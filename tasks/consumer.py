@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
 from tasks.amqp import own_words
+from tasks.announce import announcer_of
 from tasks.tracing import guard_tasks
 from topology import kombu_queues
 from topology.conflicts import explain
@@ -49,6 +50,16 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         # takes it for a bug and ends the worker.
         lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
         self.connection_errors = (*lost, OperationalError)
+        self._consumes = False
+        self._announcer = announcer_of(self.app, self.hostname, self.consumed_queues)
+
+    def consumed_queues(self) -> tuple[str, ...] | None:
+        """Return the work queues that this worker consumes; None while it consumes nothing."""
+        consumer = self.task_consumer
+        if not self._consumes or consumer is None:
+            return None
+        names = [queue.name for queue in consumer.queues]
+        return tuple(name for name in names if name in self.app.topology.queues)
 
     def connect(self) -> Any:
         """Declare the whole layout, then connect to consume.
@@ -104,7 +115,31 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
             except Exception as error:  # noqa: BLE001  # whatever a stranger's message makes of us
                 self.on_poison(message, error)
 
+        self._consumes = True
+        self._announcer.announce()  # before it consumes: a task of ours is never unknown
         return handle_guarded
+
+    def on_close(self) -> None:
+        """Note that the connection is gone; Celery forgets its deliveries."""
+        self._consumes = False
+        self._announcer.changed()
+        super().on_close()
+
+    def stop(self) -> None:
+        """Stop to consume; what runs may end."""
+        super().stop()
+        self._consumes = False
+        self._announcer.changed()
+
+    def add_task_queue(self, *args: Any, **kwargs: Any) -> None:
+        """Consume one queue more (`celery control add_consumer`)."""
+        super().add_task_queue(*args, **kwargs)
+        self._announcer.changed()
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume one queue less (`celery control cancel_consumer`)."""
+        super().cancel_task_queue(queue)
+        self._announcer.changed()
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no JSON; Celery would acknowledge it."""

@@ -6,11 +6,9 @@ The only module here that does something at import: Celery imports it to find `a
 import os
 from pathlib import Path
 
-from tasks.announce import announce_when_ready
 from tasks.app import build_app
 from tasks.config import WorkerConfig, with_devstack
 from tasks.liveness import touch_with_heartbeats
-from tasks.registry import TASKS
 from tasks.tls import warn_when_unverified
 from topology.layout import load_from_env
 
@@ -20,5 +18,4 @@ _config = WorkerConfig.from_env(_environment)
 
 warn_when_unverified(_config.unverified)
 app = build_app(_config, load_from_env(_environment))
-announce_when_ready(TASKS, _config.redis_url)
 touch_with_heartbeats(_config.health_file)

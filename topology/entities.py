@@ -249,6 +249,14 @@ class Route:
     routing_key: str
     privileged: bool = False
     """Whether a caller needs the task on an explicit allow-list."""
+    announced: bool = True
+    """Whether a task that the pattern names and no worker announces is refused (404) where every
+    consumer of its queue announces; False: the pattern alone decides."""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it names tasks by a pattern."""
+        return any(character in self.task for character in "*?[")
 
     def faults(self) -> Iterator[str]:
         """Yield a sentence for everything that is wrong with this route alone."""

@@ -20,6 +20,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "publishable": (bool, "true or false"),
     "dead_letter": (bool, "true or false"),
     "privileged": (bool, "true or false"),
+    "announced": (bool, "true or false"),
     "max_priority": (int, "a whole number"),
     "limit": (int, "a whole number"),
     "delivery_limit": (int, "a whole number"),

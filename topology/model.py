@@ -105,11 +105,9 @@ class Topology:
             )
             for name, exchange in self.exchanges.items()
         }
-        self._exact_routes = {route.task: route for route in self.routes if not _is_pattern(route)}
+        self._exact_routes = {route.task: route for route in self.routes if not route.is_pattern}
         self._pattern_routes = tuple(
-            (re.compile(translate(route.task)), route)
-            for route in self.routes
-            if _is_pattern(route)
+            (re.compile(translate(route.task)), route) for route in self.routes if route.is_pattern
         )
         self._matches: dict[tuple[str, str], tuple[str, ...]] = {}
         self._routed: dict[str, Route | None] = {}
@@ -311,10 +309,6 @@ def _doubles(what: str, names: Iterable[str]) -> Iterator[str]:
 def _identity(binding: Binding) -> str:
     arguments = "".join(f" {name}={binding.arguments[name]}" for name in sorted(binding.arguments))
     return f"{binding.exchange} → {binding.queue} {binding.key}{arguments}".rstrip()
-
-
-def _is_pattern(route: Route) -> bool:
-    return any(character in route.task for character in "*?[")
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ SAMPLE_INTERVAL_S = 1.0
 _OTHERS_EVERY = 10
 """Samples between two looks at dead letters and delay levels, which refuse nobody."""
 _TIMEOUT_S = 5.0
+_LOOK_TIMEOUT_S = 1.0
 _RETRY_S = 1.0
 _BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
 
@@ -55,6 +56,7 @@ class QueueDepths:
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._samples = 0
+        self._asking = asyncio.Lock()
         self.depths: dict[str, Depth] = {}
         """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
 
@@ -84,6 +86,18 @@ class QueueDepths:
             for name, queue in self._topology.queues.items()
             if name in self.depths and self.depths[name].ready >= queue.limit
         )
+
+    async def look(self, queues: Iterable[str]) -> None:
+        """Ask about some queues at once; one that gives no answer is not known afterwards."""
+        queues = list(queues)
+        try:
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                await self._look_at(queues)
+        except _BROKER_FAULTS as error:
+            if told_to_stop():
+                raise asyncio.CancelledError from error
+            for name in queues:
+                self.depths.pop(name, None)
 
     async def run(self) -> None:
         """Sample again and again; runs until cancelled."""
@@ -115,7 +129,8 @@ class QueueDepths:
         """Sample each; whether all of them exist."""
         missing = False
         for name in names:
-            depth = await self._ask(name)
+            async with self._asking:  # a refusal closes the channel that both would use
+                depth = await self._ask(name)
             if depth is None:
                 self.depths.pop(name, None)
                 missing = True

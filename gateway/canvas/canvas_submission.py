@@ -105,7 +105,7 @@ class CanvasSubmission:
             if count % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
             try:
-                checked = self._submission.check(node.request, caller, receives=receives)
+                checked = await self._check_one(node, caller, receives=receives)
             except Problem as problem:
                 told = relocate(problem, node.place)
                 if problem.code != "invalid-arguments":
@@ -124,6 +124,12 @@ class CanvasSubmission:
                 faults=tuple(faults[:_MAX_FAULTS]),
             )
         return canvas
+
+    async def _check_one(self, node: TaskNode, caller: Caller, *, receives: bool) -> Checked:
+        submission = self._submission
+        return await submission.surely(
+            lambda: submission.check(node.request, caller, receives=receives)
+        )
 
     def prepare(
         self,

@@ -132,6 +132,7 @@ def _answers() -> dict[str, Schema]:
             queued=queued,
             id=TEXT,
             errors=array(fault),
+            near=array(TEXT),
         ),
         "Receipt": record(
             "id task queues tracked accepted_at links",
@@ -161,7 +162,13 @@ def _answers() -> dict[str, Schema]:
             code=TEXT,
         ),
         "Outcome": record(
-            line=COUNT, status={"type": "integer"}, id=TEXT, code=TEXT, detail=TEXT, queued=queued
+            line=COUNT,
+            status={"type": "integer"},
+            id=TEXT,
+            code=TEXT,
+            detail=TEXT,
+            queued=queued,
+            near=array(TEXT),
         ),
         "Ingested": record(
             accepted=COUNT,

@@ -151,7 +151,8 @@ async def broadcast(request: web.Request) -> web.Response:
     check_json(request)
     body = await read_body(request, request.app[CONFIG].max_task_bytes)
     submission = request.app[SUBMISSION]
-    prepared = submission.prepare_broadcast(body, caller, traceparent(request))
+    context = traceparent(request)
+    prepared = await submission.surely(lambda: submission.prepare_broadcast(body, caller, context))
     await submission.publish(prepared)
     return _json(
         {

@@ -56,7 +56,8 @@ async def put(request: web.Request) -> web.StreamResponse:
     check_json(request)
     body = await read_body(request, request.app[CONFIG].max_task_bytes)
     wanted = parse_schedule(body)
-    request.app[SUBMISSION].check(wanted.request, caller, now=False)
+    submission = request.app[SUBMISSION]
+    await submission.surely(lambda: submission.check(wanted.request, caller, now=False))
     schedules = request.app[SCHEDULES]
     for before in await schedules.read([name]):
         _require_task(request, caller, before)
@@ -85,7 +86,8 @@ async def run(request: web.Request) -> web.StreamResponse:
         problem.queued = "no"  # a run is a submit
         raise
     submission = request.app[SUBMISSION]
-    prepared = submission.prepare_request(_task(schedule), caller, traceparent(request))
+    task, context = _task(schedule), traceparent(request)
+    prepared = await submission.surely(lambda: submission.prepare_request(task, caller, context))
     await submission.publish(prepared)
     return web.Response(
         status=202,

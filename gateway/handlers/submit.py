@@ -38,7 +38,8 @@ async def submit(request: web.Request) -> web.StreamResponse:
         answer, replayed = await _submit_once(request, caller, key, body)
     else:
         submission = request.app[SUBMISSION]
-        prepared = submission.prepare(body, caller, traceparent(request))
+        context = traceparent(request)
+        prepared = await submission.surely(lambda: submission.prepare(body, caller, context))
         await submission.publish(prepared)
         answer, replayed = receipt(prepared), False
     if wait_s and answer["tracked"] and not replayed:
@@ -62,13 +63,17 @@ async def _submit_once(
         return orjson.loads(answered), True
     task = parse(body)
     context = traceparent(request)
-    prepared = submission.prepare_request(task, caller, context)
+    prepared = await submission.surely(lambda: submission.prepare_request(task, caller, context))
     claim = await keys.claim(caller, key, mark, [prepared.task_id])
     if claim.answer is not None:
         return orjson.loads(claim.answer), True
     [task_id] = claim.task_ids
-    prepared = submission.prepare_request(task, caller, context, task_id=task_id, copy=claim.owner)
     try:
+        prepared = await submission.surely(
+            lambda: submission.prepare_request(
+                task, caller, context, task_id=task_id, copy=claim.owner
+            )
+        )
         # Unique among the messages in flight, of the id's length.
         await submission.publish(prepared, message_id=task_id[: -len(claim.owner)] + claim.owner)
     except Problem as problem:

@@ -17,6 +17,7 @@ from gateway.access.work import Work
 from gateway.body import too_large
 from gateway.errors import Problem
 from gateway.ingest.ndjson import TOO_LONG
+from gateway.publishing.absent_tasks import SeemsAbsentError
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Submission
 
@@ -73,6 +74,8 @@ class Bulk:
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
         self._sliced_at = time.perf_counter()
         self._gave_up = False
+        self._looked = False
+        """Whether it was looked up, since these lines came, which tasks workers have."""
         self._watched: asyncio.Future[None] | None = None
         self.line = 0
         """Lines read."""
@@ -83,6 +86,7 @@ class Bulk:
 
     async def take(self, lines: Sequence[bytes]) -> None:
         """Publish a task for each line; waits while too many are in flight."""
+        self._looked = False
         for start in range(0, len(lines), _SLICE_LINES):
             if self._slowed:
                 await self._work.pause()
@@ -92,7 +96,12 @@ class Bulk:
                 self.line += 1
                 if not raw or not raw.strip(_WHITESPACE):
                     continue
-                self._publish(raw)
+                try:
+                    self._publish(raw)
+                except SeemsAbsentError as seems:
+                    await self._submission.look(seems)
+                    self._looked = True
+                    self._publish(raw)
                 tasks += 1
             self._work.charge(tasks)
             self._collect()
@@ -124,10 +133,12 @@ class Bulk:
         self._pending.append((self.line + 1, "", problem))
 
     def _publish(self, raw: bytes) -> None:
+        submission = self._submission
+        prepare = submission.prepare_surely if self._looked else submission.prepare
         try:
             if raw is TOO_LONG:
                 raise too_large(self._max_bytes)
-            prepared = self._submission.prepare(raw, self._caller, self._traceparent)
+            prepared = prepare(raw, self._caller, self._traceparent)
             confirm = self._submission.publish(prepared)
         except Problem as problem:
             self._pending.append((self.line, "", problem))
@@ -189,5 +200,5 @@ class Bulk:
 def _refusal(line: int, problem: Problem) -> bytes:
     body = problem.body()
     told = {"line": line, "status": problem.status, "code": problem.code, "detail": problem.detail}
-    told |= {name: body[name] for name in ("queued", "id", "errors") if name in body}
+    told |= {name: body[name] for name in ("queued", "id", "errors", "near") if name in body}
     return orjson.dumps(told)

@@ -19,15 +19,14 @@ from redis.asyncio import Redis
 
 from gateway.errors import Fault, Problem
 from gateway.publishing.arguments import Signature
+from gateway.publishing.worker_records import WorkerRecords
 from gateway.redis_client import RedisAwayError, commands
+from penstock.wire.announcements import CATALOG_KEY, CATALOG_MAX_AGE_S, WORKERS_KEY
 
 log = logging.getLogger(__name__)
 
-CATALOG_KEY = "penstock:catalog"
 REFRESH_INTERVAL_S = 3.0
 """How often the catalog is read."""
-MAX_AGE_S = 30.0
-"""An entry not refreshed for so long is of a worker that is gone; workers refresh each 10 s."""
 
 _positional = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _keywords = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -59,6 +58,8 @@ class Catalog:
         self._live: dict[str, tuple[Announced, ...]] = {}
         self._signatures: dict[tuple[str, bytes], Signature] = {}
         self._bad: set[str] = set()
+        self.workers = WorkerRecords()
+        """Who announced, and which queues they consume."""
         self.refreshed_at: float | None = None
         """When the catalog was last read, monotonic seconds."""
         self.redis_answers = True
@@ -134,10 +135,27 @@ class Catalog:
         """
         if self._client is None:
             return
-        async with commands():
-            found = await self._client.hgetall(CATALOG_KEY)
-        self.take(found, time.time())
+        async with commands(), self._client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(CATALOG_KEY)
+            pipe.hgetall(WORKERS_KEY)
+            tasks, workers = await pipe.execute()
+        now = time.time()
+        self.take(tasks, now)
+        self.workers.take(workers, now)
         self.refreshed_at = time.monotonic()
+
+    async def refresh_workers(self) -> None:
+        """Read who consumes what; after a failure `redis_answers` says so."""
+        if self._client is None:
+            return
+        try:
+            async with commands():
+                found = await self._client.hgetall(WORKERS_KEY)
+        except RedisAwayError:
+            self.redis_answers = False
+            return
+        self.workers.take(found, time.time())
+        self.redis_answers = True
 
     async def run(self) -> None:
         """Keep the catalog fresh; runs until cancelled."""
@@ -166,7 +184,7 @@ class Catalog:
             names.add(name)
             try:
                 entry = orjson.loads(value)
-                if now - float(entry["seen"]) > MAX_AGE_S:
+                if now - float(entry["seen"]) > CATALOG_MAX_AGE_S:
                     continue
                 # The field names the schema, but the bytes are what arguments are checked against.
                 key = (entry["task"], orjson.dumps(entry["params"]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from gateway.callbacks.callback_events import CallbackEvents
 from gateway.callbacks.callback_post import host_allowed, is_web_url
 from gateway.config import GatewayConfig
 from gateway.errors import Problem, invalid_request
+from gateway.publishing.absent_tasks import AbsentTasks, Answer, SeemsAbsentError
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.destinations import Destination, Destinations
 from gateway.publishing.publisher import Publisher
@@ -102,6 +104,7 @@ class Submission:
         self._callbacks = callbacks
         self._id_length = len(task_ids.issue(""))
         self._destinations = Destinations(topology)
+        self._absent = AbsentTasks(topology, catalog, depths)
         self._plain = lru_cache(maxsize=4096)(self._plan)
 
     def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
@@ -114,15 +117,40 @@ class Submission:
 
         Raises:
             Problem: Every refusal that is known before anything is written (queued: no).
+            SeemsAbsentError: No worker seems to have the task; see `surely`.
         """
         request = parse(body)
         if request.options is NO_OPTIONS and traceparent is None:
             return self._prepare_plain(request, caller)
         return self.prepare_request(request, caller, traceparent)
 
+    async def surely(self, attempt: Callable[[], Answer]) -> Answer:
+        """Do what prepares or checks tasks, looking up a task that no worker seems to have.
+
+        Args:
+            attempt: Calls `prepare`, `prepare_request`, `check` or `prepare_broadcast`.
+
+        Raises:
+            Problem: What `attempt` raises.
+        """
+        return await self._absent.surely(attempt)
+
+    async def look(self, seems: SeemsAbsentError) -> None:
+        """Look a task up that no worker seems to have."""
+        await self._absent.look(seems)
+
+    def prepare_surely(self, body: bytes, caller: Caller, traceparent: str | None) -> Prepared:
+        """`prepare` after a look: what is known by it decides.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+        """
+        return self._absent.decide(lambda: self.prepare(body, caller, traceparent))
+
     def _prepare_plain(self, request: TaskRequest, caller: Caller) -> Prepared:
         """The same for a submit without options, whose destination and template recur."""
         destination, plain = self._plain(request.task, caller)
+        self._absent.check(request.task, destination.queues, caller)
         self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs)
@@ -210,6 +238,7 @@ class Submission:
             options.routing_key,
             options.headers,
         )
+        self._absent.check(request.task, destination.queues, caller)
         if now:
             self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
@@ -276,6 +305,7 @@ class Submission:
         self._destinations.route(request.task, caller)
         if caller.queues is not None and not caller.admin:
             raise Problem("forbidden", "the key allows some queues only", queued="no")
+        self._absent.check(request.task, (), caller)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs)
         when = times(options, time.time())

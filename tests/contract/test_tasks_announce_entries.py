@@ -6,9 +6,18 @@ import time
 import pytest
 
 from gateway.errors import Problem
-from gateway.publishing.catalog import CATALOG_KEY as GATEWAY_KEY
-from gateway.publishing.catalog import MAX_AGE_S, Catalog
-from tasks.announce import CATALOG_KEY, REFRESH_S, VERSION, encode
+from gateway.publishing.catalog import Catalog
+from gateway.publishing.worker_records import WorkerRecords
+from penstock.wire.announcements import (
+    CATALOG_MAX_AGE_S,
+    CATALOG_REFRESH_S,
+    KNOWN_FOR_S,
+    WORKER_MAX_AGE_S,
+    WORKER_REFRESH_S,
+    WorkerRecord,
+    decode_worker,
+)
+from tasks.announce import VERSION, encode
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
 from tasks.signatures import describe
@@ -24,9 +33,45 @@ def catalog() -> Catalog:
     return catalog
 
 
-def test_both_sides_name_the_same_key_and_an_entry_survives_two_missed_refreshes():
-    assert CATALOG_KEY == GATEWAY_KEY
-    assert MAX_AGE_S >= 3 * REFRESH_S
+def test_an_entry_and_a_record_survive_two_missed_refreshes():
+    assert CATALOG_MAX_AGE_S >= 3 * CATALOG_REFRESH_S
+    assert WORKER_MAX_AGE_S >= 3 * WORKER_REFRESH_S
+
+
+RECORD = WorkerRecord(
+    worker="celery@w1", start="a1", queues=("default",), tasks=("demo.add",), seen=1000.5
+)
+
+
+def test_the_record_of_a_worker_is_this_text_and_members_of_later_releases_are_ignored():
+    text = (
+        '{"worker":"celery@w1","start":"a1","queues":["default"],"tasks":["demo.add"],'
+        '"seen":1000.5,"consuming":true}'
+    )
+
+    assert (RECORD.field, RECORD.encode()) == ("celery@w1\na1", text)
+    assert decode_worker(text.replace("{", '{"later":1,').encode()) == RECORD
+    for bad in ("5", "{}", '{"worker":1}', "[]", text[:-1]):
+        with pytest.raises(ValueError, match="not the record of a worker"):
+            decode_worker(bad)
+
+
+def test_a_task_stays_known_for_ten_minutes_and_a_consumer_while_its_worker_lives():
+    records = WorkerRecords()
+
+    def at(later_s: float, *other: WorkerRecord) -> tuple[set[str], dict[str, int]]:
+        written = {one.field.encode(): one.encode().encode() for one in (RECORD, *other)}
+        records.take({**written, b"bad": b"{"}, RECORD.seen + later_s)
+        return set(records.known.get("demo.add", ())), dict(records.consumers)
+
+    assert at(WORKER_MAX_AGE_S) == ({"default"}, {"default": 1})
+    assert at(WORKER_MAX_AGE_S + 1) == ({"default"}, {})
+    assert at(KNOWN_FOR_S) == ({"default"}, {})
+    assert at(KNOWN_FOR_S + 1) == (set(), {})
+    leaving = WorkerRecord(
+        worker="b@w2", start="b2", queues=("default", "x"), tasks=("t",), seen=1000
+    ).at(RECORD.seen, None)
+    assert at(0, leaving) == ({"default"}, {"default": 1})
 
 
 def test_the_entry_is_this_text():

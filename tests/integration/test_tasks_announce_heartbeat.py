@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 
 from devstack.redis_server import Redis as RedisServer
-from tasks.announce import CATALOG_KEY, Announcer
+from penstock.wire.announcements import CATALOG_KEY
+from tasks.announce import Announcer
 from tasks.redis_client import sync_client
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
@@ -34,7 +35,7 @@ async def test_tasks_are_announced_at_once_and_withdrawn_at_the_end(client: Redi
     before = time.time()
     announcer = Announcer(client, DESCRIBED)
 
-    announcer.start()
+    announcer.announce(0)
     await eventually(lambda: len(announced(client)) == len(TASKS))
     assert all(before <= seen <= time.time() for seen in announced(client).values())
     announcer.stop()
@@ -77,7 +78,7 @@ async def test_announcing_goes_on_after_redis_was_killed_and_lost_everything(
     redis_server: RedisServer, client: Redis
 ):
     announcer = Announcer(client, DESCRIBED, refresh_s=0.2)
-    announcer.start()
+    announcer.announce(0)
     await eventually(lambda: len(announced(client)) == len(TASKS))
 
     await redis_server.kill()
@@ -93,7 +94,7 @@ def test_stopping_ends_in_time_while_redis_is_away():
     announcer = Announcer(sync_client("redis://127.0.0.1:9/0"), DESCRIBED)
     started = time.monotonic()
 
-    announcer.start()
+    announcer.announce(0)
     announcer.stop(timeout_s=1)
 
     assert time.monotonic() - started < 3

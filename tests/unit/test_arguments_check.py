@@ -8,7 +8,8 @@ import pytest
 
 from gateway.errors import Problem
 from gateway.publishing.arguments import MAX_FAULTS
-from gateway.publishing.catalog import MAX_AGE_S, Catalog
+from gateway.publishing.catalog import Catalog
+from penstock.wire.announcements import CATALOG_MAX_AGE_S
 
 INTEGER = {"type": "integer"}
 NUMBER = {"type": "number"}
@@ -233,7 +234,7 @@ def test_arguments_are_refused_only_when_no_live_schema_fits():
 
 
 def test_an_entry_of_a_worker_that_is_gone_checks_nothing():
-    gone = catalog(entry("demo.add", param("x", STRING), seen=NOW - MAX_AGE_S - 1))
+    gone = catalog(entry("demo.add", param("x", STRING), seen=NOW - CATALOG_MAX_AGE_S - 1))
 
     gone.check("demo.add", b"[1,2,3]", b"{}")
     assert gone.tasks == ()

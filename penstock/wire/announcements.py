@@ -1,0 +1,92 @@
+r"""What workers announce in Redis: their tasks with signatures, and themselves with their queues.
+
+    hash penstock:catalog   field <task>\n<hash of the schema>   JSON of the task, with `seen`
+    hash penstock:workers   field <node name>\n<start>           JSON of a `WorkerRecord`
+
+Times are unix seconds.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+CATALOG_KEY = "penstock:catalog"
+CATALOG_REFRESH_S = 10.0
+"""How often a worker writes its tasks."""
+CATALOG_MAX_AGE_S = 30.0
+"""An entry that was not written for so long belongs to a worker that is gone."""
+
+WORKERS_KEY = "penstock:workers"
+WORKER_REFRESH_S = 3.0
+"""How often a worker writes its record."""
+WORKER_MAX_AGE_S = 12.0
+"""A record that was not written for so long belongs to a worker that is gone."""
+KNOWN_FOR_S = 600.0
+"""How long a task stays known after the last worker that has it was seen: a rolling deployment
+stops workers before others have their tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """One start of one worker."""
+
+    worker: str
+    """Its node name, `celery@host`."""
+    start: str
+    """Random, of this start: a release that replaces another under the same name adds a record."""
+    queues: tuple[str, ...]
+    """Work queues that it consumes, or consumed last."""
+    tasks: tuple[str, ...]
+    """Every task that it can run, Celery's own included."""
+    seen: float
+    """When it was written."""
+    consuming: bool = True
+    """False while it is not connected to RabbitMQ, and once it stops."""
+
+    @property
+    def field(self) -> str:
+        """The field of the hash."""
+        return f"{self.worker}\n{self.start}"
+
+    def encode(self) -> str:
+        """Return the value of the hash."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    def is_live(self, now: float) -> bool:
+        """Tell whether it consumes its queues.
+
+        Args:
+            now: unix seconds.
+        """
+        return self.consuming and now - self.seen <= WORKER_MAX_AGE_S
+
+    def at(self, now: float, queues: tuple[str, ...] | None) -> "WorkerRecord":
+        """Return it as it is now.
+
+        Args:
+            now: unix seconds.
+            queues: what it consumes; None: nothing any more.
+        """
+        if queues is None:
+            return replace(self, seen=now, consuming=False)
+        return replace(self, seen=now, queues=queues, consuming=True)
+
+
+def decode_worker(value: bytes | str) -> WorkerRecord:
+    """Read the value of the hash; members that a later release adds are ignored.
+
+    Raises:
+        ValueError: it is no record.
+    """
+    try:
+        found: Any = json.loads(value)
+        return WorkerRecord(
+            worker=str(found["worker"]),
+            start=str(found["start"]),
+            queues=tuple(map(str, found["queues"])),
+            tasks=tuple(map(str, found["tasks"])),
+            seen=float(found["seen"]),
+            consuming=bool(found["consuming"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not the record of a worker: {error!r}") from error
