@@ -248,7 +248,7 @@ class Route:
     exchange: str
     routing_key: str
     privileged: bool = False
-    """Whether a caller needs the task on an explicit allow-list."""
+    """Whether a caller needs the exact name on an allow-list, and may not send it elsewhere."""
     announced: bool = True
     """Whether a task that the pattern names and no worker announces is refused (404) where every
     consumer of its queue announces; False: the pattern alone decides."""

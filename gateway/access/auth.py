@@ -23,7 +23,8 @@ class Caller:
     scopes: frozenset[str] = SCOPES
     """Allowed scopes."""
     tasks: tuple[str, ...] | None = None
-    """Allowed task names as fnmatch patterns; None: every task that is not privileged."""
+    """Allowed task names as fnmatch patterns, of privileged ones exact names; None: every task that
+    is not privileged."""
     queues: tuple[str, ...] | None = None
     """Allowed queues as fnmatch patterns; None: all."""
     collections: tuple[str, ...] | None = None
@@ -45,15 +46,15 @@ class Caller:
     def may_submit(self, task: str, *, privileged: bool) -> bool:
         """Whether the task may be submitted.
 
-        A privileged one needs `admin` or an entry that means it: `scripts.run` or `scripts.*`,
-        but not a pattern of wildcards alone, which was written with ordinary tasks in mind.
+        A privileged one needs `admin` or its exact name as an entry: a pattern was written with
+        other tasks in mind, however close it comes (`scripts.*`, `[a-z]*`).
         """
         if self.admin:
             return True
         if self.tasks is None:
             return not privileged
         if privileged:
-            return _any(task, tuple(entry for entry in self.tasks if entry.strip("*?")))
+            return task in self.tasks
         return _any(task, self.tasks)
 
     def may_queue(self, queue: str) -> bool:

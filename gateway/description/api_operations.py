@@ -139,7 +139,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         summary="Revoke a task; one that has not started never will.",
         tag="Tasks",
         scope="submit",
-        answers={202: ("Revoked, or being stopped.", _json(OBJECT))},
+        answers={
+            202: (
+                "Revoked, being stopped, or `revoking`: of an id of others a worker tells the end.",
+                _json(OBJECT),
+            )
+        },
         query={"terminate": (_choice("true", "false", "1", "0"), "Also stop a running one.")},
         refusals=(*_READING, "already-ended", "not-terminable", "broker-unavailable"),
     ),
@@ -305,7 +310,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/broadcast"): Operation(
         summary="A task for every worker, through the fanout exchange.",
         tag="Queues",
-        scope="submit",
+        scope="admin",
         body=_json(ref("Task")),
         answers={202: ("Accepted; it has no single result.", _json(OBJECT))},
         refusals=_SUBMITTING,

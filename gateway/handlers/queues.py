@@ -147,7 +147,7 @@ async def queues(request: web.Request) -> web.Response:
 
 async def broadcast(request: web.Request) -> web.Response:
     """Publish one task to every worker; 202 when RabbitMQ confirmed it for each of their queues."""
-    caller = require(request, "submit")
+    caller = require(request, "admin")
     check_json(request)
     body = await read_body(request, request.app[CONFIG].max_task_bytes)
     submission = request.app[SUBMISSION]

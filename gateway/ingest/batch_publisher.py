@@ -21,9 +21,9 @@ from gateway.publishing.task_message import (
     task_body,
     template,
 )
+from penstock.wire.ingest import STORE_TASK
 from topology.model import Topology
 
-TASK: Final = "documents.store"
 EXCHANGE: Final = "events"
 MAX_BATCH_DOCUMENTS: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -219,7 +219,7 @@ class BatchPublisher:
             collection=collection,
             queues=queues,
             template=make(
-                TASK,
+                STORE_TASK,
                 EXCHANGE,
                 routing_key,
                 MessageOptions(headers=headers),

@@ -7,9 +7,13 @@ from typing import Any
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem, invalid_request
+from penstock.wire.ingest import STORE_TASK
 from topology.delay import delay_route
-from topology.entities import Route
+from topology.entities import CALLBACKS_QUEUE, Route
 from topology.model import Topology
+
+_NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})
+"""Queues whose messages no worker executes: a task there would wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,23 @@ class Destinations:
         Raises:
             Problem: `unknown-task`, `forbidden` (queued: no).
         """
+        if task == STORE_TASK:  # for `admin`, too: what is sent past ingest is not checked
+            raise _forbidden(f"task {task!r} is reached by POST /v1/ingest/{{collection}} alone")
         route = self._topology.route(task)
         if route is None:
             raise Problem("unknown-task", f"no route names {task!r}", queued="no")
         if not caller.may_submit(task, privileged=route.privileged):
-            raise Problem("forbidden", f"the key does not allow task {task!r}", queued="no")
+            raise _forbidden(f"the key does not allow task {task!r}")
         return route
+
+    def anywhere(self, task: str, caller: Caller) -> None:
+        """Let a task through that may go to every worker.
+
+        Raises:
+            Problem: `unknown-task`, `forbidden` (queued: no).
+        """
+        if self.route(task, caller).privileged:
+            raise _privileged(task)
 
     def _resolve(
         self,
@@ -94,7 +109,7 @@ class Destinations:
             if exchange not in topology.exchanges:
                 raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
             if not topology.exchanges[exchange].publishable:
-                raise Problem("forbidden", f"exchange {exchange!r} is not publishable", queued="no")
+                raise _forbidden(f"exchange {exchange!r} is not publishable")
         else:
             exchange, routing_key = route.exchange, route.routing_key
         queues = topology.match(exchange, routing_key, {**(headers or {}), "task": task})
@@ -104,10 +119,18 @@ class Destinations:
                 f"no binding of exchange {exchange!r} matches {routing_key!r}",
                 queued="no",
             )
+        if route.privileged and queues != self._own_queues(route, task):
+            raise _privileged(task)
         for name in queues:
             if not caller.may_queue(name):
-                raise Problem("forbidden", f"the key does not allow queue {name!r}", queued="no")
+                raise _forbidden(f"the key does not allow queue {name!r}")
+            if name in _NOT_CONSUMED:
+                raise _forbidden(f"no worker consumes queue {name!r}: its messages are no tasks")
         return Destination(exchange, routing_key, queues)
+
+    def _own_queues(self, route: Route, task: str) -> tuple[str, ...]:
+        """Where a task goes when its caller chooses nothing."""
+        return self._topology.match(route.exchange, route.routing_key, {"task": task})
 
     def address(self, destination: Destination, delay_s: int) -> tuple[str, str]:
         """Exchange and routing key to publish to, by way of the delay levels if it is delayed.
@@ -130,3 +153,11 @@ class Destinations:
             raise invalid_request(
                 "$.options.routing_key", "Is too long to be delayed", queued="no"
             ) from None
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem("forbidden", detail, queued="no")
+
+
+def _privileged(task: str) -> Problem:
+    return _forbidden(f"task {task!r} is privileged: it goes where its route says, nowhere else")

@@ -302,7 +302,7 @@ class Submission:
         options = request.options
         if (options.queue, options.exchange, options.routing_key) != (None, None, None):
             raise invalid_request("$.options", "A broadcast has no destination", queued="no")
-        self._destinations.route(request.task, caller)
+        self._destinations.anywhere(request.task, caller)
         if caller.queues is not None and not caller.admin:
             raise Problem("forbidden", "the key allows some queues only", queued="no")
         self._absent.check(request.task, (), caller)

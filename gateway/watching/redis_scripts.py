@@ -39,14 +39,24 @@ class TaskKeys:
         )
 
 
-READ = """
+_GONE = """
+local function gone(ended, revoked)
+  if redis.call('EXISTS', ended) == 1 then return 1 end
+  return redis.call('GET', revoked) == '1' and 1 or 0
+end
+"""
+"""Whether a task without a record had one; a mark of `ASK` is no end."""
+
+READ = (
+    _GONE
+    + """
 -- KEYS: record, ended, revoked of each task.  ARGV: octets that the records may have together
 -- For each task: the record; 0 = none; 1 = none any more; 2 = beyond the octets, ask again
 local budget, answer = tonumber(ARGV[1]), {}
 for i = 1, #KEYS, 3 do
   local n, size = (i + 2) / 3, redis.call('STRLEN', KEYS[i])
   if size == 0 then
-    answer[n] = redis.call('EXISTS', KEYS[i + 1], KEYS[i + 2]) > 0 and 1 or 0
+    answer[n] = gone(KEYS[i + 1], KEYS[i + 2])
   elseif size > budget and n > 1 then
     answer[n] = 2
   else
@@ -56,8 +66,9 @@ for i = 1, #KEYS, 3 do
 end
 return answer
 """
+)
 
-SNAPSHOT = """
+_SNAPSHOT = """
 -- KEYS: record, ended, revoked, events of each task
 -- ARGV: octets of a record that may be told whole, events at once, then a cursor or '' for each
 -- For each task: {the record or its short form; 0, 1 as above; 2 = long and without short form,
@@ -74,7 +85,7 @@ end
 
 local function told(record, ended, revoked, events)
   local size = redis.call('STRLEN', record)
-  if size == 0 then return redis.call('EXISTS', ended, revoked) > 0 and 1 or 0 end
+  if size == 0 then return gone(ended, revoked) end
   if size <= limit then return redis.call('GET', record) end
   local head = redis.call('GETRANGE', record, 0, 80)
   local cursor = string.match(head, '^{"cursor": ?"(%%d+%%-%%d+)"')
@@ -100,6 +111,8 @@ for i = 1, #KEYS, 4 do
 end
 return answer
 """ % {"length": EVENTS_LENGTH}  # noqa: UP031  # Lua is full of braces
+
+SNAPSHOT = _GONE + _SNAPSHOT
 
 _STATE_OF = """
 local function state_of(key)
@@ -144,6 +157,23 @@ return {'revoked', 'REVOKED'}
 """
 )
 """Revoke a task unless it ended; one that runs goes on, but never starts again."""
+
+ASK = (
+    _STATE_OF
+    + """
+-- KEYS: record, ended, revoked.  ARGV: seconds to keep the mark
+-- The answer: as of REVOKE; 'asked' where nobody here can know whether the task will start
+local state = redis.call('GET', KEYS[2]) or state_of(KEYS[1])
+if final[state] then return {'ended', state} end
+redis.call('SET', KEYS[3], 'asked', 'EX', tonumber(ARGV[1]))
+if state ~= '' and state ~= 'RETRY' and state ~= 'PENDING' and state ~= 'RECEIVED' then
+  return {'running', state}
+end
+return {'asked', state ~= '' and state or 'PENDING'}
+"""
+)
+"""The same for a task of others: workers of ours will not start it, others are asked, and an end is
+written down by whoever ends it."""
 
 END = (
     _STATE_OF

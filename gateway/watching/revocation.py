@@ -13,7 +13,7 @@ from gateway.access.task_id import IssuedId
 from gateway.errors import Problem
 from gateway.redis_client import commands
 from gateway.watching.control import Control
-from gateway.watching.redis_scripts import REVOKE, REVOKED_EXTRA_S, TaskKeys
+from gateway.watching.redis_scripts import ASK, REVOKE, REVOKED_EXTRA_S, TaskKeys
 from gateway.watching.states import States
 
 _ATTEMPTS: Final = 5
@@ -38,6 +38,7 @@ class Revocation:
         result_expires_s: int,
     ) -> None:
         self._script = redis.register_script(REVOKE)
+        self._ask_script = redis.register_script(ASK)
         self._states = states
         self._control = control
         self._kept_s = result_expires_s
@@ -53,14 +54,15 @@ class Revocation:
             terminate: Stop a running one, too.
 
         Returns:
-            The answer of the API: `id`, `state`, `terminating`.
+            The answer of the API: `id`, `state`, `terminating` or `revoking`.
 
         Raises:
             Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
         """
-        tracked = issued is None or issued.tracked
-        now = time.time()
-        due_in_s = max(0, int(issued.due_by - now)) if issued else 0
+        if issued is None:
+            return await self._revoke_foreign(task_id, terminate=terminate)
+        tracked = issued.tracked
+        due_in_s = max(0, int(issued.due_by - time.time()))
         keys = TaskKeys.of(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
         async with commands():
@@ -69,14 +71,7 @@ class Revocation:
                 args=[body, self._kept_s, due_in_s + REVOKED_EXTRA_S],
             )
         if outcome == b"ended":
-            raise Problem(
-                "already-ended",
-                "the task has already ended",
-                members={"id": task_id, "state": state.decode()},
-            )
-        if issued is None and outcome == b"revoked":
-            # Workers of other apps know no mark; their own memory is the best there is.
-            await self._control.broadcast("revoke", {"task_id": task_id, "terminate": False})
+            raise _ended(task_id, state)
         terminating = False
         if terminate and (outcome == b"running" or not tracked):
             terminating = await self._terminate(task_id, issued)
@@ -86,6 +81,29 @@ class Revocation:
         else:
             answer["tracked"] = False
         return {**answer, "terminating": terminating}
+
+    async def _revoke_foreign(self, task_id: str, *, terminate: bool) -> dict[str, Any]:
+        """Revoke a task that others issued: whether it waits anywhere, or exists, is not known.
+
+        Workers of other apps know no mark of ours; their own memory is the best there is. No end is
+        written down here: a worker that drops the task, ours or another, does it.
+
+        Raises:
+            Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
+        """
+        keys = TaskKeys.of(task_id)
+        async with commands():
+            outcome, state = await self._ask_script(
+                keys=[keys.record, keys.ended, keys.revoked], args=[REVOKED_EXTRA_S]
+            )
+        if outcome == b"ended":
+            raise _ended(task_id, state)
+        answer: dict[str, Any] = {"id": task_id, "state": state.decode()}
+        if outcome == b"running":
+            return answer | {"terminating": terminate and await self._terminate(task_id, None)}
+        arguments = {"task_id": task_id, "terminate": terminate, "signal": "SIGTERM"}
+        await self._control.broadcast("revoke", arguments)
+        return answer | {"revoking": True}
 
     async def _terminate(self, task_id: str, issued: IssuedId | None) -> bool:
         """Have its worker stop it; whether it is being stopped.
@@ -133,6 +151,14 @@ class Revocation:
         arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
         await self._control.broadcast("revoke", arguments, destination=destination)
         return "asked"
+
+
+def _ended(task_id: str, state: bytes) -> Problem:
+    return Problem(
+        "already-ended",
+        "the task has already ended",
+        members={"id": task_id, "state": state.decode()},
+    )
 
 
 def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:

@@ -15,6 +15,8 @@ from tests.waiting import eventually
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
 ADD = {"task": "demo.add", "args": [1, 2]}
 SCRIPT = {"task": "scripts.run", "args": ["hello.sh"]}
+STORE = {"task": "documents.store", "args": ["system.js", [{"_id": "a"}]]}
+CALLBACKS = {"exchange": "tasks", "routing_key": "callbacks"}
 LISTS = {
     "submitter": 'scopes = ["submit"]',
     "reader": 'scopes = ["read"]',
@@ -85,10 +87,25 @@ async def test_open_paths_need_no_key_and_all_others_do(client):
         ("narrow", "POST", "/v1/tasks", ADD, 403),
         ("elsewhere", "POST", "/v1/tasks", ADD, 403),
         ("elsewhere", "POST", "/v1/tasks", {**ADD, "options": {"queue": "high_priority"}}, 202),
-        ("elsewhere", "POST", "/v1/broadcast", ADD, 403),
+        ("submitter", "POST", "/v1/broadcast", ADD, 403),
         ("submitter", "POST", "/v1/tasks", SCRIPT, 403),
         ("scripter", "POST", "/v1/tasks", SCRIPT, 202),
         ("chief", "POST", "/v1/tasks", SCRIPT, 202),
+        ("scripter", "POST", "/v1/tasks", {**SCRIPT, "options": {"queue": "default"}}, 403),
+        ("chief", "POST", "/v1/tasks", {**SCRIPT, "options": {"queue": "default"}}, 403),
+        ("chief", "POST", "/v1/broadcast", SCRIPT, 403),
+        ("chief", "POST", "/v1/broadcast", STORE, 403),
+        ("chief", "POST", "/v1/tasks", STORE, 403),
+        ("submitter", "POST", "/v1/tasks", STORE, 403),
+        ("chief", "POST", "/v1/tasks?wait=1", STORE, 403),
+        ("chief", "POST", "/v1/canvas", {"chain": [ADD, STORE]}, 403),
+        ("chief", "POST", "/v1/canvas", {"group": [ADD, {"chain": [ADD, STORE]}]}, 403),
+        ("chief", "POST", "/v1/canvas", {"chord": {"header": [ADD], "body": STORE}}, 403),
+        ("chief", "POST", "/v1/canvas", {**ADD, "link": [STORE]}, 403),
+        ("chief", "POST", "/v1/canvas", {**ADD, "link_error": [STORE]}, 403),
+        ("chief", "PUT", "/v1/schedules/a", {**STORE, "every": 60}, 403),
+        ("chief", "POST", "/v1/tasks", {**ADD, "options": {"queue": "callbacks"}}, 403),
+        ("chief", "PUT", "/v1/schedules/a", {**ADD, "every": 60, "options": CALLBACKS}, 403),
         ("ingester", "POST", "/v1/ingest/plant_1", {"a": 1}, 202),
         ("ingester", "POST", "/v1/ingest/users", {"a": 1}, 403),
         ("submitter", "POST", "/v1/ingest/plant_1", {"a": 1}, 403),
@@ -107,6 +124,15 @@ async def test_a_key_may_do_what_its_scopes_and_lists_allow(
     assert status == expected
     if expected == 403:
         assert (code, queued) == ("forbidden", "no")
+
+
+async def test_each_line_of_a_bulk_is_checked_alike(client):
+    body = [ADD, STORE, {**SCRIPT, "options": {"queue": "default"}}]
+    headers = {"Authorization": "Bearer chief"}
+    async with client.post("/v1/tasks/bulk?outcomes=all", headers=headers, json=body) as answer:
+        told = [(one["status"], one.get("code")) for one in await answer.json()]
+
+    assert told == [(202, None), (403, "forbidden"), (403, "forbidden")]
 
 
 async def test_a_changed_file_is_taken_without_a_restart(client, keys_file: Path):

@@ -309,12 +309,11 @@ async def test_hosts_are_checked_at_submit_and_again_at_delivery(
 
 
 async def test_what_is_no_event_goes_to_the_dead_letters(calling, deployment):
-    body = {"task": "demo.add", "args": [1, 2], "options": {"queue": "callbacks"}}
-    response = await calling.post("/v1/tasks", json=body)
-    task_id = (await response.json())["id"]
+    # Past the gateway, which lets no task into that queue.
+    task_id = deployment.publish("demo.add", [1, 2], exchange="", routing_key="callbacks")
 
-    ended = await final(calling, task_id)
-    assert (ended["state"], ended["error"]["type"]) == ("FAILURE", "DeadLettered")
+    ended = await deployment.ended(task_id)
+    assert (ended["status"], ended["result"]["exc_type"]) == ("FAILURE", "DeadLettered")
     assert deployment.depth("callbacks.dead") == 1
 
 

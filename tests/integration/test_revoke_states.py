@@ -103,6 +103,22 @@ async def test_an_untracked_task_is_marked_and_has_no_state(watching, issue, wor
     assert await worker.start(task_id) == "revoked"
 
 
+@pytest.mark.parametrize("query", ["", "?terminate=true"])
+async def test_an_id_of_others_that_redis_does_not_know_gets_no_record(gateway, redis_url, query):
+    task_id = "somebody-elses"
+    answer = await revoke(gateway, task_id, query)
+
+    assert answer == (202, {"id": task_id, "state": "PENDING", "revoking": True})
+    assert (await gateway.get(f"/v1/tasks/{task_id}")).status == 404
+    async with redis.asyncio.from_url(redis_url) as client:
+        kept = [key async for key in client.scan_iter(f"*{task_id}*")]
+        assert kept == [f"penstock:revoked:{task_id}".encode()]
+        worker = WorkerStates(client)
+        assert await worker.start(task_id) == "revoked"  # by a worker of ours, which tells the end
+        await worker.store(task_id, "SUCCESS", 1)
+    assert (await revoke(gateway, task_id))[0] == 409
+
+
 async def test_revoking_needs_the_scope_submit_and_an_own_id(make_keyed_gateway):
     client = await make_keyed_gateway()
     task_id = client.app[parts.TASK_IDS].issue("acme")

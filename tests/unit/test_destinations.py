@@ -1,0 +1,134 @@
+"""Where a caller may send which task, by every way that a request can name a destination."""
+
+import pytest
+
+from gateway.access.auth import ANONYMOUS, Caller
+from gateway.errors import Problem
+from gateway.publishing.destinations import Destinations
+from topology.entities import Binding, Exchange, Queue, Route
+from topology.layout import load
+from topology.model import Topology
+
+SHIPPED = load()
+WIDE = Topology(
+    exchanges=(
+        Exchange(name="all", type="fanout", publishable=True),
+        Exchange(name="facts", type="topic", publishable=True),
+        Exchange(name="first", type="direct", publishable=True, alternate="all"),
+    ),
+    queues=(Queue(name="callbacks"), Queue(name="scripts"), Queue(name="default")),
+    bindings=(
+        Binding(exchange="all", queue="callbacks"),
+        Binding(exchange="facts", queue="callbacks", key="#.end"),
+        Binding(exchange="facts", queue="scripts", key="scripts"),
+        Binding(exchange="facts", queue="default", key="*.default"),
+    ),
+    routes=(
+        Route(task="documents.*", exchange="", routing_key="default"),
+        Route(task="scripts.run", exchange="facts", routing_key="scripts", privileged=True),
+        Route(task="*", exchange="", routing_key="default"),
+    ),
+)
+SCRIPTER = Caller(name="s", tenant="s", scopes=frozenset({"submit"}), tasks=("scripts.run",))
+
+
+def code(topology: Topology, caller: Caller, task: str, *where: str | None) -> str | None:
+    queue, exchange, key = (*where, None, None, None)[:3]
+    try:
+        Destinations(topology).resolve(task, caller, queue, exchange, key)
+    except Problem as problem:
+        return problem.code
+    return None
+
+
+@pytest.mark.parametrize("caller", [ANONYMOUS, SCRIPTER])
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ((), None),
+        (("scripts",), None),  # the same place, named
+        ((None, "tasks", "scripts"), None),
+        (("high_priority",), "forbidden"),
+        (("default",), "forbidden"),
+        ((None, "tasks", "high_priority"), "forbidden"),
+        ((None, "events", "documents.a"), "forbidden"),
+        (("callbacks",), "forbidden"),
+        (("scripts.dead",), "unknown-queue"),
+        ((None, "broadcast", ""), "forbidden"),
+    ],
+)
+def test_a_privileged_task_goes_where_its_route_says(caller, where, expected):
+    assert code(SHIPPED, caller, "scripts.run", *where) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ((None, "facts", "scripts"), None),
+        ((None, "facts", "a.default"), "forbidden"),
+        ((None, "all", ""), "forbidden"),
+        ((None, "first", "none"), "forbidden"),
+        (("default",), "forbidden"),
+    ],
+)
+def test_no_exchange_leads_a_privileged_task_elsewhere(where, expected):
+    assert code(WIDE, ANONYMOUS, "scripts.run", *where) == expected
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        (), ("mongo_queue",), ("default",), (None, "events", "documents.a"),
+        (None, "tasks", "mongo_queue"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("topology", [SHIPPED, WIDE])
+def test_documents_are_stored_by_ingest_alone(topology, where):
+    named = Caller(name="n", tenant="n", tasks=("documents.store",))
+
+    for caller in (ANONYMOUS, named):
+        assert code(topology, caller, "documents.store", *where) == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("topology", "where"),
+    [
+        (SHIPPED, ("callbacks",)),
+        (SHIPPED, (None, "tasks", "callbacks")),
+        (WIDE, ("callbacks",)),
+        (WIDE, (None, "all", "")),
+        (WIDE, (None, "facts", "the.end")),
+        (WIDE, (None, "first", "none")),
+    ],
+)
+def test_no_task_goes_to_a_queue_that_no_worker_consumes(topology, where):
+    assert code(topology, ANONYMOUS, "demo.add", *where) == "forbidden"
+
+
+def test_a_route_to_the_callbacks_is_refused_as_well():
+    assert code(SHIPPED, ANONYMOUS, "callbacks.deliver") == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("queues", "where", "expected"),
+    [
+        (("default",), (), None),
+        (("default",), ("high_priority",), "forbidden"),
+        (("default",), (None, "tasks", "high_priority"), "forbidden"),
+        (("default",), (None, "events", "documents.a"), "forbidden"),
+        (("[d]efault",), ("default",), None),
+        (("default[",), ("default",), "forbidden"),
+        (("mongo*",), (None, "events", "documents.a"), None),
+    ],
+)
+def test_an_allow_list_of_queues_covers_every_way_there(queues, where, expected):
+    caller = Caller(name="q", tenant="q", queues=queues, scopes=frozenset({"submit"}))
+
+    assert code(SHIPPED, caller, "demo.add", *where) == expected
+
+
+def test_privileged_tasks_are_not_broadcast():
+    for task in ("scripts.run", "documents.store", "callbacks.deliver"):
+        with pytest.raises(Problem, match=r"privileged|alone"):
+            Destinations(SHIPPED).anywhere(task, ANONYMOUS)
+    Destinations(SHIPPED).anywhere("demo.add", ANONYMOUS)
