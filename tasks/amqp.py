@@ -14,9 +14,12 @@ from celery.app.routes import Router as CeleryRouter
 from celery.utils.time import maybe_iso8601
 from kombu import pools
 from kombu.entity import Queue
+from kombu.exceptions import EncodeError
 from kombu.messaging import Producer as KombuProducer
 
+from penstock.wire.json_meaning import HEADER
 from tasks.errors import DelayNotSupportedError, UnroutableError
+from tasks.json_values import encode
 from topology.delay import MAX_DELAY_S, delay_route
 from topology.entities import BROADCAST_QUEUE_PREFIX
 
@@ -37,7 +40,7 @@ def own_words(broadcast_queue: str) -> str:
 
 
 class Producer(KombuProducer):
-    """Raises when a mandatory message comes back.
+    """Raises when a mandatory message comes back, and says what its JSON means.
 
     A returned message is confirmed all the same (RabbitMQ: Basic.Return, then Basic.Ack), so it
     must be noticed in between; py-amqp alone would raise at the return and take the Ack for that of
@@ -55,6 +58,34 @@ class Producer(KombuProducer):
         """Publish; without a confirm in time `OperationalError`, after the retries."""
         kwargs.setdefault("confirm_timeout", CONFIRM_TIMEOUT_S)
         return super().publish(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _prepare(
+        self,
+        body: Any,
+        serializer: str | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        compression: str | None = None,
+        headers: dict[str, Any] | None = None,
+    ) -> Any:
+        """Encode a body, and say in the header how its envelopes are meant.
+
+        A retry comes with the headers of its delivery, whose body another process wrote.
+        """
+        headers = {} if headers is None else headers
+        if content_type is None:
+            headers.pop(HEADER, None)
+            if (serializer or self.serializer) == "json":
+                try:
+                    body, meaning = encode(body)
+                except Exception as error:
+                    raise EncodeError(error) from error  # as kombu does, which Celery expects
+                content_type, content_encoding = "application/json", "utf-8"
+                if meaning is not None:
+                    headers[HEADER] = meaning
+        return super()._prepare(  # type: ignore[no-untyped-call]
+            body, serializer, content_type, content_encoding, compression, headers
+        )
 
     def _publish(self, *args: Any, **kwargs: Any) -> Any:
         self._returned.error = None
@@ -87,6 +118,9 @@ class Router(CeleryRouter):  # type: ignore[misc]
 
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Celery's way to send task messages, with ours to address, confirm and delay them."""
+
+    Producer = Producer
+    """Of who publishes on a connection of their own; the pool has the same."""
 
     def Router(self, queues: Any = None, create_missing: Any = None) -> Router:  # noqa: N802  # Celery's
         """Return the router of this application."""

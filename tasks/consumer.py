@@ -14,8 +14,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
+from penstock.wire.json_meaning import HEADER
 from tasks.amqp import own_words
 from tasks.announce import announcer_of
+from tasks.json_values import decode
 from tasks.tracing import guard_tasks
 from topology import kombu_queues
 from topology.conflicts import explain
@@ -109,6 +111,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         def handle_guarded(message: Any) -> None:
             message.queue_name = _queue_of(tags, message.delivery_info.get("consumer_tag"))
             try:
+                read_body(message)
                 handle(message)
             except lost:
                 raise
@@ -163,6 +166,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         options.pop("confirm_publish", None)
         connection.transport_options = options
         return self.ensure_connected(connection)
+
+
+def read_body(message: Any) -> None:
+    """Decode a body of JSON as its publisher means it; kombu, which would otherwise, cannot know.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON that can be read.
+    """
+    if message.content_type == "application/json" and not message.errors:
+        meaning = (message.headers or {}).get(HEADER)
+        message._decoded_cache = decode(message.body, meaning)  # noqa: SLF001  # what its `payload` returns
 
 
 def _queue_of(tags: dict[str, str], consumer_tag: str | None) -> str | None:

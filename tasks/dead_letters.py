@@ -1,6 +1,5 @@
 """Dead letters that this process publishes itself: a consumer that rejects cannot say why."""
 
-import json
 import logging
 import time
 import traceback
@@ -10,7 +9,6 @@ from amqp.exceptions import AMQPError
 from celery import Celery
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
-from kombu.utils.json import JSONEncoder
 
 from tasks.envelope import PROTOCOL
 from tasks.errors import UnroutableError
@@ -50,16 +48,14 @@ def bury(app: Celery, request: Any, error: Exception, reason: str) -> None:
         .decode(errors="ignore"),
     }
     embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
-    body = json.dumps([request.args, request.kwargs, embed], cls=JSONEncoder)
     try:
         with app.producer_pool.acquire(block=True) as producer:
             producer.publish(
-                body,
+                [request.args, request.kwargs, embed],
                 exchange=DEAD_EXCHANGE,
                 routing_key=queue,
                 headers=headers,
-                content_type="application/json",
-                content_encoding="utf-8",
+                serializer="json",
                 correlation_id=request.id,
                 message_id=request.id,
                 delivery_mode=2,

@@ -11,17 +11,18 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 from celery import states as celery_states
+from celery.backends.base import decompress_payload
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
 from celery.exceptions import Reject
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import JSONEncoder
 from redis.exceptions import (
     AuthenticationError,
     OutOfMemoryError,
@@ -36,6 +37,7 @@ from redis.exceptions import (
 )
 
 from tasks.canvas import CanvasEnds
+from tasks.json_values import decode_record, encode_record
 from tasks.redis_client import sync_retry
 from tasks.script_calls import Script, ScriptCalls
 from tasks.states import RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
@@ -50,9 +52,21 @@ _PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NORE
 
 _START = Script(START)
 _RECORD = Script(RECORD)
-_ENCODER = JSONEncoder(separators=(",", ":"), allow_nan=False)
+_COMPACT: Mapping[str, Any] = MappingProxyType({"separators": (",", ":"), "allow_nan": False})
 
 _logger = logging.getLogger(__name__)
+
+
+def _check_pairs(text: str) -> None:
+    """Look for half of a surrogate pair, which is no text in any other language.
+
+    Raises:
+        UnicodeEncodeError: There is one.
+    """
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:  # it also refuses integers of over 308 digits
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
 
 
 class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
@@ -71,6 +85,14 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         self.connparams["retry"] = sync_retry()
         self.scripts = ScriptCalls(self.client.connection_pool)
         self._max_result_bytes: int = self.app.config.max_result_bytes
+
+    def _encode(self, data: Any) -> tuple[str, str, str]:
+        """Encode what Celery stores of groups and chords."""
+        return self.content_type, self.content_encoding, encode_record(data)
+
+    def decode(self, payload: Any) -> Any:
+        """Decode a record, a part of a chord or a group, of ours or of a stock worker."""
+        return None if payload is None else decode_record(decompress_payload(payload))
 
     def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
         """Ask whether a delivery may start, and store STARTED if so, in one round trip.
@@ -177,9 +199,9 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             EncodeError: it cannot be written as JSON that every reader accepts.
         """
         try:
-            text = _ENCODER.encode(meta)
+            text = encode_record(meta, **_COMPACT)
             if "\\ud" in text:
-                orjson.loads(text)  # a lone surrogate is no text in any other language
+                _check_pairs(text)
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(f"the result cannot be stored as JSON: {error}") from error
         return text[1:]

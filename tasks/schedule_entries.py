@@ -19,6 +19,7 @@ from celery.schedules import BaseSchedule, schedstate
 from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 
+from penstock.wire.json_meaning import DATA, HEADER
 from penstock.wire.recurrence import KINDS, crontab_of, next_run
 from penstock.wire.schedules import Owner
 
@@ -133,11 +134,7 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
             raise KeyError(key)
         owner = Owner.load(owned)
         try:
-            fields = json.loads(definition)
-            if owner is None:
-                for name in fields.keys() & {"args", "kwargs", "options"}:
-                    fields[name] = _typed(fields[name])
-            fields["schedule"] = _schedule(fields["schedule"])
+            fields = read_definition(definition, by_python=owner is None)
             last = json.loads(meta, cls=RedBeatJSONDecoder) if meta else {"last_run_at": None}
             raw = (definition, meta or "")
             entry = cls(app=app, redis_key=key, raw=raw, **fields, **last)
@@ -253,12 +250,41 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         get_redis(self.app).eval(NOTE_RUN, 2, *keys, *self.raw, body, repr(due))
 
 
+class _Values(RedBeatJSONDecoder):  # type: ignore[misc]  # RedBeat has no hints
+    """RedBeat's decoder, for arguments: what is no object of its own stays what it is."""
+
+    def dict_to_object(self, d: dict[str, Any]) -> Any:
+        """Make an object of a dict that has a `__type__`."""
+        try:
+            return super().dict_to_object(dict(d))
+        except (TypeError, ValueError, KeyError, AttributeError, OSError):
+            return d
+
+
+def read_definition(definition: str, *, by_python: bool = True) -> dict[str, Any]:
+    """Read what is kept of an entry: its schedule, and what is to be published.
+
+    RedBeat's decoder makes an object of each dict with a `__type__`. In arguments that is right for
+    what Python saved, and wrong for a client's JSON, which says so itself (penstock/wire).
+
+    Args:
+        definition: JSON.
+        by_python: whether a program saved it, and no gateway.
+
+    Raises:
+        TypeError, ValueError, AttributeError, KeyError, OSError: it cannot be read.
+    """
+    fields: dict[str, Any] = json.loads(definition)
+    headers = (fields.get("options") or {}).get("headers") or {}
+    if by_python and headers.get(HEADER) != DATA:
+        for name in fields.keys() & {"args", "kwargs", "options"}:
+            fields[name] = json.loads(json.dumps(fields[name]), cls=_Values)
+    fields["schedule"] = _schedule(fields["schedule"])
+    return fields
+
+
 def _schedule(stored: Any) -> Any:
     """Return the schedule of an entry: the calendar's, or as RedBeat's decoder makes it."""
     if isinstance(stored, dict) and stored.get("__type__") in KINDS:
         return Recurring(stored)
-    return _typed(stored)
-
-
-def _typed(stored: Any) -> Any:
     return json.loads(json.dumps(stored), cls=RedBeatJSONDecoder)

@@ -28,6 +28,8 @@ class Deployment:
     amqp_url: str
     redis_url: str
     folder: Path
+    app: str = "tests.tasks_core_app"
+    """The application of its workers."""
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,11 +48,11 @@ class Deployment:
             **self.env,
         )
 
-    def celery(self, name: str, *arguments: str, app: str = "tests.tasks_core_app") -> Child:
+    def celery(self, name: str, *arguments: str, app: str = "") -> Child:
         """Make a `celery …` process."""
         return Child(
             name,
-            [sys.executable, "-m", "celery", "-A", app, *arguments],
+            [sys.executable, "-m", "celery", "-A", app or self.app, *arguments],
             log=self.folder / f"{name}.log",
             env=self.environment,
             cwd=ROOT,

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from penstock.wire.json_meaning import DATA, HEADER
+
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
 _FRAME_END = b"\xce"
@@ -175,6 +177,7 @@ def template(
         "replaced_task_nesting": 0,
         "stamped_headers": None,
         "stamps": {},
+        HEADER: DATA,
     }
     if options.root_id is not None:
         headers["root_id"] = options.root_id

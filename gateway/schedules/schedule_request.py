@@ -28,6 +28,7 @@ from gateway.publishing.task_request import (
     times,
 )
 from penstock.wire.crontab import RANGES, parse_crontab, parse_field, time_zone
+from penstock.wire.json_meaning import DATA, HEADER, TYPE
 from penstock.wire.recurrence import next_run
 from penstock.wire.sun import EVENTS
 
@@ -87,12 +88,16 @@ class ScheduleRequest:
             name: Of the schedule.
         """
         request = self.request
+        args, kwargs = orjson.loads(bytes(request.args)), orjson.loads(bytes(request.kwargs))
+        options = celery_options(request.options)
+        if _tempts([args, kwargs]):
+            options["headers"] = {**options.get("headers", {}), HEADER: DATA}
         return {
             "name": name,
             "task": request.task,
-            "args": orjson.loads(bytes(request.args)),
-            "kwargs": orjson.loads(bytes(request.kwargs)),
-            "options": celery_options(request.options),
+            "args": args,
+            "kwargs": kwargs,
+            "options": options,
             "schedule": self.schedule,
             "enabled": self.enabled,
         }
@@ -163,14 +168,19 @@ def _solar(form: SolarForm) -> dict[str, Any]:
 def _fault(value: Any) -> str | None:
     """Why an argument cannot be kept and told again as it is; None: it can."""
     if isinstance(value, dict):
-        if "__type__" in value:
-            return "RedBeat takes a member __type__ for an object of its own"
         return next(filter(None, map(_fault, value.values())), None)
     if isinstance(value, list):
         return next(filter(None, map(_fault, value)), None)
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return "An integer is outside 64 bits"
     return None
+
+
+def _tempts(value: Any) -> bool:
+    """Whether RedBeat's decoder takes something in it for an object of its own."""
+    if isinstance(value, dict):
+        return TYPE in value or any(map(_tempts, value.values()))
+    return isinstance(value, list) and any(map(_tempts, value))
 
 
 def celery_options(options: Options) -> dict[str, Any]:
@@ -201,6 +211,7 @@ def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     told = dict(options)
     headers = dict(told.pop("headers", None) or {})
+    headers.pop(HEADER, None)
     callback = headers.pop(CALLBACK_HEADER, None)
     if callback is not None:
         told["callback_url"] = callback

@@ -6,6 +6,7 @@ no record ─┬─ too young to have been forgotten ─► PENDING
 """
 
 import json
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,13 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import orjson
 from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId
 from gateway.redis_client import commands
 from gateway.timestamps import rfc3339
 from gateway.watching.redis_scripts import ENDED_EXTRA_S, READ, TaskKeys
+from penstock.wire.json_meaning import without_marks
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 """Celery's READY_STATES."""
@@ -57,6 +58,8 @@ class Record(msgspec.Struct):
     started_at: str | None = None
     truncated: bool = False
     log: Log | None = None
+    json: str | None = None
+    """What the JSON of `result` means, see `penstock.wire.json_meaning`; None: what Celery says."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,17 +149,27 @@ _encode = msgspec.json.Encoder().encode
 def decode(data: bytes) -> Record | None:
     """A record or event; None when it is not even JSON of the right form."""
     try:
-        return _DECODER.decode(data)
+        record = _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
-        pass
+        return _decode_lenient(data)
+    if record.json is not None:
+        record.result = msgspec.Raw(without_marks(bytes(record.result), record.json))
+    return record
+
+
+def _decode_lenient(data: bytes) -> Record | None:
     try:
         # Celery's serialiser may write NaN and lone surrogates; and whoever stores states by hand
         # writes anything.
         text = json.dumps(json.loads(data), ensure_ascii=False)
-        found = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        found = json.loads(
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+            parse_constant=lambda _: None,
+            parse_float=_finite,
+        )
         if not isinstance(found, dict) or not isinstance(found.get("status"), str):
             return None
-        result = msgspec.Raw(orjson.dumps(found.get("result")))
+        result = msgspec.Raw(json.dumps(found.get("result")).encode())
     except (ValueError, TypeError, RecursionError):
         return None
     texts = ("status", "cursor", "traceback", "date_done", "name", "worker", "started_at")
@@ -168,6 +181,11 @@ def decode(data: bytes) -> Record | None:
         retries=retries if isinstance(retries, int) else None,
         log=Log(str(log.get("stream")), str(log.get("line"))) if isinstance(log, dict) else None,
     )
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 _DECODER = msgspec.json.Decoder(Record)

@@ -54,7 +54,7 @@ def oracle(**options: Any) -> Any:
     )
 
 
-def test_headers_are_celerys_but_for_the_ones_that_show_arguments():
+def test_headers_are_celerys_but_for_arguments_shown_and_what_the_json_means():
     expected = oracle(time_limit=30, soft_time_limit=25, expires=None, ignore_result=True)
     _, header, _ = message(
         MessageOptions(time_limit_s=30, soft_time_limit_s=25, ignore_result=True)
@@ -63,7 +63,7 @@ def test_headers_are_celerys_but_for_the_ones_that_show_arguments():
     headers = dict(expected.headers)
     assert headers.pop("argsrepr") == "[1]"
     assert headers.pop("kwargsrepr") == "{'y': 2}"
-    assert header.properties.headers == headers
+    assert header.properties.headers == {**headers, "x-penstock-json": "data"}
 
 
 def test_group_and_parents_are_celerys():

@@ -76,6 +76,10 @@ def test_what_json_cannot_say_is_no_result(app: PenstockCelery, result: Any):
         record(app, result, "SUCCESS")
 
 
+def test_texts_and_numbers_that_other_readers_refuse_together_are_a_result(app: PenstockCelery):
+    assert json.loads(record(app, ["😀", "\\ud800", 10**400], "SUCCESS"))["result"][2] == 10**400
+
+
 def test_a_result_over_the_limit_is_refused_before_what_follows(app: PenstockCelery):
     app.backend.check_result("x" * 900)
     with pytest.raises(ResultTooLarge):
