@@ -12,7 +12,7 @@ TASK = "periodic.heartbeat"
 _BODIES: dict[tuple[str, str, str], tuple[Any, ...]] = {
     ("POST", "/v1/tasks", "/v1/tasks"): (
         {"task": TASK, "args": [1, "é"], "kwargs": {"day": [1.5, None]}},
-        {"task": TASK, "options": {"queue": "default", "priority": 3, "headers": {"a": "b"}}},
+        {"task": TASK, "options": {"queue": "ranked", "priority": 3, "headers": {"a": "b"}}},
         {"task": TASK, "options": {"exchange": "events", "routing_key": "documents.a"}},
         {"task": TASK, "options": {"expires": 60, "time_limit": 30, "soft_time_limit": 2}},
         {"task": TASK, "options": {"eta": "2027-01-31T00:00:00Z", "ignore_result": True}},

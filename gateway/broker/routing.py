@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.broker.priorities import honours
 from topology.matching import headers_match, key_words, topic_matches
 from topology.model import Binding, Exchange, Topology
 
@@ -20,12 +21,15 @@ class Explanation:
     """What matched on the last of them; none on the default exchange, which needs no binding."""
     queues: tuple[str, ...]
 
-    def to_json(self, topology: Topology, consumers: Mapping[str, int]) -> dict[str, Any]:
+    def to_json(
+        self, topology: Topology, consumers: Mapping[str, int], rabbitmq: int | None
+    ) -> dict[str, Any]:
         """The explanation as our API tells it.
 
         Args:
             topology: Knows what the queues honour.
             consumers: Number of consumers by queue, where it is known.
+            rabbitmq: Its major version; None: not known.
         """
         queues = []
         for name in self.queues:
@@ -33,7 +37,7 @@ class Explanation:
             told: dict[str, Any] = {
                 "name": name,
                 "type": queue.type,
-                "priority": queue.max_priority is not None,
+                "priority": honours(queue, rabbitmq),
                 "limit": queue.limit,
             }
             if queue.max_priority is not None:
@@ -48,7 +52,7 @@ class Explanation:
             "through": self.through,
             "bindings": [binding_json(binding) for binding in self.bindings],
             "queues": queues,
-            "priority": bool(queues) and all(queue["priority"] for queue in queues),
+            "priority": any(queue["priority"] for queue in queues),
             "delay": topology.delayable(self.exchange, self.routing_key),
         }
 

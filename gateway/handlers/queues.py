@@ -13,7 +13,7 @@ from gateway.broker.management import QueueFigures
 from gateway.broker.routing import binding_json, explain
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import check_json, traceparent
-from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, SUBMISSION, TOPOLOGY
+from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, PUBLISHER, SUBMISSION, TOPOLOGY
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import issued_at
 from topology.declarations import BindingDeclaration, Declarations
@@ -97,7 +97,7 @@ async def route(request: web.Request) -> web.Response:
     depths = request.app[DEPTHS].depths
     consumers = {name: depths[name].consumers for name in layout.queues if name in depths}
     explanation = explain(layout, exchange, routing_key, question.headers)
-    told |= explanation.to_json(layout, consumers)
+    told |= explanation.to_json(layout, consumers, request.app[PUBLISHER].rabbitmq_major)
     management = request.app[MANAGEMENT]
     if exchange == BROADCAST_EXCHANGE and management is not None:
         _add_workers(told, await management.queues())
@@ -108,7 +108,6 @@ def _add_workers(told: dict[str, Any], figures: Mapping[str, QueueFigures]) -> N
     """Add the queues that workers bind to the broadcast exchange themselves."""
     workers = [name for name in sorted(figures) if name.startswith(BROADCAST_QUEUE_PREFIX)]
     told["routable"] = told["routable"] or bool(workers)
-    told["priority"] = told["priority"] and not workers
     for name in workers:
         told["bindings"].append({"exchange": BROADCAST_EXCHANGE, "queue": name, "key": ""})
         consumers = figures[name].consumers

@@ -19,7 +19,7 @@ from gateway.errors import Problem
 from gateway.ingest.ndjson import TOO_LONG
 from gateway.publishing.absent_tasks import SeemsAbsentError
 from gateway.publishing.publisher import Publisher
-from gateway.publishing.submission import Submission
+from gateway.publishing.submission import Prepared, Submission
 
 Detail = Literal["errors", "all", "none"]
 """Which outcomes are told."""
@@ -99,7 +99,7 @@ class Bulk:
                 try:
                     self._publish(raw)
                 except SeemsAbsentError as seems:
-                    await self._submission.look(seems)
+                    await self._submission.absent.look(seems)
                     self._looked = True
                     self._publish(raw)
                 tasks += 1
@@ -133,17 +133,23 @@ class Bulk:
         self._pending.append((self.line + 1, "", problem))
 
     def _publish(self, raw: bytes) -> None:
-        submission = self._submission
-        prepare = submission.prepare_surely if self._looked else submission.prepare
         try:
             if raw is TOO_LONG:
                 raise too_large(self._max_bytes)
-            prepared = prepare(raw, self._caller, self._traceparent)
+            prepared = self._prepare(raw)
             confirm = self._submission.publish(prepared)
         except Problem as problem:
             self._pending.append((self.line, "", problem))
         else:
             self._pending.append((self.line, prepared.task_id, confirm))
+
+    def _prepare(self, raw: bytes) -> Prepared:
+        submission = self._submission
+        if not self._looked:
+            return submission.prepare(raw, self._caller, self._traceparent)
+        return submission.absent.decide(
+            lambda: submission.prepare(raw, self._caller, self._traceparent)
+        )
 
     async def _make_room(self) -> None:
         """Wait until neither this request nor all of them have too much in flight.

@@ -23,6 +23,7 @@ from aiormq.exceptions import AMQPError
 from yarl import URL
 
 from gateway.access.auth import TENANT
+from gateway.broker.priorities import major_version
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
@@ -82,6 +83,8 @@ class Publisher:
         """Whether the topology was declared on the present connection."""
         self.declaration_error = ""
         """Why it could not be declared, for /readyz."""
+        self.rabbitmq_major: int | None = None
+        """Major version of the server connected to last."""
         self.tls_error = ""
         """Why RabbitMQ is not trusted, for /readyz: reconnecting goes on, but mends nothing."""
 
@@ -329,6 +332,8 @@ class Publisher:
         """Declare the layout and open the channel; leaves None behind when it cannot."""
         self.declared = False
         self.tls_error = ""
+        if connection.transport is not None:
+            self.rabbitmq_major = major_version(connection.transport.connection.server_properties)
         try:
             async with asyncio.timeout(4 * CONNECT_TIMEOUT_S):
                 await declare(connection, self._topology)

@@ -11,13 +11,14 @@ import msgspec
 
 from gateway.access.auth import Caller
 from gateway.access.task_id import TaskIds
+from gateway.broker.priorities import check_priority
 from gateway.broker.queue_depths import QueueDepths
 from gateway.callbacks import callback_events
 from gateway.callbacks.callback_events import CallbackEvents
 from gateway.callbacks.callback_post import host_allowed, is_web_url
 from gateway.config import GatewayConfig
 from gateway.errors import Problem, invalid_request
-from gateway.publishing.absent_tasks import AbsentTasks, Answer, SeemsAbsentError
+from gateway.publishing.absent_tasks import AbsentTasks, Answer
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.destinations import Destination, Destinations
 from gateway.publishing.publisher import Publisher
@@ -104,7 +105,8 @@ class Submission:
         self._callbacks = callbacks
         self._id_length = len(task_ids.issue(""))
         self._destinations = Destinations(topology)
-        self._absent = AbsentTasks(topology, catalog, depths)
+        self.absent = AbsentTasks(topology, catalog, depths)
+        """Knows which tasks no worker has."""
         self._plain = lru_cache(maxsize=4096)(self._plan)
 
     def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
@@ -133,24 +135,12 @@ class Submission:
         Raises:
             Problem: What `attempt` raises.
         """
-        return await self._absent.surely(attempt)
-
-    async def look(self, seems: SeemsAbsentError) -> None:
-        """Look a task up that no worker seems to have."""
-        await self._absent.look(seems)
-
-    def prepare_surely(self, body: bytes, caller: Caller, traceparent: str | None) -> Prepared:
-        """`prepare` after a look: what is known by it decides.
-
-        Raises:
-            Problem: Every refusal that is known before anything is written (queued: no).
-        """
-        return self._absent.decide(lambda: self.prepare(body, caller, traceparent))
+        return await self.absent.surely(attempt)
 
     def _prepare_plain(self, request: TaskRequest, caller: Caller) -> Prepared:
         """The same for a submit without options, whose destination and template recur."""
         destination, plain = self._plain(request.task, caller)
-        self._absent.check(request.task, destination.queues, caller)
+        self.absent.check(request.task, destination.queues, caller)
         self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs)
@@ -238,7 +228,10 @@ class Submission:
             options.routing_key,
             options.headers,
         )
-        self._absent.check(request.task, destination.queues, caller)
+        self.absent.check(request.task, destination.queues, caller)
+        if options.priority is not None:
+            queues = [self._topology.queues[name] for name in destination.queues]
+            check_priority(queues, self._publisher.rabbitmq_major)
         if now:
             self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
@@ -305,7 +298,9 @@ class Submission:
         self._destinations.anywhere(request.task, caller)
         if caller.queues is not None and not caller.admin:
             raise Problem("forbidden", "the key allows some queues only", queued="no")
-        self._absent.check(request.task, (), caller)
+        self.absent.check(request.task, (), caller)
+        if options.priority is not None:
+            check_priority((), self._publisher.rabbitmq_major)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs)
         when = times(options, time.time())

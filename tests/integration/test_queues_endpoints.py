@@ -97,6 +97,7 @@ async def test_a_route_is_explained_for_a_task_and_for_a_key(small):
             return await post(client, "/v1/topology/route", question)
 
         await eventually(lambda: "small" in client.app[parts.DEPTHS].depths)
+        honoured = (client.app[parts.PUBLISHER].rabbitmq_major or 0) >= 4  # by quorum queues
 
         task = await ask(task="demo.add")
         assert (task["exchange"], task["routing_key"], task["route"]) == (
@@ -106,14 +107,15 @@ async def test_a_route_is_explained_for_a_task_and_for_a_key(small):
         )
         assert task["bindings"] == [{"exchange": "tasks", "queue": "small", "key": "small"}]
         assert task["queues"] == [
-            {"name": "small", "type": "quorum", "priority": False, "limit": 5, "consumers": 0}
+            {"name": "small", "type": "quorum", "priority": honoured, "limit": 5, "consumers": 0}
         ]
-        assert (task["routable"], task["delay"], task["priority"]) == (True, True, False)
+        assert (task["routable"], task["delay"], task["priority"]) == (True, True, honoured)
         assert task["announced"] is False
 
         both = await ask(exchange="events", routing_key="a.b")
         assert [one["key"] for one in both["bindings"]] == ["a.#", "*.b"]
         assert [one["name"] for one in both["queues"]] == ["small", "ranked"]
+        assert both["priority"] is True
 
         by_alternate = await ask(exchange="events", routing_key="x.y")
         assert by_alternate["through"] == ["events", "rest"]
@@ -319,3 +321,34 @@ async def test_a_headers_exchange_is_published_to_by_headers_and_cannot_delay(sm
         assert await submit("demo.echo") == (202, ["ranked"])
         delayed = await submit("demo.add", headers={"colour": "red"}, countdown=5)
         assert delayed == (422, "delay-not-supported")
+
+
+async def test_a_priority_that_no_queue_honours_is_refused_on_every_path(config):
+    async def ask(client: Any, method: str, path: str, options: Any) -> tuple[int, Any]:
+        task = {"task": "demo.echo", "args": [1], "options": options}
+        body = {
+            "/v1/canvas": {"chain": [{"task": "demo.echo", "args": [1]}, task]},
+            "/v1/tasks/bulk": [task],
+            "/v1/schedules/x": {**task, "every": 9999},
+        }.get(path, task)
+        async with client.request(method, path, json=body) as answer:
+            found = await answer.json()
+            return answer.status, found[0] if path == "/v1/tasks/bulk" else found
+
+    async with running_gateway(config) as client:
+        quorum = (client.app[parts.PUBLISHER].rabbitmq_major or 0) >= 4
+        for method, path, place in (
+            ("POST", "/v1/tasks", "$"),
+            ("POST", "/v1/tasks/bulk", "$"),
+            ("POST", "/v1/canvas", "$.chain[1]"),
+            ("PUT", "/v1/schedules/x", "$"),
+            ("POST", "/v1/broadcast", "$"),
+        ):
+            options = {"priority": 3}
+            if path != "/v1/broadcast":
+                status, told = await ask(client, method, path, {**options, "queue": "ranked"})
+                assert told.get("status", status) in {200, 201, 202}, told
+            if path == "/v1/broadcast" or not quorum:
+                status, told = await ask(client, method, path, options)
+                assert told.get("status", status) == 400, told
+                assert told["errors"][0]["at"] == f"{place}.options.priority"

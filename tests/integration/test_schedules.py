@@ -63,7 +63,7 @@ async def test_a_schedule_is_made_told_replaced_and_deleted(gateway):
     body: dict[str, Any] = {
         "task": "demo.add", "args": [1], "kwargs": {"y": 2}, "enabled": True,
         "options": {
-            "queue": "high_priority", "expires": 60.0, "priority": 3, "headers": {"a": "b"},
+            "queue": "ranked", "expires": 60.0, "priority": 3, "headers": {"a": "b"},
         },
         "crontab": {"minute": "*/5", "hour": "8-17", "timezone": "Europe/Berlin"},
     }  # fmt: skip

@@ -61,7 +61,7 @@ async def test_a_method_that_is_not_allowed_publishes_nothing_and_says_so(gatewa
 
 async def test_options_reach_the_message(gateway, amqp_url):
     options = {
-        "queue": "high_priority", "priority": 4, "expires": 60, "time_limit": 30,
+        "queue": "ranked", "priority": 4, "expires": 60, "time_limit": 30,
         "soft_time_limit": 25, "ignore_result": True, "headers": {"tenant": "a", "n": 7},
     }  # fmt: skip
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -70,10 +70,10 @@ async def test_options_reach_the_message(gateway, amqp_url):
     )
     receipt = await response.json()
 
-    assert receipt["queues"] == ["high_priority"]
+    assert receipt["queues"] == ["ranked"]
     assert receipt["tracked"] is False
     assert "state" not in receipt
-    [message] = await messages(amqp_url, "high_priority")
+    [message] = await messages(amqp_url, "ranked")
     assert message.priority == 4
     assert repr(message.headers["timelimit"]) == "[30, 25]"
     assert message.headers["timelimit"] == [30, 25]

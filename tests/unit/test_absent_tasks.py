@@ -21,9 +21,8 @@ QUEUES = ("default", "periodic")
 
 
 def worker(name: str = "a", age_s: float = 0, **changes: object) -> WorkerRecord:
-    record = WorkerRecord(
-        worker=name, start="1", queues=QUEUES, tasks=OURS, seen=time.time() - age_s
-    )
+    """Its `seen` is its age, until the scene is played."""
+    record = WorkerRecord(worker=name, start="1", queues=QUEUES, tasks=OURS, seen=age_s)
     return dataclasses.replace(record, **changes)  # type: ignore[arg-type]  # fields by name
 
 
@@ -44,7 +43,9 @@ class Scene:
     ) -> Problem | None:
         catalog = Catalog()
         catalog.redis_answers = self.redis
-        catalog.workers.take({one.field: one.encode() for one in self.workers}, time.time())
+        now = time.time()
+        written = [dataclasses.replace(one, seen=now - one.seen) for one in self.workers]
+        catalog.workers.take({one.field: one.encode() for one in written}, now)
         depths = QueueDepths("amqp://localhost/", self.topology)
         depths.depths = {name: Depth(0, count) for name, count in self.counted.items()}
         tasks = AbsentTasks(self.topology, catalog, depths)
