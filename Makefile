@@ -42,7 +42,7 @@ bench:  ## measure everything side by side and write bench/results (about an hou
 		&& exec $(PYTHON_BIN) -m bench.measured'
 
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
-	$(IN_VENV) $(PYTHON_BIN) -m devstack.make_secrets
+	@exec sh devstack/secrets.sh
 
 tree:  ## write the tree of docs/architecture.md again
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.tree

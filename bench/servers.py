@@ -17,8 +17,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
+from penstock import VERSION
 from penstock.wire.announcements import CATALOG_KEY
-from tasks.announce import VERSION, encode
+from tasks.announce import encode
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
 from tasks.signatures import describe

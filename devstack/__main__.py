@@ -1,5 +1,6 @@
 """`make run`: everything on this machine, until Ctrl-C."""
 
+import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -20,6 +21,7 @@ from devstack.stack import Stack
 from devstack.supervisor import Supervisor
 from devstack.terminal import READ_EVERY_S, Terminal, follow
 from devstack.welcome import welcome
+from penstock import VERSION
 
 FOLDER = Path(os.environ.get("DEVSTACK_DIR") or ROOT / ".devstack").resolve()
 """Data, logs and addresses; another one through DEVSTACK_DIR."""
@@ -37,6 +39,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> None:
     """Run until a signal; the exit status is 0 after an ordered stop."""
+    check_arguments(sys.argv[1:])
     try:
         with _only_one():
             ensure_servers()
@@ -45,6 +48,25 @@ def main() -> None:
         sys.exit(f"make run: {error}")
     except KeyboardInterrupt:
         sys.exit(130)  # while installing; later it is an ordered stop
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Explain or refuse the command line; nothing may stand on it.
+
+    Raises:
+        SystemExit: after the explanation (0), or the refusal (2).
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m devstack",
+        description="What `make run` does: start RabbitMQ, Redis, MongoDB, workers, beat, Flower "
+        "and the gateway on this machine, until Ctrl-C. Data, logs and addresses are in "
+        ".devstack/.",
+        epilog="Environment: GATEWAY_HOST, GATEWAY_PORT, DEVSTACK_DIR (instead of .devstack), "
+        "RABBITMQ_IMAGE, and whatever gateway and workers read. `make help` lists the rest: demo, "
+        "drill, test, bench.",
+    )
+    parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
+    parser.parse_args(arguments)
 
 
 async def _run(environ: Mapping[str, str]) -> None:

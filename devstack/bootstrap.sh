@@ -24,7 +24,7 @@ if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
     done
     if [ -z "$python" ]; then
         echo "Python 3.11, 3.12 or 3.13 is missing on this machine (apt-get install python3)." \
-            "Or start everything in containers: docker compose up -d --build --wait" >&2
+            "Or start everything in containers: make secrets && docker compose up -d --build --wait" >&2
         exit 1
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
@@ -35,7 +35,7 @@ if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
             'apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv'; }
         then
             echo "python3-venv is missing and could not be installed: apt-get install python3-venv" \
-                "as root. Or start everything in containers: docker compose up -d --build --wait" >&2
+                "as root. Or start everything in containers: make secrets && docker compose up -d --build --wait" >&2
             exit 1
         fi
     fi

@@ -24,7 +24,7 @@ def secret_files(values: Mapping[str, str]) -> dict[str, str]:
         "amqp_url": f"amqp://{USER}:{rabbitmq}@rabbitmq:5672/",
         "rabbitmq_management_url": f"http://{USER}:{rabbitmq}@rabbitmq:15672",
         "rabbitmq.conf": f"default_user = {USER}\ndefault_pass = {rabbitmq}",
-        "redis_url": f"redis://:{redis}@redis:6379/0",
+        "redis_url": f"redis://default:{redis}@redis:6379/0",
         "redis.conf": f"requirepass {redis}",
         "mongo_url": f"mongodb://{USER}:{mongo}@mongo:27017/penstock?authSource=admin",
         "flower_basic_auth": f"{USER}:{values['FLOWER_PASSWORD']}",

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from devstack.compose_secrets import write_secret_files
-from devstack.product import ROOT
 from devstack.settings_files import new_api_key, read_settings, write_private
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout. Nothing here needs more than a system's Python: no package, no .venv."""
 
 _HEADER = """\
 # Secrets of this deployment, read by docker compose. Written by `make secrets`, which keeps what is
@@ -59,6 +61,7 @@ def main() -> None:
     write_secret_files(ROOT / ".secrets", read_settings(path))
     if added:
         print(f"wrote {', '.join(added)} to {path.name}; the API key is in the clear in API_KEY=")
+        print("next: docker compose up -d --build --wait")
     else:
         print(f"{path.name} has everything already", file=sys.stderr)
 

@@ -85,8 +85,14 @@ class Launcher:
         child = self._celery("beat", "beat", "--loglevel=info")
         return Process(child, lambda: _has_logged(child, b"beat: Starting"), stop_timeout_s=10.0)
 
-    def flower(self, port: int, password: str) -> Process:
-        """Return Flower behind a password, which stays out of the command line."""
+    def flower(self, port: int, password: str, management_url: str) -> Process:
+        """Return Flower behind a password, which stays out of the command line.
+
+        Args:
+            port: on loopback.
+            password: of its user.
+            management_url: RabbitMQ's management API, for its page of queues.
+        """
         child = self._celery(
             "flower",
             "flower",
@@ -94,6 +100,7 @@ class Launcher:
             f"--port={port}",
             "--logging=warning",
             FLOWER_BASIC_AUTH=f"{_FLOWER_USER}:{password}",
+            FLOWER_BROKER_API=f"{management_url.partition('?')[0]}/api/",
         )
         return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)
 

@@ -50,7 +50,8 @@ class Redis:
 
     def url_of(self, database: int) -> str:
         """Return the address of one of the 64 databases."""
-        credentials = f":{self.password}@" if self.password else ""
+        # With the user's name: redis-cli -u takes an empty one for a user of that name.
+        credentials = f"default:{self.password}@" if self.password else ""
         if self._tls is not None:
             ca = self._tls.query("ssl_ca_certs")
             return f"rediss://{credentials}{TLS_HOST}:{self.port}/{database}?{ca}"

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from devstack.stack import Credentials
+from devstack.credentials import Credentials
 
 
 def read_settings(path: Path) -> dict[str, str]:

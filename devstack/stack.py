@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +11,7 @@ from typing import Protocol, Self
 import aio_pika
 
 from devstack.children import RUN_MARK
+from devstack.credentials import Credentials
 from devstack.errors import StartError
 from devstack.mongo import Mongo
 from devstack.ports import LOOPBACK, free_port
@@ -39,16 +38,6 @@ class FreePorts:
     def port(self, name: str) -> int:  # noqa: ARG002  (see `Ports`)
         """Return a free port."""
         return free_port()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """Everything secret that a stack needs; random by default."""
-
-    rabbitmq: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
-    redis: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
-    flower: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
-    task_id_keys: str = field(default_factory=lambda: f"0:{secrets.token_hex(32)}", repr=False)
 
 
 def _ignore(_name: str, _state: str) -> None:
@@ -132,7 +121,8 @@ class Stack:
             self._add(launcher.beat())
         if flower:
             flower_port = ports.port("flower")
-            self._add(launcher.flower(flower_port, keys.flower))
+            pages = self.env["RABBITMQ_MANAGEMENT_URL"]
+            self._add(launcher.flower(flower_port, keys.flower, pages))
             self.env["FLOWER_URL"] = flower_url(flower_port, keys.flower)
         if gateway:
             self._add(launcher.gateway(host, port))

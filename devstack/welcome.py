@@ -45,4 +45,8 @@ Try, in another terminal:
   id=$({curl} {gateway}/v1/tasks -d '{{"task": "demo.progress", "args": [20, 0.2]}}' \\
     -H 'Content-Type: application/json' | sed 's/.*"id": *"\\([^"]*\\)".*/\\1/')
   curl -sN{header} {gateway}/v1/tasks/$id/stream
+
+  # Celery's own commands, and what is queued; they find the addresses in {folder}/env
+  .venv/bin/celery -A tasks.worker inspect active_queues
+  .venv/bin/python -m topology check
 """

@@ -8,6 +8,7 @@ import sys
 
 import uvloop
 
+from gateway.command_line import check_arguments
 from gateway.config import ConfigError, GatewayConfig
 from gateway.processes import CHILD_MARK, supervise
 from gateway.server import serve
@@ -19,6 +20,7 @@ log = logging.getLogger("gateway")
 
 def main() -> int:
     """Run the gateway; the exit status."""
+    check_arguments(sys.argv[1:])
     configure_logging()
     try:
         config = GatewayConfig.from_env(os.environ)

@@ -15,6 +15,7 @@ from celery.signals import worker_shutdown
 from redis import Redis
 from redis.exceptions import RedisError
 
+from penstock import VERSION
 from penstock.wire.announcements import (
     CATALOG_KEY,
     CATALOG_REFRESH_S,
@@ -36,9 +37,6 @@ all the same, and gateways refuse nothing."""
 
 _PEER_S = 2.5 * CATALOG_REFRESH_S
 """Another worker wrote the same entry this lately: it is still announced when we leave."""
-
-VERSION = "0.1.0"
-"""Of this code; a test holds it to pyproject.toml."""
 
 _logger = logging.getLogger(__name__)
 

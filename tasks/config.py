@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from tasks.errors import ConfigurationError
 from topology import tls
 
-DEVSTACK_ENV = Path(".devstack") / "env"
 SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"
 
 
@@ -70,16 +69,6 @@ class WorkerConfig:
             "MONGO_URL": self.mongo_url,
         }
         return tuple(name for name, url in urls.items() if not tls.is_verified(url))
-
-
-def with_devstack(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return `env` on top of what `make run` wrote to `.devstack/env` in `folder`, if it did."""
-    path = folder / DEVSTACK_ENV
-    if not path.is_file():
-        return dict(env)
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value.strip() for name, _, value in pairs} | dict(env)
 
 
 def _url(

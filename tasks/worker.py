@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 from tasks.app import build_app
-from tasks.config import WorkerConfig, with_devstack
+from tasks.config import WorkerConfig
 from tasks.liveness import touch_with_heartbeats
 from tasks.tls import warn_when_unverified
 from topology.layout import load_from_env
+from topology.settings import with_devstack
 
 _environment = with_devstack(os.environ, Path.cwd())
 

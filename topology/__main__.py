@@ -10,6 +10,7 @@ from pathlib import Path
 import aio_pika
 from aio_pika.exceptions import AMQPError
 
+from penstock import VERSION
 from topology.comparison import conflicts, describe, foreign, missing, surplus, waiting
 from topology.declare import declare, probe, unbind
 from topology.errors import Conflict, DeclarationConflict, DeclarationError, TopologyError
@@ -18,7 +19,7 @@ from topology.management import ManagementError, fetch
 from topology.mermaid import mermaid
 from topology.model import Topology
 from topology.plan import declarations
-from topology.settings import Settings, SettingsError
+from topology.settings import Settings, SettingsError, with_devstack
 from topology.svg import svg
 from topology.text import show, summary
 
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Environment: TOPOLOGY_FILE, AMQP_URL, RABBITMQ_MANAGEMENT_URL (each URL also as "
         "…_FILE). Exit codes: 0 same or done, 1 different, 2 could not tell.",
     )
+    parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.add_argument("--file", type=Path, help="layout file, instead of TOPOLOGY_FILE")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="print the layout and what follows from it")
@@ -156,4 +158,4 @@ def _print(what: str, lines: Iterable[str | Conflict]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], with_devstack(os.environ, Path.cwd())))

@@ -9,6 +9,8 @@ from topology import tls
 
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
+DEVSTACK_ENV = Path(".devstack") / "env"
+
 
 class SettingsError(Exception):
     """The environment is contradictory or unreadable; the message holds every fault."""
@@ -46,6 +48,16 @@ class Settings:
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(amqp_url=amqp_url, management_url=management_url)
+
+
+def with_devstack(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return `env` on top of what `make run` wrote to `.devstack/env` in `folder`, if it did."""
+    path = folder / DEVSTACK_ENV
+    if not path.is_file():
+        return dict(env)
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs} | dict(env)
 
 
 def _url(

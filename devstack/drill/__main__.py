@@ -41,6 +41,8 @@ def main() -> None:
     if save is not None:
         print(f"\nwritten: {_save(save, found, result.picture)}")
     print(f"\n{found['faults']} faults; quiet after {result.quiet_after_s:.1f} s; {result.picture}")
+    if result.left_out:
+        print(f"left out, as time was short: {', '.join(result.left_out)} (--minutes 0: each once)")
     print("FAILED" if result.findings.faults else "nothing lost, nothing twice, everything ended")
     sys.exit(1 if result.findings.faults else 0)
 
@@ -54,7 +56,9 @@ def _save(folder: Path, found: dict[str, Any], picture: Path) -> Path:
 
 def _settings() -> tuple[Settings, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m devstack.drill", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long things are broken")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="how long things are broken; 0: each once"
+    )
     parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--submits", type=float, default=Settings.submits, help="tasks a second")

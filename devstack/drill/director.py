@@ -1,15 +1,18 @@
-"""Who breaks what and when: every chosen fault once in any order, and on until time is over."""
+"""Who breaks what and when: the chosen faults in any order until time is over, or each once."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from devstack.drill.faults import FAULTS, Fault, Scene
+from devstack.drill.faults import Fault, Scene
 
 PAIRS = 0.35
 """Share of the moments at which two things break at once."""
 _LONGEST_S = 120.0
+SHORT_S = 12.0
+LONG_S = 40.0
+"""What a fault takes, about, healing included: one that no longer fits is not begun."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Director:
 
     Args:
         scene: With what.
-        names: The faults to choose from.
+        faults: What to choose from.
         pairs: How often two at once, from 0 to 1.
         quiet_s: Shortest and longest time between a healing and the next fault.
         tell: Told each fault, as a sentence.
@@ -43,39 +46,57 @@ class Director:
     def __init__(
         self,
         scene: Scene,
-        names: Iterable[str],
+        faults: Iterable[Fault],
         pairs: float,
         quiet_s: tuple[float, float],
         tell: Callable[[str], None],
     ) -> None:
         self._scene = scene
-        self._chosen = [FAULTS[name] for name in names]
+        self._chosen = list(faults)
         self._pairs = pairs
         self._quiet_s = quiet_s
         self._tell = tell
         self._next: list[Fault] = []
         self.episodes: list[Episode] = []
 
-    async def run(self, until: float) -> None:
-        """Break things until then (monotonic seconds), and until each has been broken once."""
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The chosen faults that were not broken, for want of time."""
+        broken = {name for episode in self.episodes for name in episode.names}
+        return tuple(fault.name for fault in self._chosen if fault.name not in broken)
+
+    async def run(self, until: float | None) -> None:
+        """Break things until then (monotonic seconds); None: until each was broken once."""
         chance = self._scene.random
         self._deal()
-        first_round = True
-        while first_round or time.monotonic() < until:
+        while True:
             await asyncio.sleep(chance.uniform(*self._quiet_s))
-            await self._episode(self._draw())
+            faults = self._draw(None if until is None else until - time.monotonic())
+            if not faults:
+                return
+            await self._episode(faults)
             if not self._next:
-                first_round = False
+                if until is None:
+                    return
                 self._deal()
 
     def _deal(self) -> None:
         self._next = list(self._chosen)
         self._scene.random.shuffle(self._next)
 
-    def _draw(self) -> tuple[Fault, ...]:
-        first = self._next.pop()
+    def _draw(self, left_s: float | None) -> tuple[Fault, ...]:
+        """Take the next fault, or two; none when time is too short for any that is left."""
+        fitting = [fault for fault in self._next if left_s is None or _takes_s(fault) <= left_s]
+        if not fitting:
+            return ()
+        first = fitting[-1]
+        self._next.remove(first)
         if self._scene.random.random() < self._pairs:
-            others = [other for other in self._next if not first.touches & other.touches]
+            others = [
+                other
+                for other in fitting
+                if other is not first and not first.touches & other.touches
+            ]
             if others:
                 alike = (other for other in others if other.long == first.long)
                 second = next(alike, others[0])
@@ -101,3 +122,7 @@ class Director:
             f"healed: {episode.title} after {episode.healed - episode.began:.1f} s"
             + (f" ({episode.trouble})" if episode.trouble else "")
         )
+
+
+def _takes_s(fault: Fault) -> float:
+    return LONG_S if fault.long else SHORT_S

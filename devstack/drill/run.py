@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devstack.drill.client import Client
 from devstack.drill.director import Director, Episode
-from devstack.drill.faults import Scene
+from devstack.drill.faults import FAULTS, Scene
 from devstack.drill.ingest_load import IngestLoad
 from devstack.drill.load import Steady, SubmitLoad
 from devstack.drill.receipts import Ledger
@@ -35,7 +35,7 @@ class Settings:
     folder: Path
     """Data, logs, and the timeline."""
     minutes: float
-    """How long things are broken; each fault is struck once in any case."""
+    """How long things are broken; 0: until each fault was struck once."""
     faults: tuple[str, ...]
     """Which."""
     seed: int
@@ -60,6 +60,8 @@ class Result:
     findings: Findings
     timeline: Timeline
     episodes: list[Episode]
+    left_out: tuple[str, ...]
+    """Faults that were not struck, for want of time."""
     quiet_after_s: float
     """From the end of the load until all had ended."""
     picture: Path
@@ -81,7 +83,8 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         submits = SubmitLoad(client, ledger, settings.seed)
         ingests = IngestLoad(client, ledger, settings.seed, settings.batch)
         scene = Scene(rig, ledger, submits, random.Random(settings.seed))  # noqa: S311  # no secret
-        director = Director(scene, settings.faults, settings.pairs, settings.quiet_s, tell)
+        faults = [FAULTS[name] for name in settings.faults]
+        director = Director(scene, faults, settings.pairs, settings.quiet_s, tell)
         async with _sampled(rig, client, ledger, timeline):
             load = (Steady(settings.submits, submits.one), Steady(settings.ingests, ingests.one))
             await _under_load(load, director, settings.minutes)
@@ -108,6 +111,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         findings=findings,
         timeline=timeline,
         episodes=director.episodes,
+        left_out=director.left_out,
         quiet_after_s=took_s,
         picture=picture,
         rabbitmq=version,
@@ -121,7 +125,7 @@ async def _under_load(load: tuple[Steady, ...], director: Director, minutes: flo
             group.create_task(each.run(stopping))
         try:
             await asyncio.sleep(WARM_UP_S)
-            await director.run(time.monotonic() + minutes * 60)
+            await director.run(time.monotonic() + minutes * 60 if minutes else None)
             await asyncio.sleep(LAST_LOAD_S)
         finally:
             stopping.set()

@@ -1,13 +1,12 @@
 """The API described: for machines at /openapi.json, for people at /docs."""
 
-from importlib import metadata
-
 import orjson
 from aiohttp import web
 
 from gateway.access.traits import OPEN
 from gateway.description.docs_page import page
 from gateway.description.openapi import document
+from penstock import VERSION
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -18,7 +17,7 @@ def routes() -> list[web.RouteDef]:
 
     def body(request: web.Request, kind: str) -> bytes:
         if kind not in bodies:
-            described = document(served(request.app), _version())
+            described = document(served(request.app), VERSION)
             bodies["json"] = orjson.dumps(described)
             bodies["html"] = page(described).encode()
         return bodies[kind]
@@ -53,10 +52,3 @@ def served(app: web.Application) -> set[tuple[str, str]]:
         for route in app.router.routes()
         if route.resource is not None and route.method != "HEAD"
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("penstock")
-    except metadata.PackageNotFoundError:  # run from a checkout that was not installed
-        return "0"

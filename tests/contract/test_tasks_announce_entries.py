@@ -8,6 +8,7 @@ import pytest
 from gateway.errors import Problem
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.worker_records import WorkerRecords
+from penstock import VERSION
 from penstock.wire.announcements import (
     CATALOG_MAX_AGE_S,
     CATALOG_REFRESH_S,
@@ -17,7 +18,7 @@ from penstock.wire.announcements import (
     WorkerRecord,
     decode_worker,
 )
-from tasks.announce import VERSION, encode
+from tasks.announce import encode
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
 from tasks.signatures import describe

@@ -2,13 +2,15 @@
 
 import hashlib
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from devstack.make_secrets import write
-from devstack.product import gateway_url, workers_for
+from devstack.product import ROOT, gateway_url, workers_for
 from devstack.settings_files import kept_api_key, kept_credentials, read_settings
 from devstack.stack import Stack
 from devstack.welcome import welcome
@@ -24,6 +26,13 @@ def test_secrets_are_private_and_the_api_key_is_the_one_that_the_gateway_knows(t
     keys = tomllib.loads(values["GATEWAY_KEYS"].strip("'"))["key"]
     assert keys[0]["sha256"] == hashlib.sha256(values["API_KEY"].encode()).hexdigest()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_secrets_are_made_by_any_python_without_packages():
+    command = [sys.executable, "-S", "-c", "import devstack.make_secrets"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_writing_secrets_again_keeps_them_and_adds_only_what_is_missing(tmp_path: Path):

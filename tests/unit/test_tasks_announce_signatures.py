@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
 
-from tasks.announce import VERSION
+from penstock import VERSION
 from tasks.registry import TASKS
 from tasks.runtime import TaskContext
 from tasks.signatures import describe, schema

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import WorkerConfig, with_devstack
+from tasks.config import WorkerConfig
 from tasks.errors import ConfigurationError
+from topology.settings import with_devstack
 
 
 def test_defaults_are_localhost():
