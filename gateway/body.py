@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from gateway.access.auth import TENANT
+from gateway.access.auth import CALLER, TENANT
 from gateway.errors import Problem
-from gateway.parts import CONFIG, HELD
+from gateway.parts import CONFIG, HELD, KEYRING
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _EXPANDED_CHUNK_BYTES = 256 * 1024
@@ -99,6 +99,8 @@ async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[byt
                 chunk = await content.readany()
             if not chunk:
                 return
+            if not request.app[KEYRING].holds(request[CALLER]):
+                raise Problem("unauthenticated", "the key was removed or changed", queued="no")
             size += len(chunk)
             if whole and time.monotonic() - started > pause_s + size / _MIN_RATE:
                 raise Problem(

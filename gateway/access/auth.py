@@ -1,7 +1,7 @@
 """Who is calling and what they may do."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from aiohttp import web
@@ -33,6 +33,13 @@ class Caller:
     """Pieces of work each second over all gateways, see `gateway.access.work`; None: no bound."""
     burst: float | None = None
     """How many may be done at once; None where `rate` is."""
+    digest: bytes = field(default=b"", repr=False)
+    """SHA-256 of the key; empty where none is configured."""
+
+    @property
+    def rights(self) -> tuple[object, ...]:
+        """What the key may do, and for whom: all but its rate."""
+        return self.tenant, self.scopes, self.tasks, self.queues, self.collections
 
     @property
     def admin(self) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from hashlib import sha256
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b, sha256
 from pathlib import Path
 
 from gateway.access.auth import ANONYMOUS, Caller
@@ -39,6 +40,9 @@ class KeyRing:
         self._callers: dict[bytes, Caller] = read_keys(path) if path else {}
         self._cache: dict[str, Caller] = {}
         self._tenants = self._known_tenants()
+        self._by_mark = self._marked()
+        self.on_change: list[Callable[[], Awaitable[None]]] = []
+        """Called after each change of the keys, for what outlives a request."""
 
     def __repr__(self) -> str:
         """How many keys, and of how many tenants."""
@@ -70,6 +74,17 @@ class KeyRing:
         self._cache[authorization] = caller
         return caller
 
+    def holds(self, caller: Caller) -> bool:
+        """Return whether the caller's key is still there, with the rights that it had."""
+        if self._path is None:
+            return True
+        now = self._callers.get(caller.digest)
+        return now is caller or (now is not None and now.rights == caller.rights)
+
+    def marked(self, mark: bytes) -> Caller | None:
+        """Return the holder of the key with this mark, see `mark_of`; None: there is none."""
+        return self._by_mark.get(mark)
+
     @property
     def tenants(self) -> frozenset[str]:
         """Every tenant there is, for `admin`; with the anonymous one, who may have been before."""
@@ -96,6 +111,9 @@ class KeyRing:
             return False
         self._cache.clear()
         self._tenants = self._known_tenants()
+        self._by_mark = self._marked()
+        for tell in self.on_change:
+            await tell()
         log.info("keys-reloaded", extra={"keys": len(self._callers)})
         return True
 
@@ -105,8 +123,17 @@ class KeyRing:
             await asyncio.sleep(WATCH_INTERVAL_S)
             await self.refresh()
 
+    def _marked(self) -> dict[bytes, Caller]:
+        callers = self._callers.values() if self._path else (ANONYMOUS,)
+        return {mark_of(one): one for one in callers}
+
     def _known_tenants(self) -> frozenset[str]:
         return frozenset({ANONYMOUS.tenant, *(one.tenant for one in self._callers.values())})
+
+
+def mark_of(caller: Caller) -> bytes:
+    """Return eight octets that stand for the caller's key where its digest must not be shown."""
+    return blake2b(caller.digest, digest_size=8, person=b"penstock-key").digest()
 
 
 def _stamp(path: Path) -> _Stamp | None:

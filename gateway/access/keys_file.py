@@ -80,7 +80,7 @@ def parse_keys(document: Mapping[str, Any]) -> dict[bytes, Caller]:
             if digest in callers:
                 found.append(f"key {number}: the same sha256 as {callers[digest].name!r}")
             else:
-                callers[digest] = _caller(entry)
+                callers[digest] = _caller(entry, digest)
         faults += found
     if faults:
         raise KeysFileError(tuple(faults))
@@ -114,7 +114,7 @@ def _faults(entry: Mapping[str, Any]) -> Iterator[str]:
         yield "'burst' needs a 'rate'"
 
 
-def _caller(entry: Mapping[str, Any]) -> Caller:
+def _caller(entry: Mapping[str, Any], digest: bytes) -> Caller:
     lists = {name: tuple(entry[name]) for name in _ALLOW_LISTS if name in entry}
     rate = entry.get("rate")
     return Caller(
@@ -123,6 +123,7 @@ def _caller(entry: Mapping[str, Any]) -> Caller:
         scopes=frozenset(entry["scopes"]),
         rate=rate,
         burst=entry.get("burst", 2 * rate if rate else None),
+        digest=digest,
         **lists,
     )
 

@@ -1,10 +1,11 @@
 """Tickets: what a browser shows in a URL in place of a key, for ten minutes and reading only.
 
-    version, key number, traits, expiry │ tenant │ fingerprint of each id … │ MAC
-    1 octet each, 4 octets              │ n, n   │ 8 octets each            │ 16 octets
+    version, signing key, traits, expiry │ mark     │ tenant │ fingerprint of each id … │ MAC
+    1 octet each, 4 octets               │ 8 octets │ n, n   │ 8 octets each            │ 16 octets
 
 Signed with the keys of the task ids, in a domain of their own, so that no signature of one kind
-is one of the other.
+is one of the other. A ticket goes with the API key that it was made with, which the mark names:
+once that is removed, or may no longer read for this tenant, it opens nothing.
 """
 
 import base64
@@ -13,18 +14,19 @@ import hmac
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from gateway.access.auth import Caller
+from gateway.access.keyring import KeyRing, mark_of
 from gateway.errors import Problem
 
 VALID_S = 600
 """How long a ticket is good; it may be used again and again."""
 MAX_IDS = 400
 """Ids of one ticket: more would not fit in the longest URL that is read."""
-_HEAD = struct.Struct(">BBBI")
-_VERSION = 1
+_HEAD = struct.Struct(">BBBI8s")
+_VERSION = 2
 _ADMIN, _SOME_IDS = 1, 2
 _MAC_BYTES = 16
 _DOMAIN = b"penstock-ticket"
@@ -34,8 +36,10 @@ _DOMAIN = b"penstock-ticket"
 class Ticket:
     """What a valid ticket allows."""
 
+    key: Caller
+    """Whose key it was made with."""
     caller: Caller
-    """Of the tenant it was issued for, with the scope `read`."""
+    """The same with the scope `read`, and `admin` where the ticket names tasks of any tenant."""
     fingerprints: frozenset[bytes] | None
     """Of the ids it is good for; None: all of the tenant's."""
 
@@ -49,9 +53,11 @@ class Tickets:
 
     Args:
         keys: (number 0-15, key); the first signs, all verify.
+        keyring: Knows whose API key a ticket was made with.
     """
 
-    def __init__(self, keys: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, keys: Iterable[tuple[int, bytes]], keyring: KeyRing) -> None:
+        self._keyring = keyring
         self._keys = dict(keys)
         self._signing_number = next(iter(self._keys))
 
@@ -67,7 +73,7 @@ class Tickets:
         tenant = caller.tenant.encode()
         body = b"".join(
             (
-                _HEAD.pack(_VERSION, self._signing_number, traits, expires_at),
+                _HEAD.pack(_VERSION, self._signing_number, traits, expires_at, mark_of(caller)),
                 len(tenant).to_bytes(2, "big"),
                 tenant,
                 *map(_fingerprint, ids or ()),
@@ -89,7 +95,7 @@ class Tickets:
         body, mac = signed[:-_MAC_BYTES], signed[-_MAC_BYTES:]
         if len(body) < _HEAD.size + 2:
             raise _invalid("it is too short")
-        version, number, traits, expires_at = _HEAD.unpack_from(body)
+        version, number, traits, expires_at, mark = _HEAD.unpack_from(body)
         if version != _VERSION or number not in self._keys:
             raise _invalid("nobody here issued it")
         if not hmac.compare_digest(self._mac(number, body), mac):
@@ -98,11 +104,16 @@ class Tickets:
             raise _invalid("it has expired")
         start = _HEAD.size + 2
         end = start + int.from_bytes(body[_HEAD.size : start], "big")
-        some = traits & _SOME_IDS
-        scopes = {"read", "admin"} if traits & _ADMIN else {"read"}
+        key = self._keyring.marked(mark)
+        if key is None or not key.may("read") or key.tenant.encode() != body[start:end]:
+            raise _invalid("the key that it was made with is gone")
+        admin = traits & _ADMIN and key.admin
         return Ticket(
-            Caller(name="ticket", tenant=body[start:end].decode(), scopes=frozenset(scopes)),
-            frozenset(body[at : at + 8] for at in range(end, len(body), 8)) if some else None,
+            key,
+            replace(key, scopes=frozenset({"read", "admin"} if admin else {"read"})),
+            frozenset(body[at : at + 8] for at in range(end, len(body), 8))
+            if traits & _SOME_IDS
+            else None,
         )
 
     def _mac(self, number: int, body: bytes) -> bytes:

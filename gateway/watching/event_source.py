@@ -11,7 +11,7 @@ from gateway.redis_client import COMMAND_TIMEOUT_S, RedisAwayError
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, error_event
 from gateway.watching.feed import Feed
-from gateway.watching.sockets import StreamLimits
+from gateway.watching.sockets import KEY_GONE, StreamLimits
 from gateway.watching.viewers import Viewer
 
 _ENDED = "ended"
@@ -112,6 +112,18 @@ class EventSource:
         while self.backlog and not self._over:
             self._drained.clear()
             await self._drained.wait()
+
+    @property
+    def welcome(self) -> bool:
+        """Whether its key is still there, with the rights that it had."""
+        return self._viewer.welcome
+
+    def refuse(self) -> None:
+        """End it because its key is gone; a client that comes back is refused for good."""
+        if not self._over:
+            self._counts.closed["unauthenticated"] += 1
+            self._queue(error_event("unauthenticated", KEY_GONE, self._task_id))
+            self.end()
 
     def end(self) -> None:
         """Tell nothing more; what is queued is still written."""

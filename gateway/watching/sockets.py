@@ -25,6 +25,7 @@ _PONG_MESSAGE: Final = text_frame(b'{"type":"pong"}')
 _PING_FRAME: Final = b"\x89\x00"
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """A longer message ends the connection (1009); up to here it is read, to be refused."""
+KEY_GONE: Final = "the key of this stream was removed, or changed in what it may do"
 _LINGER_S: Final = 1.0
 """A client that is still sending sees a reset, and not why, when it is cut at once."""
 _IDS_AT_ONCE: Final = 500
@@ -193,6 +194,16 @@ class Socket:
             self._pinged = True
             transport.write(_PING_FRAME)
 
+    @property
+    def welcome(self) -> bool:
+        """Whether its key is still there, with the rights that it had."""
+        return self._viewer.welcome
+
+    def refuse(self) -> None:
+        """End it because its key is gone."""
+        self._say(error_event("unauthenticated", KEY_GONE))
+        self.close_soon(WSCloseCode.POLICY_VIOLATION, "unauthenticated")
+
     def close_soon(self, code: int, reason: str) -> None:
         """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
 
@@ -282,7 +293,18 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-class Source(Protocol):
+class _Keyed(Protocol):
+    """A stream that some key opened."""
+
+    @property
+    def welcome(self) -> bool:
+        """Whether its key is still there, with the rights that it had."""
+
+    def refuse(self) -> None:
+        """End it because its key is gone."""
+
+
+class Source(_Keyed, Protocol):
     """An event stream."""
 
     def end(self) -> None:
@@ -332,6 +354,15 @@ class Streams:
                 socket.sweep(loop.time())
                 if number % _IDS_AT_ONCE == 0:
                     await asyncio.sleep(0)
+
+    async def end_without_key(self) -> None:
+        """End the streams whose key was removed, or changed in what it may do."""
+        streams: list[_Keyed] = [*self._sockets, *self.sources]
+        for number, stream in enumerate(streams):
+            if not stream.welcome:
+                stream.refuse()
+            if number % _IDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """Ask every client to come back elsewhere."""

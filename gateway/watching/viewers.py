@@ -10,7 +10,7 @@ from gateway.access.known_ids import known_ids
 from gateway.access.task_id import IssuedId
 from gateway.access.tickets import Ticket
 from gateway.errors import Problem
-from gateway.parts import DRAIN, TICKETS
+from gateway.parts import DRAIN, KEYRING, TICKETS
 from gateway.timestamps import rfc3339
 from gateway.watching.events import Event, error_event, state_event
 from gateway.watching.states import CURSOR, State
@@ -22,6 +22,9 @@ class Viewer:
 
     app: web.Application
     caller: Caller
+    """With what it may see here."""
+    key: Caller
+    """Whose key opened the stream, or made the ticket."""
     ticket: Ticket | None
 
     @classmethod
@@ -35,10 +38,16 @@ class Viewer:
             raise Problem("draining", "the gateway is shutting down")
         text = request.query.get("ticket")
         if text is None:
-            return cls(request.app, require(request, "read"), None)
+            caller = require(request, "read")
+            return cls(request.app, caller, caller, None)
         ticket = request.app[TICKETS].check(text)
         request[CALLER] = ticket.caller
-        return cls(request.app, ticket.caller, ticket)
+        return cls(request.app, ticket.caller, ticket.key, ticket)
+
+    @property
+    def welcome(self) -> bool:
+        """Whether the key is still there, with the rights that it had at the start."""
+        return self.app[KEYRING].holds(self.key)
 
     @property
     def admin(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import ConfigError, GatewayConfig
 from tests.gateway_sockets import Answer, Socket, listening_gateway
+from tests.waiting import eventually
 
 TASK = b'{"task":"demo.add","args":[1,2]}'
 JSON = "Content-Type: application/json"
@@ -269,3 +270,28 @@ async def test_without_a_key_no_path_but_the_open_ones_does_or_breaks_anything(k
 def test_what_could_never_match_is_a_fault_of_the_configuration(name, value):
     with pytest.raises(ConfigError, match=name):
         GatewayConfig.from_env({name: value})
+
+
+async def test_a_removed_key_ends_an_upload_that_is_under_way(keyed_door, tmp_path: Path):
+    socket = await Socket.to(keyed_door.port)
+    line = TASK + b"\n"
+    chunk = b"%x\r\n%b\r\n" % (len(line), line)
+    await socket.write(
+        b"POST /v1/tasks/bulk?outcomes=all HTTP/1.1\r\nHost: localhost\r\n"
+        b"Authorization: Bearer the key\r\nConnection: close\r\n"
+        b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk
+    )
+    (tmp_path / "keys.toml").write_text(
+        f'[[key]]\nname = "two"\nscopes = ["admin"]\nsha256 = "{sha256(b"2").hexdigest()}"\n'
+    )
+
+    async def taken() -> bool:
+        headers = ("Host: localhost", "Authorization: Bearer 2")
+        return (await ask(keyed_door.port, "GET /v1/topology HTTP/1.1", *headers)).status == 200
+
+    await eventually(taken, timeout_s=5)
+    await socket.write(chunk * 2 + b"0\r\n\r\n")
+    told = await socket.end()
+
+    assert b'"code":"unauthenticated"' in told
+    assert told.count(b'"line":') == 2

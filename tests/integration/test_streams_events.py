@@ -1,44 +1,15 @@
-"""GET /v1/tasks/{id}/stream, tickets, and from where a stream may be opened."""
+"""GET /v1/tasks/{id}/stream, and from where a stream may be opened."""
 
 import asyncio
-import base64
-import json
-import time
 
 import aiohttp
 import pytest
 
 from gateway import parts
-from gateway.access.auth import Caller
-from gateway.access.tickets import MAX_IDS, Tickets
 from gateway.watching.sockets import STREAMS, StreamLimits
+from tests.event_source_client import Source
 from tests.stream_client import Stream
 from tests.waiting import eventually
-
-
-class Source:
-    """A client of Server-Sent Events."""
-
-    def __init__(self, response):
-        self.response = response
-
-    async def next(self, timeout_s=5):
-        async with asyncio.timeout(timeout_s):
-            fields = {}
-            while line := (await self.response.content.readline()).decode().rstrip("\n"):
-                name, _, value = line.partition(": ")
-                fields[name] = value
-        if not fields:
-            return None
-        if "data" in fields:
-            fields["data"] = json.loads(fields["data"])
-        return fields
-
-    async def rest(self):
-        events = []
-        while event := await self.next():
-            events.append(event)
-        return events
 
 
 async def test_a_task_is_streamed_from_its_state_to_its_end(watching, issue, worker):
@@ -189,125 +160,6 @@ async def test_redis_away_and_back_is_a_gap_for_event_streams(watching, issue, w
     await worker.succeed(task_id)
 
     assert [event["event"] for event in await source.rest()] == ["gap", "state"]
-
-
-async def ticket(client, body=None, name="reader"):
-    response = await client.post("/v1/tickets", json=body or {}, headers=client.as_(name))
-    assert response.status == 200, await response.text()
-    return (await response.json())["ticket"]
-
-
-async def test_a_ticket_opens_streams_of_its_tenant(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    mine, foreign = (client.app[parts.TASK_IDS].issue(tenant) for tenant in ("acme", "other"))
-    text = await ticket(client)
-    async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{foreign}") as ws:
-        told = {message["id"]: message for message in await Stream(ws).take(2)}
-    events = await client.get(f"/v1/tasks/{mine}/stream?ticket={text}")
-    refused = await client.get(f"/v1/tasks/{foreign}/stream?ticket={text}")
-
-    assert told[mine]["state"] == "PENDING"
-    assert told[foreign]["code"] == "unknown-task-id"
-    assert (await Source(events).next())["data"]["state"] == "PENDING"
-    assert refused.status == 404
-
-
-async def test_a_ticket_for_some_ids_opens_no_others(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    mine, other = (client.app[parts.TASK_IDS].issue("acme") for _ in range(2))
-    text = await ticket(client, {"ids": [mine]})
-    async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{other}") as ws:
-        told = {message["id"]: message for message in await Stream(ws).take(2)}
-    refused = await client.get(f"/v1/tasks/{other}/stream?ticket={text}")
-
-    assert told[mine]["state"] == "PENDING"
-    assert told[other]["code"] == "forbidden"
-    assert refused.status == 403
-
-
-async def test_admins_tickets_for_named_ids_reach_other_tenants(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    task_id = client.app[parts.TASK_IDS].issue("acme")
-    named = await ticket(client, {"ids": [task_id]}, "root")
-    unnamed = await ticket(client, {}, "root")
-    answers = [
-        await client.get(f"/v1/tasks/{task_id}/stream?ticket={text}") for text in (named, unnamed)
-    ]
-
-    assert [answer.status for answer in answers] == [200, 404]
-
-
-async def test_the_longest_ticket_fits_a_url(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    ids = [client.app[parts.TASK_IDS].issue("acme") for _ in range(MAX_IDS)]
-    text = await ticket(client, {"ids": ids})
-    async with client.ws_connect(f"/v1/stream?ticket={text}") as ws:
-        await Stream(ws).subscribe(*ids)
-        told = await Stream(ws).take(MAX_IDS)
-
-    assert all(message["state"] == "PENDING" for message in told)
-
-
-async def test_bad_tickets_are_refused_and_say_so(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    good = await ticket(client)
-    spoilt = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
-    foreign = Tickets([(1, b"another key of sixteen octets")]).issue(_caller(), None)[0]
-    for text in ("", "x", "é", spoilt, foreign, good[:-4], good + "AAAA", "A" * 5000):
-        response = await client.get("/v1/stream", params={"ticket": text})
-        assert response.status == 401, text
-        assert (await response.json())["code"] == "invalid-ticket"
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await client.ws_connect("/v1/stream", params={"ticket": text})
-        assert refused.value.status == 401
-
-
-def _caller():
-    return Caller(name="x", tenant="acme")
-
-
-async def test_an_expired_ticket_is_refused(make_keyed_gateway):
-    client = await make_keyed_gateway()
-
-    class Yesterday(Tickets):
-        def issue(self, caller, ids):
-            text, _ = super().issue(caller, ids)
-            signed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            body = bytearray(signed[:-16])
-            body[3:7] = (int(time.time()) - 1).to_bytes(4, "big")
-            signed = bytes(body) + self._mac(body[1], bytes(body))
-            return base64.urlsafe_b64encode(signed).rstrip(b"=").decode(), 0.0
-
-    text = Yesterday(client.app[parts.CONFIG].task_id_keys).issue(_caller(), None)[0]
-    response = await client.get("/v1/stream", params={"ticket": text})
-
-    assert response.status == 401
-    assert "expired" in (await response.json())["detail"]
-
-
-async def test_tickets_are_for_readers_and_for_their_own_ids(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    foreign = client.app[parts.TASK_IDS].issue("other")
-    answers = [
-        await client.post("/v1/tickets", json={}),
-        await client.post("/v1/tickets", json={}, headers=client.as_("submitter")),
-        await client.post("/v1/tickets", json={"ids": [foreign]}, headers=client.as_("reader")),
-        await client.post("/v1/tickets", json={"ids": ["x"] * 401}, headers=client.as_("reader")),
-        await client.post("/v1/tickets", json={"id": 1}, headers=client.as_("reader")),
-    ]
-
-    assert [answer.status for answer in answers] == [401, 403, 404, 400, 400]
-
-
-async def test_streams_need_a_key_with_the_scope_read(make_keyed_gateway):
-    client = await make_keyed_gateway()
-    answers = [
-        await client.get("/v1/stream"),
-        await client.get("/v1/stream", headers=client.as_("submitter")),
-        await client.get(f"/v1/tasks/{client.app[parts.TASK_IDS].issue('acme')}/stream"),
-    ]
-
-    assert [answer.status for answer in answers] == [401, 403, 401]
 
 
 @pytest.mark.parametrize(
