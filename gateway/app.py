@@ -50,6 +50,7 @@ from gateway.publishing.idempotency import Idempotency
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Submission
 from gateway.redis_client import make_redis
+from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
 from gateway.telemetry import gauges
 from gateway.telemetry.metrics import Metrics
@@ -141,6 +142,9 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.CALLBACK_EVENTS],
     )
     app[parts.SCHEDULES] = Schedules(app[parts.REDIS])
+    app[parts.SCHEDULE_GUARD] = ScheduleGuard(
+        app[parts.SCHEDULES], app[parts.KEYRING], app[parts.SUBMISSION]
+    )
     app[parts.GROUPS] = Groups(app[parts.REDIS], app[parts.STATES], config.result_expires_s)
     app[parts.CANVAS] = CanvasSubmission(
         app[parts.SUBMISSION], app[parts.TASK_IDS], app[parts.GROUPS], app[parts.PUBLISHER]
@@ -226,6 +230,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         "outcomes": app[parts.OUTCOMES].run(),
         "catalog": app[parts.CATALOG].run(),
         "queue-depths": app[parts.DEPTHS].run(),
+        "schedule-guard": app[parts.SCHEDULE_GUARD].run(),
     }
     if app[parts.CONFIG].callback_hosts:
         loops["callbacks"] = app[parts.CALLBACKS].run()

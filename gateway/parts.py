@@ -27,6 +27,7 @@ from gateway.publishing.catalog import Catalog
 from gateway.publishing.idempotency import Idempotency
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Submission
+from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.control import Control
@@ -69,3 +70,4 @@ CALLBACK_EVENTS = web.AppKey("callback_events", CallbackEvents)
 CALLBACK_POST = web.AppKey("callback_post", CallbackPost)
 CALLBACKS = web.AppKey("callbacks", Callbacks)
 SCHEDULES = web.AppKey("schedules", Schedules)
+SCHEDULE_GUARD = web.AppKey("schedule_guard", ScheduleGuard)

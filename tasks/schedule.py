@@ -103,6 +103,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             if lock is None:
                 touch(self.app.config.health_file)
                 return float(self.max_interval)
+            touch(self.app.config.health_file)
             self._say_alive()
             self._plan()
             waits = [self._fire_when_due(entry, lock) for entry in self._entries()]

@@ -90,6 +90,20 @@ class KeyRing:
         """Every tenant there is, for `admin`; with the anonymous one, who may have been before."""
         return self._tenants
 
+    def named(self, name: str) -> Caller | None:
+        """The caller whose key has this name; None: there is no such key (any more)."""
+        return next((one for one in self._callers.values() if one.name == name), None)
+
+    @property
+    def version(self) -> object:
+        """Another object after each change of the keys."""
+        return self._callers
+
+    @property
+    def configured(self) -> bool:
+        """Whether there are keys at all; without, everybody may do everything."""
+        return self._path is not None
+
     async def refresh(self) -> bool:
         """Look at the file once and take its keys when it changed.
 

@@ -66,6 +66,7 @@ _RESOLVING = (
 )  # fmt: skip
 _SUBMITTING = (*_PUBLISHING, *_RESOLVING, "invalid-arguments")
 _IDEMPOTENT = ("idempotency-in-flight", "idempotency-key-reused", "state-unavailable")
+_TENANT = {"tenant": (TEXT, "Whose, for `admin`. Default: one's own, then the shipped ones.")}
 _READING = ("invalid-request", "unknown-task-id", "result-expired", "state-unavailable")
 _KEY = """Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits of
 SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with sorted
@@ -244,16 +245,27 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         refusals=(*_JSON_BODY, "unknown-task-id"),
     ),
     ("GET", "/v1/schedules"): Operation(
-        summary="Every schedule.",
+        summary="One's own schedules; for `admin` everybody's.",
         tag="Schedules",
         scope="schedule",
-        answers={200: ("By name.", _json(record("schedules", schedules=array(ref("Schedule")))))},
+        query={"tenant": (TEXT, "Whose, for `admin`. Default: everybody's.")},
+        answers={
+            200: (
+                "By tenant and name, with `warning` when no scheduler runs them.",
+                _json(
+                    record(
+                        "schedules", schedules=array(ref("Schedule")), warning={"type": "string"}
+                    )
+                ),
+            )
+        },
         refusals=("state-unavailable",),
     ),
     ("GET", "/v1/schedules/{name}"): Operation(
         summary="One schedule.",
         tag="Schedules",
         scope="schedule",
+        query=_TENANT,
         answers={200: ("With its last and next run.", _json(ref("Schedule")))},
         refusals=("unknown-schedule", "state-unavailable"),
     ),
@@ -261,6 +273,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         summary="Make or replace a schedule.",
         tag="Schedules",
         scope="schedule",
+        query=_TENANT,
         body=_json(ref("ScheduleBody")),
         answers={
             200: ("Replaced.", _json(ref("Schedule"))),
@@ -272,6 +285,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         summary="Delete a schedule.",
         tag="Schedules",
         scope="schedule",
+        query=_TENANT,
         answers={204: ("It is gone.", {})},
         refusals=("unknown-schedule", "state-unavailable"),
     ),
@@ -279,6 +293,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         summary="Fire a schedule now.",
         tag="Schedules",
         scope="schedule",
+        query=_TENANT,
         answers={202: ("Accepted: a receipt.", _json(ref("Receipt")))},
         refusals=(*_SUBMITTING, "unknown-schedule", "state-unavailable"),
     ),

@@ -13,6 +13,9 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _FIELD: Schema = {"type": ["string", "integer"], "default": "*"}
+_CRONTAB = """All fields must match. Where the clocks of the time zone change: with `*` or `*/n` \
+as minute or hour it runs whenever the clock shows a matching time; otherwise each time of the day \
+runs once, one that comes twice the first time, and one that is skipped right after the jump."""
 _TASK: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
 NOT_NULL: Schema = {"not": {"type": "null"}}
 
@@ -123,7 +126,8 @@ def _schedules(args: Schema, kwargs: Schema) -> dict[str, Schema]:
             day_of_month=_FIELD,
             month_of_year=_FIELD,
             timezone=_TEXT | {"default": "UTC"},
-        ),
+        )
+        | {"description": _CRONTAB},
         "solar": _closed(
             "event latitude longitude",
             event={"enum": list(EVENTS)},
@@ -144,16 +148,24 @@ def _schedules(args: Schema, kwargs: Schema) -> dict[str, Schema]:
     return {
         "ScheduleBody": body,
         "Schedule": _open(
-            "name task args kwargs options enabled last_run_at next_run_at total_runs",
+            "name tenant task args kwargs options enabled last_run_at next_run_at total_runs",
             name=_TEXT,
+            tenant=_TEXT
+            | {"description": "Whose it is. The shipped ones, and those of programs: `admin`."},
             task=_TEXT,
             args=args,
             kwargs=kwargs,
             options={"type": "object"},
             enabled=_FLAG,
             last_run_at={"anyOf": [_TIME, {"type": "null"}]},
-            next_run_at={"anyOf": [_TIME, {"type": "null"}]},
+            next_run_at={
+                "anyOf": [_TIME, {"type": "null"}],
+                "description": "When beat publishes it: at once if that has passed. null: never.",
+            },
             total_runs=_COUNT,
+            suspended=_TEXT
+            | {"description": "Why beat does not run it: its key may not submit the task (now)."},
+            warning=_TEXT | {"description": "No scheduler runs the schedules."},
             **times,
         ),
     }

@@ -1,8 +1,8 @@
 """/v1/schedules: periodic tasks."""
 
 import re
+from typing import Any
 
-import msgspec
 import orjson
 from aiohttp import web
 
@@ -10,14 +10,15 @@ from gateway.access.auth import Caller, require
 from gateway.body import read_body
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import check_json, receipt, traceparent
-from gateway.parts import CONFIG, SCHEDULES, SUBMISSION, TOPOLOGY
-from gateway.publishing.task_request import Options, TaskRequest, check_form
-from gateway.schedules.schedule_request import client_options, parse_schedule
-from gateway.schedules.schedules import Schedule
+from gateway.parts import CONFIG, KEYRING, SCHEDULES, SUBMISSION, TASK_IDS, TOPOLOGY
+from gateway.schedules.schedule_request import parse_schedule, task_of
+from gateway.schedules.schedules import Schedule, Schedules
+from penstock.wire.schedules import ADMIN
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
 """A first colon is RedBeat's own: `redbeat::lock`."""
+_NO_BEAT = "no scheduler runs the schedules: start one with `celery -A tasks beat`"
 
 
 def routes() -> list[web.RouteDef]:
@@ -32,19 +33,21 @@ def routes() -> list[web.RouteDef]:
 
 
 async def show_all(request: web.Request) -> web.StreamResponse:
-    """Every schedule, by name."""
-    require(request, "schedule")
+    """One's own schedules by name; for `admin` everybody's, or one tenant's."""
+    caller = require(request, "schedule")
     schedules = request.app[SCHEDULES]
-    found = await schedules.read(await schedules.names())
-    told = {"schedules": [schedule.to_json() for schedule in found]}
-    return web.Response(body=orjson.dumps(told), headers=_JSON)
+    tenant = _asked_tenant(request, caller)
+    if tenant is None and not caller.admin:
+        tenant = caller.tenant
+    found = [schedule.to_json() for schedule in await schedules.all(tenant)]
+    return _answer({"schedules": found, **await _warning(schedules)})
 
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One schedule."""
-    require(request, "schedule")
-    schedule = await request.app[SCHEDULES].get(request.match_info["name"])
-    return web.Response(body=orjson.dumps(schedule.to_json()), headers=_JSON)
+    caller = require(request, "schedule")
+    schedule = await _find(request, caller)
+    return _answer({**schedule.to_json(), **await _warning(request.app[SCHEDULES])})
 
 
 async def put(request: web.Request) -> web.StreamResponse:
@@ -59,21 +62,22 @@ async def put(request: web.Request) -> web.StreamResponse:
     submission = request.app[SUBMISSION]
     await submission.surely(lambda: submission.check(wanted.request, caller, now=False))
     schedules = request.app[SCHEDULES]
-    for before in await schedules.read([name]):
+    tenant = _asked_tenant(request, caller) or caller.tenant
+    for before in (await schedules.read(_places(request, caller)))[:1]:
         _require_task(request, caller, before)
-    schedule, is_new = await schedules.put(name, wanted)
-    return web.Response(
-        status=201 if is_new else 200, body=orjson.dumps(schedule.to_json()), headers=_JSON
-    )
+        tenant = before.tenant
+    schedule, is_new = await schedules.put(tenant, name, wanted, caller.name)
+    told = {**schedule.to_json(), **await _warning(schedules)}
+    return _answer(told, 201 if is_new else 200)
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
     """Delete a schedule."""
     caller = require(request, "schedule")
-    name = request.match_info["name"]
-    schedules = request.app[SCHEDULES]
-    _require_task(request, caller, await schedules.get(name))
-    await schedules.delete(name)
+    schedule = await _find(request, caller)
+    _require_task(request, caller, schedule)
+    if not await request.app[SCHEDULES].delete(schedule):
+        raise _unknown(schedule.name)
     return web.Response(status=204)
 
 
@@ -81,13 +85,20 @@ async def run(request: web.Request) -> web.StreamResponse:
     """Publish the task of a schedule now; its times stay as they are."""
     caller = require(request, "schedule")
     try:
-        schedule = await request.app[SCHEDULES].get(request.match_info["name"])
+        schedule = await _find(request, caller)
     except Problem as problem:
         problem.queued = "no"  # a run is a submit
         raise
     submission = request.app[SUBMISSION]
-    task, context = _task(schedule), traceparent(request)
-    prepared = await submission.surely(lambda: submission.prepare_request(task, caller, context))
+    task = task_of(schedule.definition)
+    checked = await submission.surely(lambda: submission.check(task, caller))
+    known = schedule.tenant in request.app[KEYRING].tenants
+    task_id = request.app[TASK_IDS].issue(
+        schedule.tenant if known else caller.tenant,
+        tracked=checked.tracked,
+        delay_s=checked.when.delay_s,
+    )
+    prepared = submission.build(checked, task_id, traceparent(request))
     await submission.publish(prepared)
     return web.Response(
         status=202,
@@ -96,26 +107,50 @@ async def run(request: web.Request) -> web.StreamResponse:
     )
 
 
-def _task(schedule: Schedule) -> TaskRequest:
-    """The submit that a run of a schedule is.
+def _asked_tenant(request: web.Request, caller: Caller) -> str | None:
+    """Whose schedules `?tenant=` asks for; None: it does not.
 
     Raises:
-        Problem: `invalid-request` (queued: no): somebody else wrote it, in words that we lack.
+        Problem: `forbidden` (queued: no): those of others are for `admin`.
     """
-    definition = schedule.definition
-    options = client_options(definition.get("options") or {})
-    known = {name: value for name, value in options.items() if name in Options.__struct_fields__}
-    try:
-        request = TaskRequest(
-            schedule.task,
-            msgspec.Raw(orjson.dumps(definition.get("args") or [])),
-            msgspec.Raw(orjson.dumps(definition.get("kwargs") or {})),
-            msgspec.convert(known, Options),
-        )
-    except msgspec.ValidationError as error:
-        raise invalid_request("$.options", str(error), queued="no") from None
-    check_form(request)
-    return request
+    asked = request.query.get("tenant")
+    if asked is not None and asked != caller.tenant and not caller.admin:
+        raise Problem("forbidden", "other tenants' schedules need the scope 'admin'", queued="no")
+    return asked
+
+
+def _places(request: web.Request, caller: Caller) -> list[tuple[str, str]]:
+    """Where a name may be looked up: one's own tenant, and for `admin` the shipped ones."""
+    name, asked = request.match_info["name"], _asked_tenant(request, caller)
+    if asked is not None:
+        return [(asked, name)]
+    tenants = [caller.tenant, ADMIN] if caller.admin else [caller.tenant]
+    return [(tenant, name) for tenant in tenants]
+
+
+async def _find(request: web.Request, caller: Caller) -> Schedule:
+    """The schedule that the request names.
+
+    Raises:
+        Problem: `unknown-schedule`, `forbidden`, `state-unavailable`.
+    """
+    found = await request.app[SCHEDULES].read(_places(request, caller))
+    if not found:
+        raise _unknown(request.match_info["name"])
+    return found[0]
+
+
+async def _warning(schedules: Schedules) -> dict[str, str]:
+    """What to say when no scheduler reads the schedules."""
+    return {} if await schedules.beat_leads() else {"warning": _NO_BEAT}
+
+
+def _answer(told: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(told), headers=_JSON)
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("unknown-schedule", f"your tenant has no schedule {name!r}")
 
 
 def _require_task(request: web.Request, caller: Caller, schedule: Schedule) -> None:

@@ -247,6 +247,26 @@ class Submission:
             tracked=len(destination.queues) == 1 and not options.ignore_result,
         )
 
+    def authorise(self, request: TaskRequest, caller: Caller) -> None:
+        """Check only whether the caller may submit a task there.
+
+        Args:
+            request: The task.
+            caller: On whose behalf.
+
+        Raises:
+            Problem: `forbidden`, `unknown-task`, `unknown-queue`, … (queued: no).
+        """
+        options = request.options
+        self._destinations.resolve(
+            request.task,
+            caller,
+            options.queue,
+            options.exchange,
+            options.routing_key,
+            options.headers,
+        )
+
     def build(
         self,
         checked: Checked,

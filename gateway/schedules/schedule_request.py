@@ -183,6 +183,30 @@ def _tempts(value: Any) -> bool:
     return isinstance(value, list) and any(map(_tempts, value))
 
 
+def task_of(definition: Mapping[str, Any]) -> TaskRequest:
+    """The submit that a run of a schedule is.
+
+    Args:
+        definition: As RedBeat keeps it.
+
+    Raises:
+        Problem: `invalid-request` (queued: no): somebody else wrote it, in words that we lack.
+    """
+    try:
+        options = client_options(definition.get("options") or {})
+        known = {name: each for name, each in options.items() if name in Options.__struct_fields__}
+        request = TaskRequest(
+            str(definition.get("task")),
+            msgspec.Raw(orjson.dumps(definition.get("args") or [])),
+            msgspec.Raw(orjson.dumps(definition.get("kwargs") or {})),
+            msgspec.convert(known, Options),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise invalid_request("$.options", str(error), queued="no") from None
+    check_form(request)
+    return request
+
+
 def celery_options(options: Options) -> dict[str, Any]:
     """Options of a submit as `apply_async` takes them.
 

