@@ -14,9 +14,11 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
+from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import HEADER
 from tasks.amqp import own_words
 from tasks.announce import announcer_of
+from tasks.batch_salvage import salvage
 from tasks.json_values import decode
 from tasks.tracing import guard_tasks
 from topology import kombu_queues
@@ -175,8 +177,15 @@ def read_body(message: Any) -> None:
         ValueError, RecursionError: It is no JSON that can be read.
     """
     if message.content_type == "application/json" and not message.errors:
-        meaning = (message.headers or {}).get(HEADER)
-        message._decoded_cache = decode(message.body, meaning)  # noqa: SLF001  # what its `payload` returns
+        headers = message.headers or {}
+        meaning = headers.get(HEADER)
+        try:
+            body = decode(message.body, meaning)
+        except (ValueError, RecursionError):
+            if headers.get("task") != STORE_TASK:
+                raise
+            body = salvage(message.body, meaning)
+        message._decoded_cache = body  # noqa: SLF001  # what its `payload` returns
 
 
 def _queue_of(tags: dict[str, str], consumer_tag: str | None) -> str | None:

@@ -6,12 +6,14 @@ client must stay a change of one file. PyMongo's exceptions stop here too.
 
 import asyncio
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import bson
+import orjson
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -20,6 +22,7 @@ from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMong
 from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
+from tasks.batch_salvage import UNREADABLE
 from tasks.errors import PermanentError, RetryableError
 
 MAX_BSON_BYTES = 16 * 1024 * 1024
@@ -62,8 +65,8 @@ class Failed:
     index: int
     """Position in the batch, from 0."""
 
-    document_id: str | None
-    """Its `_id` as text; None when it has none."""
+    document_id: Any
+    """Its `_id`, as text where JSON cannot say it; None when it has none."""
 
     detail: str
     """Why, at most 300 characters."""
@@ -304,13 +307,34 @@ def _is_primary_key(write_error: Mapping[str, Any]) -> bool:
     return dict(pattern) == {"_id": 1}
 
 
-def _failed(index: int, document: Mapping[str, Any], detail: str) -> Failed:
+def _failed(index: int, document: Any, detail: str) -> Failed:
+    if isinstance(document, list) and document[:1] == [UNREADABLE]:
+        return _unreadable(index, document)
     document_id = document.get("_id") if isinstance(document, Mapping) else None
-    return Failed(
-        index=index,
-        document_id=None if document_id is None else _clean(str(document_id)),
-        detail=detail,
-    )
+    return Failed(index=index, document_id=_told_id(document_id), detail=detail)
+
+
+def _unreadable(index: int, stand_in: Sequence[Any]) -> Failed:
+    """Tell of a document that could not be decoded: `tasks.batch_salvage`."""
+    _, reason, written = (*stand_in, "", None)[:3]
+    try:
+        document_id = json.loads(str(written or "null"))
+    except ValueError:
+        document_id = None
+    detail = _clean(f"the document cannot be decoded: {reason}")
+    return Failed(index=index, document_id=_told_id(document_id), detail=detail)
+
+
+def _told_id(document_id: Any) -> Any:
+    """Return an `_id` as it was sent; what JSON cannot say, or says at length, as text."""
+    if isinstance(document_id, str):
+        return _clean(document_id)
+    try:
+        written = orjson.dumps(document_id)
+        fits = len(written) <= MAX_DETAIL_CHARS and orjson.loads(written) == document_id
+    except TypeError:
+        fits = False
+    return document_id if fits else _clean(str(document_id))
 
 
 def _text(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The answers of an ingest: receipts, what was stored, what of it was not accepted."""
 
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -21,7 +22,8 @@ async def stored(
     ended: Mapping[str, State] = {}
     if counts.batches:
         ended = await request.app[WATCH].ended(counts.batches, query.wait_s)
-    members = add_up(zip(counts.batches, counts.sizes, strict=True), ended)
+    listed = counts.ids if len(counts.ids) == len(counts.batches) else repeat(b"")
+    members = add_up(zip(counts.batches, counts.sizes, listed, strict=False), ended)
     if members is None:
         return None
     members["batches"] = counts.batches

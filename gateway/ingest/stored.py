@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+import orjson
 
 from gateway.watching.states import State
 
@@ -27,16 +28,19 @@ class _Result(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Result)
 
 
-def add_up(batches: Iterable[tuple[str, int]], ended: Mapping[str, State]) -> dict[str, Any] | None:
+def add_up(
+    batches: Iterable[tuple[str, int, bytes]], ended: Mapping[str, State]
+) -> dict[str, Any] | None:
     """`stored`, `duplicates` and `failed` of a request; None while a batch has not ended.
 
     Args:
-        batches: Id and number of documents of each, in the request's order.
+        batches: Of each, in the request's order, its id, the number of its documents, and the JSON
+            of their `_id`s joined by commas; empty where they were not kept.
         ended: The final states that are known, by id.
     """
     stored = duplicates = offset = 0
     failed: list[dict[str, Any]] = []
-    for task_id, count in batches:
+    for task_id, count, ids in batches:
         state = ended.get(task_id)
         if state is None or not state.final:
             return None
@@ -44,8 +48,10 @@ def add_up(batches: Iterable[tuple[str, int]], ended: Mapping[str, State]) -> di
         if result is None:
             error = state.error or {}
             detail = f"{state.state}: {error.get('type', '')} {error.get('message', _INFLATED)}"
+            known = orjson.loads(b"[%b]" % ids) if ids else [None] * count
             failed += (
-                {"index": offset + index, "_id": None, "detail": detail} for index in range(count)
+                {"index": offset + index, "_id": known[index], "detail": detail}
+                for index in range(count)
             )
         else:
             stored += result.stored

@@ -101,14 +101,22 @@ async def test_documents_arrive_as_sent(gateway, deployment: Deployment, mongo_u
             assert exact(await paths.stored(sent, form)) == exact(sent)
 
 
-async def test_no_document_is_lost_beside_one_that_tempts(
-    gateway, deployment: Deployment, mongo_url: str
-):
-    """Single documents of one tenant share batches."""
+async def test_no_document_is_lost_beside_another(gateway, deployment: Deployment, mongo_url: str):
+    """Single documents of a tenant share batches, and other programs publish what none reads."""
     paths = Paths(gateway, mongo_url, random.Random(1))
-    documents = [{"_id": place, "m": UNKNOWN if place % 20 else 7} for place in range(400)]
+    documents = [{"_id": place, "m": 7 if place % 20 else UNKNOWN} for place in range(400)]
+    long, deep = "1" * 5000, "[" * 3000 + "]" * 3000
+    bad = f'{{"_id":"long","n":{long}}},{{"_id":"deep","n":{deep}}}'
+    raw = f'[["papers",[{{"_id":1}},{bad},{{"_id":2}}]],{{}},{{}}]'
     async with deployment.worker():
         assert await paths.stored(documents, "single") == documents
+        batch = deployment.publish(
+            "documents.store", raw=raw.encode(), exchange="events", routing_key="documents.papers"
+        )
+        result = (await deployment.ended(batch))["result"]
+
+    assert (result["stored"], result["duplicates"]) == (2, 0)
+    assert [(one["index"], one["_id"]) for one in result["failed"]] == [(1, "long"), (2, "deep")]
 
 
 async def test_beat_passes_on_what_a_schedule_was_given(

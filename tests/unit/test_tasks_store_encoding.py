@@ -51,6 +51,21 @@ def test_a_failure_is_told_in_utf8_and_briefly():
     assert outcome.as_json()["failed"][0]["_id"] == "\\ud800"
 
 
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (7, 7), (1.5, 1.5), (True, True), (2**63 - 1, 2**63 - 1),
+        ({"__type__": "x", "__value__": [1]}, {"__type__": "x", "__value__": [1]}),
+        (2**70, str(2**70)), (float("nan"), "nan"), (b"x", "b'x'"), ({"a": "x" * 400}, "{'a': 'xx"),
+    ],
+)  # fmt: skip
+def test_a_failure_names_the_id_as_it_was_sent(own: object, told: object):
+    _, [failed] = encode([{"_id": own, "n": 2**64}])
+
+    shown = failed.document_id
+    assert shown[:9] == told if isinstance(told, str) and len(told) == 9 else shown == told
+
+
 def test_documents_without_an_id_get_the_same_one_in_every_delivery():
     documents: list[dict[str, Any]] = [{"a": 1}, {"_id": "own", "a": 2}, {"a": 3}]
 

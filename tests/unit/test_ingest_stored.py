@@ -1,0 +1,30 @@
+"""What a request is told of its batches."""
+
+import pytest
+
+from gateway.ingest.stored import add_up
+from gateway.watching.states import State
+
+SUCCESS = State(
+    id="a",
+    state="SUCCESS",
+    result=b'{"stored":1,"duplicates":0,"failed":[{"index":1,"_id":{"__type__":"x"},"detail":"d"}]}',
+)
+FAILURE = State(id="b", state="FAILURE", error={"type": "DeadLettered", "message": "rejected"})
+
+
+@pytest.mark.parametrize(("ids", "told"), [(b'"x",{"k":7}', ["x", {"k": 7}]), (b"", [None, None])])
+def test_a_batch_that_ended_without_a_result_names_its_documents(ids: bytes, told: list[object]):
+    found = add_up([("a", 2, b'"p","q"'), ("b", 2, ids)], {"a": SUCCESS, "b": FAILURE})
+
+    assert found is not None
+    assert (found["stored"], found["duplicates"]) == (1, 0)
+    assert [(one["index"], one["_id"]) for one in found["failed"]] == [
+        (1, {"__type__": "x"}),
+        *zip((2, 3), told, strict=True),
+    ]
+    assert found["failed"][1]["detail"] == "FAILURE: DeadLettered rejected"
+
+
+def test_nothing_is_told_while_a_batch_has_not_ended():
+    assert add_up([("a", 2, b""), ("c", 1, b"")], {"a": SUCCESS}) is None
