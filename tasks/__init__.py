@@ -6,7 +6,8 @@ Knows Celery, Redis and MongoDB, and which tasks exist. Refuses to know HTTP: it
 
 Read `registry.py` (every task on one page), then `execution.py` (what happens around one
 execution), `runtime.py` (where coroutines run), `states.py` (what is written to Redis), and then
-the places where Celery itself is extended: `consumer.py`, `amqp.py`, `result_backend.py`.
+the places where Celery itself is extended: `consumer.py`, `request.py`, `suspects.py`, `amqp.py`,
+`result_backend.py`.
 """
 
 import importlib

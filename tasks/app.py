@@ -18,6 +18,7 @@ from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
 from tasks.stopping import end_in_time
+from tasks.suspects import Suspects
 from tasks.tls import broker_settings, redis_url
 from tasks.tracing import guard_children
 from topology.entities import CALLBACKS_QUEUE
@@ -100,6 +101,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
         self._runtimes: dict[int, Runtime] = {}
         self._configuration_told = False
         super().__init__("tasks", **options)
+        self.suspects = Suspects(self)
         command_line.explain(self)
 
     @property

@@ -33,6 +33,20 @@ class CoroutineCancelledError(TaskError):
     """The coroutine of the task cancelled itself; nobody had asked for that."""
 
 
+class WorkerLost(TaskError):  # noqa: N818  # the name is in the contract: `error.type`
+    """The process of the task died under it, again and again."""
+
+    @classmethod
+    def after(cls, deaths: int, how: str) -> "WorkerLost":
+        """Make the error.
+
+        Args:
+            deaths: how many processes died.
+            how: the last one did, as an exit status or a signal.
+        """
+        return cls(f"its process died {deaths} times under it, the last time by {how}")
+
+
 class DelayNotSupportedError(TaskError):
     """A headers exchange routes by headers, so a delay level cannot carry its routing key."""
 

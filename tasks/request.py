@@ -2,25 +2,35 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import WorkerLostError
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
+from redis.exceptions import RedisError
 
+from tasks import alone
+from tasks.alone import how
 from tasks.envelope import body_parts, request_headers
+from tasks.errors import WorkerLost
 from tasks.execution import PenstockTask
 from tasks.runtime import STOP_SIGNALS
+from tasks.stopping import stopping
+from tasks.suspects import MAX_DEATHS
 from tasks.tracing import NotTracedError
 from topology.delay import MAX_DELAY_S, is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
 """A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""
+
+_HOW = re.compile(r"(signal \d+(?: \(\w+\))?|exitcode -?\d+)")
 
 _Callback = Callable[..., None]
 
@@ -28,6 +38,14 @@ EARLY_S = 1.0
 """A delay that ended in the broker is over: an ETA further ahead is the clock of the submitter."""
 
 _logger = get_logger(__name__)
+
+
+def _how(error: BaseException) -> str:
+    """Find how a process ended in what billiard says of it."""
+    if isinstance(error, SystemExit):
+        return how(error.code if isinstance(error.code, int) else 1)
+    found = _HOW.search(str(error))
+    return found[1] if found else str(error)
 
 
 def _answered(callback: _Callback) -> _Callback:
@@ -119,7 +137,37 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             task_ready(self)
             self.reject(requeue=error.requeue)
             return
+        if lost := self._lost(error):
+            self._end_lost(lost)
+            return
         super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _lost(self, error: BaseException) -> WorkerLost | None:
+        """Charge a task whose pool process died, and say whether that was the last time."""
+        if (
+            not isinstance(error, WorkerLostError | SystemExit)
+            or self.worker_pid in {None, os.getpid()}
+            or self._already_cancelled
+            or self._already_revoked
+            or stopping()
+        ):
+            return None
+        try:
+            deaths = self._app.backend.charge(self.id)
+        except RedisError as away:
+            _logger.warning("death of a process not counted: %s error=%r", self, away)
+            return None
+        _logger.error("its process died (%s): task_id=%s deaths=%d", error, self.id, deaths)
+        return WorkerLost.after(deaths, _how(error)) if deaths >= MAX_DEATHS else None
+
+    def _end_lost(self, lost: WorkerLost) -> None:
+        """Record the end of a task under which process after process has died."""
+        task_ready(self)
+        self._task.backend.mark_as_failure(
+            self.id, lost, request=self._context, store_result=self.store_errors
+        )
+        self.acknowledge()
+        self.send_event("task-failed", exception=repr(lost), traceback=None)
 
     def give_up(self, error: Exception) -> None:
         """Reject a delivery whose end could not be handled: into dead letters, or to come again."""
@@ -144,7 +192,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return False
         if self.worker_pid == os.getpid():
             stopped: bool = self._app.runtime.stop(self.id, reason)
-            return stopped
+            return stopped or alone.stop(self.id, reason)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.worker_pid, STOP_SIGNALS[reason])
         return True

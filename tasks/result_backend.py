@@ -38,9 +38,19 @@ from redis.exceptions import (
 
 from tasks.canvas import CanvasEnds
 from tasks.json_values import decode_record, encode_record
+from tasks.process import process_token
 from tasks.redis_client import sync_retry
 from tasks.script_calls import Script, ScriptCalls
-from tasks.states import RECORD, REVOKED_S, START, TRUNCATE_BYTES, Keys
+from tasks.states import (
+    CHARGE,
+    DEATHS_S,
+    RECORD,
+    REVOKED_S,
+    START,
+    SUSPECT,
+    TRUNCATE_BYTES,
+    Keys,
+)
 from tasks.stopping import stopping
 
 FIRST_WAIT_S = 0.05
@@ -53,6 +63,7 @@ _PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NORE
 _START = Script(START)
 _RECORD = Script(RECORD)
 _COMPACT: Mapping[str, Any] = MappingProxyType({"separators": (",", ":"), "allow_nan": False})
+_SUSPECT, _CHARGE = Script(SUSPECT), Script(CHARGE)
 
 _logger = logging.getLogger(__name__)
 
@@ -130,6 +141,37 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         )
         return str(bytes_to_str(answer))
 
+    def is_suspect(self, task_id: str, process: str, *, tracked: bool) -> bool:
+        """Tell whether a process died under a redelivered task; waits while Redis is away.
+
+        Args:
+            task_id: of the task.
+            process: the token of this one.
+            tracked: whether the states of the task are stored.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        keys = Keys.of(task_id)
+        arguments = [process, int(tracked), DEATHS_S]
+        return bool(
+            self._ensure_retryable(
+                self.scripts.call, _SUSPECT, [keys.record, keys.deaths], arguments
+            )
+        )
+
+    def charge(self, task_id: str) -> int:
+        """Count a process that died under a task which had it to itself.
+
+        Returns:
+            How many have died so; 0 when it had ended before.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away: it is not counted.
+        """
+        keys = Keys.of(task_id)
+        return int(self.scripts.call(_CHARGE, [keys.deaths, keys.ended], [DEATHS_S]))
+
     def _store_result(
         self,
         task_id: str,
@@ -181,6 +223,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             "worker": getattr(request, "hostname", None),
             "retries": getattr(request, "retries", None),
             "started_at": getattr(request, "started_at", None),
+            "process": None if final else process_token(),
         }
         meta = {name: value for name, value in meta.items() if value is not None}
         meta["date_done"] = datetime.now(UTC).isoformat() if final else None

@@ -19,6 +19,8 @@ ENDED_EXTRA_S = 7 * DAY_S
 """How much longer than the result the fact is kept that the task ended."""
 REVOKED_S = 90 * DAY_S
 COPY_S = 8 * DAY_S
+DEATHS_S = DAY_S
+"""How long it is remembered that a process died under a task."""
 TRUNCATE_BYTES = 64 * 1024
 """An event with a longer record carries no result: streams are for news, records for results."""
 MAX_LINE_CHARS = 16 * 1024
@@ -106,6 +108,36 @@ return 1
 )
 """One change of state. 0: it had ended before, nothing was written."""
 
+SUSPECT = (
+    _STATE
+    + """
+-- KEYS: record, deaths
+-- ARGV: this process, '1' = tracked, seconds to keep
+if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
+if ARGV[2] ~= '1' then return 1 end
+local open = state_of(KEYS[1])
+if open == '' or open == 'RETRY' or open == 'SUCCESS' or open == 'FAILURE' or open == 'REVOKED' then
+  return 0
+end
+local holder = string.match(redis.call('GETRANGE', KEYS[1], 0, 1000), '"process": ?"(%w+)"')
+if holder == ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], 1, 'EX', ARGV[3])
+return 1
+"""
+)
+"""Whether another process had a redelivered task, and did not end it; the first time counts as a
+death. One that keeps no state may have been started by any."""
+
+CHARGE = """
+-- KEYS: deaths, ended
+-- ARGV: seconds to keep
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local deaths = redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return deaths
+"""
+"""A process died under the task alone: how many have by now; 0 when it had ended before."""
+
 LOG = (
     _CONSTANTS
     + """
@@ -130,6 +162,7 @@ class Keys:
     ended: str
     revoked: str
     copy: str
+    deaths: str
 
     @classmethod
     def of(cls, task_id: str) -> "Keys":
@@ -140,4 +173,5 @@ class Keys:
             f"penstock:ended:{task_id}",
             f"penstock:revoked:{task_id}",
             f"penstock:copy:{task_id}",
+            f"penstock:deaths:{task_id}",
         )

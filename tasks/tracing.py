@@ -45,7 +45,8 @@ def guard_children(app: Any) -> None:
 def _guarded(app: Any, name: str, trace: Trace) -> Trace:
     def guarded(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         try:
-            return trace(uuid, args, kwargs, request)
+            elsewhere = app.suspects.execute(app.tasks[name], uuid, args, kwargs, request)
+            return elsewhere or trace(uuid, args, kwargs, request)
         except Reject as rejected:
             return _rejected(NotTracedError(rejected.reason, rejected.requeue))
         except Exception as error:

@@ -4,6 +4,7 @@ Started as `celery -A tests.tasks_core_app worker`; tasks tell of their runs in 
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -70,10 +71,26 @@ async def bulky(mark: str, seconds: float, size: int) -> None:
     raise RetryableError("x" * size, retry_in_s=60)
 
 
-def die(mark: str) -> None:
-    """Kill the process that runs the task."""
+def end_process(mark: str, how: str) -> None:
+    """End the process that runs the task, in one of the ways in which that happens."""
     note(mark)
-    os.kill(os.getpid(), signal.SIGKILL)
+    match how:
+        case "exit":
+            os._exit(3)
+        case "exit in order":
+            os._exit(0)
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case _:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def end_process_later(mark: str) -> None:
+    """Do so from the event loop."""
+    await asyncio.sleep(0.05)
+    end_process(mark, "exit")
 
 
 def meet(mark: str, others: int) -> int:
@@ -138,7 +155,8 @@ EXTRA = (
     TaskSpec("demo.stubborn", stubborn),
     TaskSpec("demo.limited", doze, {"soft_time_limit": 0.3, "time_limit": 5}),
     TaskSpec("demo.bulky", bulky),
-    TaskSpec("demo.die", die),
+    TaskSpec("demo.end_process", end_process),
+    TaskSpec("demo.end_process_later", end_process_later),
     TaskSpec("demo.meet", meet),
     TaskSpec("demo.permanent", permanent),
     TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),

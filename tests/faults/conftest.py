@@ -8,10 +8,8 @@ import pytest_asyncio
 
 from devstack.product import WorkerSpec, workers_for
 from devstack.stack import Stack
-from topology.layout import DEFAULT_LAYOUT, load
+from topology.layout import load
 
-DELIVERY_LIMIT = 4
-"""Of the queue `scripts`, whose tasks kill their process here; 20 is what ships."""
 QUEUES = tuple(queue for spec in workers_for(load().queues) for queue in spec.queues)
 
 
@@ -27,12 +25,7 @@ async def pool_stack(
     deadly = scripts / "kill_parent.sh"
     deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
     deadly.chmod(0o755)
-    layout = folder / "topology.toml"
-    limited = f"[queues.scripts]\ndelivery_limit = {DELIVERY_LIMIT}\n#"
-    shipped = DEFAULT_LAYOUT.read_text(encoding="utf-8")
-    layout.write_text(shipped.replace("[queues.scripts]", limited), encoding="utf-8")
-    env = {"SCRIPTS_DIR": str(scripts), "TOPOLOGY_FILE": str(layout)}
-    async with Stack(folder, workers=[worker], env=env) as running:
+    async with Stack(folder, workers=[worker], env={"SCRIPTS_DIR": str(scripts)}) as running:
         await running.rabbit.settle()
         yield running
 

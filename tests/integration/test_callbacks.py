@@ -20,7 +20,6 @@ from tests.integration.test_submit import messages
 from tests.receiver import Receiver, receiving
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
-from topology.layout import DEFAULT_LAYOUT
 
 SECRET = b"the receiver knows it"
 
@@ -117,19 +116,12 @@ async def test_every_end_that_a_worker_sees_is_told(deployment, calling, receive
     assert len(receiver.calls) == len(ids)
 
 
-async def test_a_task_that_kills_its_workers_is_told(
-    deployment, make_calling_gateway, receiver, tmp_path
-):
-    shipped = DEFAULT_LAYOUT.read_text(encoding="utf-8")
-    layout = tmp_path / "layout.toml"
-    layout.write_text(shipped.replace("[queues.default]", "[queues.default]\ndelivery_limit = 2"))
-    gateway = await make_calling_gateway(topology_file=layout)
-    deployment.env["TOPOLOGY_FILE"] = str(layout)
+async def test_a_task_that_kills_its_workers_is_told(deployment, calling, receiver):
     async with deployment.worker("prefork"):
-        task_id = await submit(gateway, receiver.url(), "demo.die", "x")
+        task_id = await submit(calling, receiver.url(), "demo.end_process", "x", "kill")
         call = await receiver.called(task_id, 60)
 
-    assert (call.json["state"], call.json["error"]["type"]) == ("FAILURE", "DeadLettered")
+    assert (call.json["state"], call.json["error"]["type"]) == ("FAILURE", "WorkerLost")
 
 
 async def test_a_task_without_a_result_is_told(deployment, calling, receiver):

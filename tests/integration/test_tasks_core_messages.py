@@ -10,7 +10,6 @@ import pytest
 
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
-from topology.layout import DEFAULT_LAYOUT
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
 
@@ -134,23 +133,3 @@ async def test_what_the_broker_delayed_starts_in_time(deployment: Deployment, po
         assert time.time() - begun >= 2
         task_id = delayed.logged().decode().split()[-1]
         assert (await deployment.ended(task_id))["result"] == "delayed"
-
-
-async def test_a_task_that_kills_its_process_is_dead_lettered(deployment: Deployment, pool: str):
-    if pool == "threads":
-        return  # there the worker dies with the task, and its supervisor starts it again
-    layout = DEFAULT_LAYOUT.read_text(encoding="utf-8")
-    short = deployment.folder / "layout.toml"
-    short.write_text(layout.replace("[queues.periodic]", "[queues.periodic]\ndelivery_limit = 2"))
-    deployment.env["TOPOLOGY_FILE"] = str(short)
-    async with deployment.worker(pool, "-Q", "periodic", concurrency=1) as worker:
-        deadly = deployment.publish("demo.die", ["died"], routing_key="periodic")
-
-        await eventually(lambda: deployment.depth("periodic.dead") == 1, 60, 0.5)
-        assert deployment.runs == ["died"] * 3
-        letter = deployment.take("periodic.dead")
-        assert letter.headers["id"] == deadly
-        assert letter.headers["x-death"][0]["reason"] == "delivery_limit"
-        good = deployment.publish("demo.add", [1, 2], routing_key="periodic")
-        assert (await deployment.ended(good))["result"] == 3
-        assert worker.child.running

@@ -1,0 +1,102 @@
+"""Tasks under which a process died: found, run in a process of their own, and ended if they did it.
+
+A process that ends (`os._exit`, a segfault, no memory) gives every delivery in its hands back. On
+prefork a child has one task, which is therefore the cause, and its parent sees how it ended. On
+threads all that ran there are suspects, and one of them is the cause:
+
+    redelivered, STARTED by a process that is not this one ──► suspect: 1 death
+       suspect ──► a process of its own ── ends in it ────────► the end that it has
+                        ▲                └ the process dies ─► + 1 death ──┐
+                        └──────────────── fewer than 3 ────────────────────┤
+                                                        FAILURE WorkerLost ┘
+
+Its neighbours run through in processes of their own, and are not charged. Only a parent that sees a
+child die charges; whoever kills a whole worker charges nobody with more than that first death.
+"""
+
+import logging
+import os
+from typing import Any
+
+from celery.app.task import Context, get_actual_ignore_result
+from celery.app.trace import FAILURE, TraceInfo, trace_ok_t
+from celery.signals import worker_process_init
+
+from tasks import alone
+from tasks.errors import WorkerLost
+from tasks.process import process_token
+
+MAX_DEATHS = 3
+"""Of processes under one task."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Suspects:
+    """Decides where a delivery is executed.
+
+    Args:
+        app: whose tasks; it must be an attribute of a module, or they are executed here.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._main: int | None = None
+        """Id of the process that others would share with a suspect; None: not a worker's."""
+        worker_process_init.connect(
+            self._forget_main, weak=False, dispatch_uid=f"penstock-suspects-{id(app)}"
+        )
+
+    def __repr__(self) -> str:
+        """Tell whether this process has tasks that share it."""
+        return f"<Suspects shared={self._main == os.getpid()}>"
+
+    def share(self) -> None:
+        """Say that this process is a worker's, and may execute several tasks."""
+        self._main = os.getpid()
+
+    def _forget_main(self, **_: Any) -> None:
+        self._main = None
+
+    def execute(self, task: Any, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
+        """Execute a delivery in a process of its own, if it is a suspect.
+
+        Returns:
+            What Celery's tracer returns, or None: it is to be executed here.
+        """
+        delivery = (request or {}).get("delivery_info") or {}
+        if not delivery.get("redelivered") or self._main != os.getpid():
+            return None
+        context = Context(request, args=args, kwargs=kwargs, called_directly=False)
+        tracked = not get_actual_ignore_result(task, context)
+        backend = self._app.backend
+        if not backend.is_suspect(uuid, process_token(), tracked=tracked):
+            return None
+        _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)
+        place = alone.place_of(self._app)
+        while place is not None:
+            call = alone.Call(place, process_token(), task.name, uuid, args, kwargs, request)
+            try:
+                failed, value, runtime, shown = alone.run(call)
+            except alone.NotStartedError:
+                _logger.exception("no process of its own: task=%s task_id=%s", task.name, uuid)
+                return None
+            except alone.DiedError as died:
+                deaths = backend.charge(uuid)
+                _logger.error("its process died (%s): task_id=%s deaths=%d", died, uuid, deaths)  # noqa: TRY400  # its traceback is ours
+                if deaths >= MAX_DEATHS:
+                    return self._lost(task, context, WorkerLost.after(deaths, str(died)))
+            else:
+                return trace_ok_t(value, TraceInfo(FAILURE) if failed else None, runtime, shown)
+        return None
+
+    def _lost(self, task: Any, context: Context, error: WorkerLost) -> Any:
+        """Record the end of a task, on the thread that would have executed it."""
+        task.request_stack.push(context)
+        try:
+            raise error from None
+        except WorkerLost:
+            info = TraceInfo(FAILURE, error)
+            return trace_ok_t(info.handle_error_state(task, context), info, 0.0, None)
+        finally:
+            task.request_stack.pop()
