@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.access.hosts import is_loopback, split_host
+from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
 from topology import tls
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -61,10 +62,11 @@ class GatewayConfig:
     """Expanded size of one task's body. `MAX_TASK_BYTES`."""
     max_array_bytes: int = 64 * 1024 * 1024
     """Expanded size of an array of tasks or documents. `MAX_ARRAY_BYTES`."""
-    max_document_bytes: int = 4 * 1024 * 1024
+    max_document_bytes: int = MAX_DOCUMENT_BYTES
     """JSON size of one document. `MAX_DOCUMENT_BYTES`."""
-    collection_pattern: str = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
-    """Names of collections that may be ingested to. `COLLECTION_PATTERN`."""
+    collection_pattern: str = COLLECTION_PATTERN
+    """Names of collections that may be ingested to; the same as the workers'.
+    `COLLECTION_PATTERN`."""
     metrics_public: bool = False
     """Serve /metrics without a key. `METRICS_PUBLIC`."""
     metrics_folder: Path | None = None
@@ -126,7 +128,7 @@ class GatewayConfig:
             max_task_bytes=reader.number("MAX_TASK_BYTES", defaults.max_task_bytes, 1, 1 << 23),
             max_array_bytes=reader.number("MAX_ARRAY_BYTES", defaults.max_array_bytes, 1, 1 << 30),
             max_document_bytes=reader.number(
-                "MAX_DOCUMENT_BYTES", defaults.max_document_bytes, 1, 4 << 20
+                "MAX_DOCUMENT_BYTES", defaults.max_document_bytes, 1, MAX_DOCUMENT_BYTES
             ),
             collection_pattern=reader.pattern("COLLECTION_PATTERN", defaults.collection_pattern),
             metrics_public=reader.flag("METRICS_PUBLIC", default=False),

@@ -1,10 +1,12 @@
 """The configuration of a worker process: one frozen value, built from a mapping."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from penstock.wire.document_rules import COLLECTION_PATTERN
 from tasks.errors import ConfigurationError
 from topology import tls
 
@@ -30,6 +32,10 @@ class WorkerConfig:
     max_result_bytes: int = 8 * 1024 * 1024
     """A result whose JSON is longer makes its task FAILURE `ResultTooLarge`."""
 
+    collection_pattern: str = COLLECTION_PATTERN
+    """Names of collections that batches which no gateway has checked may go to; the same as the
+    gateway's. Environment: COLLECTION_PATTERN."""
+
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
@@ -53,6 +59,7 @@ class WorkerConfig:
             "mongo_url": _url(env, "MONGO_URL", ("mongodb", "mongodb+srv"), faults),
             "result_expires_s": _positive(env, "RESULT_EXPIRES_S", faults),
             "max_result_bytes": _positive(env, "MAX_RESULT_BYTES", faults),
+            "collection_pattern": _pattern(env, "COLLECTION_PATTERN", faults),
             "scripts_dir": Path(env["SCRIPTS_DIR"]) if env.get("SCRIPTS_DIR") else None,
             "health_file": Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
         }
@@ -90,6 +97,16 @@ def _url(
         if name == "AMQP_URL" and {"capath", "cadata"} & tls.parameters(value).keys():
             faults.append("AMQP_URL: workers take the CA from cafile, not from capath or cadata")
     return value
+
+
+def _pattern(env: Mapping[str, str], name: str, faults: list[str]) -> str | None:
+    text = env.get(name)
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        faults.append(f"{name} is not a regular expression: {error}")
+        return None
+    return text or None
 
 
 def _positive(env: Mapping[str, str], name: str, faults: list[str]) -> int | None:

@@ -1,8 +1,19 @@
 """The tasks on documents: batches from the gateway's ingest, or from anybody's `.delay()`."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+
+from penstock.wire.document_rules import (
+    MAX_DOCUMENT_BYTES,
+    collection_fault,
+    document_fault,
+    is_system_collection,
+)
+from penstock.wire.ingest import CHECKED_HEADER
+from tasks.errors import PermanentError
 from tasks.runtime import TaskContext
 
 
@@ -19,6 +30,9 @@ async def store(
     use up the delivery limit, all of which end in a dead letter. The delayed message is a new one
     to the broker, so an outage of any length costs nothing.
 
+    A batch that the gateway has checked says so in a header that its clients cannot set. Any other
+    is checked here, by the same rules: a bad document fails alone, a bad collection the batch.
+
     Args:
         context: of this execution.
         collection: name of the collection.
@@ -31,11 +45,35 @@ async def store(
 
     Raises:
         RetryableError: MongoDB is away.
-        PermanentError: no collection can have this name.
+        PermanentError: documents may not go to a collection of this name, or are no list.
     """
+    find_fault: Callable[[Any], str | None] | None = None
+    if context.headers.get(CHECKED_HEADER) is not True:
+        fault = collection_fault(collection, re.compile(context.collection_pattern))
+        if fault is not None:
+            raise PermanentError(f"collection {str(collection)[:80]!r}: {fault}")
+        if not isinstance(documents, list | tuple):
+            raise PermanentError("documents: expected a list of documents")
+        find_fault = unchecked_fault
+    elif is_system_collection(collection):
+        raise PermanentError(f"collection {collection[:80]!r}: it is MongoDB's own")
     batch = with_ids(context.task_id, documents)
-    outcome = await context.store.insert_documents(collection, batch)
+    outcome = await context.store.insert_documents(collection, batch, find_fault=find_fault)
     return outcome.as_json()
+
+
+def unchecked_fault(document: Any) -> str | None:
+    """Return why a document that nobody has checked may not be stored; None when it may."""
+    fault = document_fault(document)
+    if fault is not None:
+        return f"{fault.at}: {fault.detail}"
+    try:
+        size = len(orjson.dumps(document, default=str))
+    except orjson.JSONEncodeError:
+        return None  # of Python's types, which BSON knows better
+    if size > MAX_DOCUMENT_BYTES:
+        return f"$: the document is over {MAX_DOCUMENT_BYTES} bytes of JSON"
+    return None
 
 
 def with_ids(task_id: str, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -107,6 +107,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             store=runtime.store,
             scripts_dir=self.app.config.scripts_dir,
             writer=Reporter(self.backend, request, runtime.redis, tracked=tracked),
+            headers=request.headers or {},
+            collection_pattern=self.app.config.collection_pattern,
         )
 
     def _retry_later(self, error: RetryableError) -> None:

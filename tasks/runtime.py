@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from penstock.wire.document_rules import COLLECTION_PATTERN
 from tasks.errors import CoroutineCancelledError
 from tasks.redis_client import async_client
 from tasks.store import Store
@@ -68,6 +69,12 @@ class TaskContext:
     """The only folder to start programs from."""
 
     writer: StateWriter = field(repr=False)
+
+    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Custom headers of the message."""
+
+    collection_pattern: str = COLLECTION_PATTERN
+    """Names of collections that documents may go to."""
 
     async def progress(
         self, current: float, total: float | None = None, message: str | None = None

@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -125,6 +125,8 @@ class Store:
         self,
         collection: str,
         documents: Sequence[Mapping[str, Any]],
+        *,
+        find_fault: Callable[[Any], str | None] | None = None,
     ) -> StoreOutcome:
         """Store a batch with one journaled, unordered insert; one bad document costs no other.
 
@@ -133,12 +135,13 @@ class Store:
         Args:
             collection: name of a collection of the database; made when it does not exist.
             documents: each with its own `_id`, or repeating stores it again.
+            find_fault: says why a document may not be stored; None: BSON and MongoDB decide alone.
 
         Raises:
             RetryableError: MongoDB is away or did not acknowledge; part may be stored. Repeat.
             PermanentError: no collection can have this name.
         """
-        encoded, failed = encode(documents)
+        encoded, failed = encode(documents, find_fault)
         duplicates = 0
         with self._collection(collection) as target:
             if encoded:
@@ -223,6 +226,7 @@ class Store:
 
 def encode(
     documents: Sequence[Mapping[str, Any]],
+    find_fault: Callable[[Any], str | None] | None = None,
 ) -> tuple[list[tuple[int, RawBSONDocument]], list[Failed]]:
     """Encode each document once, by itself.
 
@@ -235,6 +239,10 @@ def encode(
     good: list[tuple[int, RawBSONDocument]] = []
     failed: list[Failed] = []
     for index, document in enumerate(documents):
+        fault = find_fault(document) if find_fault is not None else None
+        if fault is not None:
+            failed.append(_failed(index, document, _clean(fault)))
+            continue
         try:
             # RawBSONDocument is sent as it is, and PyMongo adds no `_id` to it: mongod does.
             raw = bson.encode(document)

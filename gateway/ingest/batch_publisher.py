@@ -21,14 +21,14 @@ from gateway.publishing.task_message import (
     task_body,
     template,
 )
-from penstock.wire.ingest import STORE_TASK
+from penstock.wire.document_rules import collection_fault
+from penstock.wire.ingest import CHECKED_HEADER, STORE_TASK
 from topology.model import Topology
 
 EXCHANGE: Final = "events"
 MAX_BATCH_DOCUMENTS: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """JSON of the documents of a batch; one larger document travels alone."""
-_MAX_NAME_OCTETS: Final = 200
 _CACHED_LANES: Final = 4096
 _HEAD_BYTES: Final = 1024
 """What a message is longer than its documents, at most or so."""
@@ -199,11 +199,7 @@ class BatchPublisher:
     def _make_lane(
         self, tenant: str, collection: str, headers: tuple[tuple[str, str], ...]
     ) -> Lane:
-        if (
-            not self._pattern.fullmatch(collection)
-            or collection.startswith("system.")
-            or len(collection.encode()) > _MAX_NAME_OCTETS
-        ):
+        if collection_fault(collection, self._pattern) is not None:
             raise Problem("unknown-collection", f"no collection {collection!r}", queued="no")
         routing_key = f"documents.{collection}"
         queues = self._topology.match(EXCHANGE, routing_key)
@@ -222,7 +218,7 @@ class BatchPublisher:
                 STORE_TASK,
                 EXCHANGE,
                 routing_key,
-                MessageOptions(headers=headers),
+                MessageOptions(headers=((CHECKED_HEADER, True), *headers)),
                 origin=self._origin,
                 id_length=self._id_length,
             ),

@@ -9,6 +9,8 @@ from typing import Any
 import aio_pika
 import pytest
 
+from penstock.wire.ingest import CHECKED_HEADER
+
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -27,6 +29,7 @@ async def batches(amqp_url: str, queue: str = "mongo_queue") -> list[tuple[str, 
         while (message := await source.get(fail=False)) is not None:
             await message.ack()
             assert message.headers["task"] == "documents.store"
+            assert message.headers[CHECKED_HEADER] is True
             assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
             (collection, documents), kwargs, _ = json.loads(message.body)
             assert kwargs == {}

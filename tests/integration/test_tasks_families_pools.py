@@ -8,6 +8,8 @@ import pytest
 from pymongo import MongoClient
 
 from devstack.mongo import Mongo
+from penstock.wire.document_rules import BAD_ID, NO_OBJECT, NOT_FINITE
+from penstock.wire.ingest import CHECKED_HEADER
 from tasks.registry import TASKS
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
@@ -58,6 +60,52 @@ async def test_a_batch_is_stored_with_ids_that_a_second_delivery_finds(
     client: MongoClient[Any] = MongoClient(mongo_url)
     with client:
         assert client.get_default_database()["papers"].count_documents({}) == 2
+
+
+async def test_what_did_not_come_by_ingest_is_checked_by_the_worker(
+    deployment: Deployment, pool: str, mongo_url: str
+):
+    bad: list[Any] = [{"_id": "d", "$set": 1}, {"_id": "n", "n": [float("nan")]}, {"_id": None}, 5]
+    evil = [{"_id": "evil"}]
+
+    def send(*arguments: Any, **extra: Any) -> str:
+        return deployment.publish(
+            "documents.store", arguments, routing_key="mongo_queue", extra=extra
+        )
+
+    async with deployment.worker(pool):
+        told = await deployment.ended(send("papers", [{"_id": "a"}, *bad, {"_id": "b"}]))
+        refused = [
+            await deployment.ended(one)
+            for one in (
+                send("system.js", evil),
+                send("system.js", evil, **{CHECKED_HEADER: True}),
+                send("a.b", evil),
+                send(5, evil),
+                send("papers", evil[0]),
+            )
+        ]
+        trusted = await deployment.ended(send("of.ours", [{"_id": "x"}], **{CHECKED_HEADER: True}))
+
+    assert told["result"] == {
+        "stored": 2,
+        "duplicates": 0,
+        "failed": [
+            {"index": 1, "_id": "d", "detail": "$.$set: the key starts with '$'"},
+            {"index": 2, "_id": "n", "detail": f"$.n[0]: {NOT_FINITE}"},
+            {"index": 3, "_id": None, "detail": f"$._id: {BAD_ID}"},
+            {"index": 4, "_id": None, "detail": f"$: {NO_OBJECT}"},
+        ],
+    }
+    for record in refused:
+        assert (record["status"], record["result"]["exc_type"]) == ("FAILURE", "PermanentError")
+    assert trusted["result"]["stored"] == 1  # the gateway's pattern counts for what it checked
+    client: MongoClient[Any] = MongoClient(mongo_url)
+    with client:
+        assert sorted(client.get_default_database().list_collection_names()) == [
+            "of.ours",
+            "papers",
+        ]
 
 
 async def test_batches_wait_for_mongodb_outside_the_worker_and_are_stored_later(
