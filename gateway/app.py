@@ -54,6 +54,7 @@ from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
 from gateway.telemetry import gauges
 from gateway.telemetry.metrics import Metrics
+from gateway.turns import Turns
 from gateway.watching.control import Control
 from gateway.watching.counts import Counts
 from gateway.watching.outcomes import Outcomes
@@ -108,6 +109,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES], counts)
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
     app[parts.LIMITS] = Limits(app[parts.REDIS])
+    app[parts.TURNS] = Turns()
     app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.CONTROL] = Control(config.amqp_url)

@@ -1,4 +1,4 @@
-"""Request bodies: gzip undone within bounds, read whole or as a stream of chunks.
+"""Request bodies: gzip undone within bounds, read whole or as a stream of chunks, in turns.
 
 The server runs with aiohttp's own decompression off, so that a bomb is refused by its expanded
 size and an unknown encoding gets a problem instead of a plain-text 400.
@@ -6,32 +6,34 @@ size and an unknown encoding gets a problem instead of a plain-text 400.
 
 import asyncio
 import time
-import zlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from gateway import byte_order
 from gateway.access.auth import CALLER, TENANT
 from gateway.errors import Problem
-from gateway.parts import CONFIG, HELD, KEYRING
+from gateway.gunzip import BadGzipError, Gunzip
+from gateway.parts import CONFIG, HELD, KEYRING, TURNS
 
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
-_EXPANDED_CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
+"""Largest chunk of a body: what is done with one takes a few milliseconds, whatever it holds."""
 _MIN_RATE = 1024.0
 """Bytes a second, on average, of a body that is of use only once all of it has come."""
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The whole expanded body.
+    """The whole expanded body, without a byte order mark.
 
     Args:
         request: The request.
         max_bytes: Bound of the expanded size.
 
     Raises:
-        Problem: `body-too-large`, `unsupported-media-type`, `malformed-json` (bad gzip),
-            `invalid-request` (the client sends too slowly, or not what HTTP says), `overloaded`.
-            Queued: no.
+        Problem: `body-too-large`, `unsupported-media-type`, `malformed-json` (bad gzip, another
+            encoding than UTF-8), `invalid-request` (the client sends too slowly, or not what HTTP
+            says), `overloaded`. Queued: no.
+        ConnectionResetError: The client has left.
     """
     length = request.content_length
     if length is not None and length > max_bytes:
@@ -45,24 +47,28 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
             raise _broken() from None
         if len(body) > max_bytes:
             raise too_large(max_bytes)
-        return body
-    chunks: list[bytes] = []
-    size = 0
+        return body if byte_order.is_plain(body) else _without_mark(body)
+    # One buffer: a client may send byte by byte, and a list would hold an object for each.
+    whole = bytearray()
     held, tenant = request.app[HELD], TENANT.get()
+    size = 0
     try:
         async for chunk in iter_body(request, whole=True):
             if size + len(chunk) > max_bytes:
                 raise too_large(max_bytes)
             held.hold(tenant, len(chunk))
             size += len(chunk)
-            chunks.append(chunk)
+            whole += chunk
     finally:
         held.hold(tenant, -size)
-    return b"".join(chunks)
+    return bytes(whole)
 
 
 async def iter_body(request: web.Request, *, whole: bool = False) -> AsyncIterator[bytes]:
-    """The expanded body, chunk by chunk, each at most 256 KiB.
+    """The expanded body, chunk by chunk, each at most 64 KiB, without a byte order mark.
+
+    Before each chunk it waits for its turn at the loop: whoever does little with a chunk, a few
+    milliseconds, need not care for others.
 
     Args:
         request: The request.
@@ -70,20 +76,34 @@ async def iter_body(request: web.Request, *, whole: bool = False) -> AsyncIterat
 
     Raises:
         Problem: as `read_body`, but for the size.
+        ConnectionResetError: The client has left.
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "identity":
-        async for chunk in _raw_chunks(request, whole=whole):
-            yield chunk
+        chunks = _raw_chunks(request, whole=whole)
     elif encoding in {"gzip", "x-gzip"}:
-        async for chunk in _gunzip(request, whole=whole):
-            yield chunk
+        chunks = _gunzip(request, whole=whole)
     else:
         raise Problem(
             "unsupported-media-type",
             f"Content-Encoding {encoding!r} is not supported; gzip is",
             queued="no",
         )
+    turns = request.app[TURNS]
+    head: bytes | None = b""
+    async for chunk in chunks:
+        await turns.pause(request)
+        if head is None:
+            if chunk:
+                yield chunk
+            continue
+        head += chunk
+        if not byte_order.undecided(head):
+            if rest := _without_mark(head):
+                yield rest
+            head = None
+    if head:
+        yield _without_mark(head)
 
 
 async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[bytes]:
@@ -92,11 +112,11 @@ async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[byt
     started, size = time.monotonic(), 0
     try:
         while True:
-            if content.is_eof() and not content.at_eof():
-                yield content.read_nowait(-1)
-                return
-            async with asyncio.timeout(pause_s):
-                chunk = await content.readany()
+            if content.is_eof():
+                chunk = content.read_nowait(-1)
+            else:
+                async with asyncio.timeout(pause_s):
+                    chunk = await content.readany()
             if not chunk:
                 return
             if not request.app[KEYRING].holds(request[CALLER]):
@@ -106,7 +126,8 @@ async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[byt
                 raise Problem(
                     "invalid-request", f"the body comes slower than {_MIN_RATE:g} B/s", queued="no"
                 )
-            yield chunk
+            for start in range(0, len(chunk), CHUNK_BYTES):
+                yield chunk[start : start + CHUNK_BYTES]
     except TimeoutError:
         raise Problem(
             "invalid-request", f"no byte of the body came for {pause_s:g} s", queued="no"
@@ -116,29 +137,28 @@ async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[byt
 
 
 async def _gunzip(request: web.Request, *, whole: bool) -> AsyncIterator[bytes]:
-    inflate = zlib.decompressobj(_GZIP_WINDOW)
-    async for compressed in _raw_chunks(request, whole=whole):
-        pending = compressed
-        while pending:
-            if inflate.eof:  # a gzip body may be several members, RFC 1952 section 2.2
-                inflate = zlib.decompressobj(_GZIP_WINDOW)
-            try:
-                chunk = inflate.decompress(pending, _EXPANDED_CHUNK_BYTES)
-            except zlib.error as error:
-                raise _bad_gzip(str(error)) from None
-            pending = inflate.unconsumed_tail or inflate.unused_data
-            if chunk:
+    """Expand the chunks; an empty one now and then, so that the loop is left to others."""
+    gunzip = Gunzip(CHUNK_BYTES)
+    try:
+        async for compressed in _raw_chunks(request, whole=whole):
+            for chunk in gunzip.feed(compressed):
                 yield chunk
-    if not inflate.eof:
-        raise _bad_gzip("it ends too early")
+        gunzip.end()
+    except BadGzipError as error:
+        raise Problem(
+            "malformed-json", f"the body is not valid gzip: {error}", queued="no"
+        ) from None
+
+
+def _without_mark(head: bytes) -> bytes:
+    try:
+        return byte_order.skip_mark(head)
+    except byte_order.NotUtf8Error as error:
+        raise Problem("malformed-json", f"the body is not UTF-8: {error}", queued="no") from None
 
 
 def _broken() -> Problem:
     return Problem("invalid-request", "the chunked coding of the body is broken", queued="no")
-
-
-def _bad_gzip(reason: str) -> Problem:
-    return Problem("malformed-json", f"the body is not valid gzip: {reason}", queued="no")
 
 
 def too_large(max_bytes: int) -> Problem:

@@ -30,6 +30,7 @@ from gateway.publishing.submission import Submission
 from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
 from gateway.telemetry.metrics import Metrics
+from gateway.turns import Turns
 from gateway.watching.control import Control
 from gateway.watching.outcomes import Outcomes
 from gateway.watching.revocation import Revocation
@@ -52,6 +53,7 @@ PUBLISHER = web.AppKey("publisher", Publisher)
 SUBMISSION = web.AppKey("submission", Submission)
 IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
 LIMITS = web.AppKey("limits", Limits)
+TURNS = web.AppKey("turns", Turns)
 HELD = web.AppKey("held", HeldBytes)
 METRICS = web.AppKey("metrics", Metrics)
 DRAIN = web.AppKey("drain", Drain)

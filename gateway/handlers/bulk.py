@@ -1,21 +1,24 @@
 """POST /v1/tasks/bulk: many tasks in, one outcome each."""
 
-from collections.abc import Callable
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.held_bytes import HeldBytes
 from gateway.access.work import work_of
-from gateway.body import iter_body, too_large
+from gateway.body import CHUNK_BYTES, iter_body, too_large
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import traceparent
 from gateway.ingest.json_array import ArraySplitter, MalformedArrayError, is_json
 from gateway.ingest.ndjson import LineSplitter
-from gateway.media_types import JSON
+from gateway.media_types import JSON, NDJSON
 from gateway.middlewares import REQUEST_ID
-from gateway.parts import CONFIG, HELD, PUBLISHER, SUBMISSION
+from gateway.parts import CONFIG, HELD, PUBLISHER, SUBMISSION, TURNS
 from gateway.publishing.bulk import Bulk, Detail
 from gateway.publishing.bulk_answer import OutcomeStream
 
@@ -39,13 +42,13 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     if given is not None and given not in _DETAILS:
         raise invalid_request("?outcomes", "Expected errors, all or none", queued="no")
     match request.content_type if request.body_exists else JSON:
-        case "application/x-ndjson":
+        case kind if kind in NDJSON:
             return await _stream(request, caller, _DETAILS[given or "errors"])
         case "application/json":
             return await _array(request, caller, _DETAILS[given or "all"])
     raise Problem(
         "unsupported-media-type",
-        f"{request.content_type!r} is neither application/json nor application/x-ndjson",
+        f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
         queued="no",
     )
 
@@ -65,9 +68,11 @@ async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.S
     try:
         try:
             async for chunk in iter_body(request):
-                await tasks.take(splitter.feed(chunk))
-                await outcomes.keep_up()
-            await tasks.take(splitter.end())
+                for part in splitter.feed(chunk):
+                    await tasks.take(part)
+                    await outcomes.keep_up()
+            for part in splitter.end():
+                await tasks.take(part)
         except Problem as problem:
             # The body itself is bad: told as an answer of its own while nothing else was.
             if not tasks.line and not outcomes.started:
@@ -86,36 +91,92 @@ async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.S
 async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
     """Publish an array, once all of it has come and is known to be one."""
     config = request.app[CONFIG]
-    budget, tenant = request.app[HELD], caller.tenant
-    held: list[bytes] = []
-    held_bytes = 0
-    try:
-        proof = ArraySplitter(config.max_task_bytes)
-        async for chunk in iter_body(request, whole=True):
-            if held_bytes + len(chunk) > config.max_array_bytes:
-                raise too_large(config.max_array_bytes)
-            budget.hold(tenant, len(chunk))
-            held_bytes += len(chunk)
-            held.append(chunk)
-            if not all(map(is_json, proof.feed(chunk))):
-                raise MalformedArrayError("an element is not valid JSON")
-        proof.end()
-        told: list[bytes] = []
-        tasks = _bulk(request, caller, detail, told.append, slowed=False)
-        splitter = ArraySplitter(config.max_task_bytes)
-        for place, chunk in enumerate(held):
-            await tasks.take(splitter.feed(chunk))
-            held[place] = b""
-        await tasks.settle()
-    except MalformedArrayError as error:
-        raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
-    finally:
-        budget.hold(tenant, -held_bytes)
+    pause = request.app[TURNS].of(request)
+    told: list[bytes] = []
+    with contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held:
+        try:
+            proof = ArraySplitter(config.max_task_bytes)
+            async for chunk in iter_body(request, whole=True):
+                if held.size + len(chunk) > config.max_array_bytes:
+                    raise too_large(config.max_array_bytes)
+                held.add(chunk)
+                await _prove(proof.feed(chunk), pause)
+            await _prove(proof.end(), pause)
+            tasks = _bulk(request, caller, detail, told.append, slowed=False)
+            splitter = ArraySplitter(config.max_task_bytes)
+            for chunk in held.take():
+                for part in splitter.feed(chunk):
+                    await tasks.take(part)
+            for part in splitter.end():
+                await tasks.take(part)
+            await tasks.settle()
+        except MalformedArrayError as error:
+            raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
     return web.Response(
         status=207 if tasks.rejected else 202,
         body=b"[%b]" % b",".join(told),
         headers={"Content-Type": "application/json; charset=utf-8"},
     )
+
+
+class _HeldBody:
+    """A body that is counted while it is held.
+
+    Args:
+        budget: Counts.
+        tenant: Whose it is.
+    """
+
+    def __init__(self, budget: HeldBytes, tenant: str) -> None:
+        self._budget = budget
+        self._tenant = tenant
+        self._blocks: deque[bytes] = deque()
+        self._open = bytearray()
+        self.size = 0
+        """Octets held."""
+
+    def add(self, chunk: bytes) -> None:
+        """Hold one more chunk, which may be a single octet: they are put together.
+
+        Raises:
+            Problem: `overloaded` (queued: no).
+        """
+        self._budget.hold(self._tenant, len(chunk))
+        self.size += len(chunk)
+        self._open += chunk
+        if len(self._open) >= CHUNK_BYTES:
+            self._blocks.append(bytes(self._open))
+            self._open.clear()
+
+    def take(self) -> Iterator[bytes]:
+        """The body, block by block, each let go when the next is asked for."""
+        self._blocks.append(bytes(self._open))
+        self._open.clear()
+        while self._blocks:
+            block = self._blocks.popleft()
+            yield block
+            self._let_go(len(block))
+
+    def close(self) -> None:
+        """Hold nothing any more."""
+        self._blocks.clear()
+        self._let_go(self.size)
+
+    def _let_go(self, size: int) -> None:
+        self._budget.hold(self._tenant, -size)
+        self.size -= size
+
+
+async def _prove(parts: Iterable[list[bytes]], pause: Callable[[], Awaitable[None]]) -> None:
+    """Look whether elements are JSON.
+
+    Raises:
+        MalformedArrayError: One is not.
+    """
+    for part in parts:
+        if not all(map(is_json, part)):
+            raise MalformedArrayError("an element is not valid JSON")
+        await pause()
 
 
 def _bulk(
@@ -133,6 +194,7 @@ def _bulk(
         caller,
         traceparent(request),
         work=work_of(request),
+        pause=request.app[TURNS].of(request),
         slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,

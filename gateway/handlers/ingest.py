@@ -10,7 +10,7 @@ from gateway.access.auth import Caller, require
 from gateway.access.traits import IDEMPOTENT
 from gateway.access.work import FREE, Work, work_of
 from gateway.body import iter_body, read_body, too_large
-from gateway.errors import Problem, invalid_request
+from gateway.errors import Problem, Queued, invalid_request
 from gateway.handlers.ingest_answer import accepted, json_answer, receipt, stored
 from gateway.handlers.ingest_query import Query, read_query
 from gateway.handlers.submit import traceparent
@@ -19,8 +19,8 @@ from gateway.ingest.documents import DocumentChecker
 from gateway.ingest.ingestion import HELD_BYTES, Form, Ingestion
 from gateway.ingest.json_array import JsonSplitter
 from gateway.ingest.ndjson import LineSplitter
-from gateway.media_types import JSON
-from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY
+from gateway.media_types import JSON, NDJSON
+from gateway.parts import BATCHES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY, TURNS
 from gateway.publishing import idempotency
 from gateway.receipt import Receipt
 
@@ -53,7 +53,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     if not form.streamed and length is not None and length <= _ALONE_BYTES:
         body = await read_body(request, request.app[CONFIG].max_array_bytes)
         if query is _PLAIN and _first_byte(body) != b"[":
-            checked = request.app[CHECKER].check((body,), 1)
+            checked = request.app[CHECKER].check((body,), 1, 0)
             if checked.documents:
                 task_id = await request.app[GROUP_COMMIT].commit(lane, checked.documents[0])
                 return Receipt(receipt(1, b"[%b]" % checked.ids[0], [task_id]))
@@ -67,14 +67,13 @@ async def ingest(request: web.Request) -> web.StreamResponse:
         checker,
         form,
         work_of(request),
+        pause=request.app[TURNS].of(request),
         skip=query.skip,
         every_id=query.every_id,
     )
     counts = await ingestion.run(chunks)
     if query.stored and lane.tracked and counts.problem is None:
-        told = await stored(request, query, ingestion, counts)
-        if told is not None:
-            return told
+        return await stored(request, query, ingestion, counts)
     return accepted(ingestion, counts)
 
 
@@ -111,6 +110,7 @@ async def _ingest_once(
             checker,
             Form(splitter=_form(request).splitter, max_bytes=HELD_BYTES),
             work,
+            pause=request.app[TURNS].of(request),
             skip=query.skip,
             every_id=query.every_id,
             copies=copies,
@@ -136,10 +136,14 @@ async def _ingest_once(
     except Problem as problem:
         await keys.failed(claim, problem)
         raise
+    except ConnectionResetError:
+        queued: Queued = "unknown" if ingestion.published else "no"
+        await keys.failed(claim, Problem("unconfirmed", "the client has left", queued=queued))
+        raise
     assert isinstance(first.body, bytes)  # noqa: S101  # for the type checker
     await keys.done(claim, first.body)
     if query.stored and lane.tracked:
-        return await stored(request, query, ingestion, counts) or first
+        return await stored(request, query, ingestion, counts)
     return first
 
 
@@ -164,11 +168,11 @@ def _form(request: web.Request) -> Form:
             if length is not None and length > config.max_array_bytes:
                 raise too_large(config.max_array_bytes)
             return Form(splitter=JsonSplitter(bound), max_bytes=config.max_array_bytes)
-        case "application/x-ndjson":
+        case kind if kind in NDJSON:
             return Form(splitter=LineSplitter(bound), max_bytes=None)
     raise Problem(
         "unsupported-media-type",
-        f"{request.content_type!r} is neither application/json nor application/x-ndjson",
+        f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
         queued="no",
     )
 

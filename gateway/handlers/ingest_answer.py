@@ -1,5 +1,6 @@
 """The answers of an ingest: receipts, what was stored, what of it was not accepted."""
 
+import time
 from collections.abc import Mapping
 from itertools import repeat
 from typing import Any
@@ -17,15 +18,16 @@ from gateway.watching.states import State
 
 async def stored(
     request: web.Request, query: Query, ingestion: Ingestion, counts: Counts
-) -> web.Response | None:
-    """The answer once MongoDB has the documents; None when that takes too long."""
+) -> web.Response:
+    """The answer once MongoDB has the documents; when that takes too long, the receipt says so."""
     ended: Mapping[str, State] = {}
+    started = time.monotonic()
     if counts.batches:
         ended = await request.app[WATCH].ended(counts.batches, query.wait_s)
     listed = counts.ids if len(counts.ids) == len(counts.batches) else repeat(b"")
     members = add_up(zip(counts.batches, counts.sizes, listed, strict=False), ended)
     if members is None:
-        return None
+        return accepted(ingestion, counts, waited_s=time.monotonic() - started)
     members["batches"] = counts.batches
     if counts.ids_json is not None:
         members["ids"] = orjson.Fragment(counts.ids_json)
@@ -33,8 +35,15 @@ async def stored(
     return json_answer(207 if ingestion.rejected_count else 200, orjson.dumps(members))
 
 
-def accepted(ingestion: Ingestion, counts: Counts) -> web.Response:
+def accepted(
+    ingestion: Ingestion, counts: Counts, *, waited_s: float | None = None
+) -> web.Response:
     """202 when RabbitMQ has every document, else 207.
+
+    Args:
+        ingestion: The request.
+        counts: How its documents ended.
+        waited_s: How long MongoDB was waited for, in vain; None: it was not.
 
     Raises:
         Problem: It has none.
@@ -46,13 +55,18 @@ def accepted(ingestion: Ingestion, counts: Counts) -> web.Response:
         problem.members |= rejected
         raise problem
     if problem is None and not rejected:
-        return json_answer(202, receipt(counts.accepted, counts.ids_json, counts.batches))
+        body = receipt(counts.accepted, counts.ids_json, counts.batches)
+        if waited_s is not None:
+            body = b'%b,"stored":null,"waited_s":%.3f}' % (body[:-1], waited_s)
+        return json_answer(202, body)
     members: dict[str, Any] = {
         "accepted": counts.accepted,
         "refused": counts.refused,
         "unknown": counts.unknown,
         "batches": counts.batches,
     }
+    if waited_s is not None:
+        members |= {"stored": None, "waited_s": round(waited_s, 3)}
     ids = counts.ids_json if problem is None else counts.kept_ids_json
     if ids is not None:
         members["ids"] = orjson.Fragment(ids)

@@ -1,12 +1,11 @@
 """Documents: each checked at about the cost of one parse, given its `_id`, kept as its raw JSON.
 
-The usual document is parsed once by orjson, which refuses bad UTF-8, lone surrogates and numbers
-over the range of a double. What it lets through (`$` keys, NUL in keys, integers outside 64 bits,
-deep nesting) leaves traces in the bytes, which are looked for in many documents at once; only a
-document that has one is read a second time, by `document_faults`. Pure.
+msgspec skips through a document, which proves its syntax and builds nothing but the `_id`. What it
+lets through (bad UTF-8, `$` keys, NUL in keys, numbers out of range, deep nesting) leaves traces in
+the bytes, which are looked for in many documents at once; only a document that has one is looked
+at again. How a fault is told costs more than to find it: only the first ones are described. Pure.
 """
 
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,26 +14,22 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from gateway.ingest.document_faults import (
-    BIG_INTEGER_DIGITS,
-    MAX_DEPTH,
-    MAX_INTEGER,
-    DocumentFault,
-    find_fault,
-    too_big,
-)
+from gateway import json_text
+from gateway.ingest.document_faults import MAX_DEPTH, DocumentFault, find_fault, too_big
 from gateway.ingest.document_ids import DocumentIds, SeededIds
-from gateway.ingest.large_documents import find_large_fault
-from gateway.ingest.ndjson import TOO_LONG
+from gateway.ingest.large_documents import LARGE_BYTES, at_once, find_large_fault
+from gateway.ingest.ndjson import TOO_LONG, WHITESPACE
 
 _SHORTEST_TOO_DEEP: Final = 2 * (MAX_DEPTH + 1)
-_DIGITS: Final = bytes.maketrans(b"0123456789", b"0" * 10)
-_DIGIT_RUN: Final = b"0" * BIG_INTEGER_DIGITS
-_LONG_INTEGERS: Final = re.compile(rb"(?<![0-9.])[0-9]{%d,}(?![0-9.eE])" % BIG_INTEGER_DIGITS)
-_DOLLAR_KEY: Final = re.compile(rb'"\$[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:', re.DOTALL)
-_BIGGEST: Final = str(MAX_INTEGER).encode()
 _BRACE: Final = ord("{")
-_WHITESPACE: Final = b" \t\r\n"
+_QUOTE: Final = ord('"')
+_SHORT_BYTES: Final = 128
+"""The faults of shorter documents are always told with their place;"""
+_PLACED_BYTES: Final = 16 * 1024
+"""those of longer ones in so many octets of a request, as it takes a microsecond for each value."""
+_ID_FAULT: Final = DocumentFault(
+    "$._id", "_id is null or an array; leave it out or make it a string"
+)  # MongoDB takes no array, and null is one value: a second such document is lost
 
 
 @dataclass(slots=True)
@@ -55,6 +50,9 @@ class Checked:
     ids: list[bytes] = field(default_factory=list)
     """The JSON of their `_id`s."""
     rejected: list[Rejected] = field(default_factory=list)
+    """The bad ones that are described: the first ones."""
+    rejected_count: int = 0
+    """All bad ones."""
 
 
 class DocumentChecker:
@@ -72,106 +70,130 @@ class DocumentChecker:
         self._max_bytes = max_document_bytes
         self._key = key
         self._new_ids = DocumentIds() if seed is None else SeededIds(seed)
-        self._peek: msgspec.json.Decoder[Any] | None = None
+        self._peek = _peek(("_id", *key)) if key else _ID_PEEK
+        self._placed_bytes = _PLACED_BYTES
 
-    def check(self, raws: Sequence[bytes], first_line: int) -> Checked:
-        """Check documents, at most a thousand or so at a time: about 1.5 µs each.
+    def check(self, raws: Sequence[bytes], first_line: int, describe: int = 1000) -> Checked:
+        """Check documents, at most a thousand or so at a time: about 1 µs each.
 
         Args:
             raws: One document each; blank ones are skipped, and counted as lines.
             first_line: The line of the first.
+            describe: How many bad ones are described.
         """
         out = Checked()
         keep, keep_id = out.documents.append, out.ids.append
-        loads, new_id, max_bytes = orjson.loads, self._new_ids.next, self._max_bytes
+        decode, new_id, max_bytes = self._peek.decode, self._new_ids.next, self._max_bytes
+        text = b"\n".join(raws)
+        careful = not (json_text.is_plain(text) and json_text.is_utf8(text))
         derived = bool(self._key)
-        careful = suspicious(b"\n".join(raws))
         line = first_line - 1
         for raw in raws:
             line += 1
+            if not raw:
+                continue
             try:
-                document = loads(raw)
-            except ValueError:
-                self._unparsed(raw, line, out)
+                known = decode(raw)
+            except (msgspec.DecodeError, RecursionError):
+                if raw.strip(WHITESPACE):
+                    self._reject(raw, line, out, describe)
                 continue
             size = len(raw)
             if (
-                type(document) is not dict
-                or size > max_bytes
-                or (careful and suspicious(raw))
-                or (size >= _SHORTEST_TOO_DEEP and _maybe_deep(raw))
+                size > max_bytes
+                or (careful and _has_fault(raw))
+                or (
+                    size >= _SHORTEST_TOO_DEEP
+                    and json_text.may_be_deeper(raw, MAX_DEPTH)
+                    and _has_flaw(raw)
+                )
             ):
-                fault = find_fault(raw, max_bytes)
-                if fault is not None:
-                    out.rejected.append(Rejected(line, fault))
-                    continue
-            if derived or "_id" in document or raw[0] != _BRACE:
-                self._identify(raw, document, line, out)
-                continue
-            id_ = new_id()
-            keep(b'{"_id":' + id_ + (b"," if document else b"") + raw[1:])
-            keep_id(id_)
+                self._reject(raw, line, out, describe)
+            elif derived or known.member_0 is not _UNSET or raw[0] != _BRACE or raw[1] != _QUOTE:
+                self._identify(raw, known, line, out)
+            else:
+                id_ = new_id()
+                keep(b'{"_id":' + id_ + b"," + raw[1:])
+                keep_id(id_)
         return out
 
     def check_large(self, raw: bytes, line: int) -> Generator[None, None, Checked]:
         """Check one document over `LARGE_BYTES`; yields every few milliseconds."""
         out = Checked()
-        if raw is TOO_LONG:
-            self._unparsed(raw, line, out)
-            return out
-        fault = yield from find_large_fault(raw, self._max_bytes)
+        fault = (
+            too_big(self._max_bytes)
+            if raw is TOO_LONG
+            else (yield from find_large_fault(raw, self._max_bytes))
+        )
         if fault is not None:
-            out.rejected.append(Rejected(line, fault))
+            _note(out, line, fault)
             return out
         yield
-        if self._peek is None:
-            self._peek = _peek(("_id", *self._key))
-        known = self._peek.decode(raw)
-        document = {
-            name: orjson.loads(bytes(value))
-            for name, value in zip(("_id", *self._key), msgspec.structs.astuple(known), strict=True)
-            if value is not msgspec.UNSET
-        }
-        if raw.strip(_WHITESPACE)[1:-1].strip(_WHITESPACE):
-            document.setdefault("", None)  # whatever else is in it, it is not empty
-        self._identify(raw, document, line, out)
+        self._identify(raw, self._peek.decode(raw), line, out)
         return out
 
-    def _unparsed(self, raw: bytes, line: int, out: Checked) -> None:
-        """What orjson refuses: a blank line, or the fault told in our words."""
+    def _reject(self, raw: bytes, line: int, out: Checked, describe: int) -> None:
+        """Count a bad document, and describe it if it is among the first ones."""
+        if len(out.rejected) >= describe:
+            out.rejected_count += 1
+            return
+        size = len(raw)
         if raw is TOO_LONG:
             fault: DocumentFault | None = too_big(self._max_bytes)
-        elif not raw.strip(_WHITESPACE):
-            return
-        else:
+        elif size <= _SHORT_BYTES or size <= self._placed_bytes:
+            if size > _SHORT_BYTES:
+                self._placed_bytes -= size
             fault = find_fault(raw, self._max_bytes)
-        fault = fault or DocumentFault("$", "not valid JSON", malformed=True)
-        out.rejected.append(Rejected(line, fault))
+        else:
+            fault = at_once(find_large_fault(raw, self._max_bytes))
+        _note(out, line, fault or DocumentFault("$", "not valid JSON", malformed=True))
 
-    def _identify(self, raw: bytes, document: dict[str, Any], line: int, out: Checked) -> None:
-        """Keep a document with its own `_id`, or give it one."""
-        if "_id" in document:
-            found = document["_id"]
-            if found is None or type(found) is list:
-                # MongoDB takes no array, and null is one value: a second such document is lost.
-                detail = "_id is null or an array; leave it out or make it a string"
-                out.rejected.append(Rejected(line, DocumentFault("$._id", detail)))
+    def _identify(self, raw: bytes, known: Any, line: int, out: Checked) -> None:
+        """Keep a document with its own `_id`, or give it one.
+
+        Args:
+            raw: The document.
+            known: Its `_id` and key fields, raw.
+            line: Its line.
+            out: Where to.
+        """
+        own, *fields = msgspec.structs.astuple(known)
+        if own is not _UNSET:
+            id_ = bytes(own)
+            if id_[0] in b"n[":
+                _note(out, line, _ID_FAULT)
                 return
             out.documents.append(raw)
-            out.ids.append(orjson.dumps(found))
+            out.ids.append(id_)
             return
-        if self._key:
-            missing = [name for name in self._key if name not in document]
-            if missing:
-                detail = f"the key field {missing[0]!r} is missing"
-                out.rejected.append(Rejected(line, DocumentFault(f"$.{missing[0]}", detail)))
+        if fields:
+            if _UNSET in fields:
+                name = self._key[fields.index(_UNSET)]
+                _note(out, line, DocumentFault(f"$.{name}", f"the key field {name!r} is missing"))
                 return
-            id_ = derived_id([document[name] for name in self._key])
+            id_ = derived_id([orjson.loads(bytes(value)) for value in fields])
         else:
             id_ = self._new_ids.next()
-        raw = raw.lstrip(_WHITESPACE)
-        out.documents.append(b'{"_id":' + id_ + (b"," if document else b"") + raw[1:])
+        rest = raw.lstrip(WHITESPACE)[1:]
+        empty = rest.lstrip(WHITESPACE)[:1] == b"}"
+        out.documents.append(b'{"_id":' + id_ + (b"" if empty else b",") + rest)
         out.ids.append(id_)
+
+
+def _note(out: Checked, line: int, fault: DocumentFault) -> None:
+    out.rejected.append(Rejected(line, fault))
+    out.rejected_count += 1
+
+
+def _has_fault(raw: bytes) -> bool:
+    """Whether a document of a slice with faults is one of those that have them."""
+    return not json_text.is_utf8(raw) or (not json_text.is_plain(raw) and _has_flaw(raw))
+
+
+def _has_flaw(raw: bytes) -> bool:
+    if len(raw) > LARGE_BYTES:  # in tests only: `check_large` is for those
+        return at_once(json_text.find_flaw(raw, MAX_DEPTH, keys=True)) is not None
+    return json_text.has_flaw(raw, MAX_DEPTH, keys=True)
 
 
 def _peek(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
@@ -197,22 +219,5 @@ def derived_id(values: list[Any]) -> bytes:
     return b'"%b"' % sha256(canonical).hexdigest()[:32].encode()
 
 
-def suspicious(data: bytes) -> bool:
-    """Whether some document in the bytes may have a fault that orjson lets through.
-
-    No false negatives but for depth; false positives cost a second reading.
-    """
-    return (
-        (b"$" in data and b'"$' in data and _DOLLAR_KEY.search(data) is not None)
-        or (b"\\" in data and (b"\\u0024" in data or b"\\u0000" in data))
-        or (_DIGIT_RUN in data.translate(_DIGITS) and _has_big_integer(data))
-    )
-
-
-def _has_big_integer(data: bytes) -> bool:
-    runs = _LONG_INTEGERS.findall(data)
-    return any(len(run) > BIG_INTEGER_DIGITS or run > _BIGGEST for run in runs)
-
-
-def _maybe_deep(raw: bytes) -> bool:
-    return raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
+_UNSET: Final = msgspec.UNSET
+_ID_PEEK: Final = _peek(("_id",))

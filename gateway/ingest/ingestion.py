@@ -8,9 +8,7 @@
 An array is held back as a whole (≤ 64 MiB): its end decides whether it was JSON at all.
 """
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -31,18 +29,17 @@ MAX_NAMED_FAULTS: Final = 100
 """Bad documents that a 422 names."""
 MAX_LISTED_REJECTED: Final = 1000
 """Skipped documents that a 207 names; all are counted."""
-_SLICE_DOCUMENTS: Final = 500
-_SLICE_S: Final = 0.005
+_SLICE_DOCUMENTS: Final = 256
 
 
 class Splitter(Protocol):
     """Cuts a body into the raw JSON of documents."""
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The documents that end in the chunk."""
+    def feed(self, chunk: bytes) -> Iterator[list[bytes] | int]:
+        """The documents that end in the chunk, some at a time; or how many lines are blank."""
 
-    def end(self) -> list[bytes]:
-        """The last one, when only the end of the body ends it."""
+    def end(self) -> Iterator[list[bytes] | int]:
+        """The last ones, when only the end of the body ends them."""
 
     @property
     def pending_bytes(self) -> int:
@@ -73,6 +70,8 @@ class Ingestion:
         form: What the body is.
         work: Pays for the batches and for refused documents, one piece each; a stream waits while
             its key is in debt.
+        pause: Leaves the loop to others when it is their turn; raises ConnectionResetError when the
+            client has left.
         skip: Leave bad documents out, instead of refusing the request.
         every_id: List the ids however many they are.
         copies: (Task id, message id) of each batch, when they were issued before.
@@ -86,6 +85,7 @@ class Ingestion:
         form: Form,
         work: Work,
         *,
+        pause: Callable[[], Awaitable[None]],
         skip: bool,
         every_id: bool,
         copies: Sequence[tuple[str, str]] = (),
@@ -94,10 +94,10 @@ class Ingestion:
         self._work = work
         self._checker = checker
         self._form = form
+        self._pause = pause
         self._skip = skip
         self._holding = True
         self._seen = 0
-        self._sliced_at = 0.0
         self._faults: list[Rejected] = []
         self.line = 0
         """Lines or elements read."""
@@ -106,6 +106,11 @@ class Ingestion:
         self.rejected: list[Rejected] = []
         """Documents that were skipped, the first of them."""
         self.rejected_count = 0
+
+    @property
+    def published(self) -> bool:
+        """Whether anything may be queued, or is."""
+        return self._batches.published
 
     async def count_batches(self, chunks: AsyncIterator[bytes]) -> int:
         """Read a whole body that is held back, publish nothing: how many batches would it be?
@@ -128,6 +133,7 @@ class Ingestion:
 
         Raises:
             Problem: The body is refused; `queued` tells whether a prefix of it was accepted.
+            ConnectionResetError: The client has left; `published` tells whether that holds of it.
         """
         try:
             try:
@@ -148,12 +154,11 @@ class Ingestion:
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
         form, batches = self._form, self._batches
         splitter = form.splitter
-        self._sliced_at = time.perf_counter()
         async for chunk in chunks:
             self._seen += len(chunk)
             if form.max_bytes is not None and self._seen > form.max_bytes:
                 raise too_large(form.max_bytes)
-            await self._take(splitter.feed(chunk))
+            await self._feed(splitter.feed(chunk))
             batches.count_open(splitter.pending_bytes)
             if self._holding and form.streamed:
                 self._holding = self._seen - splitter.pending_bytes < HELD_BYTES
@@ -163,8 +168,19 @@ class Ingestion:
                 await batches.publish()
             if batches.stopped() or (self._faults and not self._holding):
                 return
-        await self._take(splitter.end())
+        await self._feed(splitter.end())
         self.complete = True
+
+    async def _feed(self, parts: Iterable[list[bytes] | int]) -> None:
+        """Take what a splitter gives, up to a fault behind which nothing is of use."""
+        for part in parts:
+            if isinstance(part, int):
+                self.line += part
+                await self._pause()
+                continue
+            await self._take(part)
+            if self._faults and not self._holding:
+                return
 
     async def _take(self, raws: Sequence[bytes]) -> None:
         """Check documents in slices that leave the loop to others."""
@@ -174,21 +190,20 @@ class Ingestion:
             if len(part[0]) > LARGE_BYTES:
                 checked = await self._check_large(part[0])
             else:
-                checked = self._checker.check(part, self.line + 1)
-            self._work.charge(len(checked.rejected))
+                most = MAX_LISTED_REJECTED - len(self.rejected) if self._skip else MAX_NAMED_FAULTS
+                checked = self._checker.check(part, self.line + 1, most)
+            self._work.charge(checked.rejected_count)
             if checked.rejected and not self._skip:
                 if self._reject(part, checked):
                     return
             else:
                 self.line += len(part)
-                self.rejected_count += len(checked.rejected)
+                self.rejected_count += checked.rejected_count
                 room = MAX_LISTED_REJECTED - len(self.rejected)
                 self.rejected += checked.rejected[:room]
                 if not self._faults:
                     self._batches.add(checked.documents, checked.ids)
-            if time.perf_counter() - self._sliced_at > _SLICE_S:
-                await asyncio.sleep(0)
-                self._sliced_at = time.perf_counter()
+            await self._pause()
 
     async def _check_large(self, raw: bytes) -> Checked:
         steps = self._checker.check_large(raw, self.line + 1)
@@ -198,7 +213,7 @@ class Ingestion:
             except StopIteration as end:
                 checked: Checked = end.value
                 return checked
-            await asyncio.sleep(0)
+            await self._pause()
 
     def _reject(self, part: Sequence[bytes], checked: Checked) -> bool:
         """Note the faults; True when reading on is of no use."""

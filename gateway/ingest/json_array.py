@@ -5,9 +5,11 @@
                    └──]──► after ◄───┼──┘                │
                                      └───────────────────┘
 
-Where an element ends is guessed first: behind the last `},` of what has come. The guess is right
-if and only if everything before it reads as complete elements, which msgspec tells at 0.1 µs an
-element. Only where guesses fail, brackets and strings are counted one by one.
+An array is of use only once all of it has come, so it is cut in pieces of 64 KiB. Where the last
+whole element of a piece ends is guessed first: behind the last `},`. The guess is right if and only
+if everything before it reads as complete elements, which msgspec tells at 0.1 µs an element. Where
+guesses fail one pattern cuts off elements that are not nested deeply, one by one; the others, and
+those that go beyond the piece, are walked over.
 """
 
 import re
@@ -16,17 +18,28 @@ from typing import Final
 
 import msgspec
 
-from gateway.ingest.ndjson import TOO_LONG
+from gateway.ingest.json_walk import BracketError, Walk
+from gateway.ingest.ndjson import TOO_LONG, WHITESPACE
 
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW: Final = msgspec.json.Decoder(msgspec.Raw)
-_WHITESPACE: Final = b" \t\r\n"
-_MARK: Final = re.compile(rb'["\[\]{},]')
-_QUOTE_OR_BRACKET: Final = re.compile(rb'["\[\]{}]')
-_GUESSES: Final = 3
-_RESCANNED_BYTES: Final = 1 << 14
-_MAX_GUESSED_BYTES: Final = 1 << 20
+_GUESSES: Final = 2
+_PIECE_BYTES: Final = 64 * 1024
+_ELEMENTS_AT_ONCE: Final = 512
 _SIGNATURE_BYTES: Final = 12
+_SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+
+
+def _nested(levels: int) -> bytes:
+    """A pattern of a value in brackets, with so many levels of brackets in it."""
+    inner = b"|" + _nested(levels - 1) if levels else b""
+    return rb'[\[{](?:[^"\[\]{}]++|' + _STRING + inner + rb")*+[\]}]"
+
+
+_ELEMENT: Final = re.compile(
+    rb'((?:[^"\[\]{},]++|' + _STRING + rb"|" + _nested(3) + rb")*+)([,\]])", re.DOTALL
+)
 
 
 class MalformedArrayError(Exception):
@@ -38,140 +51,142 @@ class ArraySplitter:
 
     Args:
         max_element_bytes: A longer element becomes `TOO_LONG`.
+        piece_bytes: How much is gathered before it is cut.
     """
 
-    def __init__(self, max_element_bytes: int) -> None:
+    def __init__(self, max_element_bytes: int, piece_bytes: int = _PIECE_BYTES) -> None:
         self._max_bytes = max_element_bytes
-        self._data = b""
+        self._piece_bytes = piece_bytes
+        self._data = bytearray()
         self._state = "start"
-        self._scanned = 0
-        self._depth = 0
-        self._in_string = False
+        self._walk: Walk | None = None
+        self._walked = 0
         self._too_long = False
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The elements that end in the chunk.
+    def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
+        """The elements that end in what has come, some hundred at a time.
 
         Raises:
             MalformedArrayError: What came is not the beginning of an array.
         """
         self._data += chunk
-        if self._state == "start":
-            self._data = self._data.lstrip(_WHITESPACE)
-            if not self._data:
-                return []
-            if self._data[:1] != b"[":
-                raise MalformedArrayError("it does not start with '['")
-            self._data = self._data[1:]
-            self._state = "first"
-        if self._state == "after":
-            return self._nothing_follows()
-        elements = self._guess() if self._scanned == 0 and not self._too_long else []
-        return elements + self._scan()
+        if len(self._data) - self._walked >= self._piece_bytes:
+            yield from self._cut()
 
     @property
     def pending_bytes(self) -> int:
         """Octets held back until more comes."""
         return len(self._data)
 
-    def end(self) -> list[bytes]:
-        """The body has ended.
+    def end(self) -> Iterator[list[bytes]]:
+        """The last elements: the body has ended.
 
         Raises:
             MalformedArrayError: The array has not.
         """
+        yield from self._cut()
         if self._state != "after":
             raise MalformedArrayError("the body ends within the array")
-        return []
 
-    def _guess(self) -> list[bytes]:
+    def _cut(self) -> Iterator[list[bytes]]:
+        data = bytes(self._data)
+        self._data.clear()
+        at = self._begin(data) if self._state == "start" else 0
+        while self._state != "after":
+            if self._walk is None:
+                found = self._guess(data, at)
+                if found is not None:
+                    elements, at = found
+                    for start in range(0, len(elements), _ELEMENTS_AT_ONCE):
+                        yield elements[start : start + _ELEMENTS_AT_ONCE]
+                    continue
+                stop = at + _PIECE_BYTES
+                while self._walk is None and self._state != "after" and at < stop:
+                    elements, at = self._one_by_one(data, at)
+                    if elements:
+                        yield elements
+            if self._walk is not None:
+                element, at = self._walk_on(self._walk, data, at)
+                if element is None:
+                    break
+                yield element
+            elif at >= len(data):
+                break
+        if self._state == "after":
+            if data[at:].strip(WHITESPACE):
+                raise MalformedArrayError("something follows the array")
+        elif self._state != "start":
+            self._data += data[at:]
+
+    def _begin(self, data: bytes) -> int:
+        """Where the first element may begin."""
+        found = _SPACE.match(data)
+        at = found.end() if found else 0
+        if at == len(data):
+            return at
+        if data[at] != _OPEN:
+            raise MalformedArrayError("it does not start with '['")
+        self._state = "first"
+        return at + 1
+
+    def _guess(self, data: bytes, at: int) -> tuple[list[bytes], int] | None:
         """Elements up to a comma behind a brace, when one of the last few is between elements."""
-        data = self._data
-        if len(data) > _MAX_GUESSED_BYTES:
-            return []
-        for cut in _guesses(data):
+        space = _SPACE.match(data, at)
+        if space is None or data[space.end() : space.end() + 1] != b"{":
+            return None
+        piece = data[at : at + _PIECE_BYTES]
+        for cut in _guesses(piece, space.end() - at):
             try:
-                raws = _ELEMENTS.decode(b"[" + data[:cut] + b"]")
+                raws = _ELEMENTS.decode(b"[" + piece[:cut] + b"]")
             except (msgspec.DecodeError, RecursionError):
                 continue
-            self._data = data[cut + 1 :]
             self._state = "next"
-            return [self._bounded(bytes(raw)) for raw in raws]
-        return []
+            return [self._bounded(bytes(raw)) for raw in raws], at + cut + 1
+        return None
 
-    def _scan(self) -> list[bytes]:
-        """Elements found by counting; remembers how far it came."""
-        data, at, start = self._data, self._scanned, 0
+    def _one_by_one(self, data: bytes, at: int) -> tuple[list[bytes], int]:
+        """A few elements, up to one that must be walked over."""
         elements: list[bytes] = []
-        while True:
-            if self._in_string:
-                at = self._string_end(data, at)
-                if self._in_string:
-                    break
-            found = (_QUOTE_OR_BRACKET if self._depth else _MARK).search(data, at)
+        while len(elements) < _ELEMENTS_AT_ONCE:
+            found = _ELEMENT.match(data, at)
             if found is None:
-                at = len(data)
+                self._walk, self._walked = Walk(), 0
                 break
+            elements += self._element(found[1], last=found[2] == b"]")
             at = found.end()
-            mark = data[at - 1]
-            if mark == _QUOTE:
-                self._in_string = True
-            elif mark in b"[{":
-                self._depth += 1
-            elif mark == _COMMA:
-                elements.append(self._element(data[start : at - 1]))
-                start = at
-                self._state = "next"
-            elif self._depth:
-                self._depth -= 1
-            elif mark == _END:
-                last = data[start : at - 1]
-                if self._state == "next" or self._too_long or last.strip(_WHITESPACE):
-                    elements.append(self._element(last))
-                self._data, self._scanned, self._state = data[at:], 0, "after"
-                return elements + self._nothing_follows()
-            else:
-                raise MalformedArrayError("a '}' closes nothing")
-        self._data = data[start:]
-        self._scanned = at - start
-        if len(self._data) > self._max_bytes:
-            self._data = self._data[self._scanned :]
-            self._scanned = 0
-            self._too_long = True
-        elif len(self._data) < _RESCANNED_BYTES and not self._too_long:
-            self._scanned = self._depth = 0  # cheap enough to guess again
-            self._in_string = False
-        return elements
+            if self._state == "after":
+                break
+        return elements, at
 
-    def _string_end(self, data: bytes, at: int) -> int:
-        """Just behind the string that is open at a position, or the end of the data."""
-        while True:
-            quote = data.find(b'"', at)
-            if quote < 0:
-                return len(data) - _trailing_backslashes(data[at:])
-            escapes = _trailing_backslashes(data[at:quote])
-            at = quote + 1
-            if escapes % 2 == 0:
-                self._in_string = False
-                return at
+    def _walk_on(self, walk: Walk, data: bytes, at: int) -> tuple[list[bytes] | None, int]:
+        """The element that is walked over and where the next begins; None when it has not ended."""
+        try:
+            end, ended = walk.over(data, at + self._walked)
+        except BracketError as error:
+            raise MalformedArrayError(str(error)) from None
+        if not ended:
+            self._walked = end - at
+            if self._walked > self._max_bytes:
+                self._too_long = True
+            if self._too_long:  # only what was not walked over is kept
+                at, self._walked = end, 0
+            return None, at
+        self._walk, self._walked = None, 0
+        raw = TOO_LONG if self._too_long else data[at:end]
+        self._too_long = False
+        return self._element(raw, last=data[end] == _END), end + 1
 
-    def _element(self, raw: bytes) -> bytes:
-        if self._too_long:
-            self._too_long = False
-            return TOO_LONG
-        raw = raw.strip(_WHITESPACE)
-        if not raw:
+    def _element(self, raw: bytes, *, last: bool) -> list[bytes]:
+        """One element, or none in an empty array."""
+        if raw is not TOO_LONG:
+            raw = raw.strip(WHITESPACE)
+        if not raw and not (last and self._state == "first"):
             raise MalformedArrayError("an element is missing at a comma")
-        return self._bounded(raw)
+        self._state = "after" if last else "next"
+        return [self._bounded(raw)] if raw else []
 
     def _bounded(self, raw: bytes) -> bytes:
         return raw if len(raw) <= self._max_bytes else TOO_LONG
-
-    def _nothing_follows(self) -> list[bytes]:
-        if self._data.strip(_WHITESPACE):
-            raise MalformedArrayError("something follows the array")
-        self._data = b""
-        return []
 
 
 class JsonSplitter:
@@ -184,7 +199,7 @@ class JsonSplitter:
     def __init__(self, max_document_bytes: int) -> None:
         self._max_bytes = max_document_bytes
         self._array: ArraySplitter | None = None
-        self._parts: list[bytes] = []
+        self._whole = bytearray()
         self._size = 0
 
     @property
@@ -195,39 +210,39 @@ class JsonSplitter:
     @property
     def pending_bytes(self) -> int:
         """Octets held back until more comes."""
-        return self._array.pending_bytes if self._array else self._size
+        return self._array.pending_bytes if self._array else len(self._whole)
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
         """The elements that end in the chunk.
 
         Raises:
             MalformedArrayError: What came is not the beginning of an array.
         """
-        if self._array is not None:
-            return self._array.feed(chunk)
-        if not self._size:
-            chunk = chunk.lstrip(_WHITESPACE)
+        if self._array is None and not self._size:
+            chunk = chunk.lstrip(WHITESPACE)
             if chunk[:1] == b"[":
                 self._array = ArraySplitter(self._max_bytes)
-                return self._array.feed(chunk)
+        if self._array is not None:
+            yield from self._array.feed(chunk)
+            return
         self._size += len(chunk)
         if self._size <= self._max_bytes:
-            self._parts.append(chunk)
+            self._whole += chunk
         else:
-            self._parts.clear()
-        return []
+            self._whole.clear()
 
-    def end(self) -> list[bytes]:
+    def end(self) -> Iterator[list[bytes]]:
         """The whole body, unless it was an array.
 
         Raises:
             MalformedArrayError: The array has not ended, or there is no body.
         """
         if self._array is not None:
-            return self._array.end()
+            yield from self._array.end()
+            return
         if not self._size:
             raise MalformedArrayError("the body is empty")
-        return [b"".join(self._parts)] if self._size <= self._max_bytes else [TOO_LONG]
+        yield [bytes(self._whole) if self._size <= self._max_bytes else TOO_LONG]
 
 
 def is_json(raw: bytes) -> bool:
@@ -243,25 +258,20 @@ def is_json(raw: bytes) -> bool:
     return True
 
 
-def _guesses(data: bytes) -> Iterator[int]:
+def _guesses(piece: bytes, start: int) -> Iterator[int]:
     """Likely ends of elements, best first."""
     # Most elements begin alike, which tells an outer object from a nested one.
-    likely = data.rfind(b"}," + data[:_SIGNATURE_BYTES])
+    likely = piece.rfind(b"}," + piece[start : start + _SIGNATURE_BYTES])
     if likely >= 0:
         yield likely + 1
-    found = len(data)
+    found = len(piece)
     for _ in range(_GUESSES):
-        found = data.rfind(b"},", 0, found)
+        found = piece.rfind(b"},", 0, found)
         if found < 0:
             return
         if found != likely:
             yield found + 1
 
 
-def _trailing_backslashes(data: bytes) -> int:
-    return len(data) - len(data.rstrip(b"\\"))
-
-
-_QUOTE: Final = ord('"')
-_COMMA: Final = ord(",")
+_OPEN: Final = ord("[")
 _END: Final = ord("]")

@@ -1,25 +1,20 @@
-"""Large documents: checked token by token, so that no other request waits for one of them. Pure.
+"""Large documents: checked step by step, so that no other request waits for one of them. Pure.
 
 Parsing 4 MiB of JSON holds the event loop for 30–60 ms. Skipping through it, which allocates
-nothing, takes 5 ms and proves the syntax; what is left to look at are keys, numbers and escapes.
+nothing, takes 5 ms and proves the syntax; the rest is looked for in the text.
 """
 
-import math
 import re
 from collections.abc import Generator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
-import orjson
 
+from gateway import json_text
 from gateway.ingest.document_faults import (
     BIG_INTEGER,
-    BIG_INTEGER_DIGITS,
     DOLLAR_KEY,
-    LONE_SURROGATE,
     MAX_DEPTH,
-    MAX_INTEGER,
-    MIN_INTEGER,
     NOT_FINITE,
     NUL_KEY,
     TOO_DEEP,
@@ -27,21 +22,20 @@ from gateway.ingest.document_faults import (
     too_big,
 )
 
-LARGE_BYTES: Final = 256 * 1024
+T = TypeVar("T")
+LARGE_BYTES: Final = 64 * 1024
 """Documents over this size are checked here."""
-_TOKENS_AT_ONCE: Final = 2048
-_ESCAPE: Final = rb'(?:\\.[^"\\]{0,64})'
-_TOKEN: Final = re.compile(
-    rb'"([^"\\]{0,256}' + _ESCAPE + rb'{0,64})"([ \t\r\n]*:)?|["{}\[\]]|-?[0-9][0-9.eE+-]*',
-    re.DOTALL,
-)
-"""A quote by itself begins a longer string: a pattern walks it byte by byte, `find` in a leap."""
-_SOME_ESCAPES: Final = re.compile(_ESCAPE + rb"{1,64}", re.DOTALL)
-_ESCAPES_AT_ONCE: Final = 128
-"""Times 64, each with at most 64 bytes behind it."""
-_COLON: Final = re.compile(rb"[ \t\r\n]*:")
+_PIECE_BYTES: Final = 256 * 1024
+_OVERLAP_BYTES: Final = 32
+"""Longer than any trace of a fault."""
 _NOT_FOR_BSON: Final = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
-_QUOTE: Final = ord('"')
+_DETAILS: Final = {
+    "dollar-key": DOLLAR_KEY,
+    "nul-key": NUL_KEY,
+    "integer": BIG_INTEGER,
+    "number": NOT_FINITE,
+    "deep": TOO_DEEP,
+}
 
 
 class _Object(msgspec.Struct):
@@ -52,7 +46,7 @@ _SKIPPER: Final = msgspec.json.Decoder(_Object)
 
 
 def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, DocumentFault | None]:
-    """Find a fault of a large document; yields every few milliseconds.
+    """Find a fault of a document, not where exactly; yields every few milliseconds.
 
     Args:
         raw: Its JSON.
@@ -70,71 +64,29 @@ def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, Docume
     except RecursionError:
         return DocumentFault("$", TOO_DEEP)
     yield
-    if not raw.isascii():
-        try:
-            raw.decode()
-        except UnicodeDecodeError as error:
-            return DocumentFault("$", f"not valid UTF-8 at byte {error.start}", malformed=True)
+    if not json_text.is_utf8(raw):
+        return DocumentFault("$", "not valid UTF-8", malformed=True)
+    yield
+    suspicious = json_text.may_be_deeper(raw, MAX_DEPTH)
+    for start in range(0, len(raw), _PIECE_BYTES):
+        if suspicious:
+            break
         yield
-    depth = count = 0
-    tokens = _TOKEN.finditer(raw)
-    while (token := next(tokens, None)) is not None:
-        if count % _TOKENS_AT_ONCE == 0:
-            yield
-        count += 1
-        text = token[0]
-        first = text[0]
-        if first == _QUOTE:
-            inside, is_key = token[1], token[2] is not None
-            if len(text) == 1:
-                end = yield from _end_of_text(raw, token.end())
-                inside, is_key = raw[token.end() : end], _COLON.match(raw, end + 1) is not None
-                tokens = _TOKEN.finditer(raw, end + 1)
-            detail = _text_fault(inside, is_key=is_key)
-        elif first in b"{[":
-            depth += 1
-            detail = TOO_DEEP if depth > MAX_DEPTH else None
-        elif first in b"}]":
-            depth -= 1
-            continue
-        else:
-            detail = _number_fault(text)
-        if detail is not None:
-            return DocumentFault("$", f"{detail} (at byte {token.start()})")
-    return None
-
-
-def _end_of_text(raw: bytes, start: int) -> Generator[None, None, int]:
-    """Find the quote that ends the string whose first byte is at `start`; there is one."""
-    at, quote, count = start, -1, 0
-    while True:
-        if quote < at:
-            quote = raw.find(b'"', at)
-        escape = raw.find(b"\\", at, quote)
-        if escape < 0:
-            return quote
-        at = next(_SOME_ESCAPES.finditer(raw, escape)).end()
-        count += 1
-        if count % _ESCAPES_AT_ONCE == 0:
-            yield
-
-
-def _text_fault(inside: bytes, *, is_key: bool) -> str | None:
-    if b"\\" in inside:
-        try:
-            text = orjson.loads(b'"%b"' % inside)
-        except ValueError:
-            return LONE_SURROGATE
-        if is_key and "\x00" in text:
-            return NUL_KEY
-        return DOLLAR_KEY if is_key and text.startswith("$") else None
-    return DOLLAR_KEY if is_key and inside.startswith(b"$") else None
-
-
-def _number_fault(digits: bytes) -> str | None:
-    if len(digits) < BIG_INTEGER_DIGITS and b"e" not in digits.lower():
+        suspicious = not json_text.is_plain(raw[start : start + _PIECE_BYTES + _OVERLAP_BYTES])
+    if not suspicious:
         return None
-    if digits.isdigit() or digits[1:].isdigit():
-        fits = len(digits) <= BIG_INTEGER_DIGITS + 1 and MIN_INTEGER <= int(digits) <= MAX_INTEGER
-        return None if fits else BIG_INTEGER
-    return None if math.isfinite(float(digits)) else NOT_FINITE
+    flaw = yield from json_text.find_flaw(raw, MAX_DEPTH, keys=True)
+    if flaw is None:
+        return None
+    where = "at" if flaw.kind.endswith("key") else "behind"
+    return DocumentFault("$", f"{_DETAILS[flaw.kind]} ({where} byte {flaw.at})")
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Take all steps without a pause: where the text is small."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result

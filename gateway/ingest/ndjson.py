@@ -1,9 +1,17 @@
 """Lines of a streamed body, each within its bound. Pure."""
 
+import itertools
+import re
+from collections.abc import Iterator
 from typing import Final
 
 TOO_LONG: Final = b"\x00too long"
 """Stands, by identity, for a line (or array element) over its bound: read past, not kept."""
+WHITESPACE: Final = b" \t\r\n"
+"""JSON's."""
+_FIRST_PRINTABLE: Final = b"!"
+_BLANK: Final = re.compile(rb"[ \t\r\n]*+")
+_TO_A_BLANK_LINE: Final = re.compile(rb"\n(?=[ \t\r]*+\n)")
 
 
 class LineSplitter:
@@ -15,43 +23,81 @@ class LineSplitter:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_bytes = max_line_bytes
-        self._parts: list[bytes] = []
+        # One buffer: a list would hold an object for each octet that comes alone.
+        self._open = bytearray()
         self._size = 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in the chunk, without their newlines."""
-        lines = chunk.split(b"\n")
-        rest = lines.pop()
-        if lines and self._parts:
-            lines[0] = self._finish(lines[0])
-        max_bytes = self._max_bytes
-        if lines and len(chunk) > max_bytes and max(map(len, lines)) > max_bytes:
-            lines = [
-                line if len(line) <= max_bytes or line is TOO_LONG else TOO_LONG for line in lines
-            ]
-        if rest:
-            self._hold(rest)
-        return lines
+    def feed(self, chunk: bytes) -> Iterator[list[bytes] | int]:
+        """The lines that end in the chunk, without their newlines.
+
+        Yields:
+            Consecutive lines, blank ones among them empty; or how many blank ones follow: a million
+            of these may be in one MiB, and they must cost next to nothing.
+        """
+        last = chunk.rfind(b"\n")
+        if last >= 0:
+            lines, chunk = chunk[:last], chunk[last + 1 :]
+            if self._size:
+                first, newline, lines = lines.partition(b"\n")
+                self._hold(first)
+                yield self._finish()
+                if newline:
+                    yield from self._split(lines)
+            else:
+                yield from self._split(lines)
+        if chunk:
+            self._hold(chunk)
 
     @property
     def pending_bytes(self) -> int:
         """Octets of the line that has begun and not ended."""
-        return self._size
+        return len(self._open)
 
-    def end(self) -> list[bytes]:
+    def end(self) -> Iterator[list[bytes] | int]:
         """The last line, when no newline ends it."""
-        return [self._finish(b"")] if self._parts else []
+        if self._size:
+            yield self._finish()
+
+    def _split(self, text: bytes) -> Iterator[list[bytes] | int]:
+        lines = self._bounded(text.split(b"\n"))
+        if min(lines) >= _FIRST_PRINTABLE:
+            yield lines
+        elif lines.count(b"") * 8 > len(lines) * 7:
+            yield from self._runs(text + b"\n")
+        else:
+            lines = list(map(bytes.strip, lines, itertools.repeat(WHITESPACE)))
+            yield lines if any(lines) else len(lines)
+
+    def _runs(self, text: bytes) -> Iterator[list[bytes] | int]:
+        """The same for text that is blank for the most part."""
+        at = 0
+        while at < len(text):
+            found = _BLANK.match(text, at)
+            begin = text.rfind(b"\n", at, found.end() if found else at) + 1
+            if begin > at:
+                yield text.count(b"\n", at, begin)
+                at = begin
+            else:
+                blank = _TO_A_BLANK_LINE.search(text, at)
+                end = blank.start() if blank else len(text) - 1
+                yield self._bounded(text[at:end].split(b"\n"))
+                at = end + 1
+
+    def _bounded(self, lines: list[bytes]) -> list[bytes]:
+        bound = self._max_bytes
+        if max(map(len, lines)) <= bound:
+            return lines
+        return [line if len(line) <= bound else TOO_LONG for line in lines]
 
     def _hold(self, part: bytes) -> None:
         self._size += len(part)
         if self._size > self._max_bytes:
-            self._parts = [b""]  # only the size is remembered
+            self._open.clear()  # only the size is remembered
         else:
-            self._parts.append(part)
+            self._open += part
 
-    def _finish(self, part: bytes) -> bytes:
-        self._hold(part)
-        line = TOO_LONG if self._size > self._max_bytes else b"".join(self._parts)
-        self._parts = []
+    def _finish(self) -> list[bytes] | int:
+        line = TOO_LONG if self._size > self._max_bytes else bytes(self._open)
+        self._open.clear()
         self._size = 0
-        return line
+        return [line] if line.strip(WHITESPACE) else 1

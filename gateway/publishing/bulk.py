@@ -5,9 +5,8 @@ line ──prepare──► refused ──────────────�
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 import orjson
@@ -27,8 +26,6 @@ Detail = Literal["errors", "all", "none"]
 MAX_INFLIGHT: Final = 4096
 """Lines of one request that wait for their confirms."""
 _SLICE_LINES: Final = 128
-_SLICE_S: Final = 0.005
-_WHITESPACE: Final = b" \t\r\n"
 
 
 class Bulk:
@@ -40,6 +37,8 @@ class Bulk:
         caller: Who submits.
         traceparent: Trace context of the request.
         work: Pays for the tasks, one piece for each line, accepted or refused.
+        pause: Leaves the loop to others when it is their turn; raises ConnectionResetError when the
+            client has left.
         slowed: Wait while the caller's key is in debt; else all is published at once.
         max_task_bytes: Bound of a line.
         patience_s: How long to wait for room before a line is refused as `overloaded`.
@@ -55,6 +54,7 @@ class Bulk:
         traceparent: str | None,
         *,
         work: Work,
+        pause: Callable[[], Awaitable[None]],
         slowed: bool,
         max_task_bytes: int,
         patience_s: float,
@@ -66,13 +66,13 @@ class Bulk:
         self._caller = caller
         self._traceparent = traceparent
         self._work = work
+        self._pause = pause
         self._slowed = slowed
         self._max_bytes = max_task_bytes
         self._patience_s = patience_s
         self._detail = detail
         self._tell = tell
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
-        self._sliced_at = time.perf_counter()
         self._gave_up = False
         self._looked = False
         """Whether it was looked up, since these lines came, which tasks workers have."""
@@ -84,8 +84,19 @@ class Bulk:
         self.unknown = 0
         """Those of `rejected` that may be queued all the same."""
 
-    async def take(self, lines: Sequence[bytes]) -> None:
-        """Publish a task for each line; waits while too many are in flight."""
+    async def take(self, lines: Sequence[bytes] | int) -> None:
+        """Publish a task for each line; waits while too many are in flight.
+
+        Args:
+            lines: One task each, or nothing; or how many lines hold nothing.
+
+        Raises:
+            ConnectionResetError: The client has left.
+        """
+        if isinstance(lines, int):
+            self.line += lines
+            await self._pause()
+            return
         self._looked = False
         for start in range(0, len(lines), _SLICE_LINES):
             if self._slowed:
@@ -94,7 +105,7 @@ class Bulk:
             tasks = 0
             for raw in lines[start : start + _SLICE_LINES]:
                 self.line += 1
-                if not raw or not raw.strip(_WHITESPACE):
+                if not raw:
                     continue
                 try:
                     self._publish(raw)
@@ -105,9 +116,7 @@ class Bulk:
                 tasks += 1
             self._work.charge(tasks)
             self._collect()
-            if time.perf_counter() - self._sliced_at > _SLICE_S:
-                await asyncio.sleep(0)
-                self._sliced_at = time.perf_counter()
+            await self._pause()
 
     async def settle(self) -> None:
         """Wait until every outcome is known and told, half a second over a confirm at most."""

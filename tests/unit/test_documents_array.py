@@ -27,10 +27,11 @@ def chunks_of(body: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def split(body: bytes, sizes: list[int], max_element_bytes: int = 1 << 20) -> list[bytes]:
-    splitter = ArraySplitter(max_element_bytes)
-    elements = [raw for chunk in chunks_of(body, sizes) for raw in splitter.feed(chunk)]
-    splitter.end()
-    return elements
+    splitter = ArraySplitter(max_element_bytes, piece_bytes=1)
+    elements = [
+        raw for chunk in chunks_of(body, sizes) for part in splitter.feed(chunk) for raw in part
+    ]
+    return elements + [raw for part in splitter.end() for raw in part]
 
 
 @given(

@@ -3,20 +3,25 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.ndjson import TOO_LONG, LineSplitter
+from gateway.ingest.ndjson import TOO_LONG, WHITESPACE, LineSplitter
+
+LINES = st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" ")) | st.sampled_from(
+    [b"", b" ", b"\r"]
+)
 
 
 def split(body: bytes, sizes: list[int], max_line_bytes: int) -> list[bytes]:
     splitter = LineSplitter(max_line_bytes)
-    lines = []
+    parts: list[list[bytes] | int] = []
     for size in sizes:
-        lines += splitter.feed(body[:size])
+        parts += splitter.feed(body[:size])
         body = body[size:]
-    return lines + splitter.feed(body) + splitter.end()
+    parts += [*splitter.feed(body), *splitter.end()]
+    return [line for part in parts for line in ([b""] * part if isinstance(part, int) else part)]
 
 
 @given(
-    st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" "))),
+    st.lists(LINES),
     st.lists(st.integers(0, 50)),
     st.integers(1, 40),
     st.booleans(),
@@ -29,9 +34,21 @@ def test_lines_are_those_between_newlines_and_long_ones_are_marked(lines, sizes,
 
     found = split(body, sizes, bound)
 
-    assert [line is TOO_LONG for line in found] == [len(line) > bound for line in expected]
-    assert [line for line in found if line is not TOO_LONG] == [
-        line for line in expected if len(line) <= bound
+    assert [line is TOO_LONG for line in found if line] == [
+        len(line) > bound for line in expected if line.strip(WHITESPACE)
+    ]
+    assert len(found) == len(expected)
+    assert [line.strip(WHITESPACE) for line in found if line is not TOO_LONG] == [
+        line.strip(WHITESPACE) for line in expected if len(line) <= bound
+    ]
+
+
+@given(st.lists(st.sampled_from([b"", b"", b"", b" ", b"\t\r", b"{}", b" {} "]), max_size=60))
+def test_blank_lines_are_counted_whatever_stands_between_them(lines):
+    body = b"\n".join([*lines, b"x"])
+
+    assert [line.strip() for line in split(body, [], 10)] == [line.strip() for line in lines] + [
+        b"x"
     ]
 
 
@@ -39,7 +56,7 @@ def test_a_line_without_end_is_not_held_beyond_its_bound():
     splitter = LineSplitter(1000)
 
     for _ in range(1000):
-        splitter.feed(b"x" * 900)
+        assert not [*splitter.feed(b"x" * 900)]
 
-    assert sum(map(len, splitter._parts)) <= 1000
-    assert splitter.feed(b"x\nnext\n") == [TOO_LONG, b"next"]
+    assert splitter.pending_bytes <= 1000
+    assert [*splitter.feed(b"x\nnext\n")] == [[TOO_LONG], [b"next"]]

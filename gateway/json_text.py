@@ -1,0 +1,279 @@
+"""What JSON text holds, found without building it, at a few nanoseconds an octet. Pure.
+
+A parser proves the syntax; here it is taken for granted, which makes some questions easy: a quote
+without a backslash before it and with a `$` behind it begins a string. Long texts are gone through
+in windows, each cut where no string or number is open.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import orjson
+
+WINDOW_BYTES: Final = 64 * 1024
+LONG_DIGITS: Final = 19
+"""An integer of fewer digits fits in 64 bits; one of 19 may not."""
+_DIGITS: Final = bytes.maketrans(b"0123456789E", b"0" * 10 + b"e")
+_DIGIT_RUN: Final = b"0" * LONG_DIGITS
+SIGNS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
+NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+# Every pattern below is linear: each begins where the one before it cannot have been, and takes
+# what it takes for good (`*+`).
+_REST_OF_STRING: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_DOLLAR_KEY: Final = re.compile(
+    rb'"(?<!\\")(?:\$|\\u0024)' + _REST_OF_STRING + rb"[ \t\r\n]*+:", re.DOTALL
+)
+_NUL_STRING: Final = re.compile(rb'\\u0000[^"]*+"[ \t\r\n]*+(:)?')
+_COLON: Final = re.compile(rb"[ \t\r\n]*+:?")
+_ESCAPED: Final = re.compile(rb"\\u00(?:00|24)")
+_LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.eE+-]{%d,}+" % (LONG_DIGITS - 1))
+_LARGE_FLOAT: Final = re.compile(
+    rb"[0-9](?<![0-9.eE+][0-9])[0-9]*+(?:\.[0-9]++)?+[eE]\+?[0-9]{3,}+"
+)
+_BETWEEN: Final = re.compile(rb'[,\[\]{}"]')
+_SMALLEST: Final = b"9223372036854775808"
+"""Digits of the smallest integer of 64 bits, which are those of none without its sign."""
+_LONG_FLOAT_BYTES: Final = 200
+"""A shorter one is finite, whatever two digits its exponent has."""
+_MOST_DIGITS: Final = 308
+"""An integer of more digits is over the range of a double, which most parsers make of it."""
+_MARKS: Final = (b",", b"[", b"]", b"{", b"}")
+
+Kind = Literal["dollar-key", "nul-key", "integer", "number", "deep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What a parser lets through."""
+
+    kind: Kind
+    at: int
+    """Where, in octets; for numbers and depth the beginning of the part that holds it."""
+
+
+def is_plain(text: bytes) -> bool:
+    """Whether nothing in a text can be a fault that a parser lets through, but for its depth.
+
+    True for nearly all text; false says only that one must look closer.
+    """
+    digits = text.translate(_DIGITS)
+    return not (
+        b'"$' in text
+        or (b"\\u00" in text and _ESCAPED.search(text) is not None)
+        or _DIGIT_RUN in digits
+        or b"0e000" in digits
+        or b"0e+000" in digits
+    )
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it is UTF-8."""
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def may_be_deeper(text: bytes, levels: int) -> bool:
+    """Whether there are brackets enough for it; a quick look."""
+    return text.count(b"[") + text.count(b"{") > levels
+
+
+def find_flaw(text: bytes, levels: int, *, keys: bool) -> Generator[None, None, Flaw | None]:
+    """Find the first flaw of a value; yields every millisecond or so.
+
+    Args:
+        text: JSON that a parser has been through.
+        levels: Deepest nesting that is allowed.
+        keys: Whether `$` at the beginning of a key and NUL in it are flaws, and integers outside
+            64 bits; else only those of thousands of digits.
+    """
+    at = 0
+    depth = 0 if may_be_deeper(text, levels) else None
+    for window, alone in windows(text):
+        flaw, depth = _window_flaw(window, at, levels, depth, keys=keys, alone=alone)
+        if flaw is not None:
+            return flaw
+        at += len(window)
+        yield
+    return None
+
+
+def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:
+    """Whether a text of one window has a flaw; see `find_flaw`."""
+    depth = 0 if may_be_deeper(text, levels) else None
+    return _window_flaw(text, 0, levels, depth, keys=keys, alone=False)[0] is not None
+
+
+def _window_flaw(
+    window: bytes, at: int, levels: int, depth: int | None, *, keys: bool, alone: bool
+) -> tuple[Flaw | None, int | None]:
+    """The flaw of one part of a text, and how deep it ends.
+
+    Args:
+        window: The part.
+        at: Where it begins in the text.
+        levels: Deepest nesting that is allowed.
+        depth: How deep it begins; None: it is known that no part is too deep.
+        keys: As `find_flaw`.
+        alone: It is one string.
+    """
+    if keys and (alone or b'"$' in window or b"\\u00" in window):
+        flaw = _key_flaw(window, at, alone=alone)
+        if flaw is not None:
+            return flaw, depth
+    if alone:
+        return None, depth
+    if len(window) > WINDOW_BYTES:
+        return _giant_flaw(window, at, keys=keys), depth
+    digits = window.translate(_DIGITS)
+    numbers = _DIGIT_RUN in digits or b"0e000" in digits or b"0e+000" in digits
+    if not numbers and depth is None:
+        return None, None
+    structure = outline(window)
+    if numbers:
+        kind = _number_flaw(structure, keys=keys)
+        if kind is not None:
+            return Flaw(kind, at), depth
+    if depth is not None:
+        deepest, depth = depths(structure, depth)
+        if deepest > levels:
+            return Flaw("deep", at), depth
+    return None, depth
+
+
+def _key_flaw(window: bytes, at: int, *, alone: bool) -> Flaw | None:
+    if alone:
+        if not window.endswith(b":"):
+            return None
+        if window.startswith((b'"$', b'"\\u0024')):
+            return Flaw("dollar-key", at)
+        nul = window.replace(b"\\\\", b"__").find(b"\\u0000")
+        return None if nul < 0 else Flaw("nul-key", at + nul)
+    dollar = _DOLLAR_KEY.search(window)
+    if dollar is not None:
+        return Flaw("dollar-key", at + dollar.start())
+    if b"\\u0000" in window:
+        for found in _NUL_STRING.finditer(without_escapes(window)):
+            if found[1]:
+                return Flaw("nul-key", at + found.start())
+    return None
+
+
+def _number_flaw(structure: bytes, *, keys: bool) -> Kind | None:
+    for number in _LONG_NUMBER.findall(structure):
+        if number.isdigit():
+            over = len(number) > LONG_DIGITS or int(number) >= 1 << 63
+            if keys and over and (number != _SMALLEST or _is_positive(structure)):
+                return "integer"
+            if len(number) > _MOST_DIGITS:
+                return "number"
+        elif len(number) >= _LONG_FLOAT_BYTES and math.isinf(float(number)):
+            return "number"
+    large = _LARGE_FLOAT.findall(structure)
+    if large:
+        try:
+            orjson.loads(b"[" + b",".join(large) + b"]")
+        except ValueError:
+            return "number"
+    return None
+
+
+def _giant_flaw(window: bytes, at: int, *, keys: bool) -> Flaw | None:
+    """The flaw of a number, or of white space, that is longer than a window."""
+    number = window[window.rfind(b'"') + 1 :].strip(b" \t\r\n:-")
+    if number.isdigit():
+        return Flaw("integer" if keys else "number", at)
+    return Flaw("number", at) if number and math.isinf(float(number)) else None
+
+
+def _is_positive(structure: bytes) -> bool:
+    """Whether 2**63 stands somewhere without its sign."""
+    return structure.count(_SMALLEST) != structure.count(b"-" + _SMALLEST)
+
+
+def outline(text: bytes) -> bytes:
+    """All that stands outside of strings, with one quote in the place of each."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b'"'.join(text.split(b'"')[::2])
+
+
+def depths(structure: bytes, depth: int) -> tuple[int, int]:
+    """How deep brackets go, and how deep they are at the end.
+
+    Args:
+        structure: From `outline`.
+        depth: How deep they are at the beginning.
+    """
+    steps = structure.translate(SIGNS, NO_BRACKETS)
+    deepest = max(itertools.accumulate(memoryview(steps).cast("b"), initial=depth))
+    return deepest, depth + 2 * steps.count(b"\x01") - len(steps)
+
+
+def windows(text: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Consecutive parts of a value's text, cut where no string and no number is open.
+
+    Yields:
+        A part, and whether it is one long string (with the colon behind it, when it is a key):
+        only that, or a long number, is longer than `WINDOW_BYTES`.
+    """
+    at = 0
+    while len(text) - at > WINDOW_BYTES:
+        part = without_escapes(whole_escapes(text[at : at + WINDOW_BYTES]))
+        last = part.rfind(b'"')
+        if part.count(b'"') % 2:
+            if not last:
+                end = _end_of_string(text, at)
+                yield text[at:end], True
+                at = end
+                continue
+            cut = last  # in front of the string that is open
+        else:
+            cut = max(part.rfind(mark, last + 1) for mark in _MARKS) + 1
+            if not cut:  # nothing but space or a number behind the last string
+                cut = part.rfind(b'"', 0, last) if last > 0 else 0
+            if cut <= 0:
+                found = _BETWEEN.search(text, at + len(part))
+                cut = (found.start() if found else len(text)) - at
+        yield text[at : at + cut], False
+        at += cut
+    yield text[at:], False
+
+
+def without_escapes(part: bytes) -> bytes:
+    """The same length, without backslashes and quotes that are escaped.
+
+    Args:
+        part: Begins between two escapes.
+    """
+    if b"\\" not in part:
+        return part
+    return part.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+
+
+def whole_escapes(part: bytes) -> bytes:
+    """The part without its last backslash, when that begins an escape."""
+    slashes = len(part) - len(part.rstrip(b"\\"))
+    return part[:-1] if slashes % 2 else part
+
+
+def _end_of_string(text: bytes, at: int) -> int:
+    """Just behind the string that begins at a position, and behind the colon that may follow it."""
+    at += 1
+    while True:
+        part = whole_escapes(text[at : at + WINDOW_BYTES])
+        quote = without_escapes(part).find(b'"')
+        if quote >= 0 or not part:
+            break
+        at += len(part)
+    end = at + quote + 1
+    found = _COLON.match(text, end)
+    return found.end() if found is not None and b":" in found[0] else end
