@@ -111,7 +111,7 @@ async def _check(topology: Topology, settings: Settings) -> int:
         extra = [describe(binding) for binding in surplus(plan, live)]
         notes = [f"outside the layout: {name}" for name in foreign(plan, live)]
         notes += [f"{depth} delayed messages in {name}" for name, depth in waiting(live).items()]
-    print(f"broker {settings.broker}")
+    print(f"broker {settings.broker}, layout {topology.source}")
     _print("missing", absent)
     _print("differs", differing)
     _print("surplus", extra)
@@ -139,6 +139,7 @@ async def _apply(topology: Topology, settings: Settings, *, old: str | None, pru
         try:
             await declare(connection, topology)
         except DeclarationConflict as error:
+            print(f"broker {settings.broker}, layout {topology.source}")
             _print("differs", error.conflicts)
             print(MIGRATION)
             return DIFFERENT

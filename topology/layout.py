@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from topology.entities import Binding, Exchange, Queue, Route
 from topology.errors import TopologyError
+from topology.layout_lines import located
 from topology.model import Topology, find_faults
 
 DEFAULT_LAYOUT = Path(__file__).with_name("default.toml")
@@ -50,13 +51,16 @@ def load(path: Path | None = None) -> Topology:
         TopologyError: the file cannot be read, is not TOML, or has faults; holds all of them.
     """
     path = path or DEFAULT_LAYOUT
+    text = ""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return parse(tomllib.loads(text), str(path))
     except OSError as error:
         raise TopologyError([f"{path}: {error.strerror or error}"]) from error
     except ValueError as error:  # TOML and UTF-8 decoding
-        raise TopologyError([f"{path}: {error}"]) from error
-    return parse(document, str(path))
+        raise TopologyError([located(str(error), str(path), text)]) from error
+    except TopologyError as error:
+        raise TopologyError(located(fault, str(path), text) for fault in error.faults) from None
 
 
 def parse(document: Mapping[str, Any], source: str = "") -> Topology:
@@ -115,7 +119,8 @@ class _Reader:
         for name in table:
             if name not in names:
                 near = get_close_matches(name, names, n=1)
-                hint = f"; do you mean {near[0]!r}?" if near else ""
+                known = f"; there are {', '.join(names)}"
+                hint = f"; do you mean {near[0]!r}?" if near else known
                 self.faults.append(f"{here}: unknown field {name!r}{hint}")
 
     def tables(

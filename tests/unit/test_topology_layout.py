@@ -137,10 +137,9 @@ def test_every_field_can_be_written(tmp_path):
 
 
 def test_every_fault_of_a_file_is_told_at_once(tmp_path):
-    faults = faults_of(
-        write(
-            tmp_path,
-            """
+    file = write(
+        tmp_path,
+        """
             version = 1
             [exchanges.untyped]
             [exchanges.tasks]
@@ -159,22 +158,45 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
             exchange = "tasks"
             routing_key = 5
             """,
-        )
     )
 
-    assert faults == (
-        "the layout: unknown field 'version'",
-        "exchange 'tasks': unknown field 'alternat'; do you mean 'alternate'?",
-        "exchange 'tasks': publishable must be true or false",
-        "queue 'default': limit must be a whole number",
-        "queue 'default': bindings: entry 2 must be a table",
-        "queue 'other': bindings must be an array of tables",
-        "route 1: task is missing",
-        "route 1: routing_key is missing",
-        "route 2: routing_key must be a string",
-        "exchange 'untyped': type '' is none of direct, topic, fanout, headers",
-        "binding 'nowhere' → 'default': no such exchange",
+    assert faults_of(file) == (
+        f"{file}:2: the layout: unknown field 'version'; there are exchanges, queues, routes",
+        f"{file}:7: exchange 'tasks': unknown field 'alternat'; do you mean 'alternate'?",
+        f"{file}:6: exchange 'tasks': publishable must be true or false",
+        f"{file}:9: queue 'default': limit must be a whole number",
+        f"{file}:10: queue 'default': bindings: entry 2 must be a table",
+        f"{file}:12: queue 'other': bindings must be an array of tables",
+        f"{file}:13: route 1: task is missing",
+        f"{file}:13: route 1: routing_key is missing",
+        f"{file}:18: route 2: routing_key must be a string",
+        f"{file}:3: exchange 'untyped': type '' is none of direct, topic, fanout, headers",
+        f"{file}:10: binding 'nowhere' → 'default': no such exchange",
     )
+
+
+DIRECT = '[exchanges.t]\ntype = "direct"\n[queues.a]\n'
+BAD_KEY = '{ key = "#", exchange = "t" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[queues.a]\nlimit = 3\n[quues.b]\n", 3, "do you mean 'queues'?"),
+        ("[queues.a]\n[queues.a.b]\nx = 1\n", 1, "unknown field 'b'"),
+        ("[queues.a]\nlimit = 0\n", 2, "limit is 1 to"),
+        ('[queues."a b"]\n\nlimitt = 0\n', 3, "do you mean 'limit'?"),
+        ('[[routes]]\ntask = "a"\nexchange = "t"\nrouting_key = "x"\n', 3, "no exchange 't'"),
+        ("[queues.a]\nlimit = \n", 2, "Invalid value"),
+        (f'{DIRECT}bindings = [{{ key = "a", exchange = "t" }},\n{BAD_KEY}]\n', 5, "is a pattern"),
+    ],
+)  # fmt: skip
+def test_a_fault_names_the_file_the_line_and_the_nearest_key(tmp_path, text, line, words):
+    file = write(tmp_path, text)
+
+    assert any(
+        fault.startswith(f"{file}:{line}: ") and words in fault for fault in faults_of(file)
+    ), faults_of(file)
 
 
 @pytest.mark.parametrize(
