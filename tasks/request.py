@@ -22,6 +22,7 @@ from tasks.envelope import body_parts, request_headers
 from tasks.errors import WorkerLost
 from tasks.execution import PenstockTask
 from tasks.runtime import STOP_SIGNALS
+from tasks.shown_arguments import HIDDEN, shown
 from tasks.stopping import stopping
 from tasks.suspects import MAX_DEATHS
 from tasks.tracing import NotTracedError
@@ -100,9 +101,23 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
                 self._eta = None
             elif ahead_s > MAX_DELAY_S:
                 raise InvalidTaskError(f"the eta {self._eta} is over a year away")
+        self._show_arguments(parts)
         if self._is_coroutine():
             hard_s = self.time_limits[0] or self._task.limits.hard_s
             self.time_limits = (hard_s + COROUTINE_GRACE_S if hard_s else None, None)
+
+    def _show_arguments(self, parts: Any) -> None:
+        """Set what Flower, events and `celery inspect` show; a gateway's message says nothing."""
+        route = self._app.topology.route(self.name)
+        if route is not None and not route.show_arguments:
+            self._argsrepr = self._kwargsrepr = HIDDEN
+        elif not self._argsrepr:
+            self._argsrepr, self._kwargsrepr = shown(parts[0]), shown(parts[1])
+        else:
+            return
+        # For the logs of failures, which would write the arguments in full.
+        self._request_dict["argsrepr"] = self._argsrepr
+        self._request_dict["kwargsrepr"] = self._kwargsrepr
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard what Celery overrides in the class that it makes for each task."""

@@ -252,6 +252,8 @@ class Route:
     announced: bool = True
     """Whether a task that the pattern names and no worker announces is refused (404) where every
     consumer of its queue announces; False: the pattern alone decides."""
+    show_arguments: bool = True
+    """Whether Flower, `celery inspect` and events show the arguments, bounded; False: secrets."""
 
     @property
     def is_pattern(self) -> bool:

@@ -123,3 +123,24 @@ def test_what_follows_a_task_must_be_signatures(app: PenstockCelery, name: str):
                 continue
             with pytest.raises(InvalidTaskError):
                 context(app, {name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("task", "headers", "told"),
+    [
+        ("demo.add", {}, ("['marked', [{'_id': '1'}]]", "{'x': 1}")),
+        ("demo.add", {"argsrepr": "(1,)", "kwargsrepr": "{}"}, ("(1,)", "{}")),
+        ("documents.store", {}, ("…", "…")),
+        ("documents.store", {"argsrepr": "secret", "kwargsrepr": "secret"}, ("…", "…")),
+    ],
+)
+def test_flower_shows_arguments_unless_the_layout_hides_them(task, headers, told):
+    pool = Pool()
+    with build_app(WorkerConfig(), load()) as app:
+        request = delivered(app, task, BODY, pool, headers)
+        request.execute_using_pool(pool)
+        info = request.info(safe=True)
+
+    context = pool.applied[0][2]
+    assert (info["args"], info["kwargs"]) == told  # as `celery inspect` and events have them
+    assert (context["argsrepr"], context["kwargsrepr"]) == told  # as logs of failures have them
