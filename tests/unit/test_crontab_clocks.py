@@ -1,8 +1,12 @@
 """Where clocks change, against an oracle that looks at a clock each minute, as Vixie cron does."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 
 from penstock.wire.crontab import RANGES, Crontab, parse_crontab, time_zone
 
+ROOT = Path(__file__).parent.parent.parent
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 LONGEST_FOLD_MINUTES = 180
@@ -251,3 +256,13 @@ def test_a_zone_that_only_one_host_knows_is_none():
     for name in ("localtime", "right/UTC", "posix/UTC", "Mars/Olympus", "", "..", "Europe", "\0"):
         with pytest.raises(ValueError, match="not a time zone"):
             time_zone(name)
+
+
+def test_zones_are_known_where_the_system_has_none():
+    code = "from penstock.wire.crontab import time_zone; print(time_zone('Europe/Berlin'))"
+    env = {**os.environ, "PYTHONTZPATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "Europe/Berlin\n"
