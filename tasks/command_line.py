@@ -4,7 +4,7 @@ Celery processes the options of a command in their order, those of the applicati
 see all others, and run before `--detach`, so that `celery multi` shows their words and fails.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -13,11 +13,37 @@ from celery import Celery
 from topology.entities import CALLBACKS_QUEUE
 from topology.model import Topology
 
+_NO_FILE = (
+    "-s {} is not used: schedules live in Redis (REDIS_URL), where beats take turns; see them at "
+    "GET /v1/schedules."
+)
+_GREEN_POOLS = ("gevent", "eventlet")
+_NO_GREEN_THREADS = (
+    "-P {} does not work here: coroutine tasks run on asyncio, which its patches break. "
+    "-P threads runs as many tasks that wait."
+)
+
 
 def explain(app: Celery) -> None:
-    """Add the checks to the commands of an application that has a `topology`."""
-    app.user_options["worker"].add(_check("--check-worker", lambda given: _worker(app, given)))
-    app.user_options["beat"].add(_check("--check-beat", lambda given: _beat(app, given)))
+    """Add the checks to every command of an application that has a `topology`."""
+
+    def check(context: click.Context, _: click.Parameter, value: object) -> object:
+        given = context.params
+        for queue in _queues(context.command.name, given):
+            if (fault := unknown_queue(app.topology, queue)) is not None:
+                raise click.ClickException(fault)
+        pool = getattr(given.get("pool_cls"), "__module__", "").rpartition(".")[2]
+        if pool in _GREEN_POOLS:
+            raise click.ClickException(_NO_GREEN_THREADS.format(pool))
+        file = given.get("schedule") or given.get("schedule_filename")
+        if file not in (None, app.conf.beat_schedule_filename):
+            click.echo(_NO_FILE.format(file), err=True)
+        return value
+
+    # A hidden option: Celery offers no other place in front of a command.
+    app.user_options["preload"].add(
+        click.Option(["--here"], hidden=True, is_flag=True, expose_value=False, callback=check)
+    )
 
 
 def unknown_queue(topology: Topology, queue: str) -> str | None:
@@ -39,31 +65,12 @@ def unknown_queue(topology: Topology, queue: str) -> str | None:
     )
 
 
-def _worker(app: Celery, given: dict[str, Any]) -> None:
-    for queue in _names(given.get("queues")) + _names(given.get("exclude_queues")):
-        fault = unknown_queue(app.topology, queue)
-        if fault is not None:
-            raise click.ClickException(fault)
-    _beat(app, {"schedule": given.get("schedule_filename")})
+def _queues(command: str | None, given: Mapping[str, Any]) -> list[str]:
+    """Return the queues that a command names, unless it also is for queues outside the layout."""
+    options = {"worker": ("queues", "exclude_queues"), "call": ("queue",)}.get(command or "", ())
+    texts = [each for name in options for each in _texts(given.get(name))]
+    return [name.strip() for text in texts for name in text.split(",")]
 
 
-def _beat(app: Celery, given: dict[str, Any]) -> None:
-    if given.get("schedule") not in (None, app.conf.beat_schedule_filename):
-        click.echo(
-            f"-s {given['schedule']} is not used: schedules live in Redis (REDIS_URL), where "
-            "beats take turns; see them at GET /v1/schedules.",
-            err=True,
-        )
-
-
-def _names(given: Iterable[str] | str | None) -> list[str]:
-    names = given.split(",") if isinstance(given, str) else given or ()
-    return [name.strip() for name in names]
-
-
-def _check(name: str, check: Callable[[dict[str, Any]], None]) -> click.Option:
-    def callback(context: click.Context, _: click.Parameter, value: object) -> object:
-        check(context.params)
-        return value
-
-    return click.Option([name], hidden=True, is_flag=True, expose_value=False, callback=callback)
+def _texts(given: Iterable[str] | str | None) -> Iterable[str]:
+    return (given,) if isinstance(given, str) else given or ()

@@ -41,6 +41,9 @@ BROKER_WAIT_S = 3
 UNREADABLE_WAIT_S = 60
 """Between two looks at an entry that cannot be read, or is switched off."""
 
+RENEW_EVERY = 200
+"""Entries that are planned in much less than the lock's time."""
+
 CLOCK_STEP_S = 1.0
 """A change of the clock against the monotonic one by more than this is a step, and no drift."""
 
@@ -78,6 +81,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, Producer=Producer, **options)
+        # Celery's option is an upper bound; a longer sleep would lose the lock each time.
+        self.max_interval: float = min(float(app.conf.beat_max_loop_interval), LOOP_INTERVAL_S)
         self._lock_key: str = app.redbeat_conf.lock_key
         self.lock_key = (
             None  # so that RedBeat's signal handler and its `close` leave the lock to us
@@ -105,7 +110,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
                 return float(self.max_interval)
             touch(self.app.config.health_file)
             self._say_alive()
-            self._plan()
+            self._plan(lock)
             waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
             touch(self.app.config.health_file)
         except RedisError as error:
@@ -158,7 +163,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         sign = {"at": time.time(), "host": socket.gethostname()}
         get_redis(self.app).set(BEAT_KEY, json.dumps(sign), ex=4 * BEAT_SILENT_S)
 
-    def _plan(self) -> None:
+    def _plan(self, lock: Lock) -> None:
         """Work out when each entry is due: at first, and after the clock was set."""
         clock, before = _clock(), self._clock
         if self._planned and abs(clock - before) < CLOCK_STEP_S:
@@ -168,7 +173,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         else:
             self._seeds.sow()
         keys = get_redis(self.app).zrange(self.app.redbeat_conf.schedule_key, 0, -1)
-        for entry in self._read(keys):
+        for number, entry in enumerate(self._read(keys)):
+            if number % RENEW_EVERY == 0:
+                renew(lock)
             entry.plan()
         self._planned, self._clock = True, clock
 

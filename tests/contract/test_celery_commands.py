@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import pytest
+from celery.concurrency.thread import TaskPool
 
 from devstack.product import ROOT
 from tasks.app import PenstockCelery, build_app
@@ -46,14 +47,15 @@ def test_importing_the_package_makes_no_application():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-Q", "default,images"], "queue 'images' is not in the layout"),
-        (["-X", "images"], "queue 'images' is not in the layout"),
-        (["-Q", "images", "--detach"], "default.toml"),
-        (["-Q", "callbacks"], "queue 'callbacks' is consumed by the gateway"),
+        (["worker", "-Q", "default,images"], "queue 'images' is not in the layout"),
+        (["worker", "-X", "images"], "queue 'images' is not in the layout"),
+        (["worker", "-Q", "images", "--detach"], "default.toml"),
+        (["worker", "-Q", "callbacks"], "queue 'callbacks' is consumed by the gateway"),
+        (["call", "demo.add", "--queue", "images"], "queue 'images' is not in the layout"),
     ],
 )
-def test_a_worker_is_not_started_for_a_queue_that_it_cannot_have(arguments: list[str], words: str):
-    status, output = run(sys.executable, "-m", "celery", "-A", "tasks", "worker", *arguments)
+def test_a_queue_that_no_worker_can_have_is_an_error_of_one_line(arguments: list[str], words: str):
+    status, output = run(sys.executable, "-m", "celery", "-A", "tasks", *arguments)
 
     assert status == 1
     assert words in output
@@ -86,13 +88,27 @@ def test_a_queue_of_the_layout_is_no_fault():
 def test_a_schedule_file_is_said_to_be_unused(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ):
-    (check,) = application().user_options[command]
+    (check,) = application().user_options["preload"]
     for value, said in [("x.db", True), ("celerybeat-schedule", False)]:
         context = click.Context(click.Command(command))
         context.params = {option: value}
         check.callback(context, check, None)
 
         assert ("schedules live in Redis" in capsys.readouterr().err) is said
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_pools_whose_patches_break_asyncio_are_refused(pool: str):
+    (check,) = application().user_options["preload"]
+    context = click.Context(click.Command("worker"))
+    context.params = {
+        "pool_cls": type("TaskPool", (), {"__module__": f"celery.concurrency.{pool}"})
+    }
+
+    with pytest.raises(click.ClickException, match=f"-P {pool} does not work here"):
+        check.callback(context, check, None)
+    context.params = {"pool_cls": TaskPool}
+    check.callback(context, check, None)
 
 
 def application() -> PenstockCelery:

@@ -222,6 +222,26 @@ def test_a_clock_that_was_set_back_repeats_no_fixed_time_and_stops_nothing(
 
 
 @pytest.mark.parametrize(
+    ("stored", "deadline_s", "too_late"),
+    [
+        ({"__type__": "crontab", "minute": "0", "hour": "3"}, 3600, False),
+        ({"__type__": "crontab", "minute": "0", "hour": "3"}, 1000, True),
+        ({"__type__": "crontab", "minute": "*"}, 60, False),
+        ({"__type__": "interval", "every": 60}, 1, False),
+    ],
+)
+def test_celerys_starting_deadline_bounds_how_late_a_crontab_may_be(
+    stored: dict[str, Any], deadline_s: float, too_late: bool
+):
+    app = Clock()
+    app.moment = datetime(2026, 1, 5, 3, 30, tzinfo=UTC)
+    entry = entry_at(app, stored, datetime(2026, 1, 3, 12, tzinfo=UTC))
+
+    assert entry.is_due().is_due
+    assert entry.missed_by_more_than(deadline_s) is too_late
+
+
+@pytest.mark.parametrize(
     ("written", "kept"),
     [
         (crontab(minute=5), {"minute": "5"}),

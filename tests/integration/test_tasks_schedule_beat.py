@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
@@ -24,7 +25,8 @@ from devstack.redis_server import Redis as RedisServer
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
 from tasks.redis_client import sync_client
-from tasks.schedule import LOCK_TIMEOUT_S
+from tasks.schedule import LOCK_TIMEOUT_S, Scheduler
+from tasks.schedule_entries import PeriodicEntry
 from tasks.seeds import SHIPPED, Seeds
 from tasks.solar import Solar
 from tests.waiting import eventually
@@ -105,6 +107,11 @@ def runs(client: Redis, name: str) -> int:
     """How often the schedule says that it ran."""
     meta = client.hget(f"redbeat:{name}", "meta")
     return int(json.loads(meta or "{}").get("total_run_count", 0))
+
+
+def due(client: Redis, name: str) -> float:
+    """When beat looks at the schedule, unix seconds."""
+    return float(client.zscore("redbeat::schedule", f"redbeat:{name}") or 0)
 
 
 def messages(url: str, queue: str) -> list[Any]:
@@ -213,6 +220,41 @@ def test_what_cannot_be_kept_stops_no_other_seed(app: PenstockCelery, client: Re
 
     kept: Any = client.zrange("redbeat::schedule", 0, -1)
     assert set(kept) == {b"redbeat:fine", b"redbeat:heartbeat", b"redbeat:script-heartbeat"}
+
+
+@pytest.mark.usefixtures("declared")
+def test_when_the_clock_was_set_every_entry_is_planned_again(app: PenstockCelery, client: Redis):
+    scheduler = Scheduler(app)
+    scheduler.tick()
+    every(app, "mine", 3600)
+    for name, ahead_s in (("mine", 1800), ("heartbeat", 1800)):  # ran by a clock that was ahead
+        entry = PeriodicEntry.from_key(f"redbeat:{name}", app=app)
+        entry.ran(app.now() + timedelta(seconds=ahead_s))
+    scheduler.tick()
+    assert due(client, "heartbeat") > time.time() + 1800
+
+    scheduler._clock += 1800
+    scheduler.tick()
+    assert due(client, "heartbeat") < time.time() + 11
+    assert due(client, "mine") < time.time() + 3601
+    scheduler.close()
+    get_redis(app).close()
+
+
+def test_a_run_that_is_noted_after_a_change_is_counted_and_counts_for_nothing_else(
+    app: PenstockCelery, client: Redis
+):
+    every(app, "mine", 3600)
+    read_before = PeriodicEntry.from_key("redbeat:mine", app=app)
+    PeriodicEntry.from_key("redbeat:mine", app=app).ran(app.now())  # another beat's, or a change
+    meta, score = client.hget("redbeat:mine", "meta"), due(client, "mine")
+
+    read_before.ran(app.now() - timedelta(hours=5))
+    get_redis(app).close()
+
+    after = json.loads(client.hget("redbeat:mine", "meta") or "{}")
+    assert after == json.loads(meta or "{}") | {"total_run_count": 2}
+    assert due(client, "mine") == score
 
 
 @pytest.mark.usefixtures("declared")
