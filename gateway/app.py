@@ -2,8 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -62,6 +61,7 @@ from gateway.watching.revocation import Revocation
 from gateway.watching.sockets import STREAMS, StreamLimits, Streams
 from gateway.watching.states import States
 from gateway.watching.watch import Watch
+from penstock.looper import Loops
 from topology import layout
 
 NOUNS = (
@@ -171,6 +171,8 @@ def make_app(config: GatewayConfig) -> web.Application:
     )
     app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
+    app[parts.LOOPS] = _loops(app)
+    gauges.register_loops(app[parts.METRICS], app[parts.LOOPS])
     app.cleanup_ctx.extend((_redis, _management, _control, _publisher, _callback_post, _background))
     app.on_shutdown.append(_close_streams)
     app[parts.TRAITS] = _register(app.router, config)
@@ -223,22 +225,37 @@ async def _callback_post(app: web.Application) -> AsyncIterator[None]:
     await app[parts.CALLBACK_POST].close()
 
 
-async def _background(app: web.Application) -> AsyncIterator[None]:
-    """Run what the parts do on their own, each as a named task until the end."""
-    loops: dict[str, Coroutine[Any, Any, None]] = {
-        "keyring": app[parts.KEYRING].watch(),
-        "watch": app[parts.WATCH].run(),
-        "streams": app[STREAMS].run(),
-        "outcomes": app[parts.OUTCOMES].run(),
-        "catalog": app[parts.CATALOG].run(),
-        "queue-depths": app[parts.DEPTHS].run(),
-        "schedule-guard": app[parts.SCHEDULE_GUARD].run(),
-    }
+def _loops(app: web.Application) -> Loops:
+    """Every loop of the application; the listener adds its own when it listens."""
+    loops = Loops()
+    publisher, board = app[parts.PUBLISHER], app[parts.METRICS].board
+    for looper in (
+        publisher.looper,
+        publisher.sweeper,
+        app[parts.KEYRING].looper,
+        app[parts.WATCH].notices.looper,
+        app[STREAMS].looper,
+        app[parts.OUTCOMES].consumer.looper,
+        app[parts.CATALOG].looper,
+        app[parts.DEPTHS].looper,
+        app[parts.SCHEDULE_GUARD].looper,
+    ):
+        loops.add(looper)
     if app[parts.CONFIG].callback_hosts:
-        loops["callbacks"] = app[parts.CALLBACKS].run()
-    board = app[parts.METRICS].board
+        loops.add(app[parts.CALLBACKS].consumer.looper)
     if board is not None:
-        loops["metrics-board"] = board.run()
-    tasks = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        loops.add(board.looper)
+    return loops
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    """Run every loop, each as a task of its name until the end; the publisher runs its own."""
+    loops, publisher = app[parts.LOOPS], app[parts.PUBLISHER]
+    loops.guard(asyncio.get_running_loop())
+    tasks = [
+        asyncio.create_task(looper.run(), name=looper.name)
+        for looper in loops
+        if looper not in (publisher.looper, publisher.sweeper)
+    ]
     yield
     await stop(*tasks)

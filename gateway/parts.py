@@ -36,9 +36,11 @@ from gateway.watching.outcomes import Outcomes
 from gateway.watching.revocation import Revocation
 from gateway.watching.states import States
 from gateway.watching.watch import Watch
+from penstock.looper import Loops
 from topology.model import Topology
 
 CONFIG = web.AppKey("config", GatewayConfig)
+LOOPS = web.AppKey("loops", Loops)
 TOPOLOGY = web.AppKey("topology", Topology)
 TASK_IDS = web.AppKey("task_ids", TaskIds)
 FRONT_DOOR = web.AppKey("front_door", FrontDoor)

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 from gateway.config import GatewayConfig
+from penstock.looper import Faults
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,18 @@ def _supervise(config: GatewayConfig, environ: dict[str, str]) -> int:
     children = [_spawn(environ) for _ in range(config.processes)]
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    faults = Faults("processes")
     while not stopping:
         for index, child in enumerate(children):
             if child.poll() is not None and not stopping:
                 log.error("gateway-process-died", extra={"status": child.returncode})
                 time.sleep(_RESTART_PAUSE_S)
-                children[index] = _spawn(environ)
+                try:
+                    children[index] = _spawn(environ)
+                except OSError as error:  # no memory or no more processes: tried again
+                    faults.failed(error)
+                else:
+                    faults.well()
         time.sleep(0.2)
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):

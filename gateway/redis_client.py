@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
+from penstock.looper import described
 from topology import tls
 
 COMMAND_TIMEOUT_S = 3.0
@@ -33,6 +34,10 @@ class RedisAwayError(Problem):
         super().__init__("state-unavailable", "Redis, which holds the task states, does not answer")
         self.reason = reason
 
+    def __str__(self) -> str:
+        """For logs: the reason."""
+        return self.reason
+
 
 def make_redis(url: str) -> Redis:
     """A client for commands; connects when first used.
@@ -54,12 +59,16 @@ def make_redis(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
+class WrongTypeError(RedisAwayError):
+    """A key holds something else than what this deployment writes there: waiting does not help."""
+
+
 @contextlib.asynccontextmanager
 async def commands() -> AsyncIterator[None]:
     """Bound commands in time, and turn each failure of the client into one of ours.
 
     Raises:
-        RedisAwayError: Whatever went wrong.
+        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content.
     """
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
@@ -67,7 +76,8 @@ async def commands() -> AsyncIterator[None]:
     except (RedisError, OSError, TimeoutError) as error:
         if told_to_stop():
             raise asyncio.CancelledError from error
-        raise RedisAwayError(tls.refusal(error) or repr(error)) from error
+        kind = WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
+        raise kind(tls.refusal(error) or described(error)) from error
 
 
 class NoticeConnection:

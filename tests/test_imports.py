@@ -158,3 +158,51 @@ def test_only_entry_points_read_the_environment(package: str):
     }
 
     assert readers <= {"gateway/processes.py"}  # hands its environment to its children
+
+
+PER_REQUEST = {
+    "gateway/access/limits.py",  # a lease: awaited by the requests that need it
+    "gateway/callbacks/callback_events.py",  # one write that nobody needs
+    "gateway/handlers/streams.py",
+    "gateway/ingest/batcher.py",  # a timer of one group of documents, whose requests it ends
+    "gateway/listening/turned_away.py",  # cuts one connection
+    "gateway/publishing/bulk_answer.py",  # the outcomes of one request
+    "gateway/watching/event_source.py",  # one client
+    "gateway/watching/feed.py",  # one client
+    "gateway/watching/notices.py",  # beside `_listen`, which raises when one of them fails
+    "gateway/watching/snapshots.py",  # until nothing waits
+    "gateway/watching/sockets.py",  # cuts one connection
+    "tasks/alone.py",  # dies with its parent
+    "tasks/runtime.py",  # the event loop's thread, supervised there
+    "tasks/scripts.py",  # one task
+}
+"""What starts work of its own that ends with a request, a client or a task."""
+RUNNERS = {
+    "gateway/app.py",
+    "gateway/listening/listener.py",
+    "gateway/publishing/publisher.py",
+    "penstock/looper.py",
+    "tasks/announce.py",
+}
+"""What runs loopers."""
+BEGINNINGS = {"create_task", "ensure_future", "call_later", "call_at", "Thread", "Timer"}
+
+
+def beginnings(package: str) -> set[str]:
+    """Files that begin work beside what calls them."""
+    found = set()
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            if name in BEGINNINGS:
+                found.add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_whatever_runs_on_its_own_is_a_looper():
+    begun = beginnings("gateway") | beginnings("tasks") | beginnings("penstock")
+
+    assert begun <= PER_REQUEST | RUNNERS

@@ -9,11 +9,14 @@ from pathlib import Path
 from gateway.access.auth import ANONYMOUS, Caller
 from gateway.access.keys_file import KeysFileError, read_keys
 from gateway.errors import Problem
+from penstock.looper import Looper
 
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 1.0
 """How often the file is looked at."""
+READ_TIMEOUT_S = 10.0
+"""Of a file on a disk that does not answer."""
 _MAX_CACHED = 4096
 """`Authorization` headers remembered; only of valid keys, so guessing cannot fill it."""
 _MAX_KEY_CHARACTERS = 1024
@@ -43,6 +46,15 @@ class KeyRing:
         self._by_mark = self._marked()
         self.on_change: list[Callable[[], Awaitable[None]]] = []
         """Called after each change of the keys, for what outlives a request."""
+        self.looper = Looper(
+            "keyring",
+            self._turn,
+            interval_s=WATCH_INTERVAL_S,
+            deadline_s=READ_TIMEOUT_S,
+            longest_wait_s=WATCH_INTERVAL_S,
+            expected=(KeysFileError, OSError),
+        )
+        """Looks at the file again and again."""
 
     def __repr__(self) -> str:
         """How many keys, and of how many tenants."""
@@ -107,35 +119,30 @@ class KeyRing:
     async def refresh(self) -> bool:
         """Look at the file once and take its keys when it changed.
 
-        A file that cannot be used keeps the old keys, and its faults are logged once.
-
         Returns:
             Whether the keys are new.
+
+        Raises:
+            KeysFileError: The file cannot be used: the old keys stay, and it is read again the
+                next time, whether or not it changes until then.
         """
         if self._path is None:
             return False
         stamp = await asyncio.to_thread(_stamp, self._path)
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
-        try:
-            self._callers = await asyncio.to_thread(read_keys, self._path)
-        except KeysFileError as error:
-            log.error("keys-not-reloaded", extra={"faults": list(error.faults)})  # noqa: TRY400  # the faults are all
-            return False
+        self._callers = await asyncio.to_thread(read_keys, self._path)
         self._cache.clear()
         self._tenants = self._known_tenants()
         self._by_mark = self._marked()
         for tell in self.on_change:
             await tell()
+        self._stamp = stamp  # last: what failed on the way is done again
         log.info("keys-reloaded", extra={"keys": len(self._callers)})
         return True
 
-    async def watch(self) -> None:
-        """Look at the file again and again; runs until cancelled."""
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            await self.refresh()
+    async def _turn(self) -> None:
+        await self.refresh()
 
     def _marked(self) -> dict[bytes, Caller]:
         callers = self._callers.values() if self._path else (ANONYMOUS,)

@@ -22,6 +22,8 @@ from typing import Any
 
 from gateway.access.auth import SCOPES, Caller
 
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Of a keys file: some fifty thousand keys."""
 _ALLOW_LISTS = ("tasks", "queues", "collections")
 _FIELDS = {"name", "sha256", "tenant", "scopes", "rate", "burst", *_ALLOW_LISTS}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,12 +49,32 @@ def read_keys(path: Path) -> dict[bytes, Caller]:
         KeysFileError: With every fault.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(_text(path))
     except OSError as error:
         raise KeysFileError((f"{path}: {error.strerror}",)) from None
     except ValueError as error:  # TOML and UTF-8 decoding
         raise KeysFileError((f"{path}: {error}",)) from None
+    except RecursionError:
+        raise KeysFileError((f"{path}: nested too deeply",)) from None
     return parse_keys(document)
+
+
+def _text(path: Path) -> str:
+    """What stands in the file.
+
+    Raises:
+        OSError: It cannot be read.
+        KeysFileError: It is no plain file, whose reading could wait for ever, or too large.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if not path.is_file():
+        path.stat()  # one that is not there says so
+        raise KeysFileError((f"{path}: not a plain file",))
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise KeysFileError((f"{path}: over {MAX_FILE_BYTES} bytes",))
+    return content.decode()
 
 
 def parse_keys(document: Mapping[str, Any]) -> dict[bytes, Caller]:

@@ -7,7 +7,6 @@ stops reading from connections that publish while it has an alarm.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,10 +16,9 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 
 from gateway.cancellation import told_to_stop
 from gateway.publishing.publisher import amqp_url
+from penstock.looper import Looper
 from topology.delay import LEVELS, level_name
 from topology.model import UNROUTED_QUEUE, Topology
-
-log = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL_S = 1.0
 """How often work queues are asked."""
@@ -28,7 +26,6 @@ _OTHERS_EVERY = 10
 """Samples between two looks at dead letters and delay levels, which refuse nobody."""
 _TIMEOUT_S = 5.0
 _LOOK_TIMEOUT_S = 1.0
-_RETRY_S = 1.0
 _BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
 
 
@@ -59,6 +56,15 @@ class QueueDepths:
         self._asking = asyncio.Lock()
         self.depths: dict[str, Depth] = {}
         """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
+        self.looper = Looper(
+            "queue-depths",
+            self._turn,
+            interval_s=SAMPLE_INTERVAL_S,
+            deadline_s=3 * _TIMEOUT_S,
+            expected=_BROKER_FAULTS,
+            at_end=self._forget,
+        )
+        """Samples."""
 
     def __repr__(self) -> str:
         """How many are known and which are full."""
@@ -99,23 +105,12 @@ class QueueDepths:
             for name in queues:
                 self.depths.pop(name, None)
 
-    async def run(self) -> None:
-        """Sample again and again; runs until cancelled."""
+    async def _turn(self) -> None:
         try:
-            while True:
-                try:
-                    await self.sample()
-                except _BROKER_FAULTS as error:
-                    if told_to_stop():
-                        raise asyncio.CancelledError from error
-                    if self._samples:
-                        log.warning("queue-depths-unknown", extra={"reason": repr(error)})
-                    await self._forget()
-                    await asyncio.sleep(_RETRY_S)
-                else:
-                    await asyncio.sleep(SAMPLE_INTERVAL_S)
-        finally:
+            await self.sample()
+        except BaseException:
             await self._forget()
+            raise
 
     def _others(self) -> list[str]:
         dead = [

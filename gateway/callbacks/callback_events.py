@@ -22,6 +22,7 @@ from gateway.publishing.publisher import Publisher
 from gateway.publishing.task_message import MessageOptions, cached_template, template
 from gateway.redis_client import RedisAwayError, commands
 from gateway.watching.redis_scripts import DAY_S
+from penstock.looper import Faults
 from topology.delay import delay_route
 from topology.entities import CALLBACKS_QUEUE, DEAD_EXCHANGE
 
@@ -95,7 +96,7 @@ def parse_event(body: bytes, headers: Mapping[str, Any]) -> Event | None:
     """
     try:
         event = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     replays = headers.get(REPLAY_HEADER) or 0
     if isinstance(replays, int) and replays > event.replays:
@@ -241,13 +242,17 @@ class CallbackEvents:
             log.warning("callback-not-noted", extra={"key": key, "reason": error.reason})
 
 
+_unpublished = Faults("callbacks-unpublished", expected=(Problem,))
+
+
 async def insist(publish: Callable[[], Awaitable[None]]) -> None:
     """Publish until it is confirmed: the message in hand must not be acknowledged before."""
     while True:
         try:
             await publish()
         except Problem as problem:
-            log.warning("callback-not-published", extra={"reason": str(problem)})
+            _unpublished.failed(problem)
             await asyncio.sleep(RETRY_S)
         else:
+            _unpublished.well()
             return

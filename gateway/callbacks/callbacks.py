@@ -18,7 +18,7 @@ import orjson
 from aio_pika.abc import AbstractIncomingMessage
 
 from gateway.access.task_id import claims
-from gateway.broker.consumer import LOST, consume
+from gateway.broker.consumer import LOST, Consumer
 from gateway.callbacks.callback_events import (
     CallbackEvents,
     Event,
@@ -48,14 +48,10 @@ class Callbacks:
     def __init__(
         self, config: GatewayConfig, events: CallbackEvents, states: States, post: CallbackPost
     ) -> None:
-        self._amqp_url = config.amqp_url
+        self.consumer = Consumer(config.amqp_url, CALLBACKS_QUEUE, "callbacks", self.handle)
         self._events = events
         self._states = states
         self._post = post
-
-    async def run(self) -> None:
-        """Consume, and connect again whenever that is needed; runs until cancelled."""
-        await consume(self._amqp_url, CALLBACKS_QUEUE, "callbacks", self.handle)
 
     async def handle(self, message: AbstractIncomingMessage) -> None:
         """Deliver the event of one message, or see to it that it is tried again."""

@@ -359,8 +359,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         tag="Operations",
         scope=None,
         answers={
-            200: ("Ready, `degraded` while Redis is away.", _json(ref("Readiness"))),
-            503: ("RabbitMQ is not usable, or draining.", _json(ref("Readiness"))),
+            200: (
+                "Ready; `degraded` while Redis is away or full, or one of `checks.loops` fails.",
+                _json(ref("Readiness")),
+            ),
+            503: (
+                "RabbitMQ is not usable, the catalog has not been read yet, or draining.",
+                _json(ref("Readiness")),
+            ),
         },
     ),
     ("GET", "/metrics"): Operation(

@@ -8,9 +8,10 @@ from aiohttp import web
 from gateway.access.auth import require
 from gateway.access.traits import ANY_HOST, OPEN
 from gateway.errors import RETRY_AFTER_S
-from gateway.parts import CATALOG, CONFIG, DRAIN, METRICS, PUBLISHER, REDIS
+from gateway.parts import CATALOG, CONFIG, DRAIN, LOOPS, METRICS, PUBLISHER, REDIS
 from gateway.redis_client import RedisAwayError, commands
 from gateway.telemetry.log import hide_secrets
+from gateway.timestamps import rfc3339
 
 
 def routes() -> list[web.RouteDef]:
@@ -31,15 +32,16 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Each check; 503 when a submit would be refused. Redis away is degraded, not unready."""
     app = request.app
-    publisher = app[PUBLISHER]
+    publisher, catalog = app[PUBLISHER], app[CATALOG]
     state = publisher.state
+    failing = {one.loop: one for one in app[LOOPS].failing}
     redis_ok, redis_detail = await _redis(request)
-    catalog = app[CATALOG]
     draining = app[DRAIN].started or publisher.draining
+    why = publisher.tls_error or (failing["publisher"].error if "publisher" in failing else "")
     checks: dict[str, dict[str, Any]] = {
         "rabbitmq": {
             "ok": state in {"ready", "draining"},
-            "detail": f"{state}: {publisher.tls_error}" if publisher.tls_error else state,
+            "detail": f"{state}: {hide_secrets(why)}" if why and state != "ready" else state,
         },
         "topology": {
             "ok": publisher.declared,
@@ -49,15 +51,30 @@ async def readyz(request: web.Request) -> web.Response:
         "redis": {"ok": redis_ok, "detail": redis_detail},
         "catalog": {
             "ok": catalog.refreshed_at is not None,
-            "detail": f"{len(catalog.tasks)} tasks",
+            "detail": f"{len(catalog.tasks)} tasks" if catalog.looked else "not read yet",
+        },
+        "loops": {
+            "ok": not failing,
+            "detail": ", ".join(failing) or "well",
+            "failing": [
+                {
+                    "loop": one.loop,
+                    "since": rfc3339(one.since),
+                    "error": hide_secrets(one.error),
+                }
+                for one in failing.values()
+            ],
         },
         "draining": {"ok": not draining, "detail": "yes" if draining else "no"},
     }
     if draining:
         return _json(503, {"status": "draining", "checks": checks})
-    if not (checks["rabbitmq"]["ok"] and checks["topology"]["ok"]):
+    # Before the catalog is read no arguments are checked; while Redis is away that is told.
+    known = checks["catalog"]["ok"] or (catalog.looked and (catalog.redis_answers or not redis_ok))
+    if not (checks["rabbitmq"]["ok"] and checks["topology"]["ok"] and known):
         return _json(503, {"status": "unavailable", "checks": checks})
-    return _json(200, {"status": "ok" if redis_ok else "degraded", "checks": checks})
+    well = redis_ok and not failing
+    return _json(200, {"status": "ok" if well else "degraded", "checks": checks})
 
 
 async def metrics(request: web.Request) -> web.Response:

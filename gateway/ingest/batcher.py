@@ -11,10 +11,11 @@ Each lane gathers by itself and has few batches under way, so no tenant waits fo
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
-from gateway.errors import Problem
+from gateway.errors import Problem, Queued
 from gateway.ingest.batch_publisher import (
     MAX_BATCH_BYTES,
     MAX_BATCH_DOCUMENTS,
@@ -22,6 +23,9 @@ from gateway.ingest.batch_publisher import (
     Lane,
     Published,
 )
+from gateway.publishing.confirms import unconfirmed
+
+log = logging.getLogger(__name__)
 
 MAX_DELAY_S: Final = 0.005
 """Longest time that a document waits for company."""
@@ -109,17 +113,20 @@ class _Group:
             self._next_at = self._loop.time() + MAX_DELAY_S
         try:
             published = self._publisher.publish(self._lane, b",".join(documents), len(documents))
-        except Problem as problem:
-            _fail(waiters, problem)
+        except Exception as error:  # noqa: BLE001  # called by a timer: the requests must hear of it
+            _fail(waiters, _problem(error))
             self._rest()
             return
         self._unconfirmed += 1
         published.confirm.add_done_callback(lambda _: self._settle(published, waiters))
 
     def _settle(self, published: Published, waiters: "list[asyncio.Future[str]]") -> None:
-        problem = published.confirm.exception()
-        if isinstance(problem, Problem):
-            _fail(waiters, problem)
+        cancelled = published.confirm.cancelled()
+        error = None if cancelled else published.confirm.exception()
+        if cancelled:
+            _fail(waiters, unconfirmed(published.task_id, "the wait for its confirm was ended"))
+        elif error is not None:
+            _fail(waiters, _problem(error, published.task_id))
         else:
             for waiter in waiters:
                 if not waiter.done():
@@ -133,6 +140,15 @@ class _Group:
         """Nothing gathers and nothing is on its way: the lane is idle."""
         if not self._unconfirmed and not self._documents:
             self._forget(self._lane)
+
+
+def _problem(error: BaseException, task_id: str | None = None) -> Problem:
+    """What went wrong with a batch, for its requests."""
+    if isinstance(error, Problem):
+        return error
+    log.error("batch-not-published", exc_info=error)
+    queued: Queued = "no" if task_id is None else "unknown"
+    return Problem("internal-error", "publishing the batch failed", queued=queued, task_id=task_id)
 
 
 def _fail(waiters: "list[asyncio.Future[str]]", problem: Problem) -> None:

@@ -13,6 +13,7 @@ from gateway import parts
 from gateway.config import GatewayConfig
 from gateway.listening.connection import Connection
 from gateway.listening.turned_away import TurnedAway
+from penstock.looper import Looper
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,11 @@ class Listener:
         self._max_connections = min(config.max_connections, _room_for_files(config.max_connections))
         self._loop = asyncio.get_running_loop()
         self._socket: asyncio.Server | None = None
-        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.Task[None] | None = None
+        self.looper = Looper(
+            "listener", self._look, interval_s=min(_SWEEP_S, self._header_timeout_s)
+        )
+        """Looks for overdue connections."""
         self._turned_away: set[TurnedAway] = set()
         self.connections: set[Connection] = set()
         """Those that are open."""
@@ -89,7 +94,7 @@ class Listener:
         self._socket = await self._loop.create_server(
             self, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None
         )
-        self._look()
+        self._sweep = asyncio.create_task(self.looper.run(), name=self.looper.name)
 
     def close(self) -> None:
         """Accept no more; what is open stays open."""
@@ -98,12 +103,19 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         begun_before = self._loop.time() - self._header_timeout_s
-        late = sum(each.drop_if_overdue(begun_before) for each in tuple(self.connections))
+        late = 0
+        failed: Exception | None = None
+        for each in tuple(self.connections):
+            try:
+                late += each.drop_if_overdue(begun_before)
+            except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
+                failed = error
         if late:
             log.info("slow-heads-closed", extra={"count": late})
-        self._sweep = self._loop.call_later(min(_SWEEP_S, self._header_timeout_s), self._look)
+        if failed is not None:
+            raise failed
 
 
 @contextlib.asynccontextmanager
@@ -125,6 +137,7 @@ async def listening(
     server = runner.server
     assert server is not None  # noqa: S101  # set up above
     listener = Listener(server, config)
+    app[parts.LOOPS].add(listener.looper)
     metrics = app[parts.METRICS]
     metrics.gauge("penstock_connections", "Open connections.", lambda: len(listener.connections))
     metrics.gauge(
@@ -146,7 +159,7 @@ async def _until_ready(app: web.Application) -> None:
     """Wait before sharing the port: what another process answers to /readyz holds for this one."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_READY_WITHIN_S):
-            while app[parts.PUBLISHER].state != "ready":  # noqa: ASYNC110  (once, at the start)
+            while app[parts.PUBLISHER].state != "ready" or not app[parts.CATALOG].looked:  # noqa: ASYNC110  (once, at the start)
                 await asyncio.sleep(0.02)
 
 

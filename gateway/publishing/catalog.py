@@ -6,7 +6,6 @@ A task can be announced with several schemas while workers of two releases run s
 arguments are refused only when no live schema fits.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from redis.asyncio import Redis
 from gateway.errors import Fault, Problem
 from gateway.publishing.arguments import Signature
 from gateway.publishing.worker_records import WorkerRecords
-from gateway.redis_client import RedisAwayError, commands
+from gateway.redis_client import COMMAND_TIMEOUT_S, RedisAwayError, WrongTypeError, commands
+from penstock.looper import Looper
 from penstock.wire.announcements import CATALOG_KEY, CATALOG_MAX_AGE_S, WORKERS_KEY
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,14 @@ class Catalog:
         """When the catalog was last read, monotonic seconds."""
         self.redis_answers = True
         """Whether Redis answered the last time."""
+        self.looper = Looper(
+            "catalog",
+            self._turn,
+            interval_s=REFRESH_INTERVAL_S,
+            deadline_s=3 * COMMAND_TIMEOUT_S,
+            expected=(RedisAwayError,),
+        )
+        """Keeps it fresh."""
 
     def __repr__(self) -> str:
         """How many tasks are announced."""
@@ -157,17 +165,18 @@ class Catalog:
         self.workers.take(found, time.time())
         self.redis_answers = True
 
-    async def run(self) -> None:
-        """Keep the catalog fresh; runs until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-                self.redis_answers = True
-            except RedisAwayError as error:
-                if self.redis_answers:
-                    log.warning("catalog-not-refreshed", extra={"reason": error.reason})
-                self.redis_answers = False
-            await asyncio.sleep(REFRESH_INTERVAL_S)
+    @property
+    def looked(self) -> bool:
+        """Whether it was read, or tried in vain: before that, arguments go unchecked."""
+        return self.looper.turns > 0
+
+    async def _turn(self) -> None:
+        try:
+            await self.refresh()
+        except RedisAwayError as error:
+            self.redis_answers = isinstance(error, WrongTypeError)
+            raise
+        self.redis_answers = True
 
     def take(self, found: Mapping[Any, bytes | str], now: float) -> None:
         """Make these the live announcements.

@@ -1,11 +1,11 @@
 """Confirmed publishing: connection, channel, back-pressure.
 
-aio-pika keeps the connection (recovery, heartbeats), `topology.declare` the layout. This module
-keeps one publishing channel open on it and owns every message until its end is known:
+aio-pika makes the connection, `topology.declare` the layout. This module keeps one publishing
+channel open on it and owns every message until its end is known:
 
     disconnected ──connected──► declaring ──declared──► ready ◄──► blocked
          ▲                          │                     │
-         └──────── connection lost ─┴─────────────────────┘
+         └─ connection lost, or the layout refused: again ┴ within half a second
 
 Only `ready` takes messages; every other state refuses at once with `queued: no`.
 """
@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable
 
 import aio_pika
-from aio_pika.abc import AbstractRobustConnection
-from aio_pika.connection import make_url
+from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
@@ -30,8 +29,9 @@ from gateway.errors import Problem
 from gateway.publishing.confirms import ConfirmWindow, InFlight
 from gateway.publishing.publish_channel import PromptTransport, PublishChannel
 from gateway.publishing.task_message import Template
+from penstock.looper import Looper
 from topology import tls
-from topology.declare import DeclarationConflict, declare
+from topology.declare import DeclarationError, declare
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ _MOST_AT_ONCE = 24
 """Messages in one write. With one write for all that a turn of the loop published, the gateway and
 RabbitMQ work in turns instead of both at a time: 7 % fewer submits each second."""
 _SWEEP_INTERVAL_S = 0.25
+_DECLARE_TIMEOUT_S = 4 * CONNECT_TIMEOUT_S
 _PROBE_INTERVAL_S = 1.0
 """While RabbitMQ is silent all but one message in so many seconds are refused: an end that is known
 serves a client better than one that is not, until the heartbeat notices the lost connection."""
@@ -72,8 +73,8 @@ class Publisher:
         self._channel: PublishChannel | None = None
         self._outbox: list[bytes] = []
         self._waiting_for_room: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._connection: AbstractRobustConnection | None = None
-        self._supervisor: asyncio.Task[None] | None = None
+        self._connection: AbstractConnection | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._probed_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,6 +88,17 @@ class Publisher:
         """Major version of the server connected to last."""
         self.tls_error = ""
         """Why RabbitMQ is not trusted, for /readyz: reconnecting goes on, but mends nothing."""
+        self.looper = Looper(
+            "publisher",
+            self._keep_ready,
+            interval_s=0.0,
+            deadline_s=2 * CONNECT_TIMEOUT_S + _DECLARE_TIMEOUT_S,
+            longest_wait_s=RECONNECT_INTERVAL_S,
+            expected=(*_BROKER_FAULTS, DeclarationError),
+        )
+        """Keeps a connection, the declared layout and an open channel."""
+        self.sweeper = Looper("confirm-sweep", self._sweep, interval_s=_SWEEP_INTERVAL_S)
+        """Ends the wait for confirms that do not come."""
 
     def __repr__(self) -> str:
         return f"<Publisher {self.state}, {len(self._window)} in flight, {self._window.size} B>"
@@ -114,16 +126,17 @@ class Publisher:
     async def start(self) -> None:
         """Begin to connect; returns at once, whether RabbitMQ is there or not."""
         self._loop = asyncio.get_running_loop()
-        self._supervisor = asyncio.create_task(self._supervise(), name="publisher-supervisor")
-        self._schedule_sweep()
+        self._tasks = [
+            asyncio.create_task(looper.run(), name=looper.name)
+            for looper in (self.looper, self.sweeper)
+        ]
 
     async def close(self) -> None:
         """Refuse new messages, wait for the confirms still out, disconnect."""
         self.draining = True
         if inflight := self._window.futures():
             await asyncio.wait(inflight, timeout=self._config.confirm_timeout_s)
-        if self._supervisor is not None:
-            await stop(self._supervisor)
+        await stop(*self._tasks)
         self._window.lose()
 
     def publish(
@@ -227,9 +240,10 @@ class Publisher:
 
     def _flush(self) -> None:
         """Write what was published since the last time as one piece."""
-        if self._channel is not None and self._outbox:
-            self._channel.write(b"".join(self._outbox))
-        self._outbox.clear()
+        frames = b"".join(self._outbox)
+        self._outbox.clear()  # first: with what could not be written in it, it would never leave
+        if self._channel is not None and frames:
+            self._channel.write(frames)
 
     def _has_room(self, tenant: str, size: int) -> bool:
         """Whether a tenant may publish so many octets, with as much again in reserve."""
@@ -278,78 +292,67 @@ class Publisher:
                 )
         self._wake.set()
 
-    def _schedule_sweep(self) -> None:
-        if self._loop is None or (self._supervisor is not None and self._supervisor.done()):
-            return
+    async def _sweep(self) -> None:
         self._window.sweep(time.monotonic() - self._config.confirm_timeout_s)
-        self._loop.call_later(_SWEEP_INTERVAL_S, self._schedule_sweep)
 
-    async def _supervise(self) -> None:
-        """Keep a connection, the declared topology and an open channel."""
-        # Not `connect_robust`: cancelled before it returns, it would leave behind a connection
-        # that reconnects for ever and refuses to be cancelled.
-        connection = aio_pika.RobustConnection(
-            make_url(
-                amqp_url(self._config.amqp_url, "penstock-gateway"),
-                fail_fast=False,
-                reconnect_interval=RECONNECT_INTERVAL_S,
-            )
-        )
+    async def _keep_ready(self) -> None:
+        """Connect, declare the layout, open the channel, and again whenever the channel is lost.
+
+        Raises:
+            DeclarationError, AMQPError, OSError, RuntimeError: RabbitMQ is away or refuses; the
+                connection is closed.
+        """
+        # Not aio-pika's robust connection: how long it waits, and for what it gives up, is its own.
+        connection = aio_pika.Connection(URL(amqp_url(self._config.amqp_url, "penstock-gateway")))
         transport = PromptTransport()
         transport.serve(connection)
         self._connection = connection
-        connection.close_callbacks.add(self._on_connection_failed)
         try:
             await connection.connect(timeout=CONNECT_TIMEOUT_S)
-            while True:
-                await connection.connected.wait()
-                if self._channel is None:
-                    await self._prepare(connection, transport)
+            self.tls_error = ""
+            while connection.connected.is_set():
                 self._wake.clear()
-                if self._channel is None:
-                    await asyncio.sleep(RECONNECT_INTERVAL_S)
-                else:
-                    await self._wake.wait()
+                await self._prepare(connection, transport)
+                log.info("publisher-ready")
+                self.looper.well()
+                await self._wake.wait()
+        except Exception as error:
+            self._note_refusal(error)
+            raise
         finally:
             self._channel = None
             with contextlib.suppress(*_BROKER_FAULTS):
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await connection.close()
 
-    def _on_connection_failed(self, _: object, reason: BaseException | None) -> None:
-        """Tell once that it is TLS: an operator must act, while a server that is away comes back.
-
-        aio-pika calls this for an attempt that failed as for a connection that was lost.
-        """
-        refusal = tls.refusal(reason) if reason is not None else ""
+    def _note_refusal(self, error: Exception) -> None:
+        """Log once that it is TLS: an operator must act, while a server that is away comes back."""
+        refusal = tls.refusal(error)
         if refusal and refusal != self.tls_error:
             log.error("broker-tls-failed", extra={"reason": refusal})
         self.tls_error = refusal
 
-    async def _prepare(
-        self, connection: AbstractRobustConnection, transport: PromptTransport
-    ) -> None:
-        """Declare the layout and open the channel; leaves None behind when it cannot."""
+    async def _prepare(self, connection: AbstractConnection, transport: PromptTransport) -> None:
+        """Declare the layout and open the channel.
+
+        Raises:
+            DeclarationError, AMQPError, OSError, RuntimeError: It cannot be done.
+        """
         self.declared = False
-        self.tls_error = ""
         if connection.transport is not None:
             self.rabbitmq_major = major_version(connection.transport.connection.server_properties)
         try:
-            async with asyncio.timeout(4 * CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(_DECLARE_TIMEOUT_S):
                 await declare(connection, self._topology)
-            self.declared = True
-            self.declaration_error = ""
-            self._window = ConfirmWindow(self._observe)
-            self._channel = await PublishChannel.open(
-                connection, transport, self, timeout_s=CONNECT_TIMEOUT_S
-            )
-        except DeclarationConflict as conflict:
-            self.declaration_error = str(conflict)
-            log.error("topology-conflict", extra={"detail": str(conflict)})  # noqa: TRY400  # the text is all
-        except (AMQPError, OSError, RuntimeError, TimeoutError) as error:
-            log.warning("broker-not-usable", extra={"reason": repr(error)})
-        else:
-            log.info("publisher-ready")
+        except DeclarationError as error:
+            self.declaration_error = str(error)
+            raise
+        self.declared = True
+        self.declaration_error = ""
+        self._window = ConfirmWindow(self._observe)
+        self._channel = await PublishChannel.open(
+            connection, transport, self, timeout_s=CONNECT_TIMEOUT_S
+        )
 
 
 def amqp_url(url: str, connection_name: str) -> str:

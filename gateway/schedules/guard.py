@@ -5,18 +5,20 @@ no longer may submit their task, and lets them run again when it may. `POST …/
 submit of its caller besides.
 """
 
-import asyncio
 import logging
 import time
 
 from gateway.access.keyring import KeyRing
 from gateway.errors import Problem
 from gateway.publishing.submission import Submission
+from gateway.redis_client import RedisAwayError
 from gateway.schedules.schedule_request import task_of
 from gateway.schedules.schedules import Schedule, Schedules
+from penstock.looper import Looper
 
 LOOK_S = 1.0
 """How often the keys are compared."""
+TURN_TIMEOUT_S = 30.0
 SWEEP_S = 60.0
 """How often every schedule is looked at although no key changed: another gateway's may have."""
 
@@ -38,15 +40,14 @@ class ScheduleGuard:
         self._submission = submission
         self._seen: object = None
         self._swept_at = float("-inf")
-
-    async def run(self) -> None:
-        """Look again and again; runs until cancelled."""
-        while True:
-            try:
-                await self.turn()
-            except Problem as problem:  # Redis is away
-                log.warning("schedules-not-guarded", extra={"error": problem.detail})
-            await asyncio.sleep(LOOK_S)
+        self.looper = Looper(
+            "schedule-guard",
+            self.turn,
+            interval_s=LOOK_S,
+            deadline_s=TURN_TIMEOUT_S,
+            expected=(RedisAwayError,),
+        )
+        """Looks again and again."""
 
     async def turn(self) -> None:
         """Look at every schedule if a key changed, or a minute has passed.
@@ -58,9 +59,21 @@ class ScheduleGuard:
         if keys is self._seen and time.monotonic() - self._swept_at < SWEEP_S:
             return
         if self._keyring.configured:
-            for schedule in await self._schedules.all():
-                await self._look_at(schedule)
+            await self._look_at_all()
         self._seen, self._swept_at = keys, time.monotonic()
+
+    async def _look_at_all(self) -> None:
+        """Look at each; one that fails costs no other its turn."""
+        failed: Exception | None = None
+        for schedule in await self._schedules.all():
+            try:
+                await self._look_at(schedule)
+            except RedisAwayError:
+                raise
+            except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _look_at(self, schedule: Schedule) -> None:
         if schedule.owner is None:

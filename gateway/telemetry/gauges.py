@@ -7,6 +7,7 @@ from gateway.broker.queue_depths import QueueDepths
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.publisher import Publisher
 from gateway.telemetry.metrics import Metrics
+from penstock.looper import Loops
 from topology.delay import LEVELS, level_name
 from topology.entities import DEAD_SUFFIX
 from topology.model import Topology
@@ -142,4 +143,23 @@ def register(
         lambda: ready_of({str(level): name for level, name in enumerate(levels)}),
         label="level",
         shared=True,
+    )
+
+
+def register_loops(metrics: Metrics, loops: Loops) -> None:
+    """Add the gauges of background loops."""
+    metrics.gauge(
+        "penstock_loop_failing",
+        "1 for a background loop that fails at the moment; /readyz has the error.",
+        lambda: {
+            **dict.fromkeys(loops.names, 0.0),
+            **{one.loop: 1.0 for one in loops.failing},
+        },
+        label="loop",
+    )
+    metrics.gauge(
+        "penstock_loop_failures",
+        "Turns of a background loop that failed since the start.",
+        lambda: loops.failures,
+        label="loop",
     )

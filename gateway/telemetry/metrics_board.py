@@ -15,7 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.looper import Looper
+
 WRITE_INTERVAL_S = 1.0
+WRITE_TIMEOUT_S = 5.0
 ALIVE_S = 5.0
 """A process that has not written for so long is dead, or as good as dead."""
 
@@ -50,20 +53,26 @@ class Board:
         self._folder = folder
         self._own = folder / f"{os.getpid()}-{time.time_ns()}.json"
         self._take = take
+        self.looper = Looper(
+            "metrics-board",
+            self._turn,
+            interval_s=WRITE_INTERVAL_S,
+            deadline_s=WRITE_TIMEOUT_S,
+            expected=(OSError,),
+            at_end=self._write_last,
+        )
+        """Writes snapshots; a full disk costs figures, nothing else."""
 
-    async def run(self) -> None:
-        """Write a snapshot again and again; runs until cancelled."""
-        try:
-            while True:
-                content = msgspec.json.encode(self._take())
-                with contextlib.suppress(OSError):  # a full disk costs figures, nothing else
-                    await asyncio.to_thread(self._write, content)
-                await asyncio.sleep(WRITE_INTERVAL_S)
-        finally:
-            last = self._take()
-            last.gauges = {}
-            with contextlib.suppress(OSError):
-                self._write(msgspec.json.encode(last))
+    async def _write_last(self) -> None:
+        """What was counted stays counted; gauges end with the process."""
+        last = self._take()
+        last.gauges = {}
+        with contextlib.suppress(OSError):
+            self._write(msgspec.json.encode(last))
+
+    async def _turn(self) -> None:
+        content = msgspec.json.encode(self._take())
+        await asyncio.to_thread(self._write, content)
 
     async def others(self) -> list[Snapshot]:
         """The snapshots of the other processes."""

@@ -9,16 +9,24 @@ queued ──SUBSCRIBE confirmed──► reading ──snapshot told──► l
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
 from gateway.redis_client import RedisAwayError
 from gateway.watching.counts import Counts
-from gateway.watching.events import Event, decode_event, gap_event, position, state_event
+from gateway.watching.events import (
+    Event,
+    decode_event,
+    error_event,
+    gap_event,
+    position,
+    state_event,
+)
 from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
 from gateway.watching.snapshots import PAGE, Snapshot, Snapshots, Want
 from gateway.watching.states import States
+from penstock.looper import Faults
 
 _AT_ONCE: Final = 64
 """First states of one client read together."""
@@ -26,6 +34,7 @@ _MAX_HELD: Final = 64
 """Notices kept while a snapshot is read; with more, the task is read again."""
 _PACE_BYTES: Final = 64 * 1024
 """First states wait while the client has more than this to read."""
+_AFTER_FAULT_S: Final = 1.0
 _SPARE_BYTES: Final = 512 * 1024
 """A client that still gets first states and has this much to read is spared changes between."""
 
@@ -52,6 +61,8 @@ class Sources:
     snapshots: Snapshots
     states: States
     counts: Counts
+    faults: Faults = field(default_factory=lambda: Faults("feeds"))
+    """What went wrong with single tasks."""
 
 
 class Subscription:
@@ -224,9 +235,14 @@ class Feed:
 
     def _primed(self, task: asyncio.Task[None]) -> None:
         self._primer = None
-        if not task.cancelled():
-            task.result()  # a fault of ours, for the loop's exception handler
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
             self._prime()  # what was queued since its last look
+            return
+        self._sources.faults.failed(error)
+        asyncio.get_running_loop().call_later(_AFTER_FAULT_S, self._prime)
 
     async def _begin_queued(self) -> None:
         """Tell first states, as fast as the client reads; ends when none is left."""
@@ -254,10 +270,20 @@ class Feed:
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                 continue
             for subscription, want, snapshot in zip(chunk, wants, snapshots, strict=True):
-                await self._begin(subscription, want.cursor, snapshot)
+                try:
+                    await self._begin(subscription, want.cursor, snapshot)
+                except Exception as error:  # noqa: BLE001  # one task must not cost the others
+                    self._give_up(subscription, error)
                 if self._sink.backlog > _PACE_BYTES:
                     await self._sink.drain()
         self._queued = {}  # an emptied dict keeps the room it had
+
+    def _give_up(self, subscription: Subscription, error: Exception) -> None:
+        """Tell the client that a task cannot be told, instead of leaving it to wait."""
+        self._sources.faults.failed(error)
+        if not subscription.gone():
+            detail = "the stored state cannot be read"
+            self._tell(subscription, error_event("internal-error", detail, subscription.task_id))
 
     async def _begin(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> None:
         if subscription.gone():

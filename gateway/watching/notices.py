@@ -11,11 +11,10 @@ found by reading again.
 
 import asyncio
 import contextlib
-import logging
-import random
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
@@ -26,14 +25,15 @@ from gateway.watching.counts import Counts
 from gateway.watching.events import Event, decode_event, unix_time
 from gateway.watching.redis_scripts import RECORD_PREFIX
 from gateway.watching.resp import ProtocolError, Replies, Reply
-
-log = logging.getLogger(__name__)
+from penstock.looper import Faults, Looper
 
 PING_INTERVAL_S: Final = 3.0
 """A connection that is silent for twice as long is given up."""
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 2.0
 """Between attempts to connect."""
+OPEN_TIMEOUT_S: Final = 10.0
+"""Of one attempt."""
 _CHANNELS_AT_ONCE: Final = 500
 
 
@@ -107,12 +107,21 @@ class Notices:
         self._connection: NoticeConnection | None = None
         self._flush_scheduled = False
         self._heard_at = 0.0
-        self._complained = False
         self._online = asyncio.Event()
         self.connections = 0
         """How often a connection was made."""
         self.listeners = 0
         """Of all topics together."""
+        self._unreadable = Faults("notices-unreadable")
+        self.looper = Looper(
+            "notices",
+            self._connect_and_listen,
+            interval_s=FIRST_WAIT_S,
+            deadline_s=OPEN_TIMEOUT_S,
+            longest_wait_s=LONGEST_WAIT_S,
+            expected=(RedisAwayError, ProtocolError),
+        )
+        """Keeps the connection; a fault of ours costs streams a gap, not their life."""
 
     def __repr__(self) -> str:
         """How many tasks are watched, and whether Redis is there."""
@@ -160,39 +169,29 @@ class Notices:
             while topic.listeners and not topic.confirmed and topic.batch is not None:
                 await topic.batch.done.wait()
 
-    async def run(self) -> None:
-        """Keep the connection; runs until cancelled."""
-        wait_s = FIRST_WAIT_S
-        while True:
-            connection = NoticeConnection(self._url)
-            made = self.connections
-            helpers: list[asyncio.Task[None]] = []
-            try:
-                await connection.open()
-                # No TaskGroup: in Python 3.11 it can leave its task marked as cancelled.
-                helpers = [
-                    asyncio.create_task(self._keep_alive(connection), name="notices-ping"),
-                    asyncio.create_task(self._resubscribe(connection), name="notices-resubscribe"),
-                ]
-                await self._listen(connection)
-            except (RedisAwayError, ProtocolError) as error:
-                self._complain(error)
-            except Exception:
-                # The outermost frame of what all streams hang on: a fault of ours costs them a
-                # gap, not their life.
-                log.exception("notices-failed")
-            finally:
-                await stop(*helpers)
-                self._lose()
-                await connection.close()
-            wait_s = FIRST_WAIT_S if self.connections > made else min(2 * wait_s, LONGEST_WAIT_S)
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
+    async def _connect_and_listen(self) -> None:
+        """Keep one connection for as long as it lives.
 
-    def _complain(self, error: RedisAwayError | ProtocolError) -> None:
-        """Log once that Redis is away."""
-        if self.online or not self._complained:
-            log.warning("notices-lost", extra={"reason": str(error.__cause__ or error)})
-        self._complained = True
+        Raises:
+            RedisAwayError, ProtocolError: It was not made, or was lost.
+        """
+        connection = NoticeConnection(self._url)
+        helpers: list[asyncio.Task[None]] = []
+        try:
+            await connection.open()
+            # No TaskGroup: in Python 3.11 it can leave its task marked as cancelled.
+            helpers = [
+                asyncio.create_task(self._keep_alive(connection), name="notices-ping"),
+                asyncio.create_task(self._resubscribe(connection), name="notices-resubscribe"),
+            ]
+            for helper in helpers:
+                helper.add_done_callback(partial(_cut_when_failed, connection))
+            self.looper.well()
+            await self._listen(connection)
+        finally:
+            await stop(*helpers)
+            self._lose()
+            await connection.close()
 
     async def _listen(self, connection: NoticeConnection) -> None:
         replies = Replies()
@@ -206,7 +205,12 @@ class Notices:
     def _take(self, reply: Reply) -> None:
         match reply:
             case [b"message", bytes(channel), bytes(payload)]:
-                self._counts.notices[self._pass_on(channel, payload)] += 1
+                try:
+                    outcome = self._pass_on(channel, payload)
+                except Exception as error:  # noqa: BLE001  # one notice must not cost all others
+                    self._unreadable.failed(error)
+                    outcome = "unreadable"
+                self._counts.notices[outcome] += 1
             case [b"subscribe", bytes(channel), int()] if self._unconfirmed:
                 batch = self._unconfirmed[0]
                 topic = self._topics.get(channel)
@@ -321,3 +325,9 @@ class Notices:
         batch.outstanding = len(wanted)
         self._unconfirmed.append(batch)
         connection.write(resp.command(b"SUBSCRIBE", *(topic.channel for topic in wanted)))
+
+
+def _cut_when_failed(connection: NoticeConnection, helper: "asyncio.Task[None]") -> None:
+    """Have `_listen` raise when a task beside it failed: without it nothing would be told."""
+    if not helper.cancelled() and helper.exception() is not None:
+        connection.abort()

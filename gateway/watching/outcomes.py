@@ -22,11 +22,11 @@ from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
 
 from gateway.access.task_id import claims
-from gateway.broker.consumer import LOST, consume
+from gateway.broker.consumer import LOST, Consumer
 from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
 from gateway.callbacks.callback_events import CallbackEvents, event_of, insist
 from gateway.canvas.unbegun import Unbegun, unbegun
-from gateway.redis_client import RedisAwayError, commands
+from gateway.redis_client import RedisAwayError, WrongTypeError, commands
 from gateway.watching.redis_scripts import END, TaskKeys
 from gateway.watching.revocation import final_record, revoked_record
 from topology.model import OUTCOMES_QUEUE
@@ -123,7 +123,7 @@ class Outcomes:
     def __init__(
         self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
     ) -> None:
-        self._amqp_url = url
+        self.consumer = Consumer(url, OUTCOMES_QUEUE, "outcomes", self.handle)
         self._redis = redis
         self._script = redis.register_script(END)
         self._kept_s = result_expires_s
@@ -132,10 +132,6 @@ class Outcomes:
         """Letters acknowledged by this process."""
         self.told = 0
         """Ends told by this process."""
-
-    async def run(self) -> None:
-        """Consume, and connect again whenever that is needed; runs until cancelled."""
-        await consume(self._amqp_url, OUTCOMES_QUEUE, "outcomes", self.handle)
 
     async def handle(self, message: AbstractIncomingMessage) -> None:
         """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
@@ -186,6 +182,8 @@ class Outcomes:
                         args=[end.state, end.record(), self._kept_s, end.copy],
                     )
                     found = answer == b"ended" and await self._redis.get(keys.ended)
+            except WrongTypeError:
+                raise  # the consumer gives the letter a few more chances
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

@@ -42,7 +42,7 @@ class TaskKeys:
 _GONE = """
 local function gone(ended, revoked)
   if redis.call('EXISTS', ended) == 1 then return 1 end
-  return redis.call('GET', revoked) == '1' and 1 or 0
+  return redis.pcall('GET', revoked) == '1' and 1 or 0
 end
 """
 """Whether a task without a record had one; a mark of `ASK` is no end."""
@@ -51,11 +51,14 @@ READ = (
     _GONE
     + """
 -- KEYS: record, ended, revoked of each task.  ARGV: octets that the records may have together
--- For each task: the record; 0 = none; 1 = none any more; 2 = beyond the octets, ask again
+-- For each task: the record; 0 = none; 1 = none any more; 2 = beyond the octets, ask again;
+--   3 = not a record
 local budget, answer = tonumber(ARGV[1]), {}
 for i = 1, #KEYS, 3 do
-  local n, size = (i + 2) / 3, redis.call('STRLEN', KEYS[i])
-  if size == 0 then
+  local n, size = (i + 2) / 3, redis.pcall('STRLEN', KEYS[i])
+  if type(size) == 'table' then
+    answer[n], size = 3, 0
+  elseif size == 0 then
     answer[n] = gone(KEYS[i + 1], KEYS[i + 2])
   elseif size > budget and n > 1 then
     answer[n] = 2
@@ -71,7 +74,7 @@ return answer
 _SNAPSHOT = """
 -- KEYS: record, ended, revoked, events of each task
 -- ARGV: octets of a record that may be told whole, events at once, then a cursor or '' for each
--- For each task: {the record or its short form; 0, 1 as above; 2 = long and without short form,
+-- For each task: {the record or its short form; 0, 1, 3 as above; 2 = long and without short form,
 --   1 when the events after the cursor are all there, these events}
 local limit, page, answer = tonumber(ARGV[1]), ARGV[2], {}
 
@@ -84,12 +87,13 @@ local function untrimmed(key)
 end
 
 local function told(record, ended, revoked, events)
-  local size = redis.call('STRLEN', record)
+  local size = redis.pcall('STRLEN', record)
+  if type(size) == 'table' then return 3 end
   if size == 0 then return gone(ended, revoked) end
   if size <= limit then return redis.call('GET', record) end
   local head = redis.call('GETRANGE', record, 0, 80)
   local cursor = string.match(head, '^{"cursor": ?"(%%d+%%-%%d+)"')
-  local short = cursor and redis.call('XRANGE', events, cursor, cursor)[1]
+  local short = cursor and redis.pcall('XRANGE', events, cursor, cursor)[1]
   if not short then return 2 end
   return '{"cursor":"' .. cursor .. '",' .. string.sub(short[2][2], 2)
 end
@@ -97,7 +101,7 @@ end
 for i = 1, #KEYS, 4 do
   local n, events = (i + 3) / 4, KEYS[i + 3]
   local cursor, complete, news = ARGV[n + 2], 0, {}
-  if cursor ~= '' and redis.call('EXISTS', events) == 1 then
+  if cursor ~= '' and redis.call('TYPE', events).ok == 'stream' then
     if cursor == '0-0' then
       complete = untrimmed(events) and 1 or 0
     else

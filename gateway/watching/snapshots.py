@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from gateway.redis_client import RedisAwayError, commands
 from gateway.watching.redis_scripts import SNAPSHOT, TaskKeys
 from gateway.watching.states import MAX_TOLD_BYTES
+from penstock.looper import Faults, described
 
 PAGE = 64
 """Events of one task read at once."""
@@ -42,6 +43,9 @@ class Snapshot:
     """The first of these events: cursor and JSON."""
 
 
+_Request = tuple[Sequence[Want], "asyncio.Future[list[Snapshot]]"]
+
+
 class Snapshots:
     """Reads snapshots.
 
@@ -51,7 +55,8 @@ class Snapshots:
 
     def __init__(self, redis: Redis) -> None:
         self._script = redis.register_script(SNAPSHOT)
-        self._queue: deque[tuple[Sequence[Want], asyncio.Future[list[Snapshot]]]] = deque()
+        self._queue: deque[_Request] = deque()
+        self._unreadable = Faults("snapshots")
         self._workers: set[asyncio.Task[None]] = set()
 
     async def read(self, wants: Sequence[Want]) -> list[Snapshot]:
@@ -70,7 +75,7 @@ class Snapshots:
 
     async def _work(self) -> None:
         while self._queue:
-            batch: list[tuple[Sequence[Want], asyncio.Future[list[Snapshot]]]] = []
+            batch: list[_Request] = []
             wants: list[Want] = []
             while self._queue and (not wants or len(wants) + len(self._queue[0][0]) <= _BATCH):
                 request = self._queue.popleft()
@@ -82,9 +87,11 @@ class Snapshots:
             try:
                 found = await self._read(wants)
             except RedisAwayError as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(RedisAwayError(error.reason))
+                _fail(batch, error.reason)
+                continue
+            except Exception as error:  # noqa: BLE001  # whoever waits must not wait for ever
+                self._unreadable.failed(error)
+                _fail(batch, described(error))
                 continue
             start = 0
             for asked, future in batch:
@@ -105,7 +112,13 @@ class Snapshots:
             Snapshot(
                 record,
                 bool(complete),
-                tuple((cursor.decode(), fields[1]) for cursor, fields in news),
+                tuple((cursor.decode(), fields[1]) for cursor, fields in news if len(fields) > 1),
             )
             for record, complete, news in answer
         ]
+
+
+def _fail(batch: Sequence[_Request], reason: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(RedisAwayError(reason))

@@ -19,6 +19,7 @@ from gateway.watching.counts import Counts
 from gateway.watching.events import Event, close_frame, error_event, text_frame
 from gateway.watching.feed import Feed
 from gateway.watching.viewers import Viewer
+from penstock.looper import Looper
 
 PROTOCOL: Final = "penstock.v1"
 _PONG_MESSAGE: Final = text_frame(b'{"type":"pong"}')
@@ -204,6 +205,11 @@ class Socket:
         self._say(error_event("unauthenticated", KEY_GONE))
         self.close_soon(WSCloseCode.POLICY_VIOLATION, "unauthenticated")
 
+    def cut(self) -> None:
+        """Cut the connection; `serve` ends."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def close_soon(self, code: int, reason: str) -> None:
         """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
 
@@ -320,15 +326,27 @@ class Streams:
     """
 
     def __init__(self, limits: StreamLimits, counts: Counts) -> None:
-        self.limits = limits
         self.counts = counts
         self._sockets: set[Socket] = set()
         self.sources: set[Source] = set()
         """Clients of Server-Sent Events."""
+        self.looper = Looper("streams", self._sweep, interval_s=1.0)
+        """Looks for silent sockets."""
+        self.limits = limits
 
     def __len__(self) -> int:
         """How many clients there are."""
         return len(self._sockets) + len(self.sources)
+
+    @property
+    def limits(self) -> StreamLimits:
+        """What each client may do."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: StreamLimits) -> None:
+        self._limits = limits
+        self.looper.interval_s = min(limits.ping_after_s, limits.dead_after_s) / 4
 
     @property
     def open(self) -> dict[str, float]:
@@ -344,16 +362,20 @@ class Streams:
         finally:
             self._sockets.discard(socket)
 
-    async def run(self) -> None:
-        """Keep sweeping; runs until cancelled."""
-        loop = asyncio.get_running_loop()
-        pause_s = min(self.limits.ping_after_s, self.limits.dead_after_s) / 4
-        while True:
-            await asyncio.sleep(pause_s)
-            for number, socket in enumerate(tuple(self._sockets)):
-                socket.sweep(loop.time())
-                if number % _IDS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+    async def _sweep(self) -> None:
+        """Look at every socket once; one that fails is cut, and costs no other its turn."""
+        now = asyncio.get_running_loop().time()
+        failed: Exception | None = None
+        for number, socket in enumerate(tuple(self._sockets)):
+            try:
+                socket.sweep(now)
+            except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
+                failed = error
+                socket.cut()
+            if number % _IDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if failed is not None:
+            raise failed
 
     async def end_without_key(self) -> None:
         """End the streams whose key was removed, or changed in what it may do."""

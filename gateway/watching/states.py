@@ -33,7 +33,7 @@ CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
 _AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 """A time as the workers write it: the same as told, but for its end."""
 
-_MISSING, _FORGOTTEN, _LATER = 0, 1, 2
+_MISSING, _FORGOTTEN, _LATER, _NO_RECORD = 0, 1, 2, 3
 _NULL = msgspec.Raw(b"null")
 
 
@@ -307,6 +307,8 @@ class States:
             if decoded is None or not decoded.status:
                 return State(id=task_id, state="", code="internal-error")
             return state_of(task_id, decoded, issued)
+        if record == _NO_RECORD:
+            return State(id=task_id, state="", code="internal-error")
         if record == _FORGOTTEN:
             return State(id=task_id, state="", code="result-expired")
         if issued is None:

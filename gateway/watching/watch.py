@@ -47,10 +47,6 @@ class Watch:
         """The one connection."""
         return self._sources.notices
 
-    async def run(self) -> None:
-        """Keep the connection; runs until cancelled."""
-        await self._sources.notices.run()
-
     def feed(self, sink: Sink) -> Feed:
         """The subscriptions of one client, none yet."""
         return Feed(self._sources, sink)

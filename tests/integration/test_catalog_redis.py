@@ -86,7 +86,7 @@ async def test_the_loop_goes_on_after_an_outage_and_ends_when_cancelled(redis_se
         client = make_redis(f"redis://:{redis_server.password}@127.0.0.1:{proxy.port}/0")
         catalog = Catalog(client)
         proxy.cut(refuse=True)
-        loop = asyncio.create_task(catalog.run())
+        loop = asyncio.create_task(catalog.looper.run())
         await eventually(lambda: not catalog.redis_answers)
 
         await redis.hset(CATALOG_KEY, "demo.add\nabc", entry("demo.add", "integer"))

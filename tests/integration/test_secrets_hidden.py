@@ -126,7 +126,7 @@ async def test_a_gateway_in_trouble_tells_no_secret(servers, hush, tmp_path, rab
     try:
         await eventually(lambda: '"listening"' in log.read_text(), timeout_s=20)
         answers = await provoke(f"http://127.0.0.1:{port}", hush)
-        await eventually(lambda: "catalog-not-refreshed" in log.read_text(), timeout_s=20)
+        await eventually(lambda: '"loop":"catalog"' in log.read_text(), timeout_s=20)
     finally:
         gateway.terminate()
         await asyncio.wait_for(gateway.wait(), 20)

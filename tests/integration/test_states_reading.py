@@ -395,7 +395,7 @@ async def test_a_wait_outlasts_notices_that_come_back_later_than_redis(
         proxy.cut(refuse=True)
         url = proxy.url_through(redis_server.url)
         watch = Watch(url, app[parts.REDIS], app[parts.STATES], Counts(Metrics(None)))
-        notices = asyncio.create_task(watch.run())
+        notices = asyncio.create_task(watch.notices.looper.run())
         waiting = asyncio.create_task(watch.until_ended([task_id], 30))
         done, _ = await asyncio.wait({waiting}, timeout=2)
         assert not done

@@ -1,7 +1,9 @@
 """API keys: the file's form, the lookup, and what a caller may do."""
 
 import asyncio
+import os
 import tomllib
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -165,20 +167,71 @@ async def test_a_changed_file_is_taken_and_old_keys_end(keys_file: Path):
     assert not await ring.refresh()
 
 
-async def test_a_broken_new_file_keeps_the_old_keys(keys_file: Path, caplog):
+def scopes_nobody_has(path: Path) -> None:
+    write(path, entry("a", "old", 'scopes = ["fly"]'))
+
+
+def no_utf8(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe")
+
+
+def nested(path: Path) -> None:
+    path.write_text("key = " + "[" * 100_000)
+
+
+def huge(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def loop_of_links(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "spoil", [scopes_nobody_has, no_utf8, nested, huge, gone, folder, pipe, loop_of_links]
+)
+async def test_a_file_that_cannot_be_used_keeps_the_old_keys_and_is_seen(
+    spoil: Callable[[Path], None], keys_file: Path, caplog
+):
     ring = KeyRing(write(keys_file, entry("a", "old")))
-    write(keys_file, entry("a", "old", 'scopes = ["fly"]'))
+    spoil(keys_file)
 
-    assert not await ring.refresh()
+    for _ in range(20):
+        await asyncio.wait_for(ring.looper.once(), 5)
+
     assert ring.caller("Bearer old").name == "a"
-    assert [record.message for record in caplog.records] == ["keys-not-reloaded"]
+    failing = [one.failing.error for one in (ring.looper,) if one.failing]
+    assert failing[0].startswith("KeysFileError: ")
+    assert [record.message for record in caplog.records] == ["loop-failed"]
 
-    await asyncio.to_thread(keys_file.unlink)
-    assert not await ring.refresh()
-    assert ring.caller("Bearer old").name == "a"
-
+    await asyncio.to_thread(remove, keys_file)
     write(keys_file, entry("b", "new"))
-    assert await ring.refresh()
+    await ring.looper.once()
+
+    assert ring.looper.failing is None
     assert ring.caller("Bearer new").name == "b"
 
 

@@ -86,7 +86,7 @@ async def test_processes_on_one_port_add_up_and_the_dead_stay_counted(tmp_path: 
         metrics.observe_publish("confirmed", 0.003 * number)
     second.observe_publish("lost", 1.0)
     assert second.board is not None
-    loop = asyncio.create_task(second.board.run())
+    loop = asyncio.create_task(second.board.looper.run())
 
     async def added_up() -> bool:
         found = await exposed(first)
