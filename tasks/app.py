@@ -14,6 +14,7 @@ from tasks import command_line
 from tasks.config import WorkerConfig
 from tasks.control import obey_stop_signals
 from tasks.execution import register
+from tasks.properties import survive_undecodable
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
@@ -186,5 +187,6 @@ def build_app(
         register(app, spec)
     obey_stop_signals(app)
     guard_children(app)
+    survive_undecodable()
     end_in_time()
     return app

@@ -1,6 +1,7 @@
 """Values and messages that no client of the gateway can make, for workers to survive."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from amqp import serialization
+from amqp.spec import Basic
 from kombu.connection import Connection
 
 from tests.tasks_core_deployment import FINAL, Deployment
@@ -42,6 +45,8 @@ class Hostile:
     """Over what follows the task."""
     properties: dict[str, Any] = field(default_factory=dict)
     args: list[Any] = field(default_factory=lambda: [1, 2])
+    body: bytes | None = None
+    """In place of the right one."""
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     """Its message_id, by which it is found among dead letters."""
 
@@ -70,19 +75,36 @@ def publish(deployment: Deployment, messages: Iterable[Hostile]) -> None:
                 "content_type": "application/json", "content_encoding": "utf-8",
                 "correlation_id": message.key, "message_id": message.key, **message.properties,
             }  # fmt: skip
-            body = json.dumps([message.args, {}, FOLLOW | message.embed]).encode()
+            body = message.body
+            if body is None:
+                body = json.dumps([message.args, {}, FOLLOW | message.embed]).encode()
             producer.publish(
                 body, exchange="", routing_key=QUEUE, headers=message.all_headers, **properties
             )
 
 
 def letters(deployment: Deployment) -> set[Any]:
-    """Take all dead letters and return their message ids."""
+    """Take all dead letters and return their keys."""
     found = set()
-    with Connection(deployment.amqp_url) as connection:
-        while letter := connection.default_channel.basic_get(f"{QUEUE}.dead", no_ack=True):
-            found.add(letter.properties["message_id"])
+    usual = serialization.PROPERTY_CLASSES[Basic.CLASS_ID]
+    # It raises on some of those that it publishes.
+    serialization.PROPERTY_CLASSES[Basic.CLASS_ID] = _key_in
+    try:
+        with Connection(deployment.amqp_url) as connection:
+            while letter := connection.default_channel.basic_get(f"{QUEUE}.dead", no_ack=True):
+                found.add(letter.properties["message_id"])
+    finally:
+        serialization.PROPERTY_CLASSES[Basic.CLASS_ID] = usual
     return found
+
+
+_KEY = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def _key_in(buffer: Any, offset: int) -> tuple[dict[str, Any], int]:
+    """Find the key in undecoded properties."""
+    keys = _KEY.findall(bytes(buffer[offset:]))
+    return {"message_id": keys[-1].decode() if keys else None}, len(buffer)
 
 
 async def account(
