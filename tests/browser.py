@@ -83,15 +83,15 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def browser_page(folder: Path) -> AsyncIterator[Page]:
-    """A page of a browser of its own."""
+async def browser_page(folder: Path, *options: str) -> AsyncIterator[Page]:
+    """A page of a browser of its own, started with further options."""
     with tempfile.TemporaryDirectory(prefix="page-") as profile:
         child = Child(
             "chromium",
             [
                 chromium(), "--headless=new", "--no-sandbox", "--disable-gpu",
                 "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-                "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
+                "--remote-debugging-port=0", f"--user-data-dir={profile}", *options, "about:blank",
             ],
             log=folder / "chromium.log",
             env={**child_environment(), "HOME": profile},
