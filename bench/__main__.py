@@ -6,10 +6,12 @@ import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from bench import (
     bulk,
     churn,
+    hostile_bodies,
     ingest,
     latency,
     memory,
@@ -44,6 +46,7 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "churn": churn.churn,
     "redis-killed": outage.outage,
     "workers": workers.compare,
+    "hostile-bodies": hostile_bodies.compare,
 }
 """What `full` runs, in this order; each can be named alone."""
 
@@ -58,6 +61,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="contestants by name, separated by commas")
     parser.add_argument("--server-cpus", default="", help="processors of the contestants")
     parser.add_argument("--load-cpus", default="", help="processors of the load generator")
+    parser.add_argument("--tree", type=Path, help="another checkout, for hostile-bodies")
     parser.add_argument("--no-save", action="store_true", help="write neither results nor charts")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -78,6 +82,7 @@ async def _run(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         server_cpus=options.server_cpus,
         load_cpus=options.load_cpus,
+        tree=options.tree,
     )
     names = list(PARTS) if "full" in options.part else [n for n in options.part if n in PARTS]
     contestants: Sequence[Contestant] = QUICK if quick else FULL

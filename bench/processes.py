@@ -26,6 +26,7 @@ class Running:
         servers: What it talks to.
         cpus: Processors that it may use, as taskset(1) takes them; empty: all.
         env: Further variables.
+        root: The checkout whose code runs; None: this one.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Running:
         *,
         cpus: str = "",
         env: Mapping[str, str] | None = None,
+        root: Path | None = None,
     ) -> None:
         self.contestant = contestant
         self.url = f"http://{LOOPBACK}:{(port := free_port())}"
@@ -51,9 +53,9 @@ class Running:
                 **(_gateway_env(servers.folder, port) if contestant.kind == "gateway" else {}),
                 **(env or {}),
                 "PORT": str(port),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(root or ROOT),
             },
-            cwd=ROOT,
+            cwd=root or ROOT,
         )
 
         async def probe() -> bool:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.contestants import Contestant
 from bench.processes import Running
@@ -28,6 +29,8 @@ class Plan:
     """Processors of the contestants (taskset); empty: all."""
     load_cpus: str = ""
     """Processors of wrk; empty: all."""
+    tree: Path | None = None
+    """Another checkout to measure beside this one, where a part does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

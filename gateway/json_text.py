@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import orjson
 
+T = TypeVar("T")
 WINDOW_BYTES: Final = 64 * 1024
 LONG_DIGITS: Final = 19
 """An integer of fewer digits fits in 64 bits; one of 19 may not."""
@@ -39,10 +40,11 @@ _SMALLEST: Final = b"9223372036854775808"
 """Digits of the smallest integer of 64 bits, which are those of none without its sign."""
 _LONG_FLOAT_BYTES: Final = 200
 """A shorter one is finite, whatever two digits its exponent has."""
-_MOST_DIGITS: Final = 308
-"""An integer of more digits is over the range of a double, which most parsers make of it."""
+_MOST_DIGITS: Final = 4300
+"""Python reads no integer of more, unless told to (`sys.set_int_max_str_digits`)."""
 _MARKS: Final = (b",", b"[", b"]", b"{", b"}")
 
+WindowKind = Literal["", "string", "number"]
 Kind = Literal["dollar-key", "nul-key", "integer", "number", "deep"]
 
 
@@ -86,7 +88,9 @@ def may_be_deeper(text: bytes, levels: int) -> bool:
     return text.count(b"[") + text.count(b"{") > levels
 
 
-def find_flaw(text: bytes, levels: int, *, keys: bool) -> Generator[None, None, Flaw | None]:
+def find_flaw(
+    text: bytes, levels: int, *, keys: bool, window_bytes: int = WINDOW_BYTES
+) -> Generator[None, None, Flaw | None]:
     """Find the first flaw of a value; yields every millisecond or so.
 
     Args:
@@ -94,11 +98,12 @@ def find_flaw(text: bytes, levels: int, *, keys: bool) -> Generator[None, None, 
         levels: Deepest nesting that is allowed.
         keys: Whether `$` at the beginning of a key and NUL in it are flaws, and integers outside
             64 bits; else only those of thousands of digits.
+        window_bytes: How much is looked at between two pauses.
     """
     at = 0
     depth = 0 if may_be_deeper(text, levels) else None
-    for window, alone in windows(text):
-        flaw, depth = _window_flaw(window, at, levels, depth, keys=keys, alone=alone)
+    for window, kind in windows(text, window_bytes):
+        flaw, depth = _window_flaw(window, kind, at, levels, depth, keys=keys)
         if flaw is not None:
             return flaw
         at += len(window)
@@ -106,32 +111,42 @@ def find_flaw(text: bytes, levels: int, *, keys: bool) -> Generator[None, None, 
     return None
 
 
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Take all steps without a pause: where the text is small."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
 def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:
     """Whether a text of one window has a flaw; see `find_flaw`."""
     depth = 0 if may_be_deeper(text, levels) else None
-    return _window_flaw(text, 0, levels, depth, keys=keys, alone=False)[0] is not None
+    return _window_flaw(text, "", 0, levels, depth, keys=keys)[0] is not None
 
 
 def _window_flaw(
-    window: bytes, at: int, levels: int, depth: int | None, *, keys: bool, alone: bool
+    window: bytes, kind: WindowKind, at: int, levels: int, depth: int | None, *, keys: bool
 ) -> tuple[Flaw | None, int | None]:
     """The flaw of one part of a text, and how deep it ends.
 
     Args:
         window: The part.
+        kind: What it is.
         at: Where it begins in the text.
         levels: Deepest nesting that is allowed.
         depth: How deep it begins; None: it is known that no part is too deep.
         keys: As `find_flaw`.
-        alone: It is one string.
     """
-    if keys and (alone or b'"$' in window or b"\\u00" in window):
-        flaw = _key_flaw(window, at, alone=alone)
+    if keys and (kind == "string" or b'"$' in window or b"\\u00" in window):
+        flaw = _key_flaw(window, at, alone=kind == "string")
         if flaw is not None:
             return flaw, depth
-    if alone:
+    if kind == "string":
         return None, depth
-    if len(window) > WINDOW_BYTES:
+    if kind == "number" and len(window) > WINDOW_BYTES:
         return _giant_flaw(window, at, keys=keys), depth
     digits = window.translate(_DIGITS)
     numbers = _DIGIT_RUN in digits or b"0e000" in digits or b"0e+000" in digits
@@ -139,9 +154,9 @@ def _window_flaw(
         return None, None
     structure = outline(window)
     if numbers:
-        kind = _number_flaw(structure, keys=keys)
-        if kind is not None:
-            return Flaw(kind, at), depth
+        wrong = _number_flaw(structure, keys=keys)
+        if wrong is not None:
+            return Flaw(wrong, at), depth
     if depth is not None:
         deepest, depth = depths(structure, depth)
         if deepest > levels:
@@ -189,7 +204,7 @@ def _number_flaw(structure: bytes, *, keys: bool) -> Kind | None:
 def _giant_flaw(window: bytes, at: int, *, keys: bool) -> Flaw | None:
     """The flaw of a number, or of white space, that is longer than a window."""
     number = window[window.rfind(b'"') + 1 :].strip(b" \t\r\n:-")
-    if number.isdigit():
+    if number.isdigit():  # longer than a window, so longer than any bound
         return Flaw("integer" if keys else "number", at)
     return Flaw("number", at) if number and math.isinf(float(number)) else None
 
@@ -218,21 +233,21 @@ def depths(structure: bytes, depth: int) -> tuple[int, int]:
     return deepest, depth + 2 * steps.count(b"\x01") - len(steps)
 
 
-def windows(text: bytes) -> Iterator[tuple[bytes, bool]]:
+def windows(text: bytes, window_bytes: int) -> Iterator[tuple[bytes, WindowKind]]:
     """Consecutive parts of a value's text, cut where no string and no number is open.
 
     Yields:
-        A part, and whether it is one long string (with the colon behind it, when it is a key):
-        only that, or a long number, is longer than `WINDOW_BYTES`.
+        A part and what it is. Longer than a window is only a string by itself (with the colon
+        behind it, when it is a key), or a number or white space (with the key before it).
     """
     at = 0
-    while len(text) - at > WINDOW_BYTES:
-        part = without_escapes(whole_escapes(text[at : at + WINDOW_BYTES]))
+    while len(text) - at > window_bytes:
+        part = without_escapes(whole_escapes(text[at : at + window_bytes]))
         last = part.rfind(b'"')
         if part.count(b'"') % 2:
             if not last:
                 end = _end_of_string(text, at)
-                yield text[at:end], True
+                yield text[at:end], "string"
                 at = end
                 continue
             cut = last  # in front of the string that is open
@@ -243,9 +258,9 @@ def windows(text: bytes) -> Iterator[tuple[bytes, bool]]:
             if cut <= 0:
                 found = _BETWEEN.search(text, at + len(part))
                 cut = (found.start() if found else len(text)) - at
-        yield text[at : at + cut], False
+        yield text[at : at + cut], "number" if cut > window_bytes else ""
         at += cut
-    yield text[at:], False
+    yield text[at:], ""
 
 
 def without_escapes(part: bytes) -> bytes:

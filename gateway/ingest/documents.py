@@ -17,8 +17,9 @@ import orjson
 from gateway import json_text
 from gateway.ingest.document_faults import MAX_DEPTH, DocumentFault, find_fault, too_big
 from gateway.ingest.document_ids import DocumentIds, SeededIds
-from gateway.ingest.large_documents import LARGE_BYTES, at_once, find_large_fault
+from gateway.ingest.large_documents import LARGE_BYTES, find_large_fault
 from gateway.ingest.ndjson import TOO_LONG, WHITESPACE
+from gateway.json_text import at_once
 
 _SHORTEST_TOO_DEEP: Final = 2 * (MAX_DEPTH + 1)
 _BRACE: Final = ord("{")

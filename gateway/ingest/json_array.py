@@ -38,7 +38,7 @@ def _nested(levels: int) -> bytes:
 
 
 _ELEMENT: Final = re.compile(
-    rb'((?:[^"\[\]{},]++|' + _STRING + rb"|" + _nested(3) + rb")*+)([,\]])", re.DOTALL
+    rb'((?:[^"\[\]{},]++|' + _STRING + rb"|" + _nested(16) + rb")*+)([,\]])", re.DOTALL
 )
 
 

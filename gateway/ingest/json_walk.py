@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.json_text import NO_BRACKETS, SIGNS, whole_escapes, without_escapes
 
-_FIRST_WINDOW: Final = 128
+_FIRST_WINDOW: Final = 64
 _LAST_WINDOW: Final = 16 * 1024
 _ANY_MARK: Final = re.compile(rb"[,\[\]{}]")
 _CLOSING: Final = b"\xff"
@@ -27,6 +27,7 @@ class Walk:
     def __init__(self) -> None:
         self._depth = 0
         self._in_string = False
+        self._closed = False
         self._window = _FIRST_WINDOW
 
     def over(self, data: bytes, at: int) -> tuple[int, bool]:
@@ -41,7 +42,7 @@ class Walk:
             (an octet at most) is looked at when more has come.
 
         Raises:
-            BracketError: The element is followed by a brace that closes nothing.
+            BracketError: The element is followed by no comma and no end of the array.
         """
         while at < len(data):
             window = whole_escapes(data[at : at + self._window])
@@ -89,6 +90,7 @@ class Walk:
                     at = depths.index(0, at)
                 except ValueError:
                     return None
+                self._closed = True
             found = _ANY_MARK.search(structure, at)
             if found is None:
                 return None
@@ -98,6 +100,8 @@ class Walk:
                 raise BracketError("a '}' closes nothing")
             if mark in b",]":
                 return at
+            if self._closed:
+                raise BracketError("there is no comma between two elements")
             at += 1
 
 

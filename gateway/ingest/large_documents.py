@@ -6,7 +6,7 @@ nothing, takes 5 ms and proves the syntax; the rest is looked for in the text.
 
 import re
 from collections.abc import Generator
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -22,7 +22,6 @@ from gateway.ingest.document_faults import (
     too_big,
 )
 
-T = TypeVar("T")
 LARGE_BYTES: Final = 64 * 1024
 """Documents over this size are checked here."""
 _PIECE_BYTES: Final = 256 * 1024
@@ -80,13 +79,3 @@ def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, Docume
         return None
     where = "at" if flaw.kind.endswith("key") else "behind"
     return DocumentFault("$", f"{_DETAILS[flaw.kind]} ({where} byte {flaw.at})")
-
-
-def at_once(steps: Generator[None, None, T]) -> T:
-    """Take all steps without a pause: where the text is small."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result

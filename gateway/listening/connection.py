@@ -10,13 +10,15 @@ made here, in the form of all others.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.errors import Problem
+from gateway.listening.frame_meter import FrameMeter
 from gateway.listening.raw_answer import raw_answer
 from gateway.middlewares import new_request_id, problem_response
 
@@ -28,7 +30,7 @@ _SLOW_HEAD: Final = raw_answer(
 class Connection(web.RequestHandler):
     """aiohttp's connection; the listener asks it once a second whether it is overdue."""
 
-    __slots__ = ("_head_since", "_siblings", "_silent", "_told")
+    __slots__ = ("_head_since", "_siblings", "_silent", "_told", "frames")
 
     def join(self, siblings: "set[Connection]") -> None:
         """Be in that set from connected to lost."""
@@ -36,6 +38,12 @@ class Connection(web.RequestHandler):
         self._head_since = 0.0
         self._silent = True
         self._told = False
+        self.frames: FrameMeter | None = None
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Read frames from here on, and count what nobody has handled yet."""
+        self.frames = FrameMeter(parser)
+        super().set_parser(self.frames, data_received_cb)  # type: ignore[arg-type]  # as it behaves
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The first head is awaited from here on."""

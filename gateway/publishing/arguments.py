@@ -17,6 +17,8 @@ from gateway.errors import Fault
 MAX_FAULTS = 100
 """Faults told at most; one request can hold 100,000 bad arguments."""
 
+_SHORT_BYTES = 64
+_EXPONENT = re.compile(rb"(?<=[0-9])(?:\.[0-9]++)?+[eE][+-]?[0-9]++")
 Decode = Callable[[msgspec.Raw], Any]
 
 _SIMPLE: dict[str, Any] = {
@@ -42,30 +44,56 @@ def decoder(schema: Mapping[str, Any]) -> Decode:
     choices = schema.get("anyOf")
     if isinstance(choices, list) and choices:
         try:
-            return msgspec.json.Decoder(_type(schema, exact=True)).decode
+            type_ = _type(schema, exact=True)
+            decode = msgspec.json.Decoder(type_, float_hook=_any_float).decode
         except TypeError:  # a union that msgspec cannot tell apart: list[int] | list[str]
             return _any_of([decoder(choice) for choice in choices])
-    return msgspec.json.Decoder(_type(schema)).decode
+    else:
+        type_ = _type(schema)
+        decode = msgspec.json.Decoder(type_, float_hook=_any_float).decode
+    words = repr(type_)
+    return _without_exponents(decode) if "float" in words and "Literal" not in words else decode
+
+
+def _any_float(_digits: str) -> float:
+    """A float whose value is of no interest: msgspec takes microseconds for large exponents."""
+    return 0.0
+
+
+def _without_exponents(decode: Decode) -> Decode:
+    """The same decision for numbers of the same kind; only types are looked at."""
+
+    def lighter(raw: msgspec.Raw) -> Any:
+        text = bytes(raw)
+        if len(text) > _SHORT_BYTES and (b"e" in text or b"E" in text):
+            return decode(msgspec.Raw(_EXPONENT.sub(b".0", text)))
+        return decode(raw)
+
+    return lighter
+
+
+_ANY: Any = msgspec.Raw
+"""Whatever it is, nothing is built of it."""
 
 
 def _type(schema: Mapping[str, Any], *, exact: bool = False) -> Any:
-    """The Python type of a schema; Any where there is none, TypeError for some unions."""
+    """The Python type of a schema; `_ANY` where there is none, TypeError for some unions."""
     if isinstance(choices := schema.get("anyOf"), list) and choices:
         types = [_type(choice) for choice in choices]
-        union = Any if Any in types else Union[tuple(types)]  # noqa: UP007  # built at run time
-        return union if exact or _decodable(union) else Any
+        union = _ANY if _ANY in types else Union[tuple(types)]  # noqa: UP007  # built at run time
+        return union if exact or _decodable(union) else _ANY
     if isinstance(values := schema.get("enum"), list) and values:
         plain = all(value is None or type(value) in {str, int} for value in values)
-        return Literal[tuple(values)] if plain else Any
+        return Literal[tuple(values)] if plain else _ANY
     match schema.get("type"):
         case "array":
             return list[_type(schema.get("items") or {})]  # type: ignore[misc]  # built at run time
         case "object":
             extra = schema.get("additionalProperties")
-            return dict[str, _type(extra)] if isinstance(extra, dict) else dict[str, Any]  # type: ignore[misc]
+            return dict[str, _type(extra)] if isinstance(extra, dict) else dict[str, _ANY]  # type: ignore[misc]
         case str(name):
-            return _SIMPLE.get(name, Any)
-    return Any
+            return _SIMPLE.get(name, _ANY)
+    return _ANY
 
 
 def _decodable(type_: Any) -> bool:

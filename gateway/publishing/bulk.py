@@ -73,6 +73,7 @@ class Bulk:
         self._detail = detail
         self._tell = tell
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
+        self._refusals = _Refusals()
         self._gave_up = False
         self._looked = False
         """Whether it was looked up, since these lines came, which tasks workers have."""
@@ -205,15 +206,41 @@ class Bulk:
                 self.rejected += 1
                 self.unknown += problem.queued == "unknown"
                 if self._detail != "none":
-                    self._tell(_refusal(line, problem))
+                    self._tell(self._refusals.write(line, problem))
             else:
                 self.accepted += 1
                 if every:
                     self._tell(b'{"line":%d,"status":202,"id":"%b"}' % (line, task_id.encode()))
 
 
-def _refusal(line: int, problem: Problem) -> bytes:
+class _Refusals:
+    """Writes the outcomes of refused lines, most of which differ by nothing but their line."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, str], bytes] = {}
+
+    def write(self, line: int, problem: Problem) -> bytes:
+        """The outcome of a line as JSON."""
+        code, detail = problem.code, problem.detail
+        rest = self._written.get((code, detail))
+        if rest is None:
+            rest = _rest(problem)
+            # One fault is in the detail; others, and what is queued, are not.
+            if problem.queued == "no" and len(problem.faults) < 2 and code not in _DIFFERENT:
+                if len(self._written) >= _MOST_WRITTEN:
+                    self._written.clear()
+                self._written[code, detail] = rest
+        return b'{"line":%d,%b' % (line, rest)
+
+
+_MOST_WRITTEN: Final = 256
+_DIFFERENT: Final = frozenset({"invalid-arguments", "unknown-task"})
+"""Whose refusals may differ where their details are alike."""
+
+
+def _rest(problem: Problem) -> bytes:
+    """What follows the line's number."""
     body = problem.body()
-    told = {"line": line, "status": problem.status, "code": problem.code, "detail": problem.detail}
+    told = {"status": problem.status, "code": problem.code, "detail": problem.detail}
     told |= {name: body[name] for name in ("queued", "id", "errors", "near") if name in body}
-    return orjson.dumps(told)
+    return orjson.dumps(told)[1:]

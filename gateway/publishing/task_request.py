@@ -7,11 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 
+from gateway import json_text
 from gateway.errors import Fault, Problem, invalid_request
+from gateway.json_text import at_once
 from penstock.wire.headers import is_reserved
 
 MAX_DELAY_S = 365 * 86_400
@@ -33,8 +36,9 @@ _CALLBACK = (
 )
 _FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
-_LARGE_NUMBER = re.compile(rb"[0-9][eE]|[0-9]{309}")
-"""What may be over the largest double (309 digits), or over Python's bound for integers."""
+_NOT_SCALAR = "Expected a string, number, boolean or null"
+_MIN_GUARDED_BYTES = 1024
+"""In less there is no room for headers that cost much."""
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -66,7 +70,31 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     options: Options = NO_OPTIONS
 
 
-_decode = msgspec.json.Decoder(TaskRequest).decode
+class _HeadersOnly(msgspec.Struct):
+    headers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _OptionsOnly(msgspec.Struct):
+    """A submit, or a signature of a canvas, of which only the headers are looked at."""
+
+    options: _HeadersOnly | None = None
+
+
+def finite(digits: str) -> float:
+    """A float without a type: msgspec's own reading takes microseconds for large exponents.
+
+    Raises:
+        ValueError: It is over the range of a double.
+    """
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+_decode = msgspec.json.Decoder(TaskRequest, float_hook=finite).decode
+_decode_headers = msgspec.json.Decoder(_OptionsOnly).decode
+_raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads all, builds nothing
 
 
@@ -76,9 +104,37 @@ def parse(body: bytes) -> TaskRequest:
     Raises:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
+    guard_headers(body)
     request: TaskRequest = decode_with(_decode, body)
     check_form(request)
     return request
+
+
+def guard_headers(body: bytes) -> None:
+    """Refuse headers that hold more than headers may, before a value is built of them.
+
+    Args:
+        body: JSON with `options`, which may still be malformed.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if len(body) < _MIN_GUARDED_BYTES:
+        return
+    try:
+        options = _decode_headers(body).options
+        if options is None or options.headers is msgspec.UNSET:
+            return
+        raw = bytes(options.headers)
+        nested = raw.count(b"[") + raw.count(b"{") > 1
+        values = _raw_values(raw) if nested else {}
+    except (msgspec.DecodeError, RecursionError):
+        return  # told with its place by whoever decodes all of it
+    if len(raw) > 2 * MAX_HEADERS_BYTES:
+        raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
+    for name, value in values.items():
+        if bytes(value)[:1] in {b"[", b"{"}:
+            raise _invalid(f"$.options.headers.{name}", _NOT_SCALAR)
 
 
 def check_form(request: TaskRequest) -> None:
@@ -110,7 +166,8 @@ def decode_with(decode: Any, body: bytes) -> Any:
         return decode(body)
     except msgspec.ValidationError as error:
         _check_json(body)
-        raise _invalid(*_fault(str(error))) from None
+        detail, faults = _told(str(error))
+        raise Problem("invalid-request", detail, queued="no", faults=faults) from None
     except UnicodeDecodeError as error:
         raise malformed(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -133,6 +190,13 @@ def _check_json(body: bytes) -> None:
         raise malformed(str(error)) from None
 
 
+@lru_cache(maxsize=1024)
+def _told(message: str) -> tuple[str, tuple[Fault, ...]]:
+    """Detail and faults of a refusal: a bulk request may have a million of them."""
+    at, detail = _fault(message)
+    return f"{at}: {detail}", (Fault(at, detail),)
+
+
 def _fault(message: str) -> tuple[str, str]:
     """Where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
     detail, _, path = message.partition(" - at `")
@@ -153,24 +217,14 @@ def check_raw(raw: bytes) -> None:
     """
     if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
         return  # too short to be deep or for a large number, and no exponent
-    if raw.count(b"[") + raw.count(b"{") > _MAX_SAFE_DEPTH and _depth(raw) > _MAX_SAFE_DEPTH:
+    deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
+    if not deep and json_text.is_plain(raw):
+        return
+    flaw = at_once(json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False))
+    if flaw is not None and flaw.kind == "deep":
         raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
-    if _LARGE_NUMBER.search(raw):
-        try:
-            msgspec.json.decode(raw)
-        except msgspec.DecodeError as error:
-            raise malformed(str(error)) from None
-
-
-def _depth(raw: bytes) -> int:
-    depth = deepest = 0
-    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+    if flaw is not None:
+        raise malformed("Number out of range")
 
 
 def _check_options(options: Options) -> None:
@@ -206,7 +260,7 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
         if not 0 < len(name.encode("utf-8", "replace")) <= 255:
             raise _invalid(at, "The name is empty or over 255 bytes")
         if not isinstance(value, str | int | float | bool | None):
-            raise _invalid(at, "Expected a string, number, boolean or null")
+            raise _invalid(at, _NOT_SCALAR)
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise _invalid(at, "Outside 64 bits")
     if len(msgspec.json.encode(headers)) > MAX_HEADERS_BYTES:
@@ -283,7 +337,12 @@ def _iso(moment: float) -> str:
 
 def malformed(detail: str) -> Problem:
     """400 for a body that is not JSON."""
-    return Problem("malformed-json", detail, queued="no", faults=(Fault("$", detail),))
+    return Problem("malformed-json", detail, queued="no", faults=_at_root(detail))
+
+
+@lru_cache(maxsize=1024)
+def _at_root(detail: str) -> tuple[Fault, ...]:
+    return (Fault("$", detail),)
 
 
 def _invalid(at: str, detail: str) -> Problem:

@@ -5,6 +5,7 @@ second buffer. One sweep over all sockets finds silent ones, in place of timers 
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,8 +14,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.errors import Problem
+from gateway.listening.connection import Connection
+from gateway.listening.frame_meter import FrameMeter
 from gateway.middlewares import REQUEST_ID
-from gateway.parts import LIMITS, WATCH
+from gateway.parts import HELD, LIMITS, TURNS, WATCH
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, close_frame, error_event, text_frame
 from gateway.watching.feed import Feed
@@ -24,8 +27,8 @@ from penstock.looper import Looper
 PROTOCOL: Final = "penstock.v1"
 _PONG_MESSAGE: Final = text_frame(b'{"type":"pong"}')
 _PING_FRAME: Final = b"\x89\x00"
-_MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
-"""A longer message ends the connection (1009); up to here it is read, to be refused."""
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""A client's message; a longer one ends the connection (1009) before it is read."""
 KEY_GONE: Final = "the key of this stream was removed, or changed in what it may do"
 _LINGER_S: Final = 1.0
 """A client that is still sending sees a reset, and not why, when it is cut at once."""
@@ -39,8 +42,6 @@ class StreamLimits:
 
     ids: int = 10_000
     """Tasks watched by one socket."""
-    message_bytes: int = 1024 * 1024
-    """A client's message; a longer one is refused unread."""
     backlog_bytes: int = 1024 * 1024
     """What a client may have left unread before it counts as a slow consumer."""
     ping_after_s: float = 20.0
@@ -74,7 +75,7 @@ class _Response(web.WebSocketResponse[bool]):
         if self._writer is None:
             return False  # the client was gone before it was answered
         if code == WSCloseCode.MESSAGE_TOO_BIG and not self.closed:
-            error = error_event("body-too-large", f"a message is over {_MAX_FRAME_BYTES} bytes")
+            error = error_event("body-too-large", f"a message is over {MAX_MESSAGE_BYTES} bytes")
             await self.send_frame(error.message(admin=False), WSMsgType.TEXT)
             await asyncio.sleep(_LINGER_S)
             message = b"message too big"
@@ -109,7 +110,7 @@ class Socket:
             timeout=limits.close_timeout_s,
             autoping=False,
             compress=False,
-            max_msg_size=_MAX_FRAME_BYTES,
+            max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses what reaches it
             decode_text=False,
         )
         self._transport: asyncio.Transport | None = None
@@ -133,9 +134,11 @@ class Socket:
         """
         response = self._response
         response.headers["X-Request-Id"] = request[REQUEST_ID]
+        turns = request.app[TURNS]
         try:
             self._writer = await response.prepare(request)
             self._transport = request.transport
+            frames = self._frames(request)
             await self._subscribe(dict.fromkeys(_words(request.query.get("ids", ""))))
             while True:
                 message = await response.receive()
@@ -148,8 +151,11 @@ class Socket:
                     await response.pong(message.data)
                 elif message.type is not WSMsgType.PONG:
                     return response
+                if frames is not None:
+                    frames.handled(len(message.data or b""))
                 if self.backlog > _PACE_BYTES and not self.closing:
                     await self.drain()
+                await turns.pause(request)
         except ConnectionError:
             return response
         finally:
@@ -157,6 +163,20 @@ class Socket:
             self._feed.close()
             if self._deadline is not None:
                 self._deadline.cancel()
+
+    def _frames(self, request: web.Request) -> FrameMeter | None:
+        """What counts the client's frames; None where the server is not our own."""
+        protocol = request.protocol
+        frames = protocol.frames if isinstance(protocol, Connection) else None
+        if frames is not None:
+            hold = functools.partial(request.app[HELD].hold, self._viewer.caller.tenant)
+            frames.watch(hold, self._give_up)
+        return frames
+
+    def _give_up(self, problem: Problem) -> None:
+        """Take no more from a client that sends more than there is room for."""
+        self._refuse(problem.code, problem.detail)
+        self.close_soon(WSCloseCode.TRY_AGAIN_LATER, problem.code)
 
     def tell(self, event: Event) -> None:
         """Write one event; a client that leaves too much unread is given up."""
@@ -247,10 +267,6 @@ class Socket:
     async def _handle(self, data: bytes) -> None:
         if self.closing:
             return
-        if len(data) > self._limits.message_bytes:
-            limit = self._limits.message_bytes
-            self._refuse("body-too-large", f"a message has at most {limit} bytes")
-            return
         try:
             request = _decode(data)
         except msgspec.ValidationError as error:
@@ -269,7 +285,9 @@ class Socket:
                 if await self._admitted():
                     await self._subscribe(dict.fromkeys(request.ids or ()) | (request.tasks or {}))
             case "unsubscribe" if request.ids is not None:
-                self._feed.unsubscribe(request.ids)
+                for start in range(0, len(request.ids), _IDS_AT_ONCE):
+                    self._feed.unsubscribe(request.ids[start : start + _IDS_AT_ONCE])
+                    await asyncio.sleep(0)
             case "subscribe" | "unsubscribe":
                 self._refuse("invalid-request", f"{request.op} needs ids")
             case _:

@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import Problem
 from gateway.publishing.arguments import MAX_FAULTS
 from gateway.publishing.catalog import Catalog
+from gateway.publishing.task_request import parse
 from penstock.wire.announcements import CATALOG_MAX_AGE_S
 
 INTEGER = {"type": "integer"}
@@ -199,16 +200,21 @@ def test_what_is_not_json_is_refused_announced_or_not(task, args, kwargs, code):
     assert (refused.value.code, refused.value.queued) == (code, "no")
 
 
-def test_a_number_out_of_range_is_refused_though_nobody_announces_the_task():
+@pytest.mark.parametrize(
+    "args",
+    [b"[1e999]", b"[-1E+400]", b"[" + b"9" * 4301 + b"]", b"[" + b"9" * 250 + b"e99]", b'["\xff"]'],
+)
+def test_what_no_decoder_may_see_is_refused_before_arguments_are_checked(args):
     with pytest.raises(Problem) as refused:
-        Catalog().check("not.announced", b"[1e999]", b"{}")
+        parse(b'{"task":"not.announced","args":%b}' % args)
 
     assert refused.value.code == "malformed-json"
 
 
-def test_bad_utf_8_is_refused_where_text_may_stand():
-    for made in (catalog(entry("demo.add", param("x", STRING))), Catalog()):
-        assert refusal(made, '["\udcff"]').code == "malformed-json"
+def test_large_numbers_that_are_in_range_are_taken():
+    args = b'[1e308,-1e308,1e-400,0.%b,%b,"1e999"]' % (b"1" * 400, b"9" * 4300)
+
+    assert bytes(parse(b'{"task":"not.announced","args":%b}' % args).args) == args
 
 
 @pytest.mark.parametrize(
