@@ -93,6 +93,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
     """
 
     amqp_cls = "tasks.amqp:AMQP"
+    control_cls = "tasks.command_line:Control"
     task_cls = "tasks.execution:PenstockTask"
     on_after_configure: Signal
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import click
 from celery import Celery
+from celery.app.control import Control as CeleryControl
 
 from topology.entities import CALLBACKS_QUEUE
+from topology.kombu_queues import declare
 from topology.model import Topology
 
 _NO_FILE = (
     "-s {} is not used: schedules live in Redis (REDIS_URL), where beats take turns; see them at "
     "GET /v1/schedules."
 )
+_PURGED = "The tasks of purged messages stay PENDING: Celery's purge records no end."
 _GREEN_POOLS = ("gevent", "eventlet")
 _NO_GREEN_THREADS = (
     "-P {} does not work here: coroutine tasks run on asyncio, which its patches break. "
@@ -35,6 +38,8 @@ def explain(app: Celery) -> None:
         pool = getattr(given.get("pool_cls"), "__module__", "").rpartition(".")[2]
         if pool in _GREEN_POOLS:
             raise click.ClickException(_NO_GREEN_THREADS.format(pool))
+        if context.command.name == "purge" or given.get("purge"):
+            click.echo(_PURGED, err=True)
         file = given.get("schedule") or given.get("schedule_filename")
         if file not in (None, app.conf.beat_schedule_filename):
             click.echo(_NO_FILE.format(file), err=True)
@@ -44,6 +49,18 @@ def explain(app: Celery) -> None:
     app.user_options["preload"].add(
         click.Option(["--here"], hidden=True, is_flag=True, expose_value=False, callback=check)
     )
+
+
+class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
+    """Celery's client of remote control, which can purge what was never declared."""
+
+    def purge(self, connection: Any = None) -> int:
+        """Discard the messages of every work queue; on a new broker there are none."""
+        with self.app.connection_or_acquire(connection) as established:
+            declare(established, self.app.topology)
+            return int(super().purge(established))
+
+    discard_all = purge
 
 
 def unknown_queue(topology: Topology, queue: str) -> str | None:

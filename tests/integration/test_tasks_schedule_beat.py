@@ -257,6 +257,45 @@ def test_a_run_that_is_noted_after_a_change_is_counted_and_counts_for_nothing_el
     assert due(client, "mine") == score
 
 
+PROGRAM = """
+import os
+from tasks.app import build_app
+from tasks.config import WorkerConfig
+from topology.layout import load_from_env
+
+app = build_app(WorkerConfig.from_env(os.environ), load_from_env(os.environ))
+
+
+@app.on_after_configure.connect
+def set_up(sender, **_):
+    sender.add_periodic_task(1.0, hello.s("x"), name="hello")
+
+
+@app.task(name="demo.hello")
+def hello(text):
+    return text
+"""
+
+
+@pytest.mark.usefixtures("declared")
+async def test_a_program_of_celerys_documentation_is_beaten(
+    amqp_url: str, redis_url: str, client: Redis, tmp_path: Path
+):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    urls = {"AMQP_URL": amqp_url, "REDIS_URL": redis_url}
+    env = child_environment(**urls, PYTHONPATH=f"{ROOT}:{tmp_path}")
+    argv = [sys.executable, "-m", "celery", "-A", "program", "beat", "-l", "INFO", "-s", "x.db"]
+    beat = Child("beat", argv, log=tmp_path / "beat.log", env=env, cwd=tmp_path)
+    beat.spawn()
+    try:
+        await eventually(lambda: runs(client, "hello") >= 2, timeout_s=40)
+        assert "-s x.db is not used" in beat.log.read_text()
+    finally:
+        await beat.stop()
+
+    assert messages(amqp_url, "default")[0].headers["task"] == "demo.hello"
+
+
 @pytest.mark.usefixtures("declared")
 async def test_after_a_kill_9_the_other_beat_leads_within_seconds_and_never_both(
     beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, tmp_path: Path
