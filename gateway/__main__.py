@@ -30,6 +30,11 @@ def main() -> int:
     child = CHILD_MARK in os.environ
     if not child and config.unverified:
         log.warning("certificates-not-checked", extra={"of": config.unverified})
+    if not child and config.unreachable:
+        log.warning(
+            "only-loopback-hosts",
+            extra={"host": config.host, "advice": "set ALLOWED_HOSTS, or configure keys"},
+        )
     if not config.task_id_keys:
         log.warning("no-task-id-keys", extra={"advice": "ids will not outlive this process"})
         key = secrets.token_bytes(32)

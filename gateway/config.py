@@ -168,6 +168,11 @@ class GatewayConfig:
         return tuple(name for name, url in urls.items() if not tls.is_verified(url))
 
     @property
+    def unreachable(self) -> bool:
+        """Whether it listens for other machines, whose requests it will refuse by their host."""
+        return not (self.loopback or self.keys_file or self.allowed_hosts)
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the gateway."""
         return is_loopback(f"[{self.host}]" if ":" in self.host else self.host)

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from gateway.access import work
 from gateway.access.auth import CALLER, Caller
 from gateway.access.front_door import check_media_type
+from gateway.access.keyring import KeyRing
 from gateway.access.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
 from gateway.errors import (
     REFUSALS,
@@ -45,20 +46,22 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = new_request_id()
     request[REQUEST_ID] = request_id
     LOGGED_REQUEST_ID.set(request_id)
-    metrics = request.app[METRICS]
+    app = request.app
+    metrics = app[METRICS]
     metrics.requests_in_flight += 1
-    draining = request.app[DRAIN].started
+    draining = app[DRAIN].started
     try:
-        _enter(request)
+        traits = app[TRAITS].of(request)
+        app[FRONT_DOOR].check(request, any_host=ANY_HOST in traits)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
-        caller = _authenticate(request)
+        caller = _authenticate(request, app[KEYRING], traits)
         if caller is not None and caller.rate is not None:
-            await work.admit(request, request.app[LIMITS], caller)
+            await work.admit(request, app[LIMITS], caller)
         if request.match_info.http_exception is None:
             check_media_type(request)
-            if idempotency.HEADER in request.headers:
-                _check_idempotency(request)
+            if idempotency.HEADER in request.headers and IDEMPOTENT not in traits:
+                raise _not_idempotent(request)
         response = await handler(request)
     except Problem as problem:
         metrics.refusals[problem.code] += 1
@@ -92,46 +95,24 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
-def _enter(request: web.Request) -> None:
-    """Keep out what a page of somebody else can have a browser send.
-
-    Raises:
-        Problem: `unknown-host`, `forbidden-origin` (queued: no).
-    """
-    door = request.app[FRONT_DOOR]
-    if not request.app[TRAITS].has(request, ANY_HOST):
-        door.check_host(request)
-    door.check_origin(request)
-
-
-def _authenticate(request: web.Request) -> Caller | None:
+def _authenticate(request: web.Request, keyring: KeyRing, traits: frozenset[str]) -> Caller | None:
     """Find the caller by key; None where none is needed, or a handler checks a ticket itself.
 
     Raises:
         Problem: `unauthenticated` (queued: no).
     """
-    traits = request.app[TRAITS]
-    if traits.has(request, OPEN):
+    if OPEN in traits or (TICKET in traits and "ticket" in request.query):
         return None
-    if request.query_string and "ticket" in request.query and traits.has(request, TICKET):
-        return None
-    caller = request.app[KEYRING].caller(request.headers.get("Authorization"))
+    caller = keyring.caller(request.headers.get("Authorization"))
     request[CALLER] = caller
     return caller
 
 
-def _check_idempotency(request: web.Request) -> None:
-    """A key that would be ignored is refused: the client counts on it.
-
-    Raises:
-        Problem: `invalid-request` (queued: no).
-    """
-    if not request.app[TRAITS].has(request, IDEMPOTENT):
-        raise invalid_request(
-            idempotency.HEADER,
-            f"{request.method} {request.path} does not take it",
-            queued="no",
-        )
+def _not_idempotent(request: web.Request) -> Problem:
+    """A key that would be ignored is refused: the client counts on it."""
+    return invalid_request(
+        idempotency.HEADER, f"{request.method} {request.path} does not take it", queued="no"
+    )
 
 
 def problem_response(problem: Problem) -> web.Response:

@@ -38,15 +38,23 @@ class FrontDoor:
         hosts = "any host" if self._any_host else f"loopback and {len(self._hosts)} hosts"
         return f"<FrontDoor {hosts}, {len(self._origins)} origins>"
 
-    def check_host(self, request: web.Request) -> None:
-        """Let a request through that names a host we serve.
+    def check(self, request: web.Request, *, any_host: bool) -> None:
+        """Let a request through that is sent to a host we serve, from no page or one that may.
+
+        Args:
+            request: The request.
+            any_host: The route is served whatever the host.
 
         Raises:
-            Problem: `unknown-host` (queued: no).
+            Problem: `unknown-host`, `forbidden-origin` (queued: no).
         """
-        if self._any_host:
-            return
-        host = request.headers.get("Host", "")
+        headers = request.headers
+        if not any_host and not self._any_host:
+            self._check_host(request, headers.get("Host", ""))
+        if "Origin" in headers:
+            self._check_origin(headers.getall("Origin"), headers.get("Host", ""))
+
+    def _check_host(self, request: web.Request, host: str) -> None:
         if not self._serves(host):
             raise _unknown_host(host)
         if request.raw_path[:1] not in "/*":
@@ -56,16 +64,8 @@ class FrontDoor:
             if url.user is not None or url.password is not None or not self._serves(authority):
                 raise _unknown_host(authority)
 
-    def check_origin(self, request: web.Request) -> None:
-        """Let a request through that comes from no page, our own, or an allowed one.
-
-        Raises:
-            Problem: `forbidden-origin` (queued: no).
-        """
-        if "Origin" not in request.headers:
-            return
-        host = request.headers.get("Host", "")
-        for origin in request.headers.getall("Origin"):
+    def _check_origin(self, origins: list[str], host: str) -> None:
+        for origin in origins:
             if "*" in self._origins or origin in self._origins or is_own(origin, host):
                 continue
             raise Problem(

@@ -7,7 +7,6 @@ many ways, and only the router knows which of them lead to a route. Only where t
 handler, for a method that a path does not take, the text decides whether 405 or 401 says so.
 """
 
-from collections import defaultdict
 from typing import Any, Final
 
 from aiohttp import web
@@ -22,27 +21,32 @@ IDEMPOTENT: Final = "idempotent"
 """Takes `Idempotency-Key`."""
 
 
+_NONE: Final = frozenset[str]()
+
+
 class RouteTraits:
-    """Which handlers have which trait."""
+    """The traits of every route."""
 
     def __init__(self) -> None:
-        self._handlers: defaultdict[str, set[Any]] = defaultdict(set)
-        self._paths: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_handler: dict[Any, frozenset[str]] = {}
+        self._by_path: dict[str, frozenset[str]] = {}
 
     def __repr__(self) -> str:
-        """Count the handlers of each trait."""
-        counts = ", ".join(f"{len(found)} {trait}" for trait, found in self._handlers.items())
-        return f"<RouteTraits {counts}>"
+        """Count the routes, and those that have traits."""
+        special = sum(map(bool, self._by_handler.values()))
+        return f"<RouteTraits {len(self._by_handler)} routes, {special} with traits>"
 
     def take(self, route: web.RouteDef) -> None:
         """Take the traits of a route out of its arguments, before it is registered."""
-        for trait in route.kwargs.pop("traits", ()):
-            self._handlers[trait].add(route.handler)
-            self._paths[trait].add(route.path)
+        traits = frozenset(route.kwargs.pop("traits", ()))
+        self._by_handler[route.handler] = traits
+        self._by_path[route.path] = self._by_path.get(route.path, _NONE) | traits
 
-    def has(self, request: web.Request, trait: str) -> bool:
-        """Return whether the route that serves the request has the trait."""
+    def of(self, request: web.Request) -> frozenset[str]:
+        """Return the traits of the route that serves the request."""
         found = request.match_info
-        if found.http_exception is None:
-            return found.handler in self._handlers[trait]
-        return found.http_exception.status == 405 and request.path in self._paths[trait]
+        traits = self._by_handler.get(found.handler)
+        if traits is not None:
+            return traits
+        wrong_method = found.http_exception is not None and found.http_exception.status == 405
+        return self._by_path.get(request.path, _NONE) if wrong_method else _NONE

