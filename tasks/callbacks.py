@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from amqp.exceptions import AMQPError
@@ -114,29 +115,43 @@ def event_of(task_id: str, task: str | None, state: str, headers: dict[str, Any]
 
 def publish_event(app: Celery, event: dict[str, Any]) -> None:
     """Publish the body of a message, and see it confirmed."""
+
+    def publish() -> None:
+        with app.producer_pool.acquire(block=True) as producer:
+            producer.publish(
+                json.dumps(event),
+                exchange="",
+                routing_key=CALLBACKS_QUEUE,
+                headers={"task": TASK, "id": event["event"]},
+                content_type="application/json",
+                content_encoding="utf-8",
+                message_id=event["event"],
+                delivery_mode=2,
+                mandatory=True,
+                retry=True,
+                retry_policy=app.conf.task_publish_retry_policy,
+            )
+
+    patiently(publish, f"callback of {event['id']}")
+
+
+def patiently(publish: Callable[[], Any], what: str) -> None:
+    """Publish, however long RabbitMQ is away, unless the worker is told to stop meanwhile.
+
+    Args:
+        publish: publishes, confirmed.
+        what: is published, for the log.
+    """
     while True:
         try:
-            with app.producer_pool.acquire(block=True) as producer:
-                producer.publish(
-                    json.dumps(event),
-                    exchange="",
-                    routing_key=CALLBACKS_QUEUE,
-                    headers={"task": TASK, "id": event["event"]},
-                    content_type="application/json",
-                    content_encoding="utf-8",
-                    message_id=event["event"],
-                    delivery_mode=2,
-                    mandatory=True,
-                    retry=True,
-                    retry_policy=app.conf.task_publish_retry_policy,
-                )
+            publish()
         except UnroutableError:
-            _logger.exception("callback without a queue: task_id=%s", event["id"])
+            _logger.exception("no queue takes it: %s", what)
         except (OperationalError, AMQPError, OSError) as error:
             if stopping() and threading.current_thread() is not threading.main_thread():
-                _logger.warning("callback not published, the worker stops: %s", event["id"])
+                _logger.warning("not published, the worker stops: %s", what)
                 return
-            _logger.warning("callback not published yet: task_id=%s error=%r", event["id"], error)
+            _logger.warning("not published yet: %s error=%r", what, error)
             time.sleep(WAIT_S)
             continue
         return

@@ -1,4 +1,4 @@
-"""Ends of tasks that never began, because what they depend on in their canvas has failed.
+"""Ends of tasks that never began, because what they depend on in their canvas ended otherwise.
 
 Celery leaves some of them without an end: the members of a group or of a chord's header that stand
 behind a failed task of a chain, a chord that is the body of a failed chord, a chord whose header
@@ -7,6 +7,7 @@ waits for one of them is told, too.
 """
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,12 +15,20 @@ from celery import states
 from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
 
-from tasks.callbacks import CallbackEnds
 from tasks.envelope import signature_context
+from tasks.errbacks import Errbacks, errback_ids
+from tasks.errors import NotNeeded
 
 
-class CanvasEnds(CallbackEnds):
-    """What a result backend of Celery does when a task has failed, done thoroughly.
+class _Called(threading.local):
+    """Errbacks that are being called for the failure that this thread stores."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+
+class CanvasEnds(Errbacks):
+    """What a result backend of Celery does when a task has ended, done thoroughly.
 
     Stands before Celery's backend in the bases of a class.
     """
@@ -27,6 +36,44 @@ class CanvasEnds(CallbackEnds):
     get_task_meta: Any
     store_result: Any
     on_chord_part_return: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._called = _Called()
+        super().__init__(*args, **kwargs)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,  # noqa: FBT001, FBT002  # Celery's
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Store the end of a task, and that its errbacks are not needed."""
+        super().mark_as_done(task_id, result, request, store_result, state)
+        self._end_unneeded(getattr(request, "errbacks", None))
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: Any,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,  # noqa: FBT001, FBT002  # Celery's
+        call_errbacks: bool = True,  # noqa: FBT001, FBT002
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store the end of a failed task, and that its links are not needed."""
+        before = self._called.ids
+        if call_errbacks:
+            self._called.ids = before | errback_ids(getattr(request, "errbacks", None))
+        try:
+            super().mark_as_failure(
+                task_id, exc, traceback, request, store_result, call_errbacks, state
+            )
+        finally:
+            self._called.ids = before
+        self._end_unneeded(getattr(request, "callbacks", None))
 
     def mark_as_revoked(
         self,
@@ -40,25 +87,47 @@ class CanvasEnds(CallbackEnds):
         super().mark_as_revoked(task_id, reason, request, store_result, state)
         chain = getattr(request, "chain", None)
         self._fail_chain(chain, TaskRevokedError(reason), None, store_result, state)
+        self._end_unneeded(getattr(request, "callbacks", None))
+        self._end_unneeded(getattr(request, "errbacks", None))
 
     def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
         """Store that a chord's body will not begin because a task of its header failed."""
         exc = sys.exc_info()[1] if exc is None else exc
-        answer = super().chord_error_from_stack(callback, exc)  # type: ignore[misc]
-        self._fail_chain([callback], exc)
+        before = self._called.ids
+        self._called.ids = set(before)
+        try:
+            answer = super().chord_error_from_stack(callback, exc)  # type: ignore[misc]
+            self._fail_chain([callback], exc)
+        finally:
+            self._called.ids = before
         return answer
+
+    def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
+        self._called.ids |= errback_ids(request.errbacks)
+        super()._call_task_errbacks(request, exc, traceback)
 
     def tell_end_again(self, request: Any) -> None:
         """Tell whoever waits for a task what it ended with, however often.
 
-        A worker that died after it stored an end may not have told the chord, or the callback.
+        A worker that died after it stored an end may not have told the chord, what stands behind
+        the task, or the callback.
         """
         meta = self.get_task_meta(request.id)
-        if meta["status"] not in states.READY_STATES:
+        state, result = meta["status"], meta["result"]
+        if state not in states.READY_STATES:
             return
         if getattr(request, "chord", None):
-            self.on_chord_part_return(request, meta["status"], meta["result"])
-        self.announce_end(request, meta["status"])
+            self.on_chord_part_return(request, state, result)
+        if state in states.PROPAGATE_STATES:
+            errbacks = [one for one in request.errbacks or () if errback_ids([one])]
+            if state == states.FAILURE and errbacks:  # each starts once, however often it is called
+                again = Context(vars(request), errbacks=errbacks)
+                self._call_task_errbacks(again, result, meta.get("traceback"))
+            self._fail_chain(request.chain, result, meta.get("traceback"), state=state)
+            self._end_unneeded(request.callbacks)
+        if state != states.FAILURE:
+            self._end_unneeded(request.errbacks)
+        self.announce_end(request, state)
 
     def _fail_chain(
         self,
@@ -73,34 +142,35 @@ class CanvasEnds(CallbackEnds):
             return
         for signature in tasks_of(chain):
             request = signature_context(signature)
-            if not request.id:
-                continue
-            if store_result and state in states.PROPAGATE_STATES:
-                self.store_result(request.id, exc, state, traceback=traceback, request=request)
-            if request.chord:
-                # Once more does no harm: the script counts each id once.
-                self.on_chord_part_return(request, state, exc)
-            self.announce_end(request, state)
+            options = signature.get("options") or {}
+            if request.id:
+                if store_result and state in states.PROPAGATE_STATES:
+                    self.store_result(request.id, exc, state, traceback=traceback, request=request)
+                if request.chord:
+                    # Once more does no harm: the script counts each id once.
+                    self.on_chord_part_return(request, state, exc)
+                self.announce_end(request, state)
+            self._end_unneeded(options.get("link"))
+            self._end_unneeded(options.get("link_error"))
 
-    def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
-        """Publish errbacks that have an id as the tasks that they are.
+    def _end_unneeded(self, signatures: Any) -> None:
+        """End the tasks that are linked to another which ended otherwise, and what is behind them.
 
-        Celery would call one that takes several arguments in this process, whatever its queue,
-        and store nothing under its id; it still does so with those that have none.
+        An errback that is being called is none of them, though it may be linked twice.
         """
-        rest = []
-        for errback in request.errbacks:
-            if not (errback.get("options") or {}).get("task_id"):
-                rest.append(errback)
+        if not isinstance(signatures, list | tuple):
+            signatures = [signatures] if isinstance(signatures, Mapping) else []
+        for signature in tasks_of(signatures):
+            request = signature_context(signature)
+            if request.id in self._called.ids:
                 continue
-            self.app.signature(errback).apply_async(
-                (request.id,),
-                parent_id=request.id,
-                root_id=getattr(request, "root_id", None) or request.id,
-            )
-        if rest:
-            others = Context(vars(request), errbacks=rest)
-            super()._call_task_errbacks(others, exc, traceback)  # type: ignore[misc]
+            options = signature.get("options") or {}
+            if request.id and not options.get("ignore_result"):
+                exc = NotNeeded("the task that it is linked to ended otherwise")
+                self.store_result(request.id, exc, states.REVOKED, request=request)
+                self.announce_end(request, states.REVOKED)
+            for name in ("link", "link_error", "chain"):
+                self._end_unneeded(options.get(name))
 
 
 def tasks_of(signatures: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

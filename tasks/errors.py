@@ -1,5 +1,7 @@
 """What a task raises to say how it ended; anything else that it raises is a bug and a FAILURE."""
 
+from celery.exceptions import TaskRevokedError
+
 
 class TaskError(Exception):
     """Base of the errors of this process."""
@@ -45,6 +47,10 @@ class WorkerLost(TaskError):  # noqa: N818  # the name is in the contract: `erro
             how: the last one did, as an exit status or a signal.
         """
         return cls(f"its process died {deaths} times under it, the last time by {how}")
+
+
+class NotNeeded(TaskRevokedError):  # type: ignore[misc]  # noqa: N818  # `error.type` of the contract
+    """The task was a link behind a failure, or an errback behind a success."""
 
 
 class DelayNotSupportedError(TaskError):

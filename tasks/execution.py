@@ -43,12 +43,25 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
 
     abstract = True
     Request = "tasks.request:Request"
-    max_retries = MAX_RETRIES
     spec: TaskSpec | None = None
     """None for Celery's own tasks and those of `@app.task`, which run as Celery runs them."""
 
     limits = Limits()
     """Of coroutines, when the message has none."""
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:  # noqa: ARG003  # Celery's
+        """Refuse limits that Celery refuses when it publishes; here the gateway publishes.
+
+        Raises:
+            ValueError: the soft limit is above the hard one.
+        """
+        hard_s = cls.limits.hard_s or cls.time_limit
+        soft_s = cls.limits.soft_s or cls.soft_time_limit
+        if hard_s and soft_s and soft_s > hard_s:
+            raise ValueError(
+                f"{cls.name}: soft_time_limit must be less than or equal to time_limit"
+            )
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002  # Celery's
         """Ask Redis whether this delivery may start, and mark it started.
@@ -60,6 +73,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if request.is_eager:
             return
         request.started_at = datetime.now(UTC).isoformat()
+        request.timelimit = self.limits_of(request)
         tracked = not get_actual_ignore_result(self, request)
         answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
         if answer == "start":
@@ -70,6 +84,17 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             self.backend.tell_end_again(request)
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
         raise Ignore(answer)
+
+    def limits_of(self, request: Any) -> list[float | None] | None:
+        """Return the hard and soft limit of an execution: of its message, or else of the task.
+
+        Celery's client sends what the task declares; a gateway cannot know it.
+        """
+        if any(request.timelimit or ()):
+            return list(request.timelimit)
+        hard_s = self.limits.hard_s or self.time_limit
+        soft_s = self.limits.soft_s or self.soft_time_limit
+        return [hard_s, soft_s] if hard_s or soft_s else None
 
     def execute(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function of the task, and turn what it raises into what Celery understands."""
@@ -188,7 +213,7 @@ def register(app: Celery, spec: TaskSpec) -> Task:
     run.__name__ = spec.run.__name__
     run.__module__ = spec.run.__module__
     run.__doc__ = spec.run.__doc__
-    options = dict(spec.options)
+    options = {"max_retries": MAX_RETRIES, **spec.options}
     limits = Limits()
     if spec.is_coroutine:
         # Taken from Celery, which knows only to kill the process.

@@ -37,6 +37,7 @@ from redis.exceptions import (
 )
 
 from tasks.canvas import CanvasEnds
+from tasks.errors import NotNeeded
 from tasks.json_values import decode_record, encode_record
 from tasks.process import process_token
 from tasks.redis_client import sync_retry
@@ -78,6 +79,10 @@ def _check_pairs(text: str) -> None:
         orjson.loads(text)
     except orjson.JSONDecodeError:  # it also refuses integers of over 308 digits
         json.dumps(json.loads(text), ensure_ascii=False).encode()
+
+
+def _unneeded(result: Any) -> bool:
+    return isinstance(result, dict) and result.get("exc_type") == NotNeeded.__name__
 
 
 class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
@@ -206,7 +211,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 keep_s,
                 int('"started_at"' not in body[:500]),
                 # `celery control revoke` lives in the memory of workers; the mark outlives them.
-                REVOKED_S if state == celery_states.REVOKED else 0,
+                # A task that was not needed may be after all, when a dead letter is replayed.
+                REVOKED_S if state == celery_states.REVOKED and not _unneeded(result) else 0,
             ],
         )
         return result

@@ -78,6 +78,39 @@ CANVASES: dict[str, dict[str, Any]] = {
     "two groups in a row": {
         "chain": [{"group": [add(1, 1), add(2, 2)]}, {"group": [total(), total()]}, total()]
     },
+    "two groups in a row, the second of one": {
+        "chain": [{"group": [add(1, 1), add(2, 2)]}, {"group": [total()]}]
+    },
+    "group of one behind a task and a group": {
+        "chain": [add(1, 1), {"group": [add(1), add(2)]}, {"group": [total()]}]
+    },
+    "group of one that ends in a group": {
+        "group": [{"chain": [add(1, 1), {"group": [add(1), add(2)]}]}]
+    },
+    "empty group": {"group": []},
+    "empty header": {"chord": {"header": [], "body": total()}},
+    "empty header, more behind it": {
+        "chain": [{"chord": {"header": [], "body": total()}}, add(1), {"group": [add(2), add(3)]}]
+    },
+    "empty header later": {
+        "chain": [add(1, 1), {"chord": {"header": [], "body": total()}}, add(1)]
+    },
+    "empty header in a header": {
+        "chord": {
+            "header": [{"chord": {"header": [], "body": total()}}, add(3, 3)],
+            "body": total(),
+        }
+    },
+    "empty header with a group as its body": {
+        "chord": {
+            "header": [
+                {"chord": {"header": [], "body": {"group": [total(), total()]}}},
+                add(3, 3),
+            ],
+            "body": {"task": "demo.echo"},
+        }
+    },
+    "empty group in a chain": {"chain": [{"group": []}, add(1, 1), {"group": []}, add(2)]},
     "deep": {
         "chain": [
             {

@@ -7,6 +7,9 @@ and `_chain.prepare_steps`:
     step   = task | chord | group   a group stands last: group, x → chord(group, x)
     chord  = header: lines          its body is one step; chord(h, chain(a, b)) → chord(h, a), b
 
+In a chain an empty group is no step, and a group of one is its member, except right behind a group
+that begins the chain.
+
 Then the messages that the gateway publishes itself are those of the first steps. All that comes
 later travels inside of them, with its ids, and is published by workers.
 """
@@ -61,6 +64,8 @@ class Start:
     membership: Membership
     embed: dict[str, Any]
     """What its body says of callbacks, errbacks, chain and chord."""
+    given: bool = False
+    """Whether its first argument is the empty list: the results of an empty header."""
 
 
 @dataclass(slots=True)
@@ -87,11 +92,24 @@ def line_of(node: Node) -> Line:
             first, *rest = line_of(node.body)
             return (Chord(group_of(node.header), first), *rest)
         case ChainNode():
-            line: list[Step] = []
-            for child in node.steps:
-                for step in line_of(child):
-                    _append(line, step)
-            return tuple(line)
+            return _chained([line_of(child) for child in node.steps])
+
+
+def _chained(children: list[Line]) -> Line:
+    """Lines one behind the other, as Celery's `canvas._fold_chain` joins them."""
+    line: list[Step] = []
+    for child in children:
+        begins_with_group = len(line) == 1 and isinstance(line[0], Group)
+        match child:
+            case (Group(members=()),):
+                continue
+            case (Group(members=(member,)),) if not begins_with_group:
+                steps = member
+            case _:
+                steps = child
+        for step in steps:
+            _append(line, step)
+    return tuple(line) or children[-1]
 
 
 def group_of(node: GroupNode) -> Group:
@@ -107,10 +125,6 @@ def group_of(node: GroupNode) -> Group:
 
 
 def _append(line: list[Step], step: Step) -> None:
-    if isinstance(step, Group) and len(step.members) == 1:
-        for inner in step.members[0]:
-            _append(line, inner)
-        return
     joined = _join(line[-1], step) if line else None
     if joined is None:
         line.append(step)
@@ -135,8 +149,14 @@ def plan(line: Line) -> Plan:
     return made
 
 
-def _start(made: Plan, line: Line, membership: Membership) -> None:
+def _start(made: Plan, line: Line, membership: Membership, *, given: bool = False) -> None:
     first, *rest = line
+    if isinstance(first, Chord) and not first.header.members:
+        # Nothing calls the body of an empty header: `_chord.run` publishes it at once.
+        if membership.group_id is None and not rest:
+            membership = replace(membership, group_id=first.header.id)
+        _start(made, (first.body, *rest), membership, given=True)
+        return
     chain = _chain(rest, membership)
     if chain:
         membership = _ALONE
@@ -148,11 +168,19 @@ def _start(made: Plan, line: Line, membership: Membership) -> None:
                 "chain": chain or None,
                 "chord": membership.chord,
             }
-            made.starts.append(Start(node=first, membership=membership, embed=embed))
+            made.starts.append(
+                Start(
+                    node=first,
+                    membership=membership,
+                    embed=embed,
+                    given=given and not first.immutable,
+                )
+            )
         case Group():
-            # The only step, and not in another group: groups in groups were dissolved.
+            # The only step. Its members end for the chord that waits for it, if one does.
+            joined = membership if membership.chord else Membership(group_id=first.id)
             for index, member in enumerate(first.members):
-                _start(made, member, Membership(group_id=first.id, index=index))
+                _start(made, member, replace(joined, index=index), given=given)
         case Chord():
             header = first.header
             if membership.group_id is None:
@@ -164,7 +192,7 @@ def _start(made: Plan, line: Line, membership: Membership) -> None:
             made.chord_sizes[header.id] = sum(ends(member) for member in header.members)
             for index, member in enumerate(header.members):
                 joined = Membership(group_id=header.id, index=index, chord=chord)
-                _start(made, member, joined)
+                _start(made, member, joined, given=given)
 
 
 def _chain(rest: Sequence[Step], membership: Membership) -> list[dict[str, Any]]:
@@ -252,6 +280,17 @@ def final(line: Line) -> Result:
     if isinstance(last, Group):
         return group_result(last)
     return (last.id, None), None
+
+
+def outcome(line: Line) -> Result:
+    """The result of a whole canvas: a group of one that ends in a group is that group.
+
+    Celery's `group.apply_async` returns it so.
+    """
+    match line:
+        case (Group(members=(member,)),) if _ends_in_group(member):
+            return final(member)
+    return final(line)
 
 
 def group_result(group: Group) -> Result:

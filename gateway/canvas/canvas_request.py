@@ -145,6 +145,16 @@ def children(node: Node) -> "list[Node]":
             return [node.header, node.body]
 
 
+def is_empty(node: Node) -> bool:
+    """Whether a node is a group of nothing, which is no step of a chain."""
+    match node:
+        case GroupNode():
+            return all(is_empty(member) for member in node.members)
+        case ChainNode():
+            return all(is_empty(step) for step in node.steps)
+    return False
+
+
 class _Parser:
     def __init__(self) -> None:
         self._count = 0
@@ -177,14 +187,14 @@ class _Parser:
             steps = self._nodes(form.chain, f"{place}.chain", depth)
             return ChainNode(place=place, steps=steps)
         if form.group is not None:
-            members = self._nodes(form.group, f"{place}.group", depth)
+            members = self._nodes(form.group, f"{place}.group", depth, least=0)
             return GroupNode(place=place, members=members)
         return self._chord(form.chord, f"{place}.chord", depth)
 
     def _chord(self, chord: _Chord | None, place: str, depth: int) -> ChordNode:
         if chord is None:
             raise invalid_request(place, "Expected an object", queued="no")
-        header = self._nodes(chord.header, f"{place}.header", depth)
+        header = self._nodes(chord.header, f"{place}.header", depth, least=0)
         return ChordNode(
             place=place,
             header=GroupNode(place=f"{place}.header", members=header),
@@ -222,7 +232,9 @@ class _Parser:
             raise relocate(problem, place) from None
         return [self.node(bytes(one), f"{place}[{n}]", depth + 1) for n, one in enumerate(links)]
 
-    def _nodes(self, found: list[msgspec.Raw], place: str, depth: int) -> list[Node]:
-        if not found:
+    def _nodes(
+        self, found: list[msgspec.Raw], place: str, depth: int, least: int = 1
+    ) -> list[Node]:
+        if len(found) < least:
             raise invalid_request(place, "Expected at least one signature", queued="no")
         return [self.node(bytes(raw), f"{place}[{n}]", depth + 1) for n, raw in enumerate(found)]

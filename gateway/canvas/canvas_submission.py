@@ -1,6 +1,7 @@
 """A canvas from its JSON to its confirms: checked whole, written down, then published."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,10 @@ from gateway.callbacks import callback_events
 from gateway.canvas.canvas import (
     Plan,
     Result,
-    final,
     group_of,
     group_result,
     line_of,
+    outcome,
     plan,
     simple_headers,
 )
@@ -26,6 +27,7 @@ from gateway.canvas.canvas_request import (
     GroupNode,
     Node,
     TaskNode,
+    is_empty,
     relocate,
     walk,
 )
@@ -42,6 +44,10 @@ _MAX_FAULTS = 100
 _BREATH = 100
 """Nodes between two looks at what else the event loop has to do."""
 _ROOM_TIMEOUT_S = 4.0
+_NOTHING, _RESULT = (0,), (1,)
+_FAILURE = (1, 3)
+"""An errback is given the id of the failed task or, by its signature, request, exception and
+traceback: Celery's `Backend._call_task_errbacks`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,7 +111,7 @@ class CanvasSubmission:
             if count % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
             try:
-                checked = await self._check_one(node, caller, receives=receives)
+                checked = await self._check_one(node, caller, receives)
             except Problem as problem:
                 told = relocate(problem, node.place)
                 if problem.code != "invalid-arguments":
@@ -125,7 +131,26 @@ class CanvasSubmission:
             )
         return canvas
 
-    async def _check_one(self, node: TaskNode, caller: Caller, *, receives: bool) -> Checked:
+    async def _check_one(
+        self, node: TaskNode, caller: Caller, receives: tuple[int, ...]
+    ) -> Checked:
+        """Check a task that may be given its first parameters in several ways.
+
+        Raises:
+            Problem: What is wrong if it is called in the first way (queued: no).
+        """
+        first, *others = receives
+        try:
+            return await self._check_called(node, caller, first)
+        except Problem as problem:
+            if problem.code != "invalid-arguments":
+                raise
+            for other in others:
+                with contextlib.suppress(Problem):
+                    return await self._check_called(node, caller, other)
+            raise
+
+    async def _check_called(self, node: TaskNode, caller: Caller, receives: int) -> Checked:
         submission = self._submission
         return await submission.surely(
             lambda: submission.check(node.request, caller, receives=receives)
@@ -168,7 +193,7 @@ class CanvasSubmission:
                 for node in walk(canvas.root)
                 if isinstance(node, GroupNode)
             },
-            result=final(line),
+            result=outcome(line),
             last_due_s=canvas.last_due_s,
             ids=used,
         )
@@ -200,6 +225,7 @@ class CanvasSubmission:
                 embed=msgspec.json.encode(start.embed),
                 group_id=start.membership.group_id,
                 group_index=start.membership.index,
+                given=b"[]" if start.given else b"",
             )
             checked = canvas.checked[id(start.node)]
             prepared = self._submission.build(checked, start.node.id, traceparent, copy, part)
@@ -263,33 +289,39 @@ class CanvasSubmission:
             delay_s=canvas.due_s[id(node)] + checked.when.delay_s,
         )
 
-    def _visit(self, canvas: CheckedCanvas, root: Node) -> Iterator[tuple[TaskNode, bool, int]]:
-        """Each task, whether it is given its first parameter, and when it may begin.
+    def _visit(
+        self, canvas: CheckedCanvas, root: Node
+    ) -> Iterator[tuple[TaskNode, tuple[int, ...], int]]:
+        """Each task, how many parameters it may be given, and when it may begin.
 
         The caller puts what it checked into `canvas.checked` before it asks for the next.
         """
 
         def visit(
-            node: Node, due_s: int, *, receives: bool
-        ) -> Iterator[tuple[TaskNode, bool, int]]:
+            node: Node, due_s: int, receives: tuple[int, ...]
+        ) -> Iterator[tuple[TaskNode, tuple[int, ...], int]]:
             canvas.due_s[id(node)] = due_s
             match node:
                 case TaskNode():
-                    yield node, receives and not node.immutable, due_s
-                    for link in (*node.links, *node.errbacks):
-                        yield from visit(link, self._end_s(canvas, node), receives=True)
+                    yield node, _NOTHING if node.immutable else receives, due_s
+                    for link in node.links:
+                        yield from visit(link, self._end_s(canvas, node), _RESULT)
+                    for link in node.errbacks:
+                        given = _FAILURE if isinstance(link, TaskNode) else _RESULT
+                        yield from visit(link, self._end_s(canvas, node), given)
                 case ChainNode():
                     for step in node.steps:
-                        yield from visit(step, due_s, receives=receives)
-                        due_s, receives = self._end_s(canvas, step), True
+                        yield from visit(step, due_s, receives)
+                        if not is_empty(step):
+                            due_s, receives = self._end_s(canvas, step), _RESULT
                 case GroupNode():
                     for member in node.members:
-                        yield from visit(member, due_s, receives=receives)
+                        yield from visit(member, due_s, receives)
                 case ChordNode():
-                    yield from visit(node.header, due_s, receives=receives)
-                    yield from visit(node.body, self._end_s(canvas, node.header), receives=True)
+                    yield from visit(node.header, due_s, receives)
+                    yield from visit(node.body, self._end_s(canvas, node.header), _RESULT)
 
-        return visit(root, 0, receives=False)
+        return visit(root, 0, _NOTHING)
 
     def _end_s(self, canvas: CheckedCanvas, node: Node) -> int:
         """When a node that was visited is due to end at the earliest, links apart."""
@@ -300,7 +332,10 @@ class CanvasSubmission:
             case ChainNode():
                 return self._end_s(canvas, node.steps[-1])
             case GroupNode():
-                return max(self._end_s(canvas, member) for member in node.members)
+                return max(
+                    (self._end_s(canvas, member) for member in node.members),
+                    default=canvas.due_s[id(node)],
+                )
             case ChordNode():
                 return self._end_s(canvas, node.body)
 

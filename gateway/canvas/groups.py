@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from gateway.access.task_id import IssuedId, claims
+from gateway.access.task_id import IssuedId, claims, vouched_for
 from gateway.canvas.canvas import Result
 from gateway.errors import Problem
 from gateway.redis_client import commands
@@ -104,8 +104,7 @@ class Groups:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        known: dict[str, IssuedId | None] = {one: claims(one) for one in task_ids(members)}
-        return Told(members, await self._states.read(known))
+        return Told(members, await self._states.read(issued_ids(members)))
 
 
 class Told:
@@ -156,6 +155,11 @@ def _word(state: State) -> str:
 def _id(member: Any) -> str:
     head = member[0]
     return str(head[0] if isinstance(head, list) else head)
+
+
+def issued_ids(members: list[Any]) -> dict[str, IssuedId]:
+    """What each task's id says of itself; those that Celery's client made are vouched for."""
+    return {one: claims(one) or vouched_for(one) for one in task_ids(members)}
 
 
 def task_ids(members: list[Any]) -> Iterator[str]:

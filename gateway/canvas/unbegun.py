@@ -1,17 +1,26 @@
 """Tasks that will never begin, because the broker ended one that they wait for. Pure.
 
 A worker tells these itself (tasks/canvas.py); a message that expired or was dead-lettered is seen
-by none. What stands behind it travels in its body: the rest of its chain, and the chord that waits
-for it, each again with what stands behind that.
+by none. What stands behind it travels in its body: the rest of its chain, the chord that waits for
+it, and its links, each again with what stands behind that.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import msgspec
 
 from gateway.publishing.task_message import NOTHING_FOLLOWS
+
+
+class Why(Enum):
+    """What an unbegun task waited for."""
+
+    CHAIN = "the task before it"
+    CHORD = "a chord, which has failed then"
+    LINK = "an end of another kind: it was linked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +31,7 @@ class Unbegun:
     task: str | None
     headers: Mapping[str, Any]
     """The custom headers that its message would have had."""
-    of_chord: bool
-    """Whether it waits for a chord, which has failed then, and not just for the task before it."""
+    why: Why
 
 
 class _Body(msgspec.Struct, array_like=True):
@@ -45,34 +53,48 @@ def unbegun(body: bytes) -> list[Unbegun]:
         return []
     try:
         embed = _decode(body).embed or {}
-        found = list(_behind(embed.get("chain"), embed.get("chord"), of_chord=False))
+        found = list(_behind(embed, ("callbacks", "errbacks"), Why.CHAIN))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     return list({one.task_id: one for one in reversed(found)}.values())[::-1]
 
 
-def _behind(chain: Any, chord: Any, *, of_chord: bool) -> Iterator[Unbegun]:
-    for signature in chain if isinstance(chain, list) else ():
-        yield from _tasks(signature, of_chord=of_chord)
+def _behind(embed: Mapping[str, Any], links: tuple[str, str], why: Why) -> Iterator[Unbegun]:
+    """What stands behind a task.
+
+    Args:
+        embed: Of its message, or the options of its signature.
+        links: Names under which its links stand there.
+        why: What the rest of its chain waits for.
+    """
+    for signature in _signatures(embed.get("chain")):
+        yield from _tasks(signature, why)
+    chord = embed.get("chord")
     if isinstance(chord, dict):
-        yield from _tasks(chord, of_chord=True)
+        yield from _tasks(chord, Why.LINK if why is Why.LINK else Why.CHORD)
+    for name in links:
+        for signature in _signatures(embed.get(name)):
+            yield from _tasks(signature, Why.LINK)
 
 
-def _tasks(signature: Any, *, of_chord: bool) -> Iterator[Unbegun]:
+def _signatures(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
+def _tasks(signature: Any, why: Why) -> Iterator[Unbegun]:
     """Every task of a signature, and what stands behind it."""
     if not isinstance(signature, dict):
         return
     kwargs, options = signature.get("kwargs"), signature.get("options")
     kwargs = kwargs if isinstance(kwargs, dict) else {}
     options = options if isinstance(options, dict) else {}
+    inner: list[Any] = []
     match signature.get("subtask_type"):
         case "group" | "chain":
-            inner = kwargs.get("tasks")
+            inner = _signatures(kwargs.get("tasks"))
         case "chord":
-            header = kwargs.get("header")
-            inner = [*(header if isinstance(header, list) else [header]), kwargs.get("body")]
+            inner = [*_signatures(kwargs.get("header")), kwargs.get("body")]
         case _:
-            inner = None
             task_id, task = options.get("task_id"), signature.get("task")
             if isinstance(task_id, str):
                 headers = options.get("headers")
@@ -80,8 +102,8 @@ def _tasks(signature: Any, *, of_chord: bool) -> Iterator[Unbegun]:
                     task_id=task_id,
                     task=task if isinstance(task, str) else None,
                     headers=headers if isinstance(headers, dict) else {},
-                    of_chord=of_chord,
+                    why=why,
                 )
-    for one in inner if isinstance(inner, list) else ():
-        yield from _tasks(one, of_chord=of_chord)
-    yield from _behind(options.get("chain"), options.get("chord"), of_chord=of_chord)
+    for one in inner:
+        yield from _tasks(one, why)
+    yield from _behind(options, ("link", "link_error"), why)

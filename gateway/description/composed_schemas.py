@@ -78,7 +78,11 @@ def composed_components() -> dict[str, Schema]:
             options=_ref("Options"),
             immutable=_FLAG | {"description": "Takes nothing from the task before it."},
             link=links | {"description": "Called with its result."},
-            link_error=links | {"description": "Called with its id when it fails."},
+            link_error=links
+            | {
+                "description": "Called when it fails, as Celery calls errbacks: with its id or, if "
+                "its signature takes more, with (request, exc, traceback) in the failing worker."
+            },
         ),
         "CanvasReceipt": _open(
             "id kind tracked ids groups canvas accepted_at links",

@@ -21,7 +21,7 @@ from gateway.canvas.canvas_request import (
     walk,
 )
 from gateway.canvas.canvas_submission import PreparedCanvas
-from gateway.canvas.groups import task_ids
+from gateway.canvas.groups import issued_ids
 from gateway.errors import Problem
 from gateway.handlers.queries import wait_seconds
 from gateway.handlers.submit import check_json, traceparent
@@ -99,8 +99,7 @@ def _parse(request: web.Request, body: bytes) -> Node:
 
 
 async def _until_ended(request: web.Request, members: list[Any], wait_s: float) -> None:
-    known = {one: claims(one) for one in task_ids(members)}
-    tracked = [one for one, issued in known.items() if issued is None or issued.tracked]
+    tracked = {one: issued for one, issued in issued_ids(members).items() if issued.tracked}
     await request.app[WATCH].until_ended(tracked, wait_s)
 
 

@@ -115,7 +115,7 @@ async def _state(request: web.Request, caller: Caller) -> State:
     states = request.app[STATES]
     state = (await states.read({task_id: issued}))[task_id]
     if wait_s and state.tracked and not state.final and state.code is None:
-        await request.app[WATCH].until_ended((task_id,), wait_s)
+        await request.app[WATCH].until_ended({task_id: issued}, wait_s)
         state = (await states.read({task_id: issued}))[task_id]
     if state.code == "unknown-task-id":
         raise unknown_task_id()
@@ -126,8 +126,10 @@ async def _state(request: web.Request, caller: Caller) -> State:
     return state
 
 
-def _tracked(known: Mapping[str, IssuedId | None]) -> list[str]:
-    return [task_id for task_id, issued in known.items() if issued is None or issued.tracked]
+def _tracked(known: Mapping[str, IssuedId | None]) -> dict[str, IssuedId | None]:
+    return {
+        task_id: issued for task_id, issued in known.items() if issued is None or issued.tracked
+    }
 
 
 def _flag(request: web.Request, name: str) -> bool:

@@ -78,7 +78,7 @@ class Catalog:
         """How many tasks are announced."""
         return f"<Catalog {len(self._live)} tasks>"
 
-    def check(self, task: str, args: bytes, kwargs: bytes, *, skip_first: bool = False) -> None:
+    def check(self, task: str, args: bytes, kwargs: bytes, *, skip: int = 0) -> None:
         """Check raw arguments against what is announced of the task.
 
         A task that nobody announces may have any arguments, as long as they are JSON.
@@ -87,7 +87,7 @@ class Catalog:
             task: Its name.
             args: A JSON array, UTF-8.
             kwargs: A JSON object, UTF-8.
-            skip_first: The first parameter is given by the task before it in a chain.
+            skip: How many parameters are given by the task before it in a canvas.
 
         Raises:
             Problem: `invalid-arguments` with a fault per bad argument, `malformed-json`,
@@ -101,11 +101,11 @@ class Catalog:
                 return
             positional = _positional(args)
             keywords = _NO_KEYWORDS if kwargs == b"{}" else _keywords(kwargs)
-            faults = live[0].signature.faults(positional, keywords, skip=skip_first)
+            faults = live[0].signature.faults(positional, keywords, skip=skip)
             if not faults:
                 return
             for other in live[1:]:
-                if not other.signature.faults(positional, keywords, skip=skip_first):
+                if not other.signature.faults(positional, keywords, skip=skip):
                     return
         except msgspec.ValidationError as error:
             raise _wrong_form(args, error) from None

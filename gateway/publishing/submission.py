@@ -29,6 +29,7 @@ from gateway.publishing.task_message import (
     cached_template,
     task_body,
     template,
+    with_first,
 )
 from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
 from topology.entities import CALLBACKS_QUEUE
@@ -56,6 +57,8 @@ class CanvasPart:
     """The last member of its body: callbacks, errbacks, chain and chord, as JSON."""
     group_id: str | None = None
     group_index: int | None = None
+    given: bytes = b""
+    """JSON of an argument before its own; empty: none."""
 
 
 @dataclass(slots=True)
@@ -206,14 +209,14 @@ class Submission:
         return self.build(checked, task_id, traceparent, copy)
 
     def check(
-        self, request: TaskRequest, caller: Caller, *, receives: bool = False, now: bool = True
+        self, request: TaskRequest, caller: Caller, *, receives: int = 0, now: bool = True
     ) -> Checked:
         """Check one parsed submit.
 
         Args:
             request: The task.
             caller: Who submits.
-            receives: Its first parameter will be given by the task before it in a canvas.
+            receives: How many of its parameters the task before it in a canvas will give.
             now: It will be published now: a full queue refuses it.
 
         Raises:
@@ -235,7 +238,7 @@ class Submission:
         if now:
             self._check_room(destination)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
-        self._catalog.check(request.task, args, kwargs, skip_first=receives)
+        self._catalog.check(request.task, args, kwargs, skip=receives)
         when = times(options, time.time())
         if options.callback_url is not None:
             self._check_callback(options.callback_url)
@@ -286,6 +289,8 @@ class Submission:
         """
         request = checked.request
         args, kwargs = bytes(request.args), bytes(request.kwargs)
+        if canvas and canvas.given:
+            args = with_first(args, canvas.given)
         self.remember_callback(checked, task_id)
         return Prepared(
             task=request.task,

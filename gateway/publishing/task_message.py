@@ -244,6 +244,17 @@ def task_body(args: bytes, kwargs: bytes, embed: bytes = NOTHING_FOLLOWS) -> byt
     return b"".join((b"[", args, b",", kwargs, b",", embed, b"]"))
 
 
+def with_first(args: bytes, first: bytes) -> bytes:
+    """The array of arguments with one more in front.
+
+    Args:
+        args: An array.
+        first: Any JSON value.
+    """
+    rest = args.strip()[1:].lstrip()
+    return b"[%b%b%b" % (first, b"" if rest.startswith(b"]") else b",", rest)
+
+
 def _short(text: str) -> bytes:
     """An AMQP short string.
 

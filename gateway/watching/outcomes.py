@@ -23,9 +23,8 @@ from redis.asyncio import Redis
 
 from gateway.access.task_id import claims
 from gateway.broker.consumer import LOST, Consumer
-from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
 from gateway.callbacks.callback_events import CallbackEvents, event_of, insist
-from gateway.canvas.unbegun import Unbegun, unbegun
+from gateway.canvas.unbegun import Unbegun, Why, unbegun
 from gateway.redis_client import RedisAwayError, WrongTypeError, commands
 from gateway.watching.redis_scripts import END, TaskKeys
 from gateway.watching.revocation import final_record, revoked_record
@@ -54,11 +53,20 @@ class Outcome:
     copy: str = ""
     """Nonce of a message that may have been published twice."""
     kept: bool = True
-    """Whether its state is kept; else there is at most a callback to tell."""
+    """Whether its state is kept; else there is at most a callback, or what stands behind it."""
+    unneeded: bool = False
+    """Whether it was linked to a task that ended otherwise."""
 
     def record(self) -> bytes:
         """The final record without its opening brace."""
         members = {"name": self.task, "retries": self.retries}
+        if self.unneeded:
+            error = {
+                "exc_type": "NotNeeded",
+                "exc_message": [self.reason],
+                "exc_module": "tasks.errors",
+            }
+            return final_record("REVOKED", self.task_id, error, **members)
         if self.state == "REVOKED":
             return revoked_record(self.task_id, self.reason, **members)
         error = {
@@ -84,8 +92,6 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     if _WORKERS_OWN_REASON in headers:
         return None
     kept = tracked and headers.get("ignore_result") is not True
-    if not kept and CALLBACK_HEADER not in headers:
-        return None
     queue, reason = _last_death(headers.get("x-death"))
     expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
     if not queue or queue.startswith(_DELAY_QUEUES):
@@ -157,12 +163,16 @@ class Outcomes:
     async def _tell_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
         """Tell the end of a task that waits for one that the broker ended."""
         issued = claims(behind.task_id)
+        unneeded = behind.why is Why.LINK
+        states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
+        waits = "is linked to" if unneeded else "waits for"
         end = Outcome(
             behind.task_id,
-            "FAILURE" if behind.of_chord else cause.state,
-            f"task {cause.task_id}, which it waits for, ended: {cause.reason}",
+            states[behind.why],
+            f"task {cause.task_id}, which it {waits}, ended: {cause.reason}",
             behind.task,
             kept=issued is None or issued.tracked,
+            unneeded=unneeded,
         )
         state = await self._tell(end) if end.kept else end.state
         await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})

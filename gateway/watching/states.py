@@ -212,7 +212,7 @@ def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
         id=task_id,
         state=status,
         cursor=record.cursor if record.cursor and CURSOR.fullmatch(record.cursor) else None,
-        accepted_at=rfc3339(issued.issued_at) if issued else None,
+        accepted_at=_accepted_at(issued),
         task=record.name,
         started_at=_time(record.started_at),
         finished_at=_time(record.date_done) if status in FINAL else None,
@@ -315,8 +315,11 @@ class States:
             return State(id=task_id, state="", code="unknown-task-id")
         if time.time() > issued.due_by + self._kept_s:
             return State(id=task_id, state="", code="result-expired")
-        accepted_at = rfc3339(issued.issued_at)
-        return State(id=task_id, state="PENDING", cursor="0-0", accepted_at=accepted_at)
+        return State(id=task_id, state="PENDING", cursor="0-0", accepted_at=_accepted_at(issued))
+
+
+def _accepted_at(issued: IssuedId | None) -> str | None:
+    return None if issued is None or issued.by_others else rfc3339(issued.issued_at)
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from redis.asyncio import Redis
 
@@ -51,11 +51,11 @@ class Watch:
         """The subscriptions of one client, none yet."""
         return Feed(self._sources, sink)
 
-    async def until_ended(self, ids: Iterable[str], timeout_s: float) -> None:
+    async def until_ended(self, ids: Mapping[str, IssuedId | None], timeout_s: float) -> None:
         """Wait until all of these tasks have ended, or for the time; without Redis, not at all.
 
         Args:
-            ids: Of tracked tasks.
+            ids: Of tracked tasks, with what each says of itself.
             timeout_s: Longest wait, seconds.
         """
         sink = _Ends(set(ids))
@@ -66,7 +66,7 @@ class Watch:
                 if not await self._reachable():
                     return
                 feed = self.feed(sink)
-                feed.subscribe({task_id: (claims(task_id), "") for task_id in sink.left})
+                feed.subscribe({task_id: (issued, "") for task_id, issued in ids.items()})
                 try:
                     await sink.done.wait()
                 finally:

@@ -232,3 +232,35 @@ def test_what_cannot_be_published_goes_back_to_the_broker(task: str, args: list[
                 app.tasks[task].execute(TaskSpec(task, run), (), {})
             assert caught.value.requeue
             assert "refused" in str(caught.value.reason)
+
+
+def noop() -> None:
+    """Do nothing."""
+
+
+async def coroutine() -> None:
+    """Do nothing, later."""
+
+
+@pytest.mark.parametrize("run", [noop, coroutine])
+def test_a_soft_limit_above_the_hard_one_is_refused_as_celery_refuses_it(run: Any):
+    spec = TaskSpec("demo.wrong", run, {"time_limit": 5, "soft_time_limit": 6})
+    with pytest.raises(ValueError, match="soft_time_limit must be less than or equal"):
+        build_app(WorkerConfig(), load(), [spec])
+
+
+@pytest.mark.parametrize("run", [noop, coroutine])
+def test_a_request_shows_the_limits_that_its_task_declares(run: Any):
+    spec = TaskSpec("demo.limited", run, {"time_limit": 60, "soft_time_limit": 50})
+    with build_app(WorkerConfig(redis_url="redis://127.0.0.1:1/0"), load(), [spec]) as app:
+        task = app.tasks["demo.limited"]
+        for sent, shown in ((None, [60, 50]), ([None, None], [60, 50]), ([9, None], [9, None])):
+            assert task.limits_of(Context({"timelimit": sent})) == shown
+        assert app.tasks["celery.group"].limits_of(Context()) is None
+
+
+def test_only_tasks_of_ours_are_tried_for_half_an_hour():
+    with build_app(WorkerConfig(), load(), [TaskSpec("demo.noop", noop)]) as app:
+        plain = app.task(noop, name="plain.noop")
+        assert plain.max_retries == Celery("stock", set_as_current=False).Task.max_retries == 3
+        assert app.tasks["demo.noop"].max_retries == 12

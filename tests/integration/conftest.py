@@ -8,11 +8,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from devstack.children import Child
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
 from gateway.watching.sockets import STREAMS, StreamLimits
 from tests.stream_client import Stream
+from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
 
@@ -141,3 +143,16 @@ def make_keys_file(tmp_path):
         return keys
 
     return make
+
+
+class Shapes(Deployment):
+    """Workers with the shipped tasks, and some that say what a canvas made of them."""
+
+    def celery(self, name: str, *arguments: str, app: str = "tests.canvas_app") -> Child:
+        return super().celery(name, *arguments, app=app)
+
+
+@pytest.fixture
+def shapes_deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    """A deployment of `tests.canvas_app`."""
+    return Shapes(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)

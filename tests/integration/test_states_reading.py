@@ -9,7 +9,7 @@ import pytest
 
 from devstack.proxy import TcpProxy
 from gateway import parts
-from gateway.access.task_id import TaskIds
+from gateway.access.task_id import TaskIds, claims
 from gateway.cancellation import stop
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.counts import Counts
@@ -396,7 +396,7 @@ async def test_a_wait_outlasts_notices_that_come_back_later_than_redis(
         url = proxy.url_through(redis_server.url)
         watch = Watch(url, app[parts.REDIS], app[parts.STATES], Counts(Metrics(None)))
         notices = asyncio.create_task(watch.notices.looper.run())
-        waiting = asyncio.create_task(watch.until_ended([task_id], 30))
+        waiting = asyncio.create_task(watch.until_ended({task_id: claims(task_id)}, 30))
         done, _ = await asyncio.wait({waiting}, timeout=2)
         assert not done
         proxy.resume()

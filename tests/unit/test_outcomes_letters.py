@@ -61,8 +61,6 @@ def test_the_newest_death_says_how_it_ended(deaths, state, reason):
         {"id": ""},
         {"id": "a b"},
         {"id": "x" * 256},
-        {"id": TaskIds([(0, b"k" * 32)]).issue("acme", tracked=False)},
-        {"id": ID, "ignore_result": True},
         {"id": ID, "x-penstock-reason": "permanent-error"},
     ],
 )
@@ -89,3 +87,17 @@ def test_celerys_own_result_reads_the_record():
     assert type(error).__name__ == "TaskRevokedError"
     failure = json.loads(b"{" + end_of({"id": ID}).record())
     assert type(backend.exception_to_python(failure["result"])).__name__ == "DeadLettered"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"id": TaskIds([(0, b"k" * 32)]).issue("acme", tracked=False)},
+        {"id": ID, "ignore_result": True},
+    ],
+)
+def test_of_an_untracked_task_only_what_stands_behind_it_is_told(headers):
+    end = outcome(headers)
+
+    assert end is not None
+    assert not end.kept
