@@ -18,6 +18,7 @@ class Redis:
         password: Asked of clients; none by default.
         log: Log file; `redis.log` in the folder by default.
         mark: See `Child`.
+        maxmemory: Bound of its memory, `0` or a number with a unit (`512mb`); nothing is evicted.
         tls: Serve TLS and nothing else; plain by default.
     """
 
@@ -29,11 +30,13 @@ class Redis:
         password: str = "",
         log: Path | None = None,
         mark: str = RUN_MARK,
+        maxmemory: str = "0",
         tls: Certificates | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.password = password
+        self._maxmemory = maxmemory
         self._tls = tls
         self.child = Child(
             "redis",
@@ -101,6 +104,9 @@ class Redis:
             "save 300 1",
             "appendonly yes",
             "appendfsync everysec",
+            # what is kept was promised: at the bound storing is refused, and workers wait
+            f"maxmemory {self._maxmemory}",
+            "maxmemory-policy noeviction",
             # a subscriber that is slow for a moment is not to lose its subscription
             "client-output-buffer-limit pubsub 256mb 64mb 60",
         ]

@@ -22,6 +22,8 @@ from devstack.redis_server import Redis
 from topology.declare import declare
 from topology.layout import load_from_env
 
+REDIS_MAXMEMORY = "1gb"
+"""Unless the environment has it; some million results of ordinary size."""
 _ADDRESSES = ("AMQP_URL", "REDIS_URL", "MONGO_URL", "RABBITMQ_MANAGEMENT_URL", "GATEWAY_URL")
 
 
@@ -99,6 +101,7 @@ class Stack:
             password=keys.redis,
             log=logs / "redis.log",
             mark=mark,
+            maxmemory=os.environ.get("REDIS_MAXMEMORY") or REDIS_MAXMEMORY,
         )
         self.mongo = Mongo(
             folder / "mongo", port=ports.port("mongo"), log=logs / "mongo.log", mark=mark

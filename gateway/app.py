@@ -107,7 +107,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.KEYRING].on_change.append(app[STREAMS].end_without_key)
     app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES], counts)
-    app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS])
+    app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS], config.quotas.idempotency_bytes)
     app[parts.LIMITS] = Limits(app[parts.REDIS])
     app[parts.TURNS] = Turns()
     app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
@@ -125,7 +125,9 @@ def make_app(config: GatewayConfig) -> web.Application:
         Management(config.management_url, config.amqp_url) if config.management_url else None
     )
     app[parts.PUBLISHER] = Publisher(config, topology, app[parts.METRICS].observe_publish)
-    app[parts.CALLBACK_EVENTS] = CallbackEvents(app[parts.PUBLISHER], app[parts.REDIS], origin)
+    app[parts.CALLBACK_EVENTS] = CallbackEvents(
+        app[parts.PUBLISHER], app[parts.REDIS], origin, config.quotas.callback_bytes
+    )
     app[parts.CALLBACK_POST] = CallbackPost(config)
     app[parts.CALLBACKS] = Callbacks(
         config, app[parts.CALLBACK_EVENTS], app[parts.STATES], app[parts.CALLBACK_POST]
@@ -143,7 +145,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         origin,
         app[parts.CALLBACK_EVENTS],
     )
-    app[parts.SCHEDULES] = Schedules(app[parts.REDIS])
+    app[parts.SCHEDULES] = Schedules(app[parts.REDIS], config.quotas)
     app[parts.SCHEDULE_GUARD] = ScheduleGuard(
         app[parts.SCHEDULES], app[parts.KEYRING], app[parts.SUBMISSION]
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.access.hosts import is_loopback, split_host
+from gateway.access.quotas import Quotas
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
 from topology import tls
 
@@ -96,6 +97,8 @@ class GatewayConfig:
     """Callbacks may go to private addresses. `CALLBACK_ALLOW_PRIVATE`."""
     callback_secret: bytes = field(default=b"", repr=False)
     """Key of the callbacks' HMAC signature. `CALLBACK_SECRET`."""
+    quotas: Quotas = field(default_factory=Quotas)
+    """What each tenant may keep in Redis."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "GatewayConfig":
@@ -145,6 +148,18 @@ class GatewayConfig:
             callback_hosts=reader.words("CALLBACK_HOSTS"),
             callback_private=reader.flag("CALLBACK_ALLOW_PRIVATE", default=False),
             callback_secret=reader.text("CALLBACK_SECRET", "").encode(),
+            quotas=Quotas(
+                schedules=reader.number("SCHEDULE_QUOTA", defaults.quotas.schedules, 0, 1 << 20),
+                **{
+                    f"{kind}_bytes": reader.number(
+                        f"{kind.upper()}_QUOTA_BYTES",
+                        getattr(defaults.quotas, f"{kind}_bytes"),
+                        0,
+                        1 << 36,
+                    )
+                    for kind in ("schedule", "idempotency", "callback")
+                },
+            ),
         )
         if not config.keys_file and not config.allow_anonymous and not config.loopback:
             reader.faults.append(

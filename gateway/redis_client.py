@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
@@ -30,8 +30,11 @@ class RedisAwayError(Problem):
         reason: For logs; the client is told `state-unavailable`.
     """
 
+    detail_words = "does not answer"
+
     def __init__(self, reason: str) -> None:
-        super().__init__("state-unavailable", "Redis, which holds the task states, does not answer")
+        words = f"Redis, which holds the task states, {self.detail_words}"
+        super().__init__("state-unavailable", words)
         self.reason = reason
 
     def __str__(self) -> str:
@@ -59,6 +62,12 @@ def make_redis(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
+class RedisFullError(RedisAwayError):
+    """Redis is at its `maxmemory`: it reads and deletes, and refuses to store."""
+
+    detail_words = "is full"
+
+
 class WrongTypeError(RedisAwayError):
     """A key holds something else than what this deployment writes there: waiting does not help."""
 
@@ -68,7 +77,8 @@ async def commands() -> AsyncIterator[None]:
     """Bound commands in time, and turn each failure of the client into one of ours.
 
     Raises:
-        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content.
+        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content,
+            RedisFullError where nothing can be stored.
     """
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
@@ -76,8 +86,13 @@ async def commands() -> AsyncIterator[None]:
     except (RedisError, OSError, TimeoutError) as error:
         if told_to_stop():
             raise asyncio.CancelledError from error
-        kind = WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
-        raise kind(tls.refusal(error) or described(error)) from error
+        raise _kind(error)(tls.refusal(error) or described(error)) from error
+
+
+def _kind(error: Exception) -> type[RedisAwayError]:
+    if isinstance(error, OutOfMemoryError):
+        return RedisFullError
+    return WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
 
 
 class NoticeConnection:

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from penstock import VERSION
+from penstock.looper import Faults, plain_line
 from penstock.wire.announcements import (
     CATALOG_KEY,
     CATALOG_REFRESH_S,
@@ -71,6 +72,8 @@ class Announcer:
         self._announced = threading.Event()
         self._leaving = False
         self._thread: threading.Thread | None = None
+        self.faults = Faults("announce", RETRY_S, (RedisError,), plain_line)
+        """What is wrong with it."""
 
     def __repr__(self) -> str:
         """Tell how many tasks, and whether they are announced."""
@@ -142,18 +145,19 @@ class Announcer:
             self._changed.clear()
             try:
                 wait_s = self._write()
-            except RedisError as error:
-                _logger.warning("not announced, trying again: %s", error)
-                wait_s = RETRY_S
+            except BaseException as error:  # noqa: BLE001  # nothing may end this thread silently
+                self.faults.failed(error)
+                wait_s = self.faults.wait_s() or RETRY_S
             else:
+                self.faults.well()
                 self._announced.set()
             self._changed.wait(wait_s)
         try:
             if self._presence is not None:
                 self._presence.leave()
             self.withdraw()
-        except RedisError as error:
-            _logger.warning("announcements left to expire: %s", error)
+        except BaseException as error:  # noqa: BLE001  # what is left expires
+            self.faults.failed(error)
 
     def _write(self) -> float:
         """Write what is due; the seconds until something is again."""

@@ -9,11 +9,21 @@ from pathlib import Path
 
 from celery.signals import heartbeat_sent
 
+from penstock.looper import Faults, plain_line
+
+_faults = Faults("liveness", expected=(OSError,), tell=plain_line)
+
 
 def touch(path: Path | None) -> None:
     """Say that this process does its work; None: nobody asks."""
-    if path is not None:
+    if path is None:
+        return
+    try:
         path.touch()
+    except OSError as error:  # a full disk: the check finds the file old, and the work goes on
+        _faults.failed(error)
+    else:
+        _faults.well()
 
 
 def touch_with_heartbeats(path: Path | None) -> None:

@@ -23,6 +23,7 @@ from redbeat.schedulers import RedBeatScheduler, get_redis
 from redis.exceptions import RedisError
 from redis.lock import Lock
 
+from penstock.looper import Faults, plain_line
 from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S
 from tasks.amqp import Producer
 from tasks.liveness import touch
@@ -92,6 +93,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         self._seeds = Seeds(app)
         self._clock = _clock()
         self._ticking = False
+        self.faults = Faults("beat", expected=(RedisError,), tell=plain_line)
+        """What is wrong with its ticks."""
 
     def setup_schedule(self) -> None:
         """Do nothing: this runs before the lock is ours, and Redis may be away."""
@@ -114,14 +117,19 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
             touch(self.app.config.health_file)
         except RedisError as error:
-            _logger.warning("beat: not leading, Redis or the lock is away: %s", error)
+            self.faults.failed(error)
             self._lock = None
+            return float(self.max_interval)
+        except Exception as error:  # noqa: BLE001  # Celery would end beat
+            self.faults.failed(error)
+            self._disconnect()
             return float(self.max_interval)
         except BaseException:  # SIGTERM: whatever was being read or written is lost
             self._disconnect()
             raise
         finally:
             self._ticking = False
+        self.faults.well()
         return float(min([*waits, self.max_interval]))
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ import msgspec
 import orjson
 from redis.asyncio import Redis
 
+from gateway.access.auth import TENANT
+from gateway.access.quotas import Quotas, over_quota
 from gateway.errors import Problem
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.task_message import MessageOptions, cached_template, template
@@ -117,6 +119,35 @@ def next_delay_s(event: Event, now: float) -> int | None:
     return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter
 
 
+_USAGE_KEY = "penstock:kept:callbacks:"
+_REMEMBER = """
+-- KEYS: record, what the tenant's records take by the day when they are gone, and in all
+-- ARGV: record, seconds to keep it, today, the day when it is gone, the quota; days since 1970
+local total = tonumber(redis.call('HGET', KEYS[2], 'total')) or 0
+if redis.call('HGET', KEYS[2], 'day') ~= ARGV[3] then
+  local kept = redis.call('HGETALL', KEYS[2])
+  for i = 1, #kept, 2 do
+    local day = tonumber(kept[i])
+    if day and day < tonumber(ARGV[3]) then
+      total = total - tonumber(kept[i + 1])
+      redis.call('HDEL', KEYS[2], kept[i])
+    end
+  end
+  redis.call('HSET', KEYS[2], 'day', ARGV[3], 'total', total)
+end
+local size = #KEYS[1] + #ARGV[1]
+if total + size > tonumber(ARGV[5]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('HINCRBY', KEYS[2], ARGV[4], size)
+redis.call('HINCRBY', KEYS[2], 'total', size)
+if redis.call('TTL', KEYS[2]) < tonumber(ARGV[2]) + 86400 then
+  redis.call('EXPIRE', KEYS[2], tonumber(ARGV[2]) + 2 * 86400)
+end
+return 1
+"""
+"""Write down a callback within the quota of its tenant; 0: it is used up."""
+
+
 class CallbackEvents:
     """Publishes events, and remembers URLs of tasks that may be revoked before they start.
 
@@ -124,12 +155,22 @@ class CallbackEvents:
         publisher: Publishes.
         redis: From `make_redis`.
         origin: Who publishes.
+        quota_bytes: What the URLs of one tenant may take.
     """
 
-    def __init__(self, publisher: Publisher, redis: Redis, origin: str) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        redis: Redis,
+        origin: str,
+        quota_bytes: int = Quotas().callback_bytes,
+    ) -> None:
         self._publisher = publisher
         self._redis = redis
         self._origin = origin
+        self._remember = redis.register_script(_REMEMBER)
+        self._quota_bytes = quota_bytes
+        self._unnoted = Faults("callbacks-unnoted", expected=(Problem,))
         self._writes: set[asyncio.Task[None]] = set()
 
     async def announce(self, event: Event) -> None:
@@ -190,7 +231,7 @@ class CallbackEvents:
         await self._publisher.publish(made, event.event, msgspec.json.encode(event))
 
     def remember(self, task_id: str, url: str, task: str, delay_s: int) -> None:
-        """Write down the URL of a task, in the background and only if Redis is there.
+        """Write down the URL of a task, in the background, if Redis is there and the quota allows.
 
         A revoked task is told at once by that; without it, when a worker finds its message.
 
@@ -202,7 +243,7 @@ class CallbackEvents:
         """
         headers = orjson.dumps({HEADER: url, "task": task})
         write = asyncio.create_task(
-            self._write(f"penstock:callback:{task_id}", headers, KEPT_S + delay_s),
+            self._note(TENANT.get(), f"penstock:callback:{task_id}", headers, KEPT_S + delay_s),
             name="remember-callback",
         )
         self._writes.add(write)
@@ -233,6 +274,25 @@ class CallbackEvents:
         """Remember, if Redis is there, that the event was delivered."""
         at = str(time.time()).encode()
         await self._write(f"penstock:called:{event.event}:{event.replays}", at, KEPT_S)
+
+    async def _note(self, tenant: str, key: str, value: bytes, keep_s: int) -> None:
+        today = int(time.time() // DAY_S)
+        values: list[bytes | int] = [
+            value,
+            keep_s,
+            today,
+            today + 1 + keep_s // DAY_S,
+            self._quota_bytes,
+        ]
+        try:
+            async with commands():
+                noted = await self._remember(keys=[key, _USAGE_KEY + tenant], args=values)
+            if not noted:
+                raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
+        except Problem as problem:
+            self._unnoted.failed(problem)
+        else:
+            self._unnoted.well()
 
     async def _write(self, key: str, value: bytes, keep_s: int) -> None:
         try:

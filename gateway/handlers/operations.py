@@ -90,9 +90,12 @@ async def metrics(request: web.Request) -> web.Response:
 async def _redis(request: web.Request) -> tuple[bool, str]:
     try:
         async with commands():
-            await request.app[REDIS].ping()
+            memory = await request.app[REDIS].info("memory")
     except RedisAwayError as error:
         return False, hide_secrets(error.reason)
+    used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
+    if most and used >= most and memory.get("maxmemory_policy") == "noeviction":
+        return False, f"full: {used} of {most} bytes; states cannot be stored"
     return True, "answers"
 
 

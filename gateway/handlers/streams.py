@@ -109,8 +109,8 @@ async def _viewer(request: web.Request) -> Viewer:
         Problem: As `Viewer.of`; `rate-limited`.
     """
     viewer = Viewer.of(request)
-    if viewer.ticket is not None and viewer.caller.rate is not None:
-        await admit(request, request.app[LIMITS], viewer.caller)
+    if viewer.ticket is not None and viewer.key.rate is not None:
+        await admit(request, request.app[LIMITS], viewer.key)
     return viewer
 
 

@@ -23,9 +23,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from gateway.access.auth import Caller
+from gateway.access.quotas import Quotas, over_quota
 from gateway.errors import Problem, invalid_request
 
 KEEP_S = 86_400
@@ -35,6 +36,7 @@ IN_FLIGHT_S = 60
 REDIS_TIMEOUT_S = 1.0
 """For each of the two questions before a publish: with its confirm (5 s) an answer comes in 6 s."""
 HEADER = "Idempotency-Key"
+_USAGE_KEY = "penstock:kept:idempotency:"
 _SANE_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 
 _CLAIM = """
@@ -51,20 +53,39 @@ if found then
   redis.call('SET', KEYS[1], cjson.encode(record), 'KEEPTTL')
   return cjson.encode(record)
 end
+local now, size, used, oldest = tonumber(ARGV[7]), #KEYS[1] + #ARGV[1], 0, tonumber(ARGV[7])
+local kept = redis.call('HGETALL', KEYS[2])
+for i = 1, #kept, 2 do
+  local hour = tonumber(kept[i]) or 0
+  if hour < now - 24 then
+    redis.call('HDEL', KEYS[2], kept[i])
+  else
+    used, oldest = used + (tonumber(kept[i + 1]) or 0), math.min(oldest, hour)
+  end
+end
+if used + size > tonumber(ARGV[8]) then return oldest end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[6])
+redis.call('HINCRBY', KEYS[2], ARGV[7], size)
+redis.call('EXPIRE', KEYS[2], 26 * 3600)
 return ARGV[1]
 """
-"""Take the key if nobody has it: record, fingerprint, now, in-flight seconds, owner, keep seconds.
-Returns the record as it is afterwards; the caller has it when its owner is theirs."""
+"""Take the key if nobody has it: record, fingerprint, now, in-flight seconds, owner, keep seconds,
+the hour, the tenant's quota of octets. KEYS: the record, what the tenant's records take by hour.
+Returns the record as it is afterwards, the caller's when the owner is theirs; or, where the quota
+is used up, the first hour of which records are kept."""
 
 _SETTLE = """
 local found = redis.call('GET', KEYS[1])
 if not found or cjson.decode(found).owner ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+if ARGV[2] == '' then
+  redis.call('HINCRBY', KEYS[2], ARGV[3], -#KEYS[1] - #found)
+  return redis.call('DEL', KEYS[1])
+end
 redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+redis.call('HINCRBY', KEYS[2], ARGV[3], #ARGV[2] - #found)
 return 1
 """
-"""End one's own claim: owner, the new record or '' to free the key."""
+"""End one's own claim: owner, the new record or '' to free the key, the hour. KEYS as above."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +93,8 @@ class Claim:
     """The right to publish for a key, or the first answer."""
 
     redis_key: str
+    usage_key: str
+    """Where it is counted what the records of the tenant take."""
     record: dict[str, Any]
     owner: str
     """Also the nonce of this copy."""
@@ -115,10 +138,12 @@ class Idempotency:
 
     Args:
         client: Redis.
+        quota_bytes: What the records of one tenant may take, of a day.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, quota_bytes: int = Quotas().idempotency_bytes) -> None:
         self._redis = client
+        self._quota_bytes = quota_bytes
         self._claim = client.register_script(_CLAIM)
         self._settle = client.register_script(_SETTLE)
 
@@ -133,7 +158,7 @@ class Idempotency:
         if found is None:
             return None
         record = orjson.loads(found)
-        claim = Claim(redis_key=redis_key, record=record, owner="")
+        claim = Claim(redis_key=redis_key, usage_key="", record=record, owner="")
         in_flight = record["state"] == "in-flight" and time.time() - record["at"] < IN_FLIGHT_S
         _refuse(record, mark, in_flight=in_flight)
         return claim.answer
@@ -148,8 +173,8 @@ class Idempotency:
             task_ids: Ids to publish under, unless an earlier try has left its own.
 
         Raises:
-            Problem: `idempotency-key-reused`, `idempotency-in-flight`, `state-unavailable`
-                (queued: no).
+            Problem: `idempotency-key-reused`, `idempotency-in-flight`, `state-unavailable`,
+                `rate-limited`: the tenant's quota is used up (queued: no).
         """
         owner = secrets.token_hex(8)
         now = time.time()
@@ -157,16 +182,25 @@ class Idempotency:
             "state": "in-flight", "fingerprint": mark, "owner": owner, "at": now, "ids": task_ids,
         }  # fmt: skip
         redis_key = _redis_key(caller, key)
-        found = orjson.loads(
-            await _call(
-                self._claim(
-                    keys=[redis_key],
-                    args=[orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S],
-                )
+        usage = _USAGE_KEY + caller.tenant
+        values: list[str | bytes | float] = [
+            *(orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S),
+            *(int(now // 3600), self._quota_bytes),
+        ]
+        answer = await _call(self._claim(keys=[redis_key, usage], args=values))
+        if isinstance(answer, int):
+            raise over_quota(
+                "idempotency",
+                f"the idempotency keys of tenant {caller.tenant!r} take all of their "
+                f"{self._quota_bytes} bytes of a day",
+                retry_after_s=max(1, int((answer + 25) * 3600 - now)),
+                queued="no",
             )
-        )
+        found = orjson.loads(answer)
         repeated = found["ids"] != task_ids
-        claim = Claim(redis_key=redis_key, record=found, owner=owner, repeated=repeated)
+        claim = Claim(
+            redis_key=redis_key, usage_key=usage, record=found, owner=owner, repeated=repeated
+        )
         _refuse(found, mark, in_flight=found["state"] == "in-flight" and found["owner"] != owner)
         return claim
 
@@ -188,7 +222,10 @@ class Idempotency:
         text = b"" if record is None else orjson.dumps(record)
         try:
             async with asyncio.timeout(1):
-                await self._settle(keys=[claim.redis_key], args=[claim.owner, text])
+                await self._settle(
+                    keys=[claim.redis_key, claim.usage_key],
+                    args=[claim.owner, text, int(time.time() // 3600)],
+                )
         except (RedisError, OSError, TimeoutError):
             return
 
@@ -203,8 +240,9 @@ async def _call(command: Any) -> Any:
         async with asyncio.timeout(REDIS_TIMEOUT_S):
             return await command
     except (RedisError, OSError, TimeoutError) as error:
+        state = "is full" if isinstance(error, OutOfMemoryError) else "does not answer"
         raise Problem(
-            "state-unavailable", "idempotency keys need Redis, which does not answer", queued="no"
+            "state-unavailable", f"idempotency keys need Redis, which {state}", queued="no"
         ) from error
 
 

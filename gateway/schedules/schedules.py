@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from gateway.access.quotas import Quotas, over_quota
 from gateway.redis_client import commands
 from gateway.schedules.schedule_request import (
     ScheduleRequest,
@@ -29,6 +30,8 @@ from penstock.wire.schedules import (
     tenant_and_name,
 )
 
+_LOOK_AGAIN_S = 60
+"""Suggested to a tenant whose quota is used up; room is made by deleting."""
 NEVER = -1.0
 """The score of an entry that is not due again, or suspended; beat looks at none below 0."""
 
@@ -51,6 +54,15 @@ if ARGV[2] ~= '' then redis.call('ZADD', KEYS[2], ARGV[2], KEYS[1]) end
 return existed
 """
 """Make or change an entry. Its count is kept; a run noted meanwhile may be told as not the last."""
+
+_DELETE = """
+-- KEYS: entry, schedule
+redis.call('ZREM', KEYS[2], KEYS[1])
+local existed = redis.call('HEXISTS', KEYS[1], 'definition')
+redis.call('DEL', KEYS[1])
+return existed
+"""
+"""Delete an entry. A script, as a full Redis takes no command in a transaction, not even DEL."""
 
 _SUSPEND = """
 -- KEYS: entry, schedule.  ARGV: its owner, the owner who must still be it, the score
@@ -107,12 +119,15 @@ class Schedules:
 
     Args:
         redis: From `make_redis`.
+        quotas: What one tenant may keep.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, quotas: Quotas = Quotas()) -> None:  # noqa: B008  # frozen
         self._redis = redis
+        self._quotas = quotas
         self._put = redis.register_script(_PUT)
         self._suspend = redis.register_script(_SUSPEND)
+        self._delete = redis.register_script(_DELETE)
 
     async def all(self, tenant: str | None = None) -> list[Schedule]:
         """Every schedule, by tenant and name.
@@ -123,6 +138,10 @@ class Schedules:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
+        return await self.read(sorted(await self._names(tenant)))
+
+    async def _names(self, tenant: str | None) -> list[tuple[str, str]]:
+        """Tenant and name of each schedule of a tenant; None: of everybody."""
         async with commands():
             keys: list[bytes] = list(await self._redis.zrange(SCHEDULE_KEY, 0, -1))  # type: ignore[arg-type]
         names = []
@@ -131,7 +150,27 @@ class Schedules:
                 names.append(tenant_and_name(key.decode().removeprefix(PREFIX)))
             except UnicodeDecodeError:  # somebody else's; no URL can name it
                 continue
-        return await self.read(sorted(one for one in names if tenant in (None, one[0])))
+        return [one for one in names if tenant in (None, one[0])]
+
+    async def _check_quota(self, tenant: str, name: str, size: int) -> None:
+        """Refuse a definition that would take its tenant beyond its quota.
+
+        Raises:
+            Problem: `rate-limited`, `state-unavailable`.
+        """
+        others = [one for one in await self._names(tenant) if one != (tenant, name)]
+        async with commands(), self._redis.pipeline(transaction=False) as pipe:
+            for other in others:
+                pipe.hstrlen(PREFIX + internal_name(*other), "definition")
+            sizes: list[int] = await pipe.execute() if others else []
+        quotas = self._quotas
+        if len(others) >= quotas.schedules or sum(sizes) + size > quotas.schedule_bytes:
+            raise over_quota(
+                "schedules",
+                f"tenant {tenant!r} keeps {len(others)} other schedules of {sum(sizes)} bytes; "
+                f"its quota is {quotas.schedules} schedules and {quotas.schedule_bytes} bytes",
+                retry_after_s=_LOOK_AGAIN_S,
+            )
 
     async def read(self, names: Iterable[tuple[str, str]]) -> list[Schedule]:
         """Those of the schedules that exist, in order.
@@ -188,7 +227,7 @@ class Schedules:
             It, and whether it is new.
 
         Raises:
-            Problem: `state-unavailable`.
+            Problem: `state-unavailable`; `rate-limited` where its quota is used up.
         """
         internal = internal_name(tenant, name)
         before = next(iter(await self.read([(tenant, name)])), None)
@@ -199,6 +238,7 @@ class Schedules:
             or (request.enabled and not before.definition.get("enabled", True))
             or (before.owner is not None and before.owner.suspended != "")
         )
+        await self._check_quota(tenant, name, len(orjson.dumps(definition)))
         existed = await self._write(internal, definition, Owner(key=key), before, changed=changed)
         (schedule,) = await self.read([(tenant, name)])
         return schedule, existed == 0
@@ -210,12 +250,8 @@ class Schedules:
             Problem: `state-unavailable`.
         """
         key = PREFIX + internal_name(schedule.tenant, schedule.name)
-        async with commands(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrem(SCHEDULE_KEY, key)
-            pipe.hexists(key, "definition")
-            pipe.delete(key)
-            _, existed, _ = await pipe.execute()
-        return bool(existed)
+        async with commands():
+            return bool(await self._delete(keys=[key, SCHEDULE_KEY]))
 
     async def suspend(self, schedule: Schedule, reason: str) -> None:
         """Keep beat from running a schedule, or let it run again, counting from now.

@@ -251,13 +251,13 @@ class Socket:
 
     def _refuse(self, code: str, detail: str) -> None:
         """Refuse a message, which is a piece of work like a refused line."""
-        self._viewer.app[LIMITS].charge(self._viewer.caller, 1)
+        self._viewer.app[LIMITS].charge(self._viewer.key, 1)
         self._say(error_event(code, detail))
 
     async def _admitted(self) -> bool:
         """Whether the key's rate has room for a subscription; says so when it has not."""
         try:
-            await self._viewer.app[LIMITS].admit(self._viewer.caller)
+            await self._viewer.app[LIMITS].admit(self._viewer.key)
         except Problem as problem:
             detail = f"{problem.detail}; try again in {problem.retry_after_s} s"
             self._say(error_event(problem.code, detail))

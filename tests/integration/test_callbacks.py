@@ -105,8 +105,9 @@ async def test_every_end_that_a_worker_sees_is_told(deployment, calling, receive
         "FAILURE by its result": ["demo.not_a_number"],
         "FAILURE, no such argument": ["demo.add", 1, 2, 3],
     }
+    # Before a worker announces how many arguments there are.
+    ids = {name: await submit(calling, url, *args) for name, args in ends.items()}
     async with deployment.worker(pool, concurrency=4):
-        ids = {name: await submit(calling, url, *args) for name, args in ends.items()}
         for name, task_id in ids.items():
             call = await receiver.called(task_id)
 

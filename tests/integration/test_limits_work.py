@@ -135,6 +135,22 @@ async def test_a_socket_costs_one_and_each_message_that_asks_for_work(spender):
         assert await eventually_equal(spent, 4)
 
 
+async def test_a_stream_by_ticket_costs_the_key_that_made_the_ticket(spender):
+    client, spent = spender
+    async with client.post("/v1/tickets") as answer:
+        ticket = (await answer.json())["ticket"]
+    assert await eventually_equal(spent, 1)
+    del client.session.headers["Authorization"]
+    async with client.get(f"/v1/tasks/nope/stream?ticket={ticket}") as answer:
+        await answer.read()
+    assert await eventually_equal(spent, 2)
+    url = f"/v1/stream?ticket={ticket}"
+    async with client.ws_connect(url, protocols=["penstock.v1"]) as socket:
+        assert await eventually_equal(spent, 3)
+        await socket.send_json({"op": "subscribe", "ids": ["c"]})
+        assert await eventually_equal(spent, 4)
+
+
 async def eventually_equal(spent: Any, wanted: int) -> bool:
     """Whether so much is spent soon, and not more: a debt is paid a moment after its request."""
 

@@ -5,7 +5,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+import redis.asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.proxy import TcpProxy
@@ -64,6 +66,48 @@ async def test_redis_away_is_degraded_and_still_ready(config, redis_server):
 
             proxy.resume()
             await eventually(lambda: ready_status(client, 200, "ok"))
+
+
+async def test_a_full_redis_is_told_and_what_does_not_need_it_goes_on(config, redis_server):
+    async with running_gateway(config) as client, redis.asyncio.from_url(redis_server.url) as full:
+
+        async def asked(method: str, path: str, **options: Any) -> tuple[int, Any]:
+            async with client.request(method, path, **options) as answer:
+                text = await answer.read()
+                return answer.status, orjson.loads(text) if text else None
+
+        await eventually(lambda: ready_status(client, 200, "ok"))
+        schedule = {"task": "demo.add", "args": [1, 2], "every": 3600}
+        assert (await asked("PUT", "/v1/schedules/before", json=schedule))[0] == 201
+        task = {"task": "demo.add", "args": [1, 2]}
+        await full.config_set("maxmemory", 1)
+        try:
+            body = await eventually(lambda: ready_status(client, 200, "degraded"))
+            assert body["checks"]["redis"]["detail"].startswith("full: ")
+            status, accepted = await asked("POST", "/v1/tasks", json=task)
+            assert status == 202
+            task_path = f"/v1/tasks/{accepted['id']}"
+            assert (await asked("GET", task_path))[1]["state"] == "PENDING"
+            once = {"Idempotency-Key": "once"}
+            refused = [
+                await asked("POST", "/v1/tasks", json=task, headers=once),
+                await asked("PUT", "/v1/schedules/more", json=schedule),
+                await asked("DELETE", task_path),
+            ]
+            assert {(status, problem["code"]) for status, problem in refused} == {
+                (503, "state-unavailable")
+            }
+            assert all("is full" in problem["detail"] for _, problem in refused)
+            async with client.ws_connect(
+                f"/v1/stream?ids={accepted['id']}", protocols=["penstock.v1"]
+            ) as socket:
+                assert (await socket.receive_json(timeout=5))["state"] == "PENDING"
+            assert await asked("DELETE", "/v1/schedules/before") == (204, None)
+        finally:
+            await full.config_set("maxmemory", 0)
+
+        await eventually(lambda: ready_status(client, 200, "ok"))
+        assert (await asked("POST", "/v1/tasks", json=task, headers=once))[0] == 202
 
 
 async def ready_status(client: Any, status: int, word: str) -> Any:

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
@@ -21,18 +22,50 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
 
 
-async def test_tasks_wait_for_redis(deployment: Deployment, redis_server: Redis, pool: str):
+class Killed:
+    """A Redis that is gone for a while."""
+
+    def __init__(self, server: Redis) -> None:
+        self._server = server
+
+    async def spoil(self) -> None:
+        await self._server.kill()
+
+    async def mend(self) -> None:
+        await self._server.start()
+
+
+class Full:
+    """A Redis that is at its bound for a while."""
+
+    def __init__(self, server: Redis) -> None:
+        self._url = server.url
+
+    async def spoil(self) -> None:
+        async with redis.asyncio.from_url(self._url) as client:
+            await client.config_set("maxmemory", 1)
+
+    async def mend(self) -> None:
+        async with redis.asyncio.from_url(self._url) as client:
+            await client.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("fault", [Killed, Full])
+async def test_tasks_wait_for_redis(
+    deployment: Deployment, redis_server: Redis, pool: str, fault: type[Killed | Full]
+):
+    trouble = fault(redis_server)
     async with deployment.worker(pool) as worker:
         running = [deployment.publish("demo.nap", [f"nap {n}", 1.5]) for n in range(2)]
         await eventually(lambda: len(deployment.runs) == 2)
-        await redis_server.kill()
+        await trouble.spoil()
         waiting = [deployment.publish("demo.run", [f"run {n}"]) for n in range(6)]
         progressing = deployment.publish("demo.progress", [3])
         untracked = deployment.publish("demo.run", ["untracked"], ignore_result=True)
         # Both slots hold a task whose end cannot be stored; nothing was acknowledged unrun.
         await eventually(lambda: b"redis away" in worker.child.logged(), 15)
         assert not [run for run in deployment.runs if run.startswith("run")]
-        await redis_server.start()
+        await trouble.mend()
 
         for task_id in (*running, *waiting, progressing):
             record = await deployment.ended(task_id, 30)
