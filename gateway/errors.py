@@ -43,6 +43,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "queue-full": (429, "The queue is at its limit"),
     "internal-error": (500, "A fault of the gateway"),
     "broker-unavailable": (503, "RabbitMQ is not reachable"),
+    "topology-conflict": (503, "RabbitMQ refuses the layout"),
     "broker-blocked": (503, "RabbitMQ takes no messages at the moment"),
     "overloaded": (503, "The gateway has too much in flight"),
     "draining": (503, "The gateway is shutting down"),

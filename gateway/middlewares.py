@@ -135,9 +135,13 @@ def _foreign_response(error: web.HTTPException, queued: Queued | None) -> web.Re
         code = {413: "body-too-large", 415: "unsupported-media-type"}.get(
             error.status, "invalid-request"
         )
-    detail = f"{error.status} {error.reason}" if code == "invalid-request" else REFUSALS[code][1]
-    response = problem_response(Problem(code, detail, queued=queued))
     allow = error.headers.get("Allow")
+    detail = f"{error.status} {error.reason}" if code == "invalid-request" else REFUSALS[code][1]
+    if code == "not-found":
+        detail = "there is no such path; /docs and /openapi.json list them"
+    elif allow:
+        detail = f"this path takes {allow}"
+    response = problem_response(Problem(code, detail, queued=queued))
     if allow:
         response.headers["Allow"] = allow
     return response

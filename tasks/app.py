@@ -15,6 +15,7 @@ from tasks.config import WorkerConfig
 from tasks.control import obey_stop_signals
 from tasks.execution import register
 from tasks.properties import survive_undecodable
+from tasks.quiet_logs import leave_out_receipts
 from tasks.registry import TASKS, TaskSpec
 from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
@@ -190,4 +191,5 @@ def build_app(
     guard_children(app)
     survive_undecodable()
     end_in_time()
+    leave_out_receipts()
     return app

@@ -83,7 +83,11 @@ class DeadLetters:
         if queue == UNROUTED:
             return queue
         if queue not in known:
-            raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+            raise Problem(
+                "unknown-queue",
+                f"the layout has no queue {queue!r}; GET /v1/queues lists them",
+                queued="no",
+            )
         if not known[queue].dead_letter:
             raise Problem("unknown-queue", f"queue {queue!r} keeps no dead letters", queued="no")
         return queue

@@ -160,3 +160,13 @@ class QueueDepths:
         if connection is not None:
             with contextlib.suppress(*_BROKER_FAULTS):
                 await asyncio.wait_for(connection.close(), _TIMEOUT_S)
+
+
+def queue_full(queue: str, limit: int) -> str:
+    """Say that a queue is full.
+
+    Args:
+        queue: Its name.
+        limit: Of the layout, messages.
+    """
+    return f"queue {queue!r} is at its limit of {limit:,} messages: its workers are behind or away"

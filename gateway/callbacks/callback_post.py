@@ -17,6 +17,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.config import GatewayConfig
+from gateway.errors import invalid_request
+from topology.entities import CALLBACKS_QUEUE
+from topology.model import Topology
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
@@ -61,6 +64,28 @@ def host_allowed(url: str, patterns: tuple[str, ...]) -> bool:
         return False
     host = (URL(url).host or "").lower().rstrip(".")
     return any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+def check_url(url: str, topology: Topology, patterns: tuple[str, ...]) -> None:
+    """Let a `callback_url` through that may be called.
+
+    Args:
+        url: As the client gave it.
+        topology: Callbacks need a queue of it.
+        patterns: Allowed hosts (fnmatch).
+
+    Raises:
+        Problem: `invalid-request` at `$.options.callback_url` (queued: no).
+    """
+    if CALLBACKS_QUEUE not in topology.queues:
+        fault = f"Needs the queue {CALLBACKS_QUEUE!r} in the layout"
+    elif not is_web_url(url):
+        fault = "Expected an absolute http or https URL"
+    elif not host_allowed(url, patterns):
+        fault = "CALLBACK_HOSTS does not allow this host"
+    else:
+        return
+    raise invalid_request("$.options.callback_url", fault, queued="no")
 
 
 def is_public(address: str) -> bool:

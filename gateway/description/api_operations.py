@@ -59,7 +59,8 @@ _IDEMPOTENCY = {
 }
 _PUBLISHING = (
     "malformed-json", "invalid-request", "body-too-large", "unsupported-media-type", "forbidden",
-    "queue-full", "broker-unavailable", "broker-blocked", "overloaded", "unconfirmed",
+    "queue-full", "broker-unavailable", "topology-conflict", "broker-blocked", "overloaded",
+    "unconfirmed",
 )  # fmt: skip
 _RESOLVING = (
     "unknown-task", "unknown-queue", "unknown-exchange", "unroutable", "delay-not-supported",

@@ -14,6 +14,7 @@ from gateway.broker.routing import binding_json, explain
 from gateway.errors import Problem, invalid_request
 from gateway.handlers.submit import check_json, traceparent
 from gateway.parts import CATALOG, CONFIG, DEPTHS, MANAGEMENT, PUBLISHER, SUBMISSION, TOPOLOGY
+from gateway.publishing.destinations import no_exchange, no_route
 from gateway.publishing.task_request import decode_with
 from gateway.timestamps import issued_at
 from topology.declarations import BindingDeclaration, Declarations
@@ -82,7 +83,7 @@ async def route(request: web.Request) -> web.Response:
             raise invalid_request("$.routing_key", "Excludes task")
         found = layout.route(question.task)
         if found is None:
-            raise Problem("unknown-task", f"no route names {question.task!r}", queued="no")
+            raise Problem("unknown-task", no_route(question.task), queued="no")
         told = {
             "task": question.task,
             "route": found.task,
@@ -93,7 +94,7 @@ async def route(request: web.Request) -> web.Response:
     else:
         exchange, routing_key = question.exchange or "", question.routing_key or ""
         if exchange and exchange not in layout.exchanges:
-            raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
+            raise Problem("unknown-exchange", no_exchange(exchange), queued="no")
     depths = request.app[DEPTHS].depths
     consumers = {name: depths[name].consumers for name in layout.queues if name in depths}
     explanation = explain(layout, exchange, routing_key, question.headers)

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.access.held_bytes import HeldBytes
 from gateway.access.task_id import TaskIds
-from gateway.broker.queue_depths import QueueDepths
+from gateway.broker.queue_depths import QueueDepths, queue_full
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.publishing.publisher import Publisher
@@ -141,7 +141,8 @@ class BatchPublisher:
         """
         for queue in lane.queues:
             if self._depths.full(queue):
-                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+                limit = self._topology.queues[queue].limit
+                raise Problem("queue-full", queue_full(queue, limit), queued="no")
 
     def issue(self, lane: Lane) -> str:
         """Make the id of a batch."""
@@ -199,14 +200,16 @@ class BatchPublisher:
     def _make_lane(
         self, tenant: str, collection: str, headers: tuple[tuple[str, str], ...]
     ) -> Lane:
-        if collection_fault(collection, self._pattern) is not None:
-            raise Problem("unknown-collection", f"no collection {collection!r}", queued="no")
+        fault = collection_fault(collection, self._pattern)
+        if fault is not None:
+            detail = f"{collection!r} cannot be a collection: {fault}"
+            raise Problem("unknown-collection", detail, queued="no")
         routing_key = f"documents.{collection}"
         queues = self._topology.match(EXCHANGE, routing_key)
         if not queues:
             raise Problem(
                 "unroutable",
-                f"no binding of exchange {EXCHANGE!r} matches {routing_key!r}",
+                f"no binding of exchange {EXCHANGE!r} matches the routing key {routing_key!r}",
                 queued="no",
             )
         make = template if headers else cached_template

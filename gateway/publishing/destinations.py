@@ -16,6 +16,9 @@ _NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})
 """Queues whose messages no worker executes: a task there would wait for ever."""
 
 
+_LISTED = "GET /v1/topology lists what there is"
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a message goes, resolved and allowed."""
@@ -75,7 +78,7 @@ class Destinations:
             raise _forbidden(f"task {task!r} is reached by POST /v1/ingest/{{collection}} alone")
         route = self._topology.route(task)
         if route is None:
-            raise Problem("unknown-task", f"no route names {task!r}", queued="no")
+            raise Problem("unknown-task", no_route(task), queued="no")
         if not caller.may_submit(task, privileged=route.privileged):
             raise _forbidden(f"the key does not allow task {task!r}")
         return route
@@ -102,21 +105,24 @@ class Destinations:
         route = self.route(task, caller)
         if queue is not None:
             if queue not in topology.queues:
-                raise Problem("unknown-queue", f"no queue {queue!r}", queued="no")
+                raise Problem(
+                    "unknown-queue", f"the layout has no queue {queue!r}; {_LISTED}", queued="no"
+                )
             exchange, routing_key = "", queue
         elif exchange is not None:
             routing_key = routing_key or ""
             if exchange not in topology.exchanges:
-                raise Problem("unknown-exchange", f"no exchange {exchange!r}", queued="no")
+                raise Problem("unknown-exchange", no_exchange(exchange), queued="no")
             if not topology.exchanges[exchange].publishable:
-                raise _forbidden(f"exchange {exchange!r} is not publishable")
+                raise _forbidden(f"exchange {exchange!r} is not publishable = true in the layout")
         else:
             exchange, routing_key = route.exchange, route.routing_key
         queues = topology.match(exchange, routing_key, {**(headers or {}), "task": task})
         if not queues:
             raise Problem(
                 "unroutable",
-                f"no binding of exchange {exchange!r} matches {routing_key!r}",
+                f"no binding of exchange {exchange!r} matches the routing key {routing_key!r}; "
+                "POST /v1/topology/route explains where a message goes",
                 queued="no",
             )
         if route.privileged and queues != self._own_queues(route, task):
@@ -146,7 +152,11 @@ class Destinations:
         if not delay_s:
             return exchange, routing_key
         if not self._topology.delayable(exchange, routing_key):
-            raise Problem("delay-not-supported", f"exchange {exchange!r} cannot delay", queued="no")
+            raise Problem(
+                "delay-not-supported",
+                f"exchange {exchange!r} cannot delay: leave out countdown and eta",
+                queued="no",
+            )
         try:
             return delay_route(delay_s, exchange, routing_key)
         except ValueError:  # of the destination and the delay together
@@ -161,3 +171,13 @@ def _forbidden(detail: str) -> Problem:
 
 def _privileged(task: str) -> Problem:
     return _forbidden(f"task {task!r} is privileged: it goes where its route says, nowhere else")
+
+
+def no_route(task: str) -> str:
+    """Say that no route names a task."""
+    return f"no route of the layout names {task!r}; {_LISTED}"
+
+
+def no_exchange(exchange: str) -> str:
+    """Say that there is no such exchange."""
+    return f"the layout has no exchange {exchange!r}; {_LISTED}"

@@ -31,6 +31,7 @@ from gateway.publishing.publish_channel import PromptTransport, PublishChannel
 from gateway.publishing.task_message import Template
 from penstock.looper import Looper
 from topology import tls
+from topology.conflicts import explain
 from topology.declare import DeclarationError, declare
 from topology.model import Topology
 
@@ -161,13 +162,13 @@ class Publisher:
                 it must be unique among the messages in flight.
 
         Raises:
-            Problem: At once: `broker-unavailable`, `broker-blocked`, `overloaded`, `draining`
-                (queued: no). From the future: `unroutable`, `queue-full` (no), `unconfirmed`
-                (unknown).
+            Problem: At once: `broker-unavailable`, `topology-conflict`, `broker-blocked`,
+                `overloaded`, `draining` (queued: no). From the future: `unroutable`, `queue-full`
+                (no), `unconfirmed` (unknown).
         """
         channel = self._channel
         if channel is None or self._loop is None:
-            raise Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
+            raise self._unusable()
         self._check(channel, len(body))
         octets = task_id.encode()
         frames = template.frames(
@@ -212,6 +213,15 @@ class Publisher:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting_for_room.append((tenant, size, waiter))
         await waiter
+
+    def _unusable(self) -> Problem:
+        """Why nothing can be published: RabbitMQ is away, or refuses the layout."""
+        if self.declaration_error:
+            detail = (
+                "RabbitMQ refuses the layout: /readyz and the gateway's log say why, and the remedy"
+            )
+            return Problem("topology-conflict", detail, queued="no")
+        return Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
 
     def _check(self, channel: PublishChannel, size: int) -> None:
         if self.draining:
@@ -327,6 +337,8 @@ class Publisher:
 
     def _note_refusal(self, error: Exception) -> None:
         """Log once that it is TLS: an operator must act, while a server that is away comes back."""
+        if not isinstance(error, DeclarationError):
+            self.declaration_error = ""  # RabbitMQ is away, or does not trust us: that is the news
         refusal = tls.refusal(error)
         if refusal and refusal != self.tls_error:
             log.error("broker-tls-failed", extra={"reason": refusal})
@@ -345,7 +357,10 @@ class Publisher:
             async with asyncio.timeout(_DECLARE_TIMEOUT_S):
                 await declare(connection, self._topology)
         except DeclarationError as error:
-            self.declaration_error = str(error)
+            text = explain(error, self._topology.source)
+            if text != self.declaration_error:
+                log.error("topology-conflict", extra={"detail": text})  # noqa: TRY400  # the text is all
+            self.declaration_error = text
             raise
         self.declared = True
         self.declaration_error = ""

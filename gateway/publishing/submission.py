@@ -12,10 +12,10 @@ import msgspec
 from gateway.access.auth import Caller
 from gateway.access.task_id import TaskIds
 from gateway.broker.priorities import check_priority
-from gateway.broker.queue_depths import QueueDepths
+from gateway.broker.queue_depths import QueueDepths, queue_full
 from gateway.callbacks import callback_events
 from gateway.callbacks.callback_events import CallbackEvents
-from gateway.callbacks.callback_post import host_allowed, is_web_url
+from gateway.callbacks.callback_post import check_url
 from gateway.config import GatewayConfig
 from gateway.errors import Problem, invalid_request
 from gateway.publishing.absent_tasks import AbsentTasks, Answer
@@ -32,7 +32,6 @@ from gateway.publishing.task_message import (
     with_first,
 )
 from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
-from topology.entities import CALLBACKS_QUEUE
 from topology.model import BROADCAST_EXCHANGE, Topology
 
 
@@ -130,14 +129,7 @@ class Submission:
         return self.prepare_request(request, caller, traceparent)
 
     async def surely(self, attempt: Callable[[], Answer]) -> Answer:
-        """Do what prepares or checks tasks, looking up a task that no worker seems to have.
-
-        Args:
-            attempt: Calls `prepare`, `prepare_request`, `check` or `prepare_broadcast`.
-
-        Raises:
-            Problem: What `attempt` raises.
-        """
+        """Do what prepares or checks tasks; see `AbsentTasks.surely`."""
         return await self.absent.surely(attempt)
 
     def _prepare_plain(self, request: TaskRequest, caller: Caller) -> Prepared:
@@ -182,7 +174,8 @@ class Submission:
         """
         for queue in destination.queues:
             if self._depths.full(queue):
-                raise Problem("queue-full", f"queue {queue!r} is at its limit", queued="no")
+                limit = self._topology.queues[queue].limit
+                raise Problem("queue-full", queue_full(queue, limit), queued="no")
 
     def prepare_request(
         self,
@@ -241,7 +234,7 @@ class Submission:
         self._catalog.check(request.task, args, kwargs, skip=receives)
         when = times(options, time.time())
         if options.callback_url is not None:
-            self._check_callback(options.callback_url)
+            check_url(options.callback_url, self._topology, self._config.callback_hosts)
         return Checked(
             request,
             destination,
@@ -330,7 +323,7 @@ class Submission:
         destination = Destination(BROADCAST_EXCHANGE, "", ())
         options = msgspec.structs.replace(options, ignore_result=True)
         if options.callback_url is not None:
-            self._check_callback(options.callback_url)
+            check_url(options.callback_url, self._topology, self._config.callback_hosts)
         checked = Checked(
             msgspec.structs.replace(request, options=options),
             destination,
@@ -402,15 +395,6 @@ class Submission:
         url = checked.request.options.callback_url
         if url is not None:
             self._callbacks.remember(task_id, url, checked.request.task, checked.when.delay_s)
-
-    def _check_callback(self, url: str) -> None:
-        at = "$.options.callback_url"
-        if CALLBACKS_QUEUE not in self._topology.queues:
-            raise invalid_request(at, f"The layout has no queue {CALLBACKS_QUEUE!r}", queued="no")
-        if not is_web_url(url):
-            raise invalid_request(at, "Expected an absolute http or https URL", queued="no")
-        if not host_allowed(url, self._config.callback_hosts):
-            raise invalid_request(at, "The host is not allowed", queued="no")
 
 
 _PLAIN = MessageOptions()

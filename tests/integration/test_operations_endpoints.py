@@ -131,7 +131,9 @@ async def test_rabbitmq_away_is_unavailable_and_live(config):
             assert answer.status == 200
 
 
-async def test_a_conflicting_queue_is_named_by_readyz(config, amqp_url, tmp_path: Path):
+async def test_a_conflicting_queue_is_named_by_readyz_and_by_refusals(
+    config, amqp_url, tmp_path: Path
+):
     async with running_gateway(config):
         pass  # declares the layout that ships
     shipped = (Path(__file__).parents[2] / "topology" / "default.toml").read_text()
@@ -143,9 +145,18 @@ async def test_a_conflicting_queue_is_named_by_readyz(config, amqp_url, tmp_path
         async def told() -> bool:
             async with client.get("/readyz") as answer:
                 check = (await answer.json())["checks"]["topology"]
-                return answer.status == 503 and "'default'" in check["detail"]
+                return answer.status == 503 and "'default'" in check["detail"] and check["detail"]
 
-        await eventually(told, timeout_s=10)
+        detail = await eventually(told, timeout_s=10)
+        for word in (str(changed), "'default'", "x-delivery-limit", "20", "7", "topology apply"):
+            assert word in detail
+        for path in ("/v1/tasks", "/v1/ingest/readings"):
+            async with client.post(path, json={"task": "demo.echo", "args": [1]}) as answer:
+                problem = await answer.json()
+            assert (answer.status, problem["code"]) == (503, "topology-conflict")
+            assert problem["queued"] == "no"
+            assert "/readyz" in problem["detail"]
+            assert "Retry-After" in answer.headers
 
 
 async def test_a_draining_gateway_is_not_ready(config):
