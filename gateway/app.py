@@ -17,6 +17,7 @@ from gateway.access.traits import OPEN, RouteTraits
 from gateway.broker.dead_letters import DeadLetters
 from gateway.broker.management import Management
 from gateway.broker.queue_depths import QueueDepths
+from gateway.broker.undecodable import survive_undecodable
 from gateway.callbacks.callback_events import CallbackEvents
 from gateway.callbacks.callback_post import CallbackPost
 from gateway.callbacks.callbacks import Callbacks
@@ -90,6 +91,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     Raises:
         TopologyError: The layout file is not valid.
     """
+    survive_undecodable()
     app = web.Application(middlewares=[front], client_max_size=0)
     topology = layout.load(config.topology_file)
     origin = f"penstock@{socket.gethostname()}"

@@ -101,7 +101,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         """Make what handles each task, and guard what executes it."""
         super().update_strategies()
         guard_tasks(self.app)
-        self.app.suspects.share()
+        self.app.suspects.watch(self.pool)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""

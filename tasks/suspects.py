@@ -15,16 +15,18 @@ child die charges; whoever kills a whole worker charges nobody with more than th
 """
 
 import logging
-import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.app.task import Context, get_actual_ignore_result
 from celery.app.trace import FAILURE, TraceInfo, trace_ok_t
-from celery.signals import worker_process_init
+from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from tasks import alone
 from tasks.errors import WorkerLost
 from tasks.process import process_token
+from tasks.tracing import guarded
 
 MAX_DEATHS = 3
 """Of processes under one task."""
@@ -33,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Suspects:
-    """Decides where a delivery is executed.
+    """Decides where a pool that executes in this process executes a delivery.
 
     Args:
         app: whose tasks; it must be an attribute of a module, or they are executed here.
@@ -41,35 +43,44 @@ class Suspects:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._main: int | None = None
-        """Id of the process that others would share with a suspect; None: not a worker's."""
-        worker_process_init.connect(
-            self._forget_main, weak=False, dispatch_uid=f"penstock-suspects-{id(app)}"
-        )
+        self._pool: Any = None
 
     def __repr__(self) -> str:
-        """Tell whether this process has tasks that share it."""
-        return f"<Suspects shared={self._main == os.getpid()}>"
+        """Tell which pool asks."""
+        return f"<Suspects {self._pool!r}>"
 
-    def share(self) -> None:
-        """Say that this process is a worker's, and may execute several tasks."""
-        self._main = os.getpid()
+    def watch(self, pool: Any) -> None:
+        """Have a pool ask before it executes, unless its tasks have processes of their own."""
+        if pool is self._pool or isinstance(pool, PreforkPool):
+            return
+        self._pool, apply = pool, pool.on_apply
 
-    def _forget_main(self, **_: Any) -> None:
-        self._main = None
+        def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            return apply(partial(self._call, target), *args, **options)
 
-    def execute(self, task: Any, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
+        pool.on_apply = on_apply
+
+    def _call(self, target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call what executes a task (`celery.app.trace.fast_trace_task`), here or elsewhere."""
+        name, uuid, request, body, *_ = args
+        if request["delivery_info"].get("redelivered"):
+            task_args, kwargs, embed = body
+            whole = {**request, "args": task_args, "kwargs": kwargs, "is_eager": False, **embed}
+            elsewhere = guarded(self._app, name, self._execute)(uuid, task_args, kwargs, whole)
+            if elsewhere is not None:
+                value, info, runtime, shown = elsewhere
+                return (1, value, runtime) if info else (0, shown, runtime)
+        return target(*args, **options)
+
+    def _execute(self, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Execute a delivery in a process of its own, if it is a suspect.
 
         Returns:
             What Celery's tracer returns, or None: it is to be executed here.
         """
-        delivery = (request or {}).get("delivery_info") or {}
-        if not delivery.get("redelivered") or self._main != os.getpid():
-            return None
-        context = Context(request, args=args, kwargs=kwargs, called_directly=False)
+        task, backend = self._app.tasks[request["task"]], self._app.backend
+        context = Context(request, called_directly=False)
         tracked = not get_actual_ignore_result(task, context)
-        backend = self._app.backend
         if not backend.is_suspect(uuid, process_token(), tracked=tracked):
             return None
         _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)

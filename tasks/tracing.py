@@ -32,7 +32,7 @@ class NotTracedError(Reject):  # type: ignore[misc]  # Celery has no types
 def guard_tasks(app: Any) -> None:
     """Put a guard around the tracer of each task; after Celery has made them, in each process."""
     for task in app.tasks.values():
-        task.__trace__ = _guarded(app, task.name, task.__trace__)
+        task.__trace__ = guarded(app, task.name, task.__trace__)
 
 
 def guard_children(app: Any) -> None:
@@ -42,11 +42,12 @@ def guard_children(app: Any) -> None:
     )
 
 
-def _guarded(app: Any, name: str, trace: Trace) -> Trace:
-    def guarded(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+def guarded(app: Any, name: str, trace: Trace) -> Trace:
+    """Return a tracer that gives the delivery of a task back instead of raising."""
+
+    def trace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         try:
-            elsewhere = app.suspects.execute(app.tasks[name], uuid, args, kwargs, request)
-            return elsewhere or trace(uuid, args, kwargs, request)
+            return trace(uuid, args, kwargs, request)
         except Reject as rejected:
             return _rejected(NotTracedError(rejected.reason, rejected.requeue))
         except Exception as error:
@@ -54,7 +55,7 @@ def _guarded(app: Any, name: str, trace: Trace) -> Trace:
             again = app.backend.exception_safe_to_retry(error)
             return _rejected(NotTracedError(repr(error), again))
 
-    return guarded
+    return trace_task
 
 
 def _rejected(reject: NotTracedError) -> Any:

@@ -63,8 +63,9 @@ class Hostile:
 
     @property
     def task_id(self) -> Any:
-        """Its id, whatever that is."""
-        return self.all_headers["id"]
+        """Its id, whatever that is; AMQP has one type for text and bytes that are text."""
+        found = self.all_headers["id"]
+        return found.decode(errors="surrogateescape") if isinstance(found, bytes) else found
 
 
 def publish(deployment: Deployment, messages: Iterable[Hostile]) -> None:
@@ -119,7 +120,12 @@ async def account(
             waiting.pop(key, None)
         keys = list(waiting)
         ids = [waiting[key].task_id for key in keys]
-        names = [f"celery-task-meta-{one}" if isinstance(one, str) else "-" for one in ids]
+        names = [
+            f"celery-task-meta-{one}".encode(errors="surrogateescape")
+            if isinstance(one, str)
+            else "-"
+            for one in ids
+        ]
         records = deployment.redis.mget(names) if names else []
         for key, text in zip(keys, records, strict=True):
             if text and json.loads(text)["status"] in FINAL:

@@ -41,7 +41,7 @@ AMQP_HOMES = {
 HOMES: dict[str, set[str]] = {
     "aio_pika": AMQP_HOMES,
     "aiormq": AMQP_HOMES,
-    "pamqp": {"gateway/publishing/publish_channel.py"},
+    "pamqp": {"gateway/publishing/publish_channel.py", "gateway/broker/undecodable.py"},
     "motor": {"tasks/store.py"},
 }
 """Foreign library → the only files that may import it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devstack.drill.load import SubmitLoad
 from devstack.drill.narrow import fill_narrow
-from devstack.drill.poison import publish_poison
+from devstack.drill.poison import publish_foreign, publish_poison
 from devstack.drill.receipts import Ledger
 from devstack.drill.rig import BUSY_WORKERS, GATEWAYS, PREFORK, WORKERS, Rig
 from devstack.proxy import Direction, TcpProxy
@@ -153,6 +153,10 @@ async def _poison(scene: Scene) -> None:
     await publish_poison(scene.rig, scene.ledger)
 
 
+async def _foreign(scene: Scene) -> None:
+    await publish_foreign(scene.rig, scene.ledger)
+
+
 async def _crash(scene: Scene) -> None:
     await scene.load.submit("crash")
 
@@ -185,6 +189,7 @@ _ALL = (
     _fault("memory-alarm", _memory_alarm, "amqp"),
     _fault("full-queue", _full_queue, "amqp", "redis", "mongo", "workers", "gateways"),
     _fault("poison", _poison, "amqp"),
+    _fault("foreign", _foreign, "amqp"),
     _fault("crash-task", _crash, "workers"),
     _fault("roll-gateways", _roll_gateways, "gateways"),
     _fault("roll-workers", _roll_workers, "workers", long=True),

@@ -70,6 +70,8 @@ class Ledger:
     ingests: list[IngestReceipt] = field(default_factory=list)
     poison: list[str] = field(default_factory=list)
     """Message ids of the poison that RabbitMQ confirmed."""
+    foreign: list[str] = field(default_factory=list)
+    """Ids of messages with headers and envelopes that are not the protocol's."""
     strange: list[str] = field(default_factory=list)
     """Answers that the contract does not foresee."""
     statuses: dict[str, int] = field(default_factory=dict)

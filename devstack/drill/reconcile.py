@@ -11,7 +11,7 @@ AFTER_END_S = 0.5
 """A start so long after the stored end is one too many; below, the two may have crossed."""
 WITNESS_LATE_S = 10.0
 """A delayed task may start so late while another's queue is full and all else works."""
-_ENDS = {"fails": ("FAILURE", "RuntimeError"), "crash": ("FAILURE", "DeadLettered")}
+_ENDS = {"fails": ("FAILURE", "RuntimeError"), "crash": ("FAILURE", "WorkerLost")}
 _EXAMPLES = 5
 
 
@@ -127,16 +127,16 @@ def _ingest(receipt: IngestReceipt, holdings: Holdings, findings: Findings) -> N
 
 
 def _letters(ledger: Ledger, holdings: Holdings, findings: Findings) -> None:
-    poison = set(ledger.poison)
-    crashes = [task for task in ledger.tasks if task.kind == "crash"]
-    meant = {one for task in crashes if task.outcome == "accepted" for one in task.ids}
-    possible = {one for task in crashes for one in task.ids}
+    poison, foreign = set(ledger.poison), set(ledger.foreign)
     findings.counts["poison published"] = len(poison)
     findings.counts["poison dead-lettered"] = len(poison & holdings.letters.keys())
-    findings.counts["dead letters meant"] = len(meant & holdings.letters.keys())
     for message_id in poison - holdings.letters.keys():
         findings.fault("poison not dead-lettered", message_id)
-    for message_id in meant - holdings.letters.keys():
-        findings.fault("crashing task not dead-lettered", message_id)
-    for message_id in holdings.letters.keys() - poison - possible:
+    for message_id in foreign:
+        ended = holdings.records.get(message_id, NOTHING).final
+        findings.counts["foreign messages published"] += 1
+        findings.counts["foreign messages executed"] += ended
+        if not (ended or message_id in holdings.letters):
+            findings.fault("foreign message never ended", message_id)
+    for message_id in holdings.letters.keys() - poison - foreign:
         findings.fault("dead-lettered", (message_id, holdings.letters[message_id]))

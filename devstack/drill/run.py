@@ -93,7 +93,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         took_s = await wait_until_ended(rig.stack.redis.url, ids, QUIET_WITHIN_S)
         await client.close()
         tell(f"reconciling after {took_s:.1f} s")
-        holdings = await read_holdings(rig, ids)
+        holdings = await read_holdings(rig, [*ids, *ledger.foreign])
         findings = reconcile(ledger, holdings)
         for name, part in rig.parts.items():
             if part.died_alone:

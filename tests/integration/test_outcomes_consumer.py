@@ -1,6 +1,7 @@
 """Ends that the broker decided are told on streams and by reads."""
 
 import asyncio
+from typing import Any
 
 import aio_pika
 import pytest
@@ -195,3 +196,34 @@ async def test_celerys_clients_see_the_end_too(gateway, channel, redis_url):
     assert await asyncio.to_thread(lambda: result.state) == "FAILURE"
     assert await asyncio.to_thread(lambda: type(result.result).__name__) == "DeadLettered"
     await asyncio.to_thread(app.close)
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
+UNDECODABLE: dict[str, dict[str, Any]] = {
+    "text": {"correlation_id": b"\xff"},
+    "a time": {"timestamp": 2**63},
+    "a name": {"headers": {b"\xff": 1}},
+    "depth": {"headers": {"a": nested(300)}},
+}
+
+
+async def test_letters_that_cannot_be_decoded_do_not_stop_those_behind_them(
+    gateway, channel, amqp_url
+):
+    with Connection(amqp_url) as connection, connection.Producer() as producer:
+        for properties in UNDECODABLE.values():
+            producer.publish(
+                b"{}", exchange="dead", routing_key="default", content_type="application/json",
+                content_encoding="utf-8", **properties,
+            )  # fmt: skip
+    task_id = await submit(gateway, "demo.add", 1, 2, expires=1)
+
+    response = await gateway.get(f"/v1/tasks/{task_id}?wait=20")
+    assert (await response.json())["state"] == "REVOKED"
+    await consumed(channel)
+    listed = await (await gateway.get("/v1/dead-letters/default?limit=100")).json()
+    assert listed["total"] == len(UNDECODABLE) + 1
+    assert len(listed["letters"]) == listed["total"]
