@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -136,6 +137,11 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
             self._configuration_told = True
             self.on_after_configure.send(sender=self, source=self.conf)
         super().finalize(auto=auto)
+
+    @cached_property
+    def GroupResult(self) -> Any:  # noqa: N802  # Celery's
+        """The class of groups' results of this application."""
+        return self.subclass_with_self("tasks.joining:GroupResult")
 
     def send_task(  # noqa: D102  # Celery's
         self,

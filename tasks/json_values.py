@@ -6,6 +6,8 @@ and to what stock Celery published; what a client sent stays what it is (penstoc
 """
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from kombu.utils.json import JSONEncoder, object_hook
@@ -46,12 +48,18 @@ class _Encoder(JSONEncoder):
         return written
 
 
-def encode(value: Any, **options: Any) -> tuple[str, str | None]:
+_STRICT: Mapping[str, Any] = MappingProxyType({"separators": (",", ":"), "allow_nan": False})
+_LOOSE: Mapping[str, Any] = MappingProxyType({})
+_write_strict = JSONEncoder(**_STRICT).encode
+_write_loose = JSONEncoder(**_LOOSE).encode
+
+
+def encode(value: Any, *, strict: bool = False) -> tuple[str, str | None]:
     """Write a value as JSON.
 
     Args:
         value: What `kombu.utils.json.JSONEncoder` takes.
-        options: Of `json.JSONEncoder`.
+        strict: Without white space, and without NaN and infinity; else as kombu writes it.
 
     Returns:
         The JSON, and what it means; None: what Celery says.
@@ -59,6 +67,10 @@ def encode(value: Any, **options: Any) -> tuple[str, str | None]:
     Raises:
         TypeError, ValueError, RecursionError: It has no JSON.
     """
+    text = _write_strict(value) if strict else _write_loose(value)
+    if TYPE_KEY not in text:
+        return text, None
+    options = _STRICT if strict else _LOOSE
     encoder = _Encoder(**options)
     text = encoder.encode(value)
     if text.count(TYPE_KEY) == encoder.values:
@@ -98,18 +110,18 @@ def decode(body: Any, meaning: object = None) -> Any:
     return json.loads(text, object_hook=value_or_data)
 
 
-def encode_record(value: Any, **options: Any) -> str:
+def encode_record(value: Any, *, strict: bool = False) -> str:
     """Write what is stored in Redis as JSON that says itself what it means.
 
     Args:
         value: A dict, or a list `[1, task id, state, result]`: a part of a chord
             (`celery.backends.redis.RedisBackend.on_chord_part_return`).
-        options: Of `json.JSONEncoder`.
+        strict: As `encode`.
 
     Raises:
         TypeError, ValueError, RecursionError: It has no JSON.
     """
-    text, meaning = encode(value, **options)
+    text, meaning = encode(value, strict=strict)
     if meaning is None:
         return text
     if text.startswith("{"):

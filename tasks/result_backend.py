@@ -11,9 +11,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -38,6 +37,7 @@ from redis.exceptions import (
 
 from tasks.canvas import CanvasEnds
 from tasks.errors import NotNeeded
+from tasks.joining import joining
 from tasks.json_values import decode_record, encode_record
 from tasks.process import process_token
 from tasks.redis_client import sync_retry
@@ -63,7 +63,6 @@ _PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NORE
 
 _START = Script(START)
 _RECORD = Script(RECORD)
-_COMPACT: Mapping[str, Any] = MappingProxyType({"separators": (",", ":"), "allow_nan": False})
 _SUSPECT, _CHARGE = Script(SUSPECT), Script(CHARGE)
 
 _logger = logging.getLogger(__name__)
@@ -109,6 +108,11 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
     def decode(self, payload: Any) -> Any:
         """Decode a record, a part of a chord or a group, of ours or of a stock worker."""
         return None if payload is None else decode_record(decompress_payload(payload))
+
+    def on_chord_part_return(self, *args: Any, **options: Any) -> Any:
+        """Note the end of a header's task; the last one joins them and publishes the body."""
+        with joining():
+            return super().on_chord_part_return(*args, **options)
 
     def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
         """Ask whether a delivery may start, and store STARTED if so, in one round trip.
@@ -248,7 +252,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             EncodeError: it cannot be written as JSON that every reader accepts.
         """
         try:
-            text = encode_record(meta, **_COMPACT)
+            text = encode_record(meta, strict=True)
             if "\\ud" in text:
                 _check_pairs(text)
         except (TypeError, ValueError, RecursionError) as error:

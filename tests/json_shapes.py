@@ -152,4 +152,5 @@ def spelled(rng: random.Random, value: Any) -> str:
     )
     if rng.random() < 0.3:
         text = text.replace('"__type__"', rng.choice(('"\\u005f_type__"', '"__\\u0074ype__"')))
+        text = text.replace('"_id"', '"\\u005fid"')
     return text

@@ -27,7 +27,8 @@ _INTRODUCTION = (
     "pages of other origins than the gateway's own and `ALLOWED_ORIGINS` are refused. The `rate` "
     "of a key counts work: a task 1, an ingest batch 1, a stream opened or a subscription 1, a "
     "read 1, a refused line 1. A request begins while the bucket is positive and may take it into "
-    "debt; NDJSON is read more slowly instead of refused."
+    "debt; NDJSON is read more slowly instead of refused. JSON is data: an object arrives in "
+    "tasks, results and MongoDB as it was sent, whatever it looks like to a decoder of Celery."
 )
 
 

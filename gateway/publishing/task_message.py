@@ -177,12 +177,11 @@ def template(
         "replaced_task_nesting": 0,
         "stamped_headers": None,
         "stamps": {},
-        HEADER: DATA,
     }
     if options.root_id is not None:
         headers["root_id"] = options.root_id
     own_root = options.root_id is None
-    table = b"".join(_field(name, value) for name, value in headers.items())
+    table = b"".join((_SAYS_DATA, *(_field(name, value) for name, value in headers.items())))
     id_field = _short("id") + b"S" + id_length.to_bytes(4, "big")
     root_field = _short("root_id") + b"S" + id_length.to_bytes(4, "big") if own_root else b""
     table_size = len(table) + len(id_field) + len(root_field) + id_length * (1 + own_root)
@@ -301,3 +300,7 @@ def encode_value(value: Any) -> bytes:
             return b"F" + len(data).to_bytes(4, "big") + data
         case _:
             raise TypeError(f"a header cannot hold {type(value).__name__}")
+
+
+_SAYS_DATA = _field(HEADER, DATA)
+"""What a body from a client's JSON means: each object is what it is."""

@@ -14,7 +14,8 @@ from tests.tasks_core_deployment import Deployment
 
 APP = "tests.json_app"
 PATHS = {
-    "arguments": 150, "retried": 25, "delayed": 25, "chained": 25, "joined": 25, "scheduled": 5,
+    "arguments": 150, "retried": 25, "delayed": 25, "chained": 25, "joined": 25, "nested": 15,
+    "scheduled": 5,
 }  # fmt: skip
 """Values of a round along each path of `Paths`."""
 FORMS = {"ndjson": 250, "array": 250, "single": 60}
@@ -44,6 +45,9 @@ def documents(rng: random.Random, count: int) -> list[dict[str, Any]]:
             "nested": {"n": number, "v": lookalike(rng)},
         }
         kind = rng.choice((*ids, None))
+        if number == 0:
+            members["long"] = [lookalike(rng) | {"n": n} for n in range(8000)]  # over 256 KiB
+            members["long"] = without_dollars(members["long"])
         made.append(members if kind is None else {"_id": without_dollars(ids[kind]), **members})
     return made
 

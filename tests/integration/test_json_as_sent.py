@@ -61,6 +61,7 @@ async def test_arguments_and_results_arrive_as_sent(
         assert exact(await paths.arguments(LOOKALIKES)) == sent
         assert exact(await paths.chained(LOOKALIKES)) == sent
         assert exact(await paths.joined(LOOKALIKES)) == sent
+        assert exact(await paths.nested(LOOKALIKES)) == sent
         retried, delayed, buried = await asyncio.gather(
             paths.retried(LOOKALIKES), paths.delayed(LOOKALIKES), replayed(paths, LOOKALIKES)
         )
@@ -155,5 +156,7 @@ async def test_values_of_stock_clients_and_results_in_python(gateway, deployment
             shown = await (await gateway.get(f"/v1/tasks/{given.id}/result")).json()
             assert shown[0] == UNKNOWN
             assert shown[1][0] == {"__type__": "datetime", "__value__": "2026-01-31T12:30:00+00:00"}
+            told = await (await gateway.get(f"/v1/tasks/{given.id}/stream")).text()
+            assert '"result":[{"__type__":"product","__value__":7},[{"__type__":"datetime"' in told
             stock.backend.result_consumer.stop()
             ours.backend.result_consumer.stop()
