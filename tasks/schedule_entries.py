@@ -137,6 +137,7 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
             fields = read_definition(definition, by_python=owner is None)
             last = json.loads(meta, cls=RedBeatJSONDecoder) if meta else {"last_run_at": None}
             raw = (definition, meta or "")
+            last.setdefault("last_run_at", None)
             entry = cls(app=app, redis_key=key, raw=raw, **fields, **last)
         except (TypeError, ArithmeticError, AttributeError, KeyError, OSError) as error:
             raise ValueError(repr(error)) from error

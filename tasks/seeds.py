@@ -10,7 +10,6 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 
 import json
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from hashlib import sha256
@@ -76,10 +75,10 @@ class Seeds:
         if known == mark:
             return
         if not seeded and known is None and not found:
-            self._write(key, definition)
+            self._write(name, definition)
             _logger.info("beat: seeded %s", name)
         elif found and known is not None and fingerprint(found) == known:
-            self._write(key, definition)
+            self._write(name, definition)
             _logger.info("beat: %s is now as the code says", name)
         elif found and fingerprint(found) != mark:
             _logger.warning("beat: %s stays as it was edited; the code says otherwise", name)
@@ -100,13 +99,24 @@ class Seeds:
         client.hdel(FINGERPRINTS_KEY, name)
         client.srem(self._app.redbeat_conf.statics_key, name)
 
-    def _write(self, key: str, definition: str) -> None:
-        """Write an entry: a new one is due at once, a changed one keeps its last run."""
-        client = get_redis(self._app)
-        meta = json.dumps({"last_run_at": None})
-        client.hset(key, "definition", definition)
-        client.hsetnx(key, "meta", meta)
-        client.zadd(self._app.redbeat_conf.schedule_key, {key: time.time()})
+    def _write(self, name: str, definition: str) -> None:
+        """Write an entry, which counts from now; a new shipped one is due at once."""
+        client, key, now = get_redis(self._app), PREFIX + name, self._app.now()
+        meta, change = (_object(text) for text in client.hmget(key, "meta", "penstock"))
+        ran_at = meta.get("last_run_at")
+        if ran_at == change.get("changed_at"):  # it was no run
+            ran_at = change.get("ran_at")
+        is_new_and_shipped = not meta and name not in self._app.conf.beat_schedule
+        count = {"last_run_at": None if is_new_and_shipped else now}
+        count |= {"total_run_count": meta.get("total_run_count", 0)}
+        fields = {
+            "definition": definition,
+            "meta": json.dumps(count, cls=RedBeatJSONEncoder),
+            "penstock": json.dumps({"changed_at": now, "ran_at": ran_at}, cls=RedBeatJSONEncoder),
+        }
+        client.hset(key, mapping=fields)
+        client.hdel(key, "owner")  # who edited it, and edited it back
+        client.zadd(self._app.redbeat_conf.schedule_key, {key: now.timestamp()})
 
     def _definitions(self) -> Iterator[tuple[str, str]]:
         for name, shipped in {**SHIPPED, **self._app.conf.beat_schedule}.items():
@@ -146,6 +156,15 @@ def fingerprint(definition: str) -> str:
         return ""
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """Return the object of a hash's field; empty: it is none."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def stored_schedule(told: Any, zone: str) -> Any:

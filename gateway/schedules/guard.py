@@ -5,6 +5,7 @@ no longer may submit their task, and lets them run again when it may. `POST …/
 submit of its caller besides.
 """
 
+import asyncio
 import logging
 import time
 
@@ -13,7 +14,7 @@ from gateway.errors import Problem
 from gateway.publishing.submission import Submission
 from gateway.redis_client import RedisAwayError
 from gateway.schedules.schedule_request import task_of
-from gateway.schedules.schedules import Schedule, Schedules
+from gateway.schedules.schedules import READ_AT_ONCE, Schedule, Schedules
 from penstock.looper import Looper
 
 LOOK_S = 1.0
@@ -65,7 +66,9 @@ class ScheduleGuard:
     async def _look_at_all(self) -> None:
         """Look at each; one that fails costs no other its turn."""
         failed: Exception | None = None
-        for schedule in await self._schedules.all():
+        for number, schedule in enumerate(await self._schedules.all()):
+            if number % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)  # others have their turn
             try:
                 await self._look_at(schedule)
             except RedisAwayError:

@@ -35,6 +35,9 @@ _LOOK_AGAIN_S = 60
 NEVER = -1.0
 """The score of an entry that is not due again, or suspended; beat looks at none below 0."""
 
+READ_AT_ONCE = 200
+"""Entries read in one step: a few milliseconds of work."""
+
 _PUT = """
 -- KEYS: entry, schedule
 -- ARGV: definition, when it is due or '', now as RedBeat writes it or '' when its times stay,
@@ -138,7 +141,11 @@ class Schedules:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        return await self.read(sorted(await self._names(tenant)))
+        wanted = sorted(await self._names(tenant))
+        found: list[Schedule] = []
+        for start in range(0, len(wanted), READ_AT_ONCE):  # others have their turn in between
+            found += await self.read(wanted[start : start + READ_AT_ONCE])
+        return found
 
     async def _names(self, tenant: str | None) -> list[tuple[str, str]]:
         """Tenant and name of each schedule of a tenant; None: of everybody."""
@@ -147,9 +154,11 @@ class Schedules:
         names = []
         for key in keys:
             try:
-                names.append(tenant_and_name(key.decode().removeprefix(PREFIX)))
-            except UnicodeDecodeError:  # somebody else's; no URL can name it
+                named = tenant_and_name(key.decode().removeprefix(PREFIX))
+                internal_name(*named)
+            except ValueError:  # another program's; no request can name it
                 continue
+            names.append(named)
         return [one for one in names if tenant in (None, one[0])]
 
     async def _check_quota(self, tenant: str, name: str, size: int) -> None:

@@ -114,6 +114,10 @@ def due(client: Redis, name: str) -> float:
     return float(client.zscore("redbeat::schedule", f"redbeat:{name}") or 0)
 
 
+def is_due(app: PenstockCelery, name: str) -> bool:
+    return bool(PeriodicEntry.from_key(f"redbeat:{name}", app=app).is_due().is_due)
+
+
 def messages(url: str, queue: str) -> list[Any]:
     """Take every message out of a queue."""
     taken = []
@@ -184,8 +188,11 @@ def test_what_the_code_says_is_taken_over_unless_it_was_edited_or_deleted(
     sowing: Any, client: Redis, app: PenstockCelery
 ):
     assert sowing(a=10, b=20, c=30) == {"a": 10, "b": 20, "c": 30}
+    assert is_due(app, "heartbeat")  # shipped: a new deployment shows that it works
+    assert not is_due(app, "a")  # as with Celery's own beat
     client.hset("redbeat:a", "meta", '{"last_run_at": null, "total_run_count": 7}')
     assert sowing(a=11, b=20) == {"a": 11, "b": 20}  # an edited one, and one that is gone
+    assert not is_due(app, "a")  # changed: no time counts that passed under the old one
     assert client.zscore("redbeat::schedule", "redbeat:c") is None
     assert runs(client, "a") == 7
     assert sowing(a=11, b=20, c=31) == {"a": 11, "b": 20, "c": 31}  # and is back
