@@ -15,7 +15,9 @@ from topology.model import Topology
 _NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})
 """Queues whose messages no worker executes: a task there would wait for ever."""
 
-
+_CELERYS_OWN = "celery."
+"""Tasks that every worker has (`celery.app.builtins`). `celery.map` and its like run any other task
+by its name, so that a route for all tasks, such as `*`, would let privileged ones in."""
 _LISTED = "GET /v1/topology lists what there is"
 
 
@@ -81,6 +83,8 @@ class Destinations:
             raise Problem("unknown-task", no_route(task), queued="no")
         if not caller.may_submit(task, privileged=route.privileged):
             raise _forbidden(f"the key does not allow task {task!r}")
+        if task.startswith(_CELERYS_OWN) and route.is_pattern:
+            raise _forbidden(f"{task!r} is Celery's own: only a route of that very name allows it")
         return route
 
     def anywhere(self, task: str, caller: Caller) -> None:

@@ -1,6 +1,7 @@
 """Where a caller may send which task, by every way that a request can name a destination."""
 
 import pytest
+from celery import Celery
 
 from gateway.access.auth import ANONYMOUS, Caller
 from gateway.errors import Problem
@@ -88,6 +89,18 @@ def test_documents_are_stored_by_ingest_alone(topology, where):
 
     for caller in (ANONYMOUS, named):
         assert code(topology, caller, "documents.store", *where) == "forbidden"
+
+
+@pytest.mark.parametrize("task", sorted(Celery(set_as_current=False).tasks))
+def test_celerys_own_tasks_which_run_others_by_name_need_a_route_of_their_own(task):
+    exact = Topology(
+        queues=(Queue(name="q"),), routes=(Route(task=task, exchange="", routing_key="q"),)
+    )
+
+    assert code(WIDE, ANONYMOUS, task) == "forbidden"
+    assert code(WIDE, SCRIPTER, task) == "forbidden"
+    assert code(SHIPPED, ANONYMOUS, task) == "unknown-task"
+    assert code(exact, ANONYMOUS, task) is None
 
 
 @pytest.mark.parametrize(
