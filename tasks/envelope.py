@@ -97,6 +97,8 @@ PROTOCOL: Mapping[str, tuple[_Check, str]] = MappingProxyType(
 )
 """The headers of `celery.app.amqp.AMQP.as_task_v2`; each may be absent but `task` and `id`."""
 
+_REQUIRED = frozenset(("task", "id"))
+
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 _DEFAULTS: Mapping[str, int] = MappingProxyType({"retries": 0, "replaced_task_nesting": 0})
@@ -119,10 +121,13 @@ def request_headers(headers: Mapping[str, Any], own: Mapping[str, Any]) -> dict[
     found: dict[str, Any] = {}
     for name, (check, expected) in PROTOCOL.items():
         value = headers.get(name)
-        if not check(value):
+        if value is None and name not in _REQUIRED:
+            if name in headers:
+                found[name] = _DEFAULTS.get(name)
+        elif check(value):
+            found[name] = value
+        else:
             raise InvalidTaskError(f"the header {name} must be {expected}, not {value!r:.200}")
-        if value is not None or name in headers:
-            found[name] = _DEFAULTS.get(name) if value is None else value
     # Never None: Celery would make them again, of everything that it finds.
     found["headers"] = {
         name: value if type(value) in _SCALARS else _plain(value)

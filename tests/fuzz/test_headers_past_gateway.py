@@ -32,6 +32,8 @@ TASKS: dict[str, list[Any]] = {
     "demo.add": [1, 2], "demo.echo": [{"a": 1}], "demo.fail": ["x"], "demo.flaky": [1],
     "demo.sleep": [0.01], "demo.permanent": ["x"], "demo.custom": [], "demo.nope": [],
 }  # fmt: skip
+PATIENT = {"demo.sleep", "demo.flaky"}
+"""They do as they are asked for ages."""
 OPTIONS = (
     "queue", "exchange", "routing_key", "priority", "countdown", "eta", "expires", "serializer",
     "compression", "headers", "link", "link_error", "chord", "group_id", "task_id", "producer",
@@ -57,8 +59,7 @@ class Maker:
             headers |= self._times()
         made = Hostile(
             headers=headers,
-            # Not for one that would sleep for ages, as asked.
-            args=TASKS[task] if task == "demo.sleep" or self._often(0.9) else self._list(),
+            args=self._list() if task not in PATIENT and self._often(0.1) else TASKS[task],
             embed=self._embed() if self._often(0.4) else {},
             properties=self._properties() if self._often(0.4) else {},
         )
