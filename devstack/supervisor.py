@@ -10,12 +10,14 @@ The pause is forgotten after a minute without a death.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
 from devstack.errors import StartError
 from devstack.process import Unit
 from devstack.stack import Stack
+from penstock.looper import Looper, plain_line
 
 _LONGEST_PAUSE_S = 10.0
 _FORGIVEN_AFTER_S = 60.0
@@ -60,8 +62,9 @@ class Supervisor:
             try:
                 await unit.kill()  # what the dead one left of its session
                 await unit.start()
-            except StartError as error:
-                await unit.kill()
+            except (StartError, OSError) as error:
+                with contextlib.suppress(OSError):
+                    await unit.kill()
                 self._say(f"{name} did not start: {error}\ntrying again {_when(pause_s)}")
             else:
                 self._say(f"{name} is back after {time.monotonic() - started:.1f} s")
@@ -70,11 +73,13 @@ class Supervisor:
     async def _watch_epmd(self) -> None:
         """RabbitMQ lives on without its port mapper, but could not be started again."""
         epmd = self._stack.rabbit.epmd
-        while True:
+
+        async def turn() -> None:
             if not epmd.running:
                 await epmd.kill()
                 epmd.spawn()
-            await asyncio.sleep(_ASK_EVERY_S)
+
+        await Looper("epmd", turn, interval_s=_ASK_EVERY_S, tell=plain_line).run()
 
 
 def _reason(status: int) -> str:

@@ -1,21 +1,24 @@
-"""Turns at the event loop: what computes for long does so in slices, one request after the other.
+"""Turns at the event loop: what computes for long does so in slices, tenant after tenant.
 
     slice ──5 ms are over──► waits behind other requests ──its turn──► slice
                                                              └── the client has left ──► ends
 
 The 5 ms are those of one turn of the loop, whoever used them: a hundred requests that compute at
-the same time have one slice between two polls of the sockets, not a hundred.
+the same time have one slice between two polls of the sockets, not a hundred. Tenants take turns,
+and within one its requests: whoever sends a hundred bodies of refused lines waits for himself.
 """
 
 import asyncio
 import functools
 import select
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from aiohttp import web
+
+from gateway.access.auth import TENANT
 
 SLICE_S: Final = 0.005
 """How long requests compute in one turn of the loop; seconds. A piece of work between two looks at
@@ -28,10 +31,10 @@ class Turns:
 
     def __init__(self) -> None:
         self._began: float | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Turns, {len(self._waiting)} waiting>"
+        return f"<Turns, {sum(map(len, self._waiting.values()))} waiting>"
 
     def over(self) -> bool:
         """Whether requests have computed long enough in this turn of the loop."""
@@ -52,7 +55,7 @@ class Turns:
         if not self.over():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.setdefault(TENANT.get(), deque()).append(turn)
         await turn
         if request is not None and has_left(request):
             raise ConnectionResetError("the client has left")
@@ -69,7 +72,12 @@ class Turns:
         """The sockets have been looked at: the next that waits may go on."""
         self._began = None
         while self._waiting:
-            turn = self._waiting.popleft()
+            tenant, requests = next(iter(self._waiting.items()))
+            turn = requests.popleft()
+            if requests:
+                self._waiting.move_to_end(tenant)
+            else:
+                del self._waiting[tenant]
             if not turn.done():  # cancelled while it waited
                 turn.set_result(None)
                 self._begin(time.perf_counter())

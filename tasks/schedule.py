@@ -20,7 +20,7 @@ from typing import Any
 from celery import Celery
 from kombu.connection import Connection
 from redbeat.schedulers import RedBeatScheduler, get_redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.lock import Lock
 
 from penstock.looper import Faults, plain_line
@@ -93,7 +93,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         self._seeds = Seeds(app)
         self._clock = _clock()
         self._ticking = False
-        self.faults = Faults("beat", expected=(RedisError,), tell=plain_line)
+        self.faults = Faults("beat", expected=(RedisError,), tell=_say)
         """What is wrong with its ticks."""
 
     def setup_schedule(self) -> None:
@@ -109,6 +109,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         try:
             lock = self._lead()
             if lock is None:
+                self.faults.well()
                 touch(self.app.config.health_file)
                 return float(self.max_interval)
             touch(self.app.config.health_file)
@@ -118,7 +119,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             touch(self.app.config.health_file)
         except RedisError as error:
             self.faults.failed(error)
-            self._lock = None
+            if not isinstance(error, ResponseError):  # after an answer the lock is still ours
+                self._lock = None
             return float(self.max_interval)
         except Exception as error:  # noqa: BLE001  # Celery would end beat
             self.faults.failed(error)
@@ -279,6 +281,17 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
 def _clock() -> float:
     """Return how far the clock is from the monotonic one; it changes when the clock is set."""
     return time.time() - time.monotonic()
+
+
+def _say(
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    fields: dict[str, Any],
+    error: BaseException | None,
+) -> None:
+    words = "beat: not leading" if event == "loop-failed" else "beat: well again"
+    plain_line(logger, level, words, fields, error)
 
 
 def _ignore_errors(close: Callable[[], object]) -> None:

@@ -90,6 +90,22 @@ async def test_announcing_goes_on_after_redis_was_killed_and_lost_everything(
         assert announced(fresh) == {}
 
 
+async def test_announcing_survives_keys_of_another_type(client: Redis):
+    client.set(CATALOG_KEY, "text")
+    announcer = Announcer(client, DESCRIBED)
+    assert not announcer.announce(0.3)
+    await eventually(lambda: announcer.faults.count > 2)
+    failing = announcer.faults.failing
+    assert failing is not None
+    assert "WRONGTYPE" in failing.error
+
+    client.delete(CATALOG_KEY)
+
+    await eventually(lambda: client.hgetall(CATALOG_KEY), timeout_s=5)
+    await eventually(lambda: announcer.faults.failing is None)
+    announcer.stop()
+
+
 def test_stopping_ends_in_time_while_redis_is_away():
     announcer = Announcer(sync_client("redis://127.0.0.1:9/0"), DESCRIBED)
     started = time.monotonic()

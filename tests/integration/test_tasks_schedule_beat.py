@@ -1,5 +1,6 @@
 """A real beat process against real servers; what it publishes is counted in the queues."""
 
+import dataclasses
 import json
 import signal
 import sys
@@ -244,6 +245,42 @@ def test_when_the_clock_was_set_every_entry_is_planned_again(app: PenstockCelery
     scheduler.tick()
     assert due(client, "heartbeat") < time.time() + 11
     assert due(client, "mine") < time.time() + 3601
+    scheduler.close()
+    get_redis(app).close()
+
+
+@pytest.mark.usefixtures("declared")
+@pytest.mark.parametrize("key", ["redbeat::schedule", "redbeat::statics", "redbeat::lock"])
+def test_beat_survives_keys_of_another_type_and_goes_on(
+    app: PenstockCelery, client: Redis, key: str, caplog: pytest.LogCaptureFixture
+):
+    scheduler = Scheduler(app)
+    client.rpush(key, "x")
+    for _ in range(5):
+        assert scheduler.tick() <= scheduler.max_interval
+    said = [record for record in caplog.records if record.message.startswith("beat: not leading")]
+    assert len(said) == (key != "redbeat::lock")  # that one looks like a colleague's
+
+    client.delete(key)
+    scheduler.tick()
+
+    assert scheduler.faults.failing is None
+    every(app, "mine", 3600)
+    assert due(client, "mine")
+    scheduler.close()
+    get_redis(app).close()
+
+
+@pytest.mark.usefixtures("declared")
+def test_beat_survives_a_health_file_that_cannot_be_touched(
+    app: PenstockCelery, client: Redis, tmp_path: Path
+):
+    app.config = dataclasses.replace(app.config, health_file=tmp_path / "gone" / "alive")
+    scheduler = Scheduler(app)
+
+    scheduler.tick()
+
+    assert scheduler.faults.failing is None
     scheduler.close()
     get_redis(app).close()
 
