@@ -21,11 +21,16 @@ from topology.layout import load_from_env
 
 def everything(*args: Any, **kwargs: Any) -> dict[str, Any]:
     """Return what it is given."""
-    return {"args": list(args), "kwargs": kwargs}
+    return {"args": plain(list(args)), "kwargs": plain(kwargs)}
 
 
 def given(value: Any) -> Any:
-    """Return what it is given."""
+    """Return what it is given, which a client sent."""
+    return plain(value)
+
+
+def returns(value: Any) -> Any:
+    """Return what it is given, whatever that is."""
     return value
 
 
@@ -33,7 +38,7 @@ def again(context: TaskContext, value: Any) -> Any:
     """Return what the second attempt is given."""
     if context.retries == 0:
         raise RetryableError("once more", retry_in_s=1)
-    return value
+    return plain(value)
 
 
 def delays(value: Any) -> str:
@@ -49,7 +54,7 @@ def delayed(value: Any, moments: list[Any], beside: dict[str, Any]) -> Any:
         raise ValueError(f"{beside!r} is not {value!r}")
     if current_task.request.retries == 0:
         raise current_task.retry(countdown=1)
-    return value
+    return plain(value)
 
 
 def delays_to_the_dead(value: Any) -> str:
@@ -62,7 +67,7 @@ def buried(value: Any, moments: list[Any]) -> Any:
     check(moments)
     if "x-penstock-replay" not in (current_task.request.headers or {}):
         raise PermanentError("not yet")
-    return value
+    return plain(value)
 
 
 def note(key: str, value: Any) -> None:
@@ -79,12 +84,29 @@ def takes(pair: list[Any]) -> Any:
     """Return the value of what the task before returned."""
     value, moments = pair
     check(moments)
-    return value
+    return plain(value)
 
 
 def takes_all(pairs: list[Any]) -> list[Any]:
     """Return the values of what the tasks of the header returned: the body of a chord."""
     return [takes(pair) for pair in pairs]
+
+
+def plain(value: Any) -> Any:
+    """Return a value of JSON; fail on a value of Python, which a result would show as it was sent.
+
+    Raises:
+        TypeError: Some decoder made it.
+    """
+    if isinstance(value, dict):
+        for member in value.values():
+            plain(member)
+    elif isinstance(value, list):
+        for member in value:
+            plain(member)
+    elif type(value) not in {str, int, float, bool, type(None)}:
+        raise TypeError(f"{value!r} is no JSON")
+    return value
 
 
 def check(moments: Any) -> None:
@@ -96,6 +118,7 @@ def check(moments: Any) -> None:
 EXTRA = (
     TaskSpec("demo.everything", everything),
     TaskSpec("demo.given", given),
+    TaskSpec("demo.returns", returns),
     TaskSpec("demo.again", again),
     TaskSpec("demo.delays", delays),
     TaskSpec("demo.delayed", delayed),

@@ -146,7 +146,7 @@ async def test_values_of_stock_clients_and_results_in_python(gateway, deployment
     with stock, ours:
         async with deployment.worker():
             took = stock.send_task("demo.takes", [["x", PYTHON_VALUES]], queue=queue)
-            given = stock.send_task("demo.given", [[UNKNOWN, PYTHON_VALUES]], queue=queue)
+            given = stock.send_task("demo.returns", [[UNKNOWN, PYTHON_VALUES]], queue=queue)
             assert (await deployment.ended(took.id))["result"] == "x"
             await deployment.ended(given.id)
 
