@@ -1,6 +1,7 @@
 """The Celery application: settings that are policy, each with its reason, and the tasks."""
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -14,7 +15,7 @@ from celery.utils.time import maybe_iso8601
 from tasks import command_line
 from tasks.config import WorkerConfig
 from tasks.control import obey_stop_signals
-from tasks.execution import register
+from tasks.execution import PenstockTask, register, with_ours
 from tasks.properties import survive_undecodable
 from tasks.quiet_logs import leave_out_receipts
 from tasks.registry import TASKS, TaskSpec
@@ -23,7 +24,6 @@ from tasks.schedule import BEAT_SETTINGS
 from tasks.stopping import end_in_time
 from tasks.suspects import Suspects
 from tasks.tls import broker_settings, redis_url
-from tasks.tracing import guard_children
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
@@ -104,6 +104,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
         self.topology = topology
         self._runtimes: dict[int, Runtime] = {}
         self._configuration_told = False
+        self._making: dict[int, threading.Lock] = {}
         super().__init__("tasks", **options)
         self.suspects = Suspects(self)
         command_line.explain(self)
@@ -113,9 +114,13 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
         """The event loop of this process: threads do not survive a fork."""
         pid = os.getpid()
         runtime = self._runtimes.get(pid)
-        if runtime is None:
-            made = Runtime(self.config.mongo_url, self.config.redis_url)
-            runtime = self._runtimes.setdefault(pid, made)
+        if runtime is None or runtime.lost:
+            # Of this process: one that a thread of the parent held at the fork stays locked.
+            with self._making.setdefault(pid, threading.Lock()):
+                runtime = self._runtimes.get(pid)
+                if runtime is None or runtime.lost:
+                    runtime = Runtime(self.config.mongo_url, self.config.redis_url)
+                    self._runtimes[pid] = runtime
         return runtime
 
     def _load_config(self) -> Any:
@@ -142,6 +147,16 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
     def GroupResult(self) -> Any:  # noqa: N802  # Celery's
         """The class of groups' results of this application."""
         return self.subclass_with_self("tasks.joining:GroupResult")
+
+    def _task_from_fun(self, fun: Any, *args: Any, base: Any = None, **options: Any) -> Any:
+        base = with_ours(base or self.Task)
+        return super()._task_from_fun(fun, *args, base=base, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:  # noqa: D102  # Celery's
+        task = task() if isinstance(task, type) else task
+        if not isinstance(task, PenstockTask):
+            task.__class__ = with_ours(type(task))
+        return super().register_task(task, **options)
 
     def send_task(  # noqa: D102  # Celery's
         self,
@@ -194,7 +209,6 @@ def build_app(
     for spec in specs:
         register(app, spec)
     obey_stop_signals(app)
-    guard_children(app)
     survive_undecodable()
     end_in_time()
     leave_out_receipts()

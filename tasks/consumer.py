@@ -20,7 +20,6 @@ from tasks.amqp import own_words
 from tasks.announce import announcer_of
 from tasks.batch_salvage import salvage
 from tasks.json_values import decode
-from tasks.tracing import guard_tasks
 from topology import kombu_queues
 from topology.conflicts import explain
 from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
@@ -98,9 +97,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         return super().ensure_connected(conn)
 
     def update_strategies(self) -> None:
-        """Make what handles each task, and guard what executes it."""
+        """Make what handles each task; from now on the pool executes."""
         super().update_strategies()
-        guard_tasks(self.app)
         self.app.suspects.watch(self.pool)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:

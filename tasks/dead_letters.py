@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from typing import Any
 
 from amqp.exceptions import AMQPError
@@ -12,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from tasks.envelope import PROTOCOL
 from tasks.errors import UnroutableError
+from tasks.failures import Failure
 from topology.model import DEAD_EXCHANGE
 
 TRACEBACK_BYTES = 8 * 1024
@@ -36,16 +36,15 @@ def bury(app: Celery, request: Any, error: Exception, reason: str) -> None:
     Raises:
         Reject: RabbitMQ is away or refuses; the message stays in its queue and comes again.
     """
+    failure = Failure.of(error)
     queue = (request.delivery_info or {}).get("queue") or app.conf.task_default_queue
     headers = {name: value for name, value in vars(request).items() if name in PROTOCOL}
     headers |= request.headers or {}
     headers |= {
         REASON_HEADER: reason,
-        ERROR_TYPE_HEADER: type(error).__name__,
-        ERROR_HEADER: str(error)[:ERROR_CHARS],
-        TRACEBACK_HEADER: "".join(traceback.format_exception(error))
-        .encode(errors="replace")[-TRACEBACK_BYTES:]
-        .decode(errors="ignore"),
+        ERROR_TYPE_HEADER: failure.record["type"],
+        ERROR_HEADER: failure.record["text"][:ERROR_CHARS],
+        TRACEBACK_HEADER: failure.traceback.encode()[-TRACEBACK_BYTES:].decode(errors="ignore"),
     }
     embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
     try:

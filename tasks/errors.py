@@ -1,5 +1,7 @@
 """What a task raises to say how it ended; anything else that it raises is a bug and a FAILURE."""
 
+from typing import Any
+
 from celery.exceptions import TaskRevokedError
 
 
@@ -22,17 +24,24 @@ class RetryableError(TaskError):
         super().__init__(message)
         self.retry_in_s = retry_in_s
 
-    def __reduce__(self) -> tuple[type["RetryableError"], tuple[str, float | None]]:
+    def __reduce__(self) -> tuple[type["RetryableError"], tuple[Any, ...]]:
         """Pickle with the delay: prefork children hand their errors to the parent that way."""
         return type(self), (str(self.args[0]), self.retry_in_s)
 
 
+class LoopLostError(RetryableError):
+    """Another task closed the event loop of the process under a coroutine: it is tried again."""
+
+    def __init__(self) -> None:
+        super().__init__("the event loop of the process was closed")
+
+    def __reduce__(self) -> tuple[type["RetryableError"], tuple[Any, ...]]:
+        """Pickle without arguments."""
+        return type(self), ()
+
+
 class PermanentError(TaskError):
     """Trying again cannot help: the message goes to the dead letters of its queue at once."""
-
-
-class CoroutineCancelledError(TaskError):
-    """The coroutine of the task cancelled itself; nobody had asked for that."""
 
 
 class WorkerLost(TaskError):  # noqa: N818  # the name is in the contract: `error.type`

@@ -8,13 +8,15 @@ delivery ─► before_start: may it start? ──no──► Ignore (acked, not
                  │      └── tries used up ─► like PermanentError
                  ├── PermanentError ───────► published to `dead`, then FAILURE
                  ├── stopped on request ───► REVOKED
-                 └── anything else ────────► FAILURE
+                 └── anything else ────────► FAILURE (tasks/ending.py)
 """
 
 import logging
 import math
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
@@ -23,6 +25,7 @@ from celery.exceptions import Ignore, Reject
 from celery.utils.functional import head_from_fun
 
 from tasks.dead_letters import bury
+from tasks.ending import ending_of, leaving, retryable, tracer_of
 from tasks.errors import PermanentError, RetryableError
 from tasks.registry import TaskSpec
 from tasks.reporting import Reporter
@@ -63,15 +66,35 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
                 f"{cls.name}: soft_time_limit must be less than or equal to time_limit"
             )
 
+    _tracer: Callable[..., Any] | None = None
+
+    @property
+    def __trace__(self) -> Callable[..., Any] | None:
+        """What executes this task; Celery's worker and its prefork children set it."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, traced: Callable[..., Any] | None) -> None:
+        self.__dict__.pop("before_start", None)
+        if type(self).before_start is not PenstockTask.before_start:
+            self.__dict__["before_start"] = partial(self._start_first, self.before_start)
+        self._tracer = None if traced is None else tracer_of(self)
+
+    def _start_first(self, hook: Callable[..., Any], *delivery: Any) -> None:
+        """Ask whether a delivery may start before a task's own hook, which need not ask."""
+        PenstockTask.before_start(self, *delivery)
+        hook(*delivery)
+
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002  # Celery's
         """Ask Redis whether this delivery may start, and mark it started.
 
         Raises:
             Ignore: it was revoked, has ended before, or is a copy of a message that has started.
         """
-        request = self.request
-        if request.is_eager:
+        request, ending = self.request, ending_of(task_id)
+        if request.is_eager or ending.asked:
             return
+        ending.asked = True
         request.started_at = datetime.now(UTC).isoformat()
         request.timelimit = self.limits_of(request)
         tracked = not get_actual_ignore_result(self, request)
@@ -81,7 +104,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if answer == "revoked":
             self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
         elif answer == "ended":
-            self.backend.tell_end_again(request)
+            self._tell_end_again()
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
         raise Ignore(answer)
 
@@ -95,6 +118,15 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         hard_s = self.limits.hard_s or self.time_limit
         soft_s = self.limits.soft_s or self.soft_time_limit
         return [hard_s, soft_s] if hard_s or soft_s else None
+
+    def _tell_end_again(self) -> None:
+        try:
+            self.backend.tell_end_again(self.request)
+        except Reject:
+            raise
+        except Exception as error:
+            # No failure of a task that has ended: it is told once more, or looked at.
+            raise Reject(repr(error), requeue=retryable(self, error)) from error
 
     def execute(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function of the task, and turn what it raises into what Celery understands."""
@@ -143,12 +175,27 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if self.max_retries is not None and request.retries >= self.max_retries:
             self._bury(error, "retries-exhausted")
             raise error
+        self.retry(exc=error, countdown=_retry_delay_s(error, request.retries))
+
+    def retry(self, args: Any = None, kwargs: Any = None, exc: Any = None, **options: Any) -> Any:
+        """Publish this task again, as Celery's method does, whatever asks for it.
+
+        Raises:
+            Retry: it is published.
+            Reject: RabbitMQ is away. The broker still has the message; it comes again. Celery would
+                reject it for good.
+            Exception: the new arguments cannot be published.
+        """
+        kind = type(exc)  # isinstance() asks the exception itself
+        if issubclass(kind, Reject) or (issubclass(kind, BaseException) and leaving(exc)):
+            raise exc  # `autoretry_for` catches what was not meant for it
         try:
-            self.retry(exc=error, countdown=_retry_delay_s(error, request.retries))
+            return super().retry(args, kwargs, exc, **options)
         except Reject as rejected:
-            # Celery would reject for good: a task would be lost because RabbitMQ was away for a
-            # moment. The broker still has the message; it comes again.
-            raise Reject(rejected.reason, requeue=True) from error
+            reason = rejected.reason
+            if isinstance(reason, Exception) and not retryable(self, reason):
+                raise reason from None
+            raise Reject(reason, requeue=True) from exc
 
     def _bury(self, error: Exception, reason: str) -> None:
         if not (self.request.called_directly or self.request.is_eager):
@@ -190,6 +237,14 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         for name in ("redelivered", "queue") if not queue else ("redelivered",):
             signature.options.pop(name, None)
         return signature
+
+
+def with_ours(base: type[Task]) -> type[PenstockTask]:
+    """Put this base behind one that a task brings along, so that it ends as every other does."""
+    if issubclass(base, PenstockTask):
+        return base
+    body = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    return type(base.__name__, (base, PenstockTask), body)
 
 
 def _retry_delay_s(error: RetryableError, retries: int) -> int:

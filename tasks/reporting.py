@@ -2,17 +2,26 @@
 
 import asyncio
 import logging
-from typing import Any
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, SupportsIndex
 
 import redis.asyncio
-from redis.exceptions import RedisError
+from celery.exceptions import SoftTimeLimitExceeded
 
+from tasks.failures import MAX_SHOWN_CHARS, safe_text, safely
 from tasks.result_backend import RedisBackend
 from tasks.script_calls import Script
 from tasks.states import LOG, MAX_LINE_CHARS, RECORD
 
 PATIENCE_S = 1.0
 """How long a task waits for Redis to take a progress state, before it goes on without."""
+
+MAX_STREAM_CHARS = 64
+
+_INTERRUPTIONS = (SoftTimeLimitExceeded, asyncio.CancelledError)
+"""What the code of others did not raise when it is asked for its text: it is for the task."""
 
 _SCRIPTS = {text: Script(text) for text in (RECORD, LOG)}
 
@@ -39,41 +48,74 @@ class Reporter:
 
     async def progress(self, current: float, total: float | None, message: str | None) -> None:
         """Store a PROGRESS state."""
-        await self._write(RECORD, self._progress(current, total, message))
+        await self._write(RECORD, lambda: self._progress(current, total, message))
 
     def progress_sync(self, current: float, total: float | None, message: str | None) -> None:
         """Do so from a thread."""
-        self._write_sync(RECORD, self._progress(current, total, message))
+        self._write_sync(RECORD, lambda: self._progress(current, total, message))
 
     async def log(self, line: str, stream: str) -> None:
         """Append a line of output; of a very long one, its beginning."""
-        await self._write(LOG, self._line(line, stream))
+        await self._write(LOG, lambda: self._line(line, stream))
 
     def log_sync(self, line: str, stream: str) -> None:
         """Do so from a thread."""
-        self._write_sync(LOG, self._line(line, stream))
+        self._write_sync(LOG, lambda: self._line(line, stream))
 
-    def _progress(self, current: float, total: float | None, message: str | None) -> dict[str, Any]:
-        progress = {"current": current, "total": total, "message": message}
+    def _progress(self, current: object, total: object, message: object) -> dict[str, Any]:
+        progress = {
+            "current": self._number(current, "current"),
+            "total": self._number(total, "total"),
+            "message": None if message is None else _text(message),
+        }
         return self._backend.progress_arguments(self._request, progress)
 
-    def _line(self, line: str, stream: str) -> dict[str, Any]:
-        log = {"stream": stream, "line": line[:MAX_LINE_CHARS]}
+    def _line(self, line: object, stream: object) -> dict[str, Any]:
+        log = {"stream": _text(stream)[:MAX_STREAM_CHARS], "line": _text(line)}
         return self._backend.log_arguments(self._request.id, log)
 
-    async def _write(self, script: str, arguments: dict[str, Any]) -> None:
+    def _number(self, value: object, name: str) -> float | None:
+        """The number as JSON has it; what is none is left out, and logged."""
+        if value is None:
+            return None
+        found = safely(lambda: _number_of(value), None, _INTERRUPTIONS)
+        if found is None:
+            shown = safe_text(value, "", _INTERRUPTIONS)[:MAX_SHOWN_CHARS]
+            _logger.warning(
+                "progress without %s: task_id=%s value=%r", name, self._request.id, shown
+            )
+        return found
+
+    async def _write(self, script: str, make: Callable[[], dict[str, Any]]) -> None:
         if not self._tracked:
             return
         try:
+            arguments = make()
             async with asyncio.timeout(PATIENCE_S):
                 await self._client.register_script(script)(**arguments)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  # a task does not fail for its spectators
             _logger.warning("progress dropped: task_id=%s error=%r", self._request.id, error)
 
-    def _write_sync(self, script: str, arguments: dict[str, Any]) -> None:
+    def _write_sync(self, script: str, make: Callable[[], dict[str, Any]]) -> None:
         if not self._tracked:
             return
         try:
+            arguments = make()
             self._backend.scripts.call(_SCRIPTS[script], arguments["keys"], arguments["args"])
-        except (RedisError, OSError) as error:
+        except _INTERRUPTIONS:
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
             _logger.warning("progress dropped: task_id=%s error=%r", self._request.id, error)
+
+
+def _text(value: object) -> str:
+    return safe_text(value, "<unprintable>", _INTERRUPTIONS)[:MAX_LINE_CHARS]
+
+
+def _number_of(value: Any) -> float | None:
+    """As an integer of 64 bits or a finite double; None for what is neither."""
+    if isinstance(value, SupportsIndex):
+        whole = operator.index(value)
+        return int(whole) if -(2**63) <= whole < 2**63 else None
+    number = float(value)
+    return number if math.isfinite(number) and not isinstance(value, str) else None

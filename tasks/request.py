@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from tasks import alone
 from tasks.alone import how
+from tasks.ending import NoEndError
 from tasks.envelope import body_parts, request_headers
 from tasks.errors import WorkerLost
 from tasks.execution import PenstockTask
@@ -25,7 +26,6 @@ from tasks.runtime import STOP_SIGNALS
 from tasks.shown_arguments import HIDDEN, shown
 from tasks.stopping import stopping
 from tasks.suspects import MAX_DEATHS
-from tasks.tracing import NotTracedError
 from topology.delay import MAX_DELAY_S, is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
@@ -148,7 +148,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        if isinstance(error, NotTracedError):
+        if isinstance(error, NoEndError):
             task_ready(self)
             self.reject(requeue=error.requeue)
             return

@@ -24,9 +24,12 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -35,8 +38,11 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from penstock.wire.failures import error_record, shown
 from tasks.canvas import CanvasEnds
-from tasks.errors import NotNeeded
+from tasks.ending import ending_of, failure_of
+from tasks.errors import NotNeeded, TaskError
+from tasks.failures import safely
 from tasks.joining import joining
 from tasks.json_values import decode_record, encode_record
 from tasks.process import process_token
@@ -59,7 +65,14 @@ LONGEST_WAIT_S = 2.0
 """Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
 
 KEPT_TRACEBACK_CHARS = 8192
-_PASSING = ("LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
+KEPT_TEXT_CHARS = 1000
+"""Of an error that is longer than a result may be."""
+_PASSING = (
+    "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "-OOM ",
+    "-READONLY ", "executing the script can't run",
+)  # fmt: skip
+"""In errors that end when Redis, or who runs it, has mended something. Redis 6 puts what a command
+of a script answered behind its place in the script."""
 
 _START = Script(START)
 _RECORD = Script(RECORD)
@@ -181,6 +194,30 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         keys = Keys.of(task_id)
         return int(self.scripts.call(_CHARGE, [keys.deaths, keys.ended], [DEATHS_S]))
 
+    def mark_as_done(self, task_id: str, *args: Any, **options: Any) -> None:
+        """Store a success and tell those who wait for it, as Celery's method does."""
+        ending = ending_of(task_id)
+        ending.marking = True
+        super().mark_as_done(task_id, *args, **options)
+        ending.told = True
+
+    def mark_as_failure(self, task_id: str, *args: Any, **options: Any) -> None:
+        """Store a failure and tell those who wait for it, as Celery's method does."""
+        ending_of(task_id).marking = True
+        super().mark_as_failure(task_id, *args, **options)
+
+    def prepare_exception(self, exc: BaseException, serializer: Any = None) -> dict[str, Any]:  # noqa: ARG002  # Celery's
+        """Describe an exception as a record holds it; raises nothing."""
+        return failure_of(exc).record
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """Build an exception from a record, of whatever class it can."""
+        if not isinstance(exc, Mapping):
+            return super().exception_to_python(exc)
+        return safely(lambda: super(RedisBackend, self).exception_to_python(exc), None) or (
+            TaskError("{type}: {message}".format_map(shown(exc)))
+        )
+
     def _store_result(
         self,
         task_id: str,
@@ -195,10 +232,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         if len(body) > self._max_result_bytes:
             if state not in self.EXCEPTION_STATES:
                 self._check_length(len(body))
-            cut = {**(result or {})}
-            cut["exc_message"] = [f"{str(cut.get('exc_message'))[:1000]} …"]
             kept = (traceback or "")[-KEPT_TRACEBACK_CHARS:]
-            body = self._body(self._meta(task_id, cut, state, kept, request))
+            body = self._body(self._meta(task_id, _cut(result), state, kept, request))
         event = ""
         if len(body) > TRUNCATE_BYTES:
             short = self._meta(task_id, None, state, None, request)
@@ -219,6 +254,9 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 REVOKED_S if state == celery_states.REVOKED and not _unneeded(result) else 0,
             ],
         )
+        ending = ending_of(task_id)
+        if ending.marking and state in self.READY_STATES:
+            ending.stored = True
         return result
 
     def _meta(
@@ -299,7 +337,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
-        if isinstance(exc, ResponseError) and str(exc).startswith(_PASSING):
+        if isinstance(exc, ResponseError) and any(word in str(exc) for word in _PASSING):
             return True
         return isinstance(
             exc,
@@ -308,6 +346,9 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             | AuthenticationError
             | OutOfMemoryError
             | ReadOnlyError
+            | NoPermissionError
+            | ClusterDownError
+            | TryAgainError
             | OSError,
         )
 
@@ -344,3 +385,15 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 _logger.warning("redis away: attempt=%d error=%r", attempt, error)
             time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def _cut(error: Any) -> dict[str, Any]:
+    """What is kept of an error that is too long to be stored."""
+    record = (
+        error if isinstance(error, Mapping) else {"exc_type": "Exception", "exc_message": error}
+    )
+    told = shown(record)
+    text = f"{told['message'][:KEPT_TEXT_CHARS]} …"
+    return error_record(
+        told["type"], text, str(record.get("exc_module")), path=str(record.get("exc_type"))
+    )

@@ -8,10 +8,13 @@ the coroutine is cancelled and awaited before it returns: it never runs on into 
 """
 
 import asyncio
+import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -19,7 +22,7 @@ from typing import Any, Protocol
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from penstock.wire.document_rules import COLLECTION_PATTERN
-from tasks.errors import CoroutineCancelledError
+from tasks.errors import LoopLostError
 from tasks.redis_client import async_client
 from tasks.store import Store
 
@@ -31,6 +34,9 @@ Python use neither there."""
 
 CANCEL_AGAIN_S = 1.0
 """A coroutine that swallowed its cancellation is cancelled again, this often, until it ends."""
+
+
+_logger = logging.getLogger(__name__)
 
 
 class StateWriter(Protocol):
@@ -129,24 +135,67 @@ class _Running:
     task: "asyncio.Task[Any] | None" = None
     stop_reason: str | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Hand the end to who waits; the first one counts."""
+        if not self.ended.is_set():
+            self.result, self.error = result, error
+            self.ended.set()
 
 
 class Runtime:
-    """The event loop of this process and the store that lives on it."""
+    """The event loop of this process and the store that lives on it.
+
+    Whoever calls `run` waits for an event that is set, whatever happens: asyncio calls what
+    `add_done_callback` was given at each end of a task, the thread sets it for all when the loop
+    ends, and nobody is let in afterwards.
+
+    Args:
+        mongo_url: where documents are stored.
+        redis_url: where progress is told.
+    """
 
     def __init__(self, mongo_url: str, redis_url: str) -> None:
         self.store = Store(mongo_url)
         self.redis = async_client(redis_url)
         """For coroutines on the loop; it connects on first use, there."""
-        self._running: dict[str, _Running] = {}
+        self._running: dict[_Running, str] = {}
         # Signal handlers call `stop` on the thread that may hold it.
         self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True).start()
+        self.lost = False
+        """Whether the loop has ended. Nothing but its `close` does that; another is needed then."""
+        threading.Thread(target=self._keep_running, name="event-loop", daemon=True).start()
 
     def __repr__(self) -> str:
         """Tell what runs."""
         return f"<Runtime {len(self._running)} coroutines, {self.store!r}>"
+
+    def _keep_running(self) -> None:
+        """Be the loop's thread: what a callback raises, or `loop.stop()`, does not end it.
+
+        asyncio lets SystemExit and KeyboardInterrupt of any task leave `run_forever`, having noted
+        them as that task's end; the loop goes on with the next callback (`Task.__step`,
+        `Handle._run`, `BaseEventLoop._run_once`).
+        """
+        while not self._loop.is_closed():
+            try:
+                self._loop.run_forever()
+            except Exception:
+                _logger.exception("the event loop broke")
+                break
+            except BaseException as error:  # noqa: BLE001  # the thread is everybody's
+                _logger.warning("raised in the event loop, which goes on: %r", type(error))
+            else:
+                _logger.warning("stopped by a coroutine, the event loop goes on")
+        _logger.critical("the event loop of the process is lost, another is made")
+        with self._lock:
+            self.lost = True
+            waiting = tuple(self._running)
+        for running in waiting:
+            running.end(error=LoopLostError())
 
     def run(
         self, task_id: str, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
@@ -162,23 +211,62 @@ class Runtime:
             SoftTimeLimitExceeded: the soft limit passed.
             TimeLimitExceeded: the hard limit passed.
             StoppedError: somebody called `stop`.
-            CoroutineCancelledError: it cancelled itself.
+            LoopLostError: the loop was closed.
+            BaseException: what the coroutine raised.
         """
         running = _Running()
         with self._lock:
-            self._running[task_id] = running
-        future = asyncio.run_coroutine_threadsafe(_execute(running, start, limits), self._loop)
+            if self.lost:
+                raise LoopLostError
+            self._running[running] = task_id
         try:
-            return future.result()
+            try:
+                self._loop.call_soon_threadsafe(self._begin, running, start, limits)
+            except RuntimeError as error:
+                raise LoopLostError from error
+            running.ended.wait()
+        except LoopLostError:
+            raise
+        except BaseException:
+            # A signal (a soft limit of prefork, a shutdown) ended the wait.
+            self._stop_and_wait(running)
+            raise
         finally:
-            # Also when a signal (a soft limit of prefork, a shutdown) ends the wait.
-            while not running.ended.is_set():
-                running.stop_reason = running.stop_reason or "interrupted"
-                self._loop.call_soon_threadsafe(_cancel, running)
-                running.ended.wait(CANCEL_AGAIN_S)
             with self._lock:
-                if self._running.get(task_id) is running:
-                    del self._running[task_id]
+                self._running.pop(running, None)
+        if running.error is not None:
+            try:
+                raise running.error
+            finally:
+                running.error = None  # it holds this frame, which holds it
+        return running.result
+
+    def _begin(
+        self, running: _Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
+    ) -> None:
+        """Make the asyncio task; on the loop."""
+        if running.stop_reason is not None:
+            running.end(error=StoppedError(running.stop_reason))  # stopped before it began
+            return
+        try:
+            running.task = self._loop.create_task(_within(start, limits))
+            running.task.add_done_callback(partial(_finish, running))
+        except BaseException as error:  # noqa: BLE001  # or nobody would ever end it
+            running.end(error=error)
+
+    def _stop_and_wait(self, running: _Running) -> None:
+        """Cancel a coroutine until it has ended, whatever interrupts that."""
+        interruption: BaseException | None = None
+        while not running.ended.is_set():
+            running.stop_reason = running.stop_reason or "interrupted"
+            try:
+                with contextlib.suppress(RuntimeError):  # closed: its thread sets the event
+                    self._loop.call_soon_threadsafe(_cancel, running)
+                running.ended.wait(CANCEL_AGAIN_S)
+            except BaseException as error:  # noqa: BLE001  # another signal
+                interruption = error
+        if interruption is not None:
+            raise interruption
 
     def stop(self, task_id: str, reason: str) -> bool:
         """Cancel the coroutine of a task.
@@ -186,18 +274,21 @@ class Runtime:
         Returns:
             Whether it runs here. It ends soon, not at once; `run` then raises StoppedError.
         """
+        stopped = False
         with self._lock:
-            running = self._running.get(task_id)
-            if running is None or running.ended.is_set():
-                return False
-            running.stop_reason = running.stop_reason or reason
-        self._loop.call_soon_threadsafe(_cancel, running)
-        return True
+            for running, one in self._running.items():
+                done = running.ended.is_set() or (running.task is not None and running.task.done())
+                if one == task_id and not done:
+                    running.stop_reason = running.stop_reason or reason
+                    with contextlib.suppress(RuntimeError):  # closed: its thread ends them all
+                        self._loop.call_soon_threadsafe(_cancel, running)
+                    stopped = True
+        return stopped
 
     def stop_all(self, reason: str) -> None:
         """Cancel every coroutine of this process; in a prefork child that is one at most."""
         with self._lock:
-            task_ids = tuple(self._running)
+            task_ids = tuple(self._running.values())
         for task_id in task_ids:
             self.stop(task_id, reason)
 
@@ -207,20 +298,21 @@ def _cancel(running: _Running) -> None:
         running.task.cancel()
 
 
-async def _execute(
-    running: _Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
-) -> Any:
-    running.task = asyncio.current_task()
-    try:
-        if running.stop_reason is not None:
-            raise asyncio.CancelledError  # stopped before it began
-        return await _within(start, limits)
-    except asyncio.CancelledError:
-        if running.stop_reason is not None:
-            raise StoppedError(running.stop_reason) from None
-        raise CoroutineCancelledError("the coroutine of the task was cancelled") from None
-    finally:
-        running.ended.set()
+def _finish(running: _Running, task: "asyncio.Task[Any]") -> None:
+    """Take the end of an asyncio task, whichever it is."""
+    if not task.cancelled():
+        error = task.exception()
+        if error is None:
+            running.end(result=task.result())
+        else:
+            running.end(error=error)
+    elif running.stop_reason is not None:
+        running.end(error=StoppedError(running.stop_reason))
+    else:
+        try:
+            task.result()
+        except asyncio.CancelledError as cancelled:
+            running.end(error=cancelled)
 
 
 async def _within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits) -> Any:

@@ -20,13 +20,13 @@ from functools import partial
 from typing import Any
 
 from celery.app.task import Context, get_actual_ignore_result
-from celery.app.trace import FAILURE, TraceInfo, trace_ok_t
+from celery.app.trace import FAILURE, trace_ok_t
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from tasks import alone
+from tasks.ending import TraceInfo, ending_of, guarded
 from tasks.errors import WorkerLost
 from tasks.process import process_token
-from tasks.tracing import guarded
 
 MAX_DEATHS = 3
 """Of processes under one task."""
@@ -66,7 +66,9 @@ class Suspects:
         if request["delivery_info"].get("redelivered"):
             task_args, kwargs, embed = body
             whole = {**request, "args": task_args, "kwargs": kwargs, "is_eager": False, **embed}
-            elsewhere = guarded(self._app, name, self._execute)(uuid, task_args, kwargs, whole)
+            elsewhere = guarded(self._app.tasks[name], self._execute)(
+                uuid, task_args, kwargs, whole
+            )
             if elsewhere is not None:
                 value, info, runtime, shown = elsewhere
                 return (1, value, runtime) if info else (0, shown, runtime)
@@ -98,6 +100,8 @@ class Suspects:
                 if deaths >= MAX_DEATHS:
                     return self._lost(task, context, WorkerLost.after(deaths, str(died)))
             else:
+                if failed:
+                    ending_of(uuid).answer = value
                 return trace_ok_t(value, TraceInfo(FAILURE) if failed else None, runtime, shown)
         return None
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Deployment:
     def __post_init__(self) -> None:
         self.runs_file = self.folder / "runs"
         self.runs_file.touch()
+        self.producer: Any = None
         self.redis: Any = Redis.from_url(self.redis_url, decode_responses=True)
 
     @property
@@ -60,12 +61,17 @@ class Deployment:
 
     @contextlib.asynccontextmanager
     async def worker(
-        self, pool: str = "threads", *arguments: str, name: str = "w", concurrency: int = 2
+        self,
+        pool: str = "threads",
+        *arguments: str,
+        name: str = "w",
+        concurrency: int = 2,
+        app: str = "tests.tasks_core_app",
     ) -> AsyncIterator[Process]:
         """Run a worker; at the end it must still be alive, unless it was killed."""
         child = self.celery(
             name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", pool, "-c", str(concurrency),
-            *arguments,
+            *arguments, app=app,
         )  # fmt: skip
 
         async def ready() -> bool:
@@ -104,19 +110,30 @@ class Deployment:
         }  # fmt: skip
         follow = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
         body = json.dumps([list(args), {}, follow | (embed or {})]).encode()
-        with Connection(self.amqp_url) as connection, connection.Producer() as producer:
-            producer.publish(
-                body if raw is None else raw,
-                exchange=exchange,
-                routing_key=routing_key,
-                headers={name: value for name, value in headers.items() if name not in without},
-                content_type="application/json",
-                content_encoding="utf-8",
-                correlation_id=task_id,
-                message_id=task_id,
-                delivery_mode=2,
-            )
+        message: dict[str, Any] = {
+            "body": body if raw is None else raw,
+            "exchange": exchange,
+            "routing_key": routing_key,
+            "headers": {name: value for name, value in headers.items() if name not in without},
+            "content_type": "application/json",
+            "content_encoding": "utf-8",
+            "correlation_id": task_id,
+            "message_id": task_id,
+            "delivery_mode": 2,
+        }
+        if self.producer is not None:
+            self.producer.publish(**message)
+        else:
+            with Connection(self.amqp_url) as connection, connection.Producer() as producer:
+                producer.publish(**message)
         return task_id
+
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Publish many on one connection."""
+        with Connection(self.amqp_url) as connection, connection.Producer() as self.producer:
+            yield
+        self.producer = None
 
     def record(self, task_id: str) -> dict[str, Any]:
         """Read the record of a task; empty when there is none."""

@@ -28,6 +28,7 @@ from gateway.canvas.unbegun import Unbegun, Why, unbegun
 from gateway.redis_client import RedisAwayError, WrongTypeError, commands
 from gateway.watching.redis_scripts import END, TaskKeys
 from gateway.watching.revocation import final_record, revoked_record
+from penstock.wire.failures import error_record
 from topology.model import OUTCOMES_QUEUE
 
 log = logging.getLogger(__name__)
@@ -69,11 +70,7 @@ class Outcome:
             return final_record("REVOKED", self.task_id, error, **members)
         if self.state == "REVOKED":
             return revoked_record(self.task_id, self.reason, **members)
-        error = {
-            "exc_type": "DeadLettered",
-            "exc_message": [self.reason],
-            "exc_module": "penstock",
-        }
+        error = error_record("DeadLettered", self.reason, "penstock")
         return final_record("FAILURE", self.task_id, error, **members)
 
 

@@ -15,6 +15,7 @@ from gateway.redis_client import commands
 from gateway.watching.control import Control
 from gateway.watching.redis_scripts import ASK, REVOKE, REVOKED_EXTRA_S, TaskKeys
 from gateway.watching.states import States
+from penstock.wire.failures import error_record
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 0.2
@@ -163,11 +164,7 @@ def _ended(task_id: str, state: bytes) -> Problem:
 
 def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:
     """A REVOKED record without its opening brace, as Celery's `mark_as_revoked` stores it."""
-    error = {
-        "exc_type": "TaskRevokedError",
-        "exc_message": [reason],
-        "exc_module": "celery.exceptions",
-    }
+    error = error_record("TaskRevokedError", reason, "celery.exceptions")
     return final_record("REVOKED", task_id, error, **members)
 
 
@@ -177,7 +174,7 @@ def final_record(state: str, task_id: str, error: dict[str, Any], **members: Any
     Args:
         state: FAILURE or REVOKED.
         task_id: The id.
-        error: `exc_type`, `exc_message`, `exc_module`.
+        error: from `error_record`.
         members: What else is known; None is left out.
     """
     record = {

@@ -20,6 +20,7 @@ from gateway.access.task_id import IssuedId
 from gateway.redis_client import commands
 from gateway.timestamps import rfc3339
 from gateway.watching.redis_scripts import ENDED_EXTRA_S, READ, TaskKeys
+from penstock.wire.failures import shown
 from penstock.wire.json_meaning import without_marks
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
@@ -333,14 +334,11 @@ def _is_filled(raw: bytes) -> bool:
 
 
 def _error(raw: msgspec.Raw) -> dict[str, str] | None:
-    """`exc_type` and `exc_message` of Celery's `Backend.prepare_exception`."""
-    found = _object(raw)
-    if not found:
-        return None
-    message = found.get("exc_message", "")
-    if isinstance(message, list):
-        message = ", ".join(part if isinstance(part, str) else str(part) for part in message)
-    return {"type": str(found.get("exc_type", "Exception")), "message": str(message)}
+    """What an error says; a task may store any value as its own failure."""
+    found = msgspec.json.decode(raw)
+    if isinstance(found, dict):
+        return shown(found) if found else None
+    return None if found is None else {"type": "Exception", "message": str(found)}
 
 
 def _time(text: str | None) -> str | None:

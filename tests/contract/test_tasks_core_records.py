@@ -2,12 +2,14 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.exceptions import TimeLimitExceeded
 from celery import Celery
 from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
@@ -18,8 +20,10 @@ from tasks.config import WorkerConfig
 from tasks.envelope import PROTOCOL, body_parts, request_headers
 from tasks.errors import DelayNotSupportedError, PermanentError, RetryableError
 from tasks.execution import _retry_delay_s
+from tasks.failures import MAX_TRACEBACK_CHARS, Failure
 from tasks.registry import TaskSpec
-from tasks.result_backend import ResultTooLarge
+from tasks.result_backend import ResultTooLarge, _cut
+from tests.ends import _HOSTILE, expected, make
 from topology.delay import delay_route
 from topology.layout import load
 
@@ -58,6 +62,66 @@ def test_celery_reads_our_records(app: PenstockCelery, stock: Celery):
     assert isinstance(meta["result"], TaskRevokedError)
     meta = stock.backend.decode_result(record(app, {"depth": 3}, "DIGGING"))
     assert (meta["result"], meta["date_done"]) == ({"depth": 3}, None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a", 1), KeyError("k"), ValueError(b"x"), OSError(2, "No such file", "x.txt"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"), SystemExit(3), KeyboardInterrupt(),
+        TimeLimitExceeded(5), RetryableError("later"), ValueError({"a": [1, None]}),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_celery_builds_the_exception_again_where_it_can(
+    app: PenstockCelery, stock: Celery, error: BaseException
+):
+    built = stock.backend.decode_result(record(app, error, "FAILURE"))["result"]
+
+    assert (type(built), str(built)) == (type(error), str(error))
+    assert isinstance(
+        app.backend.decode_result(record(app, error, "FAILURE"))["result"], type(error)
+    )
+
+
+@pytest.mark.parametrize("kind", list(_HOSTILE))
+def test_an_exception_that_cannot_be_asked_is_recorded(app: PenstockCelery, kind: str):
+    recipe = {"kind": "ExplodingError", "args": ["x"], "hostile": [kind]}
+    told = json.loads("{" + record(app, make(recipe), "FAILURE").partition(",")[2])["result"]
+
+    assert (told["type"], told["text"]) == expected(recipe)
+
+
+def test_what_is_known_of_an_exception_is_bounded():
+    error: BaseException = ValueError("x")
+    for number in range(5000):
+        error, error.__cause__ = RuntimeError(number), error
+    group = ExceptionGroup("many", [ValueError(n) for n in range(5000)])
+    begun = time.monotonic()
+
+    for one in (error, group, ValueError("x" * 10_000_000), ValueError(*range(100_000))):
+        failure = Failure.of(one)
+        assert len(failure.traceback) <= MAX_TRACEBACK_CHARS + 100
+        assert len(json.dumps(failure.record["exc_message"])) <= 100_000
+        assert len(failure.shown) <= 1000
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        Failure.of(ValueError("x" * 5000)).record,
+        {"exc_type": "ValueError", "exc_message": ["x" * 5000], "exc_module": "builtins"},
+        "x" * 5000,
+        None,
+    ],
+)
+def test_an_error_too_long_to_be_stored_is_cut(stored: Any):
+    told = _cut(stored)
+
+    assert told["text"] == ("None" if stored is None else "x" * 1000) + " …"
+    assert told["exc_message"] == [told["text"]]
+    assert told["type"] in {"ValueError", "Exception"}
 
 
 def test_our_records_have_the_members_of_celerys(app: PenstockCelery, stock: Celery):

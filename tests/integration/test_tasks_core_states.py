@@ -72,7 +72,8 @@ async def test_ways_to_go(deployment: Deployment, pool: str):
         record = await deployment.ended(failed)
         assert record["status"] == "FAILURE"
         assert record["result"] == {
-            "exc_type": "RuntimeError", "exc_message": ["no"], "exc_module": "builtins"
+            "exc_type": "RuntimeError", "exc_message": ["no"], "exc_module": "builtins",
+            "type": "RuntimeError", "text": "no",
         }  # fmt: skip
         assert "RuntimeError: no" in record["traceback"]
         assert (await deployment.ended(progressing))["result"] == 3

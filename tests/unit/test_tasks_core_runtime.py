@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tasks.errors import CoroutineCancelledError
+from tasks.errors import LoopLostError
 from tasks.runtime import Limits, Runtime, StoppedError
 from tests.waiting import eventually
 
@@ -126,12 +126,109 @@ async def test_all_coroutines_can_be_stopped(runtime: Runtime):
         assert out[0].reason == "connection-lost"
 
 
-def test_a_coroutine_that_cancels_itself_has_failed(runtime: Runtime):
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncio.CancelledError("given up"), SystemExit(3), KeyboardInterrupt("x"),
+        GeneratorExit("x"), BaseException("x"), StopIteration("x"), MemoryError("x"),
+        RecursionError("x"), StopAsyncIteration("x"), BaseExceptionGroup("x", [SystemExit(1)]),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_leaves_a_coroutine_comes_through_and_the_loop_goes_on(
+    runtime: Runtime, error: BaseException
+):
     async def give_up() -> None:
-        raise asyncio.CancelledError
+        await asyncio.sleep(0)
+        raise error
 
-    with pytest.raises(CoroutineCancelledError):
-        runtime.run("self", give_up, Limits())
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # the next lines look at it
+        runtime.run("leaves", give_up, Limits())
+    if isinstance(error, StopIteration):  # PEP 479
+        assert isinstance(caught.value, RuntimeError)
+    else:
+        assert type(caught.value) is type(error)
+        assert str(caught.value) == str(error)
+    assert runtime.run("after", partial(asyncio.sleep, 0, "here"), Limits()) == "here"
+
+
+async def leave_it_to_a_task() -> None:
+    """Raise in a task of one's own, which asyncio lets out of the loop."""
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    child = asyncio.create_task(leave())
+    await asyncio.wait([child])
+
+
+async def cancel_everybody() -> None:
+    """Cancel each task of the loop, those of others and those that have not begun, too."""
+    for one in asyncio.all_tasks():
+        one.cancel()
+    await asyncio.sleep(0)
+
+
+async def stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+async def raise_in_a_callback() -> None:
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    asyncio.get_running_loop().call_soon(leave)
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "harm", [leave_it_to_a_task, cancel_everybody, stop_the_loop, raise_in_a_callback]
+)
+async def test_no_coroutine_ends_the_loop_or_leaves_another_waiting(
+    runtime: Runtime, harm: Callable[[], Coroutine[Any, Any, None]]
+):
+    bystander = Sleeper()
+    waiting, out = in_thread(lambda: runtime.run("bystander", bystander, Limits(hard_s=20)))
+    await eventually(bystander.started.is_set)
+    harming, harmed = in_thread(lambda: runtime.run("harm", harm, Limits(hard_s=20)))
+    await eventually(lambda: harmed)
+
+    assert runtime.run("after", partial(asyncio.sleep, 0.01, "here"), Limits()) == "here"
+    assert not runtime.lost
+    runtime.stop("bystander", "terminated")
+    await eventually(lambda: out)
+    assert isinstance(out[0], StoppedError | asyncio.CancelledError)
+    waiting.join()
+    harming.join()
+
+
+async def test_a_loop_that_is_closed_fails_who_waits_and_who_comes():
+    runtime = Runtime("mongodb://127.0.0.1:1/none", "redis://127.0.0.1:1/0")
+    bystander = Sleeper()
+    waiting, out = in_thread(lambda: runtime.run("bystander", bystander, Limits()))
+    await eventually(bystander.started.is_set)
+
+    async def close_it() -> None:
+        loop = asyncio.get_running_loop()
+        loop.stop()
+        loop.call_soon(lambda: threading.Thread(target=close_when_it_stands, args=[loop]).start())
+
+    def close_when_it_stands(loop: asyncio.AbstractEventLoop) -> None:
+        while not loop.is_closed():
+            try:
+                loop.close()
+            except RuntimeError:
+                loop.call_soon_threadsafe(loop.stop)
+
+    closing, closed = in_thread(lambda: runtime.run("close", close_it, Limits()))
+    await eventually(lambda: out)
+    assert isinstance(out[0], LoopLostError)
+    assert runtime.lost
+    with pytest.raises(LoopLostError):
+        runtime.run("late", partial(asyncio.sleep, 0), Limits())
+    closing.join(5)
+    assert closed[0] is None or isinstance(closed[0], LoopLostError)
+    waiting.join()
 
 
 def test_a_signal_that_ends_the_wait_ends_the_coroutine_first(runtime: Runtime):
@@ -153,10 +250,11 @@ def test_a_signal_that_ends_the_wait_ends_the_coroutine_first(runtime: Runtime):
 
 
 async def test_what_is_stopped_before_it_begins_never_runs(runtime: Runtime):
-    blocked = threading.Event()
+    blocking, blocked = threading.Event(), threading.Event()
     ran: list[str] = []
 
     async def block() -> None:
+        blocking.set()
         blocked.wait(5)
 
     async def late() -> Coroutine[Any, Any, None] | None:
@@ -164,6 +262,7 @@ async def test_what_is_stopped_before_it_begins_never_runs(runtime: Runtime):
         return None
 
     first, _ = in_thread(lambda: runtime.run("block", block, Limits()))
+    await eventually(blocking.is_set)
     second, out = in_thread(lambda: runtime.run("late", late, Limits()))
     await eventually(lambda: runtime.stop("late", "terminated"))
     blocked.set()
