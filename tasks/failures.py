@@ -233,7 +233,8 @@ def _plainly_printed(error: BaseException, kind: str, text: str) -> str:
         if one is None:
             break
         parts.append("".join(traceback.format_tb(traceback_of(one))))
-        one = _cause_of(one) or _context_of(one)
+        cause = _cause_of(one)  # which must not be asked whether it is true
+        one = _context_of(one) if cause is None else cause
         if one is not None:
             name = _name_of(type(one))
             parts.append(f"{name}: {safe_text(one, _NO_TEXT)[:MAX_SHOWN_CHARS]}\n")
@@ -242,6 +243,13 @@ def _plainly_printed(error: BaseException, kind: str, text: str) -> str:
 
 
 def _shortened(printed: str) -> str:
+    if len(printed) <= MAX_TRACEBACK_CHARS:
+        return printed
+    # A long text first: it is elsewhere, the places are not.
+    lines = printed.split("\n")
+    printed = "\n".join(
+        one if len(one) <= MAX_SHOWN_CHARS else f"{one[:MAX_SHOWN_CHARS]} …" for one in lines
+    )
     if len(printed) <= MAX_TRACEBACK_CHARS:
         return printed
     first = MAX_TRACEBACK_CHARS // 4

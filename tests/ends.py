@@ -182,14 +182,28 @@ def _value(argument: Any) -> Any:
     return argument
 
 
+def raised_of(recipe: Recipe) -> BaseException:
+    """Return what leaves a task that makes it and raises it."""
+    try:
+        return make(recipe)
+    except BaseException as raised:  # noqa: BLE001  # a group asks its members for their class
+        return raised
+
+
 def expected(recipe: Recipe) -> tuple[str, str]:
     """Return the name and the text that must be told."""
-    error = make(recipe)
+    error = raised_of(recipe)
     try:
         text = str.__str__(str(error)).encode("utf-8", "backslashreplace").decode()
     except BaseException:  # noqa: BLE001  # it is hostile
         text = NO_TEXT
-    return type.__dict__["__name__"].__get__(type(error)), text
+    return name_of(error), text
+
+
+def name_of(error: BaseException) -> str:
+    """Return the name of its class without asking it."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
 
 
 def any_recipe(chosen: random.Random, depth: int = 0) -> Recipe:
