@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from celery import Celery
 from celery.signals import worker_shutdown
@@ -21,6 +21,7 @@ from penstock.wire.announcements import (
     CATALOG_KEY,
     CATALOG_REFRESH_S,
     WORKER_REFRESH_S,
+    SlotCounts,
     WorkerRecord,
 )
 from tasks.execution import PenstockTask
@@ -176,13 +177,16 @@ def encode(described: Described, seen: float) -> str:
     return json.dumps({**described.entry, "seen": seen}, separators=(",", ":"))
 
 
-def announcer_of(app: Celery, worker: str, queues: Queues) -> Announcer:
+def announcer_of(
+    app: Celery, worker: str, queues: Queues, counts: Callable[[], SlotCounts]
+) -> Announcer:
     """Return what announces a worker of this application; it stops when the worker shuts down.
 
     Args:
         app: a `PenstockCelery`.
         worker: the node name.
         queues: returns what it consumes at the moment; None: nothing.
+        counts: returns what becomes of its slots.
     """
     client = sync_client(app.config.redis_url)
     specs = [
@@ -198,7 +202,7 @@ def announcer_of(app: Celery, worker: str, queues: Queues) -> Announcer:
         seen=0,
     )
     described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in specs]
-    announcer = Announcer(client, described, Presence(client, record, queues))
+    announcer = Announcer(client, described, Presence(client, record, queues, counts))
     worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
     return announcer
 

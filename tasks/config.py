@@ -36,6 +36,10 @@ class WorkerConfig:
     """Names of collections that batches which no gateway has checked may go to; the same as the
     gateway's. Environment: COLLECTION_PATTERN."""
 
+    slot_grace_s: int = 30
+    """A task that is over its hard limit by so much has cost its slot: it is ended, and the worker
+    replaces itself. Environment: SLOT_GRACE_S."""
+
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
@@ -59,6 +63,7 @@ class WorkerConfig:
             "mongo_url": _url(env, "MONGO_URL", ("mongodb", "mongodb+srv"), faults),
             "result_expires_s": _positive(env, "RESULT_EXPIRES_S", faults),
             "max_result_bytes": _positive(env, "MAX_RESULT_BYTES", faults),
+            "slot_grace_s": _positive(env, "SLOT_GRACE_S", faults),
             "collection_pattern": _pattern(env, "COLLECTION_PATTERN", faults),
             "scripts_dir": Path(env["SCRIPTS_DIR"]) if env.get("SCRIPTS_DIR") else None,
             "health_file": Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,

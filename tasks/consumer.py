@@ -20,6 +20,7 @@ from tasks.amqp import own_words
 from tasks.announce import announcer_of
 from tasks.batch_salvage import salvage
 from tasks.json_values import decode
+from tasks.slots import Slots
 from topology import kombu_queues
 from topology.conflicts import explain
 from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
@@ -54,7 +55,10 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
         self.connection_errors = (*lost, OperationalError)
         self._consumes = False
-        self._announcer = announcer_of(self.app, self.hostname, self.consumed_queues)
+        self._slots = Slots(lambda: int(self.pool.num_processes), self.app.config.slot_grace_s)
+        self._announcer = announcer_of(
+            self.app, self.hostname, self.consumed_queues, self._slots.counts
+        )
 
     def consumed_queues(self) -> tuple[str, ...] | None:
         """Return the work queues that this worker consumes; None while it consumes nothing."""
@@ -100,6 +104,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         """Make what handles each task; from now on the pool executes."""
         super().update_strategies()
         self.app.suspects.watch(self.pool)
+        self._slots.watch()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""

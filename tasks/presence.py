@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterable
 
 from redis import Redis
 
-from penstock.wire.announcements import KNOWN_FOR_S, WORKERS_KEY, WorkerRecord, decode_worker
+from penstock.wire.announcements import (
+    KNOWN_FOR_S,
+    WORKERS_KEY,
+    SlotCounts,
+    WorkerRecord,
+    decode_worker,
+)
 
 Queues = Callable[[], tuple[str, ...] | None]
 
@@ -17,10 +23,14 @@ class Presence:
         client: Redis.
         record: the worker, its queues not known yet.
         queues: returns what it consumes at the moment; None: nothing.
+        counts: returns what becomes of its slots.
     """
 
-    def __init__(self, client: Redis, record: WorkerRecord, queues: Queues) -> None:
+    def __init__(
+        self, client: Redis, record: WorkerRecord, queues: Queues, counts: Callable[[], SlotCounts]
+    ) -> None:
         self._client = client
+        self._counts = counts
         self._record = record
         self._queues = queues
         self._tidy = False
@@ -32,7 +42,7 @@ class Presence:
             RedisError: Redis is away.
         """
         now = time.time()
-        self._record = self._record.at(now, self._queues())
+        self._record = self._record.at(now, self._queues(), self._counts())
         self._client.hset(WORKERS_KEY, self._record.field, self._record.encode())
         if not self._tidy:
             self._tidy_up(now)

@@ -195,6 +195,9 @@ class Runtime:
             self.lost = True
             waiting = tuple(self._running)
         for running in waiting:
+            if running.task is not None:
+                # asyncio would log that it never ended: whoever waits for it is told so.
+                running.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
             running.end(error=LoopLostError())
 
     def run(

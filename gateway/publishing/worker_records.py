@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.wire.announcements import KNOWN_FOR_S, WorkerRecord, decode_worker
+from penstock.wire.announcements import (
+    KNOWN_FOR_S,
+    WORKER_MAX_AGE_S,
+    SlotCounts,
+    WorkerRecord,
+    decode_worker,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +29,8 @@ class WorkerRecords:
         """Of each task that some worker had within ten minutes: the queues of these workers."""
         self.consumers: Mapping[str, int] = {}
         """How many live workers consume each queue."""
+        self.slots: Mapping[str, SlotCounts] = {}
+        """Of each worker that was heard of lately, by node name."""
 
     def __repr__(self) -> str:
         """How many tasks and queues are known."""
@@ -37,15 +45,19 @@ class WorkerRecords:
         """
         queues_of: dict[str, set[str]] = {}
         consumers: Counter[str] = Counter()
+        slots: dict[str, SlotCounts] = {}
         for record in self._decoded(found):
             if now - record.seen > KNOWN_FOR_S:
                 continue
+            if now - record.seen <= WORKER_MAX_AGE_S:
+                slots[record.worker] = record.counts
             if record.is_live(now):
                 consumers.update(record.queues)
             for task in record.tasks:
                 queues_of.setdefault(task, set()).update(record.queues)
         self.known = {task: frozenset(queues) for task, queues in queues_of.items()}
         self.consumers = consumers
+        self.slots = slots
 
     def _decoded(self, found: Mapping[Any, bytes | str]) -> list[WorkerRecord]:
         records = {}

@@ -102,6 +102,27 @@ def register(
         shared=True,
     )
     metrics.gauge(
+        "penstock_worker_slots",
+        "Tasks that a worker can execute at a time.",
+        lambda: {worker: one.slots for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_worker_slots_busy",
+        "Slots of a worker with a task in them.",
+        lambda: {worker: one.busy for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_worker_slots_lost",
+        "Slots whose task did not end within its hard limit; the worker replaces itself.",
+        lambda: {worker: one.lost for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
         "penstock_queue_messages",
         "Messages ready in a work queue.",
         lambda: ready_of({name: name for name in topology.queues}),

@@ -27,6 +27,17 @@ stops workers before others have their tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCounts:
+    """How many tasks a worker can execute at a time, and what becomes of its slots."""
+
+    slots: int = 0
+    busy: int = 0
+    """Slots with a task in them, lost ones included."""
+    lost: int = 0
+    """Slots whose task did not end within its hard limit; the worker replaces itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
     """One start of one worker."""
 
@@ -42,6 +53,8 @@ class WorkerRecord:
     """When it was written."""
     consuming: bool = True
     """False while it is not connected to RabbitMQ, and once it stops."""
+    counts: SlotCounts = SlotCounts()
+    """Of its slots."""
 
     @property
     def field(self) -> str:
@@ -60,16 +73,20 @@ class WorkerRecord:
         """
         return self.consuming and now - self.seen <= WORKER_MAX_AGE_S
 
-    def at(self, now: float, queues: tuple[str, ...] | None) -> "WorkerRecord":
+    def at(
+        self, now: float, queues: tuple[str, ...] | None, counts: SlotCounts | None = None
+    ) -> "WorkerRecord":
         """Return it as it is now.
 
         Args:
             now: unix seconds.
             queues: what it consumes; None: nothing any more.
+            counts: of its slots; None: as before.
         """
+        counts = self.counts if counts is None else counts
         if queues is None:
-            return replace(self, seen=now, consuming=False)
-        return replace(self, seen=now, queues=queues, consuming=True)
+            return replace(self, seen=now, consuming=False, counts=counts)
+        return replace(self, seen=now, queues=queues, consuming=True, counts=counts)
 
 
 def decode_worker(value: bytes | str) -> WorkerRecord:
@@ -87,6 +104,14 @@ def decode_worker(value: bytes | str) -> WorkerRecord:
             tasks=tuple(map(str, found["tasks"])),
             seen=float(found["seen"]),
             consuming=bool(found["consuming"]),
+            counts=_counts(found.get("counts")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not the record of a worker: {error!r}") from error
+
+
+def _counts(found: Any) -> SlotCounts:
+    """Those of a release that does not write them are unknown: 0."""
+    if not isinstance(found, dict):
+        return SlotCounts()
+    return SlotCounts(**{name: int(found.get(name, 0)) for name in ("slots", "busy", "lost")})

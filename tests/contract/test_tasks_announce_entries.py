@@ -47,11 +47,11 @@ RECORD = WorkerRecord(
 def test_the_record_of_a_worker_is_this_text_and_members_of_later_releases_are_ignored():
     text = (
         '{"worker":"celery@w1","start":"a1","queues":["default"],"tasks":["demo.add"],'
-        '"seen":1000.5,"consuming":true}'
+        '"seen":1000.5,"consuming":true,"counts":{"slots":0,"busy":0,"lost":0}}'
     )
 
     assert (RECORD.field, RECORD.encode()) == ("celery@w1\na1", text)
-    assert decode_worker(text.replace("{", '{"later":1,').encode()) == RECORD
+    assert decode_worker(text.replace("{", '{"later":1,', 1).encode()) == RECORD
     for bad in ("5", "{}", '{"worker":1}', "[]", text[:-1]):
         with pytest.raises(ValueError, match="not the record of a worker"):
             decode_worker(bad)
