@@ -43,8 +43,8 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         # The usual small body has come with its headers: no timer, no loop.
         try:
             body = content.read_nowait(-1)
-        except web.RequestPayloadError:
-            raise _broken() from None
+        except web.RequestPayloadError as error:
+            raise _broken(error) from None
         if len(body) > max_bytes:
             raise too_large(max_bytes)
         return body if byte_order.is_plain(body) else _without_mark(body)
@@ -132,8 +132,8 @@ async def _raw_chunks(request: web.Request, *, whole: bool) -> AsyncIterator[byt
         raise Problem(
             "invalid-request", f"no byte of the body came for {pause_s:g} s", queued="no"
         ) from None
-    except web.RequestPayloadError:
-        raise _broken() from None
+    except web.RequestPayloadError as error:
+        raise _broken(error) from None
 
 
 async def _gunzip(request: web.Request, *, whole: bool) -> AsyncIterator[bytes]:
@@ -157,8 +157,10 @@ def _without_mark(head: bytes) -> bytes:
         raise Problem("malformed-json", f"the body is not UTF-8: {error}", queued="no") from None
 
 
-def _broken() -> Problem:
-    return Problem("invalid-request", "the chunked coding of the body is broken", queued="no")
+def _broken(error: web.RequestPayloadError) -> Problem:
+    return Problem(
+        "invalid-request", f"the chunked coding of the body is broken: {error}", queued="no"
+    )
 
 
 def too_large(max_bytes: int) -> Problem:

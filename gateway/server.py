@@ -36,7 +36,7 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         async with listening(app, config, reuse_port=reuse_port):
-            _spare_the_collector()
+            spare_the_collector()
             log.info("listening", extra={"host": config.host, "port": config.port})
             await stop.wait()
             log.info("draining")
@@ -46,7 +46,7 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
         log.info("stopped")
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Look for cycles seldom, and never among what lives as long as the process.
 
     A request leaves no cycles behind, and a full pass over ten thousand open sockets would stall

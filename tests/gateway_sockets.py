@@ -24,7 +24,9 @@ async def listening_gateway(**fields: Any) -> AsyncIterator[Listener]:
             **fields,
         }
     )
-    async with listening(make_app(config), config) as listener:
+    app = make_app(config)
+    async with listening(app, config) as listener:
+        listener.app = app  # type: ignore[attr-defined]  # for tests that look inside
         try:
             yield listener
         finally:

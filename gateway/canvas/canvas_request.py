@@ -16,6 +16,8 @@ from gateway.publishing.task_request import (
     TaskRequest,
     check_form,
     decode_with,
+    finite,
+    guard_headers,
 )
 
 MAX_NODES = 10_000
@@ -92,7 +94,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     chord: _Chord | None = None
 
 
-_decode = msgspec.json.Decoder(_Form).decode
+_decode = msgspec.json.Decoder(_Form, float_hook=finite).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _PLAIN = _Form()
 
@@ -166,6 +168,7 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise invalid_request(place, f"Nested over {MAX_DEPTH} levels deep", queued="no")
         try:
+            guard_headers(raw)
             form: _Form = decode_with(_decode, raw)
         except Problem as problem:
             raise relocate(problem, place) from None

@@ -1,6 +1,7 @@
 """POST /v1/tasks/bulk: many tasks in, one outcome each."""
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
@@ -25,6 +26,10 @@ from gateway.publishing.bulk_answer import OutcomeStream
 _DETAILS: Final[dict[str, Detail]] = {"errors": "errors", "all": "all", "none": "none"}
 _OMIT_AFTER_S: Final = 5.0
 """How long a full buffer of errors waits for a client that sends and does not read."""
+
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Outcomes of an array; what is behind them is refused."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -92,8 +97,11 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
     """Publish an array, once all of it has come and is known to be one."""
     config = request.app[CONFIG]
     pause = request.app[TURNS].of(request)
-    told: list[bytes] = []
-    with contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held:
+    with (
+        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held,
+        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as told,
+    ):
+        tasks = _bulk(request, caller, detail, told.tell, slowed=False)
         try:
             proof = ArraySplitter(config.max_task_bytes)
             async for chunk in iter_body(request, whole=True):
@@ -102,25 +110,47 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
                 held.add(chunk)
                 await _prove(proof.feed(chunk), pause)
             await _prove(proof.end(), pause)
-            tasks = _bulk(request, caller, detail, told.append, slowed=False)
-            splitter = ArraySplitter(config.max_task_bytes)
-            for chunk in held.take():
-                for part in splitter.feed(chunk):
-                    await tasks.take(part)
-            for part in splitter.end():
-                await tasks.take(part)
-            await tasks.settle()
+            await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
         except MalformedArrayError as error:
             raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
-    return web.Response(
-        status=207 if tasks.rejected else 202,
-        body=b"[%b]" % b",".join(told),
-        headers={"Content-Type": "application/json; charset=utf-8"},
-    )
+        return await _answer(request, tasks, told)
+
+
+async def _publish(
+    tasks: Bulk, held: "_HeldBody", told: "_HeldBody", splitter: ArraySplitter
+) -> None:
+    """Publish an array, as far as there is room for its outcomes: those of nothing are long."""
+    parts = (part for chunk in held.take() for part in splitter.feed(chunk))
+    for part in itertools.chain(parts, splitter.end()):
+        await tasks.take(part)
+        if told.size > MAX_ANSWER_BYTES or told.problem is not None:
+            rest = "its outcome and those behind it have no room in the answer; not submitted"
+            tasks.refuse(Problem("overloaded", rest, queued="no"))
+            break
+    await tasks.settle()
+
+
+async def _answer(request: web.Request, tasks: Bulk, told: "_HeldBody") -> web.StreamResponse:
+    """The outcomes as one array."""
+    status = 207 if tasks.rejected else 202
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    if told.size <= CHUNK_BYTES:
+        body = b"".join(told.take())
+        return web.Response(status=status, body=b"[%b]" % body[1:], headers=headers)
+    headers |= {"Content-Length": str(told.size + 1), "X-Request-Id": request[REQUEST_ID]}
+    response = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(request)
+    begin = b"["
+    for block in told.take():
+        await response.write(begin + block[len(begin) :])
+        begin = b""
+    await response.write(b"]")
+    await response.write_eof()
+    return response
 
 
 class _HeldBody:
-    """A body that is counted while it is held.
+    """A body, or outcomes for an answer, counted while they are held.
 
     Args:
         budget: Counts.
@@ -132,8 +162,11 @@ class _HeldBody:
         self._tenant = tenant
         self._blocks: deque[bytes] = deque()
         self._open = bytearray()
+        self._counted = 0
         self.size = 0
         """Octets held."""
+        self.problem: Problem | None = None
+        """Why there was no room for an outcome."""
 
     def add(self, chunk: bytes) -> None:
         """Hold one more chunk, which may be a single octet: they are put together.
@@ -142,11 +175,27 @@ class _HeldBody:
             Problem: `overloaded` (queued: no).
         """
         self._budget.hold(self._tenant, len(chunk))
+        self._counted += len(chunk)
         self.size += len(chunk)
         self._open += chunk
         if len(self._open) >= CHUNK_BYTES:
             self._blocks.append(bytes(self._open))
             self._open.clear()
+
+    def tell(self, outcome: bytes) -> None:
+        """Hold one more outcome, whether or not there is room: its task is settled."""
+        self._open += b","
+        self._open += outcome
+        if len(self._open) >= CHUNK_BYTES:
+            block = bytes(self._open)
+            self._open.clear()
+            self._blocks.append(block)
+            try:
+                self._budget.hold(self._tenant, len(block))
+                self._counted += len(block)
+            except Problem as problem:
+                self.problem = problem
+        self.size += len(outcome) + 1
 
     def take(self) -> Iterator[bytes]:
         """The body, block by block, each let go when the next is asked for."""
@@ -160,11 +209,12 @@ class _HeldBody:
     def close(self) -> None:
         """Hold nothing any more."""
         self._blocks.clear()
-        self._let_go(self.size)
+        self._let_go(self._counted)
 
     def _let_go(self, size: int) -> None:
+        size = min(size, self._counted)
         self._budget.hold(self._tenant, -size)
-        self.size -= size
+        self._counted -= size
 
 
 async def _prove(parts: Iterable[list[bytes]], pause: Callable[[], Awaitable[None]]) -> None:

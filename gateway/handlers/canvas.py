@@ -1,5 +1,6 @@
 """POST /v1/canvas: many tasks that belong together; GET /v1/groups/{id}: what became of a group."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from gateway.access.known_ids import known_group
 from gateway.access.task_id import claims
 from gateway.access.traits import IDEMPOTENT
 from gateway.access.work import work_of
-from gateway.body import read_body
+from gateway.body import CHUNK_BYTES, read_body
 from gateway.canvas.canvas_request import (
     ChainNode,
     ChordNode,
@@ -54,7 +55,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
         answer, replayed = await _submit_once(request, caller, key, body)
     else:
         canvases, context = request.app[CANVAS], traceparent(request)
-        checked = await canvases.check(_parse(request, body), caller)
+        checked = await canvases.check(await _parse(request, body), caller)
         prepared = canvases.prepare(checked, caller, context)
         await canvases.publish(prepared, context)
         answer, replayed = receipt(prepared), False
@@ -87,13 +88,16 @@ async def show_group(request: web.Request) -> web.StreamResponse:
     return web.Response(body=told.to_json(group_id, admin=caller.admin), headers=_JSON)
 
 
-def _parse(request: web.Request, body: bytes) -> Node:
+async def _parse(request: web.Request, body: bytes) -> Node:
     """The canvas of a body, each of whose tasks is a piece of work, refused or not.
 
     Raises:
         Problem: As `parse_canvas`.
     """
-    root = parse_canvas(body)
+    if len(body) > CHUNK_BYTES:  # beside the loop, which goes on every few milliseconds
+        root = await asyncio.to_thread(parse_canvas, body)
+    else:
+        root = parse_canvas(body)
     work_of(request).charge(sum(isinstance(node, TaskNode) for node in walk(root)))
     return root
 
@@ -133,7 +137,7 @@ async def _submit_once(
     if answered is not None:
         return orjson.loads(answered), True
     context = traceparent(request)
-    checked = await canvases.check(_parse(request, body), caller)
+    checked = await canvases.check(await _parse(request, body), caller)
     prepared = canvases.prepare(checked, caller, context)
     claim = await keys.claim(caller, key, mark, prepared.ids)
     if claim.answer is not None:

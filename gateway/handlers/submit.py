@@ -8,14 +8,14 @@ from aiohttp import web
 
 from gateway.access.auth import Caller, require
 from gateway.access.traits import IDEMPOTENT
-from gateway.body import read_body
+from gateway.body import CHUNK_BYTES, read_body
 from gateway.errors import Problem
 from gateway.handlers.queries import wait_seconds
 from gateway.media_types import JSON
-from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, WATCH
+from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, TURNS, WATCH
 from gateway.publishing import idempotency
 from gateway.publishing.submission import Prepared
-from gateway.publishing.task_request import parse
+from gateway.publishing.task_request import TaskRequest, parse_in_turns
 from gateway.receipt import Receipt
 from gateway.timestamps import issued_at
 
@@ -39,7 +39,8 @@ async def submit(request: web.Request) -> web.StreamResponse:
     else:
         submission = request.app[SUBMISSION]
         context = traceparent(request)
-        prepared = await submission.surely(lambda: submission.prepare(body, caller, context))
+        task = body if len(body) <= CHUNK_BYTES else await _parse(request, body)
+        prepared = await submission.surely(lambda: submission.prepare(task, caller, context))
         await submission.publish(prepared)
         answer, replayed = receipt(prepared), False
     if wait_s and answer["tracked"] and not replayed:
@@ -61,7 +62,7 @@ async def _submit_once(
     answered = await keys.replay(caller, key, mark)
     if answered is not None:
         return orjson.loads(answered), True
-    task = parse(body)
+    task = await _parse(request, body)
     context = traceparent(request)
     prepared = await submission.surely(lambda: submission.prepare_request(task, caller, context))
     claim = await keys.claim(caller, key, mark, [prepared.task_id])
@@ -82,6 +83,10 @@ async def _submit_once(
     answer = receipt(prepared)
     await keys.done(claim, orjson.dumps(answer))
     return answer, False
+
+
+async def _parse(request: web.Request, body: bytes) -> TaskRequest:
+    return await parse_in_turns(body, request.app[TURNS].of(request))
 
 
 async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bool) -> bytes | None:

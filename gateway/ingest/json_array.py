@@ -27,6 +27,8 @@ _GUESSES: Final = 2
 _PIECE_BYTES: Final = 64 * 1024
 _ELEMENTS_AT_ONCE: Final = 512
 _SIGNATURE_BYTES: Final = 12
+_LEAST_REACH: Final = 64
+_MOST_REACH: Final = 4096
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
@@ -59,6 +61,8 @@ class ArraySplitter:
         self._piece_bytes = piece_bytes
         self._data = bytearray()
         self._state = "start"
+        self._reach = _MOST_REACH
+        """How far the pattern may look: it fails over and over where quotes do not match."""
         self._walk: Walk | None = None
         self._walked = 0
         self._too_long = False
@@ -92,26 +96,35 @@ class ArraySplitter:
         data = bytes(self._data)
         self._data.clear()
         at = self._begin(data) if self._state == "start" else 0
+        batch: list[bytes] = []
+        no_guess_before = 0
         while self._state != "after":
-            if self._walk is None:
+            if self._walk is None and at >= no_guess_before:
                 found = self._guess(data, at)
                 if found is not None:
                     elements, at = found
+                    if batch:
+                        yield batch
+                        batch = []
                     for start in range(0, len(elements), _ELEMENTS_AT_ONCE):
                         yield elements[start : start + _ELEMENTS_AT_ONCE]
                     continue
-                stop = at + _PIECE_BYTES
-                while self._walk is None and self._state != "after" and at < stop:
-                    elements, at = self._one_by_one(data, at)
-                    if elements:
-                        yield elements
+                no_guess_before = at + _PIECE_BYTES
+            if self._walk is None:
+                elements, at = self._one_by_one(data, at)
+                batch += elements
             if self._walk is not None:
                 element, at = self._walk_on(self._walk, data, at)
                 if element is None:
                     break
-                yield element
-            elif at >= len(data):
+                batch += element
+            if len(batch) >= _ELEMENTS_AT_ONCE:
+                yield batch
+                batch = []
+            if at >= len(data):
                 break
+        if batch:
+            yield batch
         if self._state == "after":
             if data[at:].strip(WHITESPACE):
                 raise MalformedArrayError("something follows the array")
@@ -148,12 +161,14 @@ class ArraySplitter:
         """A few elements, up to one that must be walked over."""
         elements: list[bytes] = []
         while len(elements) < _ELEMENTS_AT_ONCE:
-            found = _ELEMENT.match(data, at)
+            found = _ELEMENT.match(data, at, at + self._reach)
             if found is None:
+                self._reach = _LEAST_REACH
                 self._walk, self._walked = Walk(), 0
                 break
             elements += self._element(found[1], last=found[2] == b"]")
             at = found.end()
+            self._reach = min(self._reach + _LEAST_REACH, _MOST_REACH)
             if self._state == "after":
                 break
         return elements, at

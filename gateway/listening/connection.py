@@ -27,10 +27,19 @@ _SLOW_HEAD: Final = raw_answer(
 )
 
 
+_FREE_FRAMING: Final = 64 * 1024
+"""Octets of a body that are not its own, beyond as many as those: sizes and ends of its chunks."""
+_FREE_FRAMING_RATE: Final = 1024
+"""As many more a second: who sends little now and then costs little."""
+
+
 class Connection(web.RequestHandler):
     """aiohttp's connection; the listener asks it once a second whether it is overdue."""
 
-    __slots__ = ("_head_since", "_siblings", "_silent", "_told", "frames")
+    __slots__ = (
+        "_body_since", "_framed", "_head_since", "_request_number", "_siblings", "_silent",
+        "_told", "frames",
+    )  # fmt: skip
 
     def join(self, siblings: "set[Connection]") -> None:
         """Be in that set from connected to lost."""
@@ -38,6 +47,9 @@ class Connection(web.RequestHandler):
         self._head_since = 0.0
         self._silent = True
         self._told = False
+        self._request_number = 0
+        self._framed = 0
+        self._body_since = 0.0
         self.frames: FrameMeter | None = None
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
@@ -65,8 +77,12 @@ class Connection(web.RequestHandler):
                 self._head_since = self._loop.time()
         elif self._request_count:
             self._head_since = 0.0
-            if self._messages and self._current_request is not None:
-                self._tell_of_broken_body(self._current_request)
+            request = self._current_request
+            if request is not None:
+                if self._messages:
+                    self._tell_of_broken_body(request)
+                elif self.frames is None:
+                    self._weigh_chunks(request, len(data))
 
     def _tell_of_broken_body(self, request: web.BaseRequest) -> None:
         """End a body whose coding broke in the middle; its reader would wait for the rest."""
@@ -77,6 +93,19 @@ class Connection(web.RequestHandler):
         request.content.set_exception(web.RequestPayloadError("the coding of the body is broken"))
         request.content.feed_eof()
         self.close()
+
+    def _weigh_chunks(self, request: web.BaseRequest, size: int) -> None:
+        """End a body that comes in chunks of a few octets: each costs like a line of a document."""
+        if self._request_number != self._request_count:
+            self._request_number = self._request_count
+            self._framed, self._body_since = 0, self._loop.time()
+        self._framed += size
+        content = request.content
+        free = _FREE_FRAMING + (self._loop.time() - self._body_since) * _FREE_FRAMING_RATE
+        if self._framed > 2 * content.total_bytes + free and not content.is_eof():
+            content.set_exception(web.RequestPayloadError("its chunks are of a few octets each"))
+            content.feed_eof()
+            self.close()
 
     def drop_if_overdue(self, begun_before: float) -> bool:
         """Close the connection when the head it waits for began before then.

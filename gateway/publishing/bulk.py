@@ -13,12 +13,13 @@ import orjson
 
 from gateway.access.auth import Caller
 from gateway.access.work import Work
-from gateway.body import too_large
+from gateway.body import CHUNK_BYTES, too_large
 from gateway.errors import Problem
 from gateway.ingest.ndjson import TOO_LONG
 from gateway.publishing.absent_tasks import SeemsAbsentError
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.submission import Prepared, Submission
+from gateway.publishing.task_request import TaskRequest, parse_in_turns
 
 Detail = Literal["errors", "all", "none"]
 """Which outcomes are told."""
@@ -108,16 +109,24 @@ class Bulk:
                 self.line += 1
                 if not raw:
                     continue
-                try:
-                    self._publish(raw)
-                except SeemsAbsentError as seems:
-                    await self._submission.absent.look(seems)
-                    self._looked = True
-                    self._publish(raw)
+                await self._take_one(raw)
                 tasks += 1
             self._work.charge(tasks)
             self._collect()
             await self._pause()
+
+    async def _take_one(self, raw: bytes) -> None:
+        task: bytes | TaskRequest = raw
+        try:
+            if len(raw) > CHUNK_BYTES:
+                task = await parse_in_turns(raw, self._pause)
+            self._publish(task)
+        except SeemsAbsentError as seems:
+            await self._submission.absent.look(seems)
+            self._looked = True
+            self._publish(task)
+        except Problem as problem:
+            self._pending.append((self.line, "", problem))
 
     async def settle(self) -> None:
         """Wait until every outcome is known and told, half a second over a confirm at most."""
@@ -142,7 +151,7 @@ class Bulk:
         """Put a refusal of the rest of the body in the place of the next line."""
         self._pending.append((self.line + 1, "", problem))
 
-    def _publish(self, raw: bytes) -> None:
+    def _publish(self, raw: bytes | TaskRequest) -> None:
         try:
             if raw is TOO_LONG:
                 raise too_large(self._max_bytes)
@@ -153,7 +162,7 @@ class Bulk:
         else:
             self._pending.append((self.line, prepared.task_id, confirm))
 
-    def _prepare(self, raw: bytes) -> Prepared:
+    def _prepare(self, raw: bytes | TaskRequest) -> Prepared:
         submission = self._submission
         if not self._looked:
             return submission.prepare(raw, self._caller, self._traceparent)

@@ -111,11 +111,13 @@ class Submission:
         """Knows which tasks no worker has."""
         self._plain = lru_cache(maxsize=4096)(self._plan)
 
-    def prepare(self, body: bytes, caller: Caller, traceparent: str | None = None) -> Prepared:
+    def prepare(
+        self, body: bytes | TaskRequest, caller: Caller, traceparent: str | None = None
+    ) -> Prepared:
         """Check one submit and build its message.
 
         Args:
-            body: JSON of one task.
+            body: JSON of one task, or what it was parsed to.
             caller: Who submits.
             traceparent: W3C trace context to carry on.
 
@@ -123,7 +125,7 @@ class Submission:
             Problem: Every refusal that is known before anything is written (queued: no).
             SeemsAbsentError: No worker seems to have the task; see `surely`.
         """
-        request = parse(body)
+        request = parse(body) if isinstance(body, bytes) else body
         if request.options is NO_OPTIONS and traceparent is None:
             return self._prepare_plain(request, caller)
         return self.prepare_request(request, caller, traceparent)

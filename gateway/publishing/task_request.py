@@ -5,7 +5,7 @@ The envelope is parsed once; arguments stay the client's raw JSON.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
@@ -14,7 +14,6 @@ import msgspec
 
 from gateway import json_text
 from gateway.errors import Fault, Problem, invalid_request
-from gateway.json_text import at_once
 from penstock.wire.headers import is_reserved
 
 MAX_DELAY_S = 365 * 86_400
@@ -110,6 +109,24 @@ def parse(body: bytes) -> TaskRequest:
     return request
 
 
+async def parse_in_turns(body: bytes, pause: Callable[[], Awaitable[None]]) -> TaskRequest:
+    """Parse one submit of any size, and leave the loop to others between two steps.
+
+    Args:
+        body: JSON of one task.
+        pause: From `Turns.of`.
+
+    Raises:
+        Problem: As `parse`.
+    """
+    guard_headers(body)
+    request: TaskRequest = decode_with(_decode, body)
+    steps = _form_steps(request)
+    for _ in steps:
+        await pause()
+    return request
+
+
 def guard_headers(body: bytes) -> None:
     """Refuse headers that hold more than headers may, before a value is built of them.
 
@@ -143,13 +160,19 @@ def check_form(request: TaskRequest) -> None:
     Raises:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
+    for _ in _form_steps(request):
+        pass
+
+
+def _form_steps(request: TaskRequest) -> Iterator[None]:
+    """`check_form` in steps of a few milliseconds."""
     args, kwargs = bytes(request.args), bytes(request.kwargs)
     if args[:1] != b"[":
         raise _invalid("$.args", "Expected an array")
     if kwargs[:1] != b"{":
         raise _invalid("$.kwargs", "Expected an object")
-    check_raw(args)
-    check_raw(kwargs)
+    yield from _raw_steps(args)
+    yield from _raw_steps(kwargs)
     if request.options is not NO_OPTIONS:
         _check_options(request.options)
 
@@ -215,12 +238,18 @@ def check_raw(raw: bytes) -> None:
     Raises:
         Problem: `malformed-json` (queued: no).
     """
+    for _ in _raw_steps(raw):
+        pass
+
+
+def _raw_steps(raw: bytes) -> Iterator[None]:
     if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
         return  # too short to be deep or for a large number, and no exponent
+    yield
     deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
     if not deep and json_text.is_plain(raw):
         return
-    flaw = at_once(json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False))
+    flaw = yield from json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False)
     if flaw is not None and flaw.kind == "deep":
         raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
     if flaw is not None:

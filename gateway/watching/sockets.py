@@ -177,6 +177,8 @@ class Socket:
         """Take no more from a client that sends more than there is room for."""
         self._refuse(problem.code, problem.detail)
         self.close_soon(WSCloseCode.TRY_AGAIN_LATER, problem.code)
+        if self._transport is not None:  # its part of the handshake would not be read
+            asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
     def tell(self, event: Event) -> None:
         """Write one event; a client that leaves too much unread is given up."""
