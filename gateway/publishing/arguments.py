@@ -51,8 +51,18 @@ def decoder(schema: Mapping[str, Any]) -> Decode:
     else:
         type_ = _type(schema)
         decode = msgspec.json.Decoder(type_, float_hook=_any_float).decode
-    words = repr(type_)
-    return _without_exponents(decode) if "float" in words and "Literal" not in words else decode
+    light = _has_inner_number(schema) and "enum" not in repr(schema)
+    return _without_exponents(decode) if light else decode
+
+
+def _has_inner_number(schema: Mapping[str, Any], *, inside: bool = False) -> bool:
+    """Whether many numbers may stand in one value."""
+    if schema.get("type") == "number":
+        return inside
+    inner = [schema.get("items"), schema.get("additionalProperties")]
+    return any(
+        _has_inner_number(one, inside=True) for one in inner if isinstance(one, dict)
+    ) or any(_has_inner_number(one, inside=inside) for one in schema.get("anyOf") or ())
 
 
 def _any_float(_digits: str) -> float:
