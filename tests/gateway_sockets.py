@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from aiohttp import web
+
 from gateway.app import make_app
 from gateway.config import GatewayConfig
 from gateway.listening.listener import Listener, listening
@@ -34,6 +36,12 @@ async def listening_gateway(**fields: Any) -> AsyncIterator[Listener]:
                 socket.close()
             Socket.opened.clear()
             await asyncio.sleep(0)  # what was aborted is closed in the next turn of the loop
+
+
+def app_of(listener: Listener) -> web.Application:
+    """The application of a listener from `listening_gateway`, for tests that look inside."""
+    app: web.Application = listener.app  # type: ignore[attr-defined]  # put there above
+    return app
 
 
 @dataclass

@@ -17,7 +17,7 @@ from gateway import parts
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, exchange, yardstick
 from tests.fuzz.budget import rounds, seed
-from tests.gateway_sockets import listening_gateway
+from tests.gateway_sockets import app_of, listening_gateway
 from tests.waiting import eventually
 
 BOUND = 6.0
@@ -124,7 +124,7 @@ async def gateway(amqp_url, redis_url):
     thresholds = gc.get_threshold()
     spare_the_collector()
     async with listening_gateway(amqp_url=amqp_url, redis_url=redis_url) as listener:
-        publisher = listener.app[parts.PUBLISHER]
+        publisher = app_of(listener)[parts.PUBLISHER]
         await eventually(lambda: publisher.state == "ready", timeout_s=30)
         yield listener
     gc.unfreeze()
