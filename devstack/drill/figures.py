@@ -11,7 +11,7 @@ MUST_BE_0 = (
     "document stored twice", "batch never ended", "executed under two ids",
     "executed after its end", "refused but executed", "document refused but stored",
     "executed although revoked", "started too early", "poison not dead-lettered",
-    "foreign message never ended",
+    "foreign message never ended", "odd end told wrongly", "slot lost",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from devstack.drill.client import Client
+from devstack.drill.endings import ENDS
 from devstack.drill.receipts import Ledger, TaskReceipt
 
 JSON = {"Content-Type": "application/json"}
@@ -21,8 +22,14 @@ _REVOKED_DUE_S = 20
 _KINDS = {
     "plain": 30, "threads": 12, "keyed": 14, "delayed": 10, "delayed keyed": 4, "retried": 8,
     "long": 10, "sync": 6, "topic": 3, "fails": 2, "revoked": 3, "bulk": 2,
+    "ends": 4, "ends sync": 4,
 }  # fmt: skip
 """Kinds of submits and their shares."""
+_TASKS = {
+    "sync": "demo.add", "fails": "demo.fail", "crash": "drill.crash", "ends": "drill.end",
+    "ends sync": "drill.end_sync",
+}  # fmt: skip
+"""Tasks of the kinds that do not write down their executions."""
 
 
 class Steady:
@@ -72,7 +79,14 @@ class SubmitLoad:
         self._client = client
         self._ledger = ledger
         self._random = random.Random(seed)  # noqa: S311  # no secret: load
+        self._ways: list[str] = []
         self._run = f"{seed:x}-{time.time_ns():x}"
+
+    def _next_way(self) -> str:
+        """Return another way to end, each as often as the others."""
+        if not self._ways:
+            self._ways = self._random.sample(list(ENDS), len(ENDS))
+        return self._ways.pop()
 
     async def one(self) -> None:
         """Submit one task of some kind."""
@@ -94,7 +108,7 @@ class SubmitLoad:
         """
         chosen = self._random
         options: dict[str, object] = {}
-        seconds, failures = 0.0, 0
+        seconds, failures, way = 0.0, 0, ""
         match kind:
             case "threads":
                 options["queue"] = "high_priority"
@@ -107,6 +121,9 @@ class SubmitLoad:
             case "long":
                 seconds = chosen.uniform(0.5, 3)
                 options["queue"] = chosen.choice(["default", "high_priority"])
+            case "ends" | "ends sync":
+                way = self._next_way()
+                options["queue"] = chosen.choice(["default", "high_priority"])
             case "retried":
                 failures = chosen.randint(1, 3)
         if queue is not None:
@@ -118,20 +135,20 @@ class SubmitLoad:
         receipt = self._ledger.task(
             kind,
             keyed=keyed,
-            tallied=kind not in {"sync", "fails", "crash"},
+            way=way,
+            tallied=kind not in _TASKS,
             due_s=time.time() + delay_s if isinstance(delay_s, int) else 0.0,
         )
         number = receipt.number
-        request: dict[str, object] = {"task": "drill.tally", "options": options}
-        match kind:
-            case "sync":
-                request |= {"task": "demo.add", "args": [number, 1]}
-            case "fails":
-                request |= {"task": "demo.fail", "args": [str(number)]}
-            case "crash":
-                request |= {"task": "drill.crash", "args": [number]}
-            case _:
-                request |= {"args": [number, seconds, failures]}
+        arguments: dict[str, list[object]] = {
+            "sync": [number, 1], "fails": [str(number)], "crash": [number],
+            "ends": [number, way], "ends sync": [number, way],
+        }  # fmt: skip
+        request = {
+            "task": _TASKS.get(kind, "drill.tally"),
+            "args": arguments.get(kind, [number, seconds, failures]),
+            "options": options,
+        }
         headers = dict(JSON)
         if keyed:
             headers["Idempotency-Key"] = f"{self._run}-{number}"

@@ -20,6 +20,8 @@ class TaskReceipt:
     """Sent with an idempotency key, so that it may be tried again after any outcome."""
     tallied: bool = True
     """Whether its executions are written down."""
+    way: str = ""
+    """In which of `endings.ENDS` it ends."""
     outcome: Outcome = "open"
     doubtful: bool = False
     """Whether some try had an unknown outcome."""
@@ -81,7 +83,7 @@ class Ledger:
     late: dict[str, int] = field(default_factory=dict)
     """Answers that took longer than the six seconds of the contract, by what was asked."""
 
-    def task(self, kind: str, **more: float | bool) -> TaskReceipt:
+    def task(self, kind: str, **more: float | bool | str) -> TaskReceipt:
         """Open a receipt of a submit."""
         receipt = TaskReceipt(number=len(self.tasks), kind=kind, **more)  # type: ignore[arg-type]
         self.tasks.append(receipt)

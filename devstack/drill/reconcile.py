@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from devstack.drill.endings import ENDS
 from devstack.drill.receipts import IngestReceipt, Ledger, TaskReceipt
 from devstack.drill.records import NOTHING, Holdings
 
@@ -94,6 +95,12 @@ def _end(receipt: TaskReceipt, task_id: str, holdings: Holdings, findings: Findi
     if receipt.kind == "revoked":
         if receipt.revoked and (runs or record.state != "REVOKED"):
             findings.fault("executed although revoked", (receipt, record, runs))
+        return
+    if receipt.way:
+        findings.counts["tasks ended oddly"] += 1
+        due = ENDS[receipt.way]
+        if (record.state, record.error) != (due.state, due.error) or due.text not in record.text:
+            findings.fault("odd end told wrongly", (receipt, record))
         return
     state, error = _ENDS.get(receipt.kind, ("SUCCESS", ""))
     if (record.state, record.error) != (state, error):

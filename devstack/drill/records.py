@@ -28,6 +28,9 @@ class Record:
 
     state: str
     error: str = ""
+    """The name of its exception's class."""
+    text: str = ""
+    """The text of that."""
     worker: str = ""
     done_at: float = 0.0
     """Unix time of its end."""
@@ -153,11 +156,12 @@ def _record(value: bytes | str | None) -> Record:
         return NOTHING
     record = orjson.loads(value)
     result = record.get("result")
-    error = result.get("exc_type", "") if isinstance(result, dict) else ""
+    failed = result if isinstance(result, dict) else {}
     done = record.get("date_done")
     return Record(
         record["status"],
-        error,
+        failed.get("exc_type", ""),
+        failed.get("text", ""),
         record.get("worker") or "",
         datetime.fromisoformat(done).timestamp() if done else 0.0,
         result,

@@ -8,6 +8,7 @@ gateway-a, gateway-b ──┬─ proxy ─► RabbitMQ ◄─ proxy ─┬─�
 import asyncio
 import contextlib
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,8 @@ class Rig:
     """`gateway-amqp`, `gateway-redis`, `worker-amqp`, `worker-redis`, `worker-mongo`."""
     gateways: tuple[str, ...]
     """Addresses, in the order of `GATEWAYS`."""
+    slots: Mapping[str, int]
+    """How many tasks run at a time from the first queue of each worker."""
     said: list[str] = field(default_factory=list)
     """What the supervisor said."""
 
@@ -160,7 +163,8 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
             }.items()
         }
         ports = tuple(free_port() for _ in GATEWAYS)
-        _add_processes(stack, proxies, ports, folder / "logs")
+        specs = _workers(stack.topology.queues)
+        _add_processes(stack, proxies, ports, specs, folder / "logs")
         parts = {name: Part(unit) for name, unit in stack.units.items()}
         stack.units = dict(parts)
         rig = Rig(
@@ -168,6 +172,7 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
             parts=parts,
             proxies=proxies,
             gateways=tuple(gateway_url(LOOPBACK, port) for port in ports),
+            slots=_slots(specs),
         )
         await exits.enter_async_context(stack)
         supervisor = asyncio.create_task(
@@ -189,6 +194,14 @@ def _workers(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
     )
 
 
+def _slots(specs: Iterable[WorkerSpec]) -> Mapping[str, int]:
+    """Return the slots of the workers by the first of their queues."""
+    slots: Counter[str] = Counter()
+    for spec in specs:
+        slots[spec.queues[0]] += spec.concurrency
+    return slots
+
+
 def _layout(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     layout = folder / "topology.toml"
@@ -197,7 +210,11 @@ def _layout(folder: Path) -> Path:
 
 
 def _add_processes(
-    stack: Stack, proxies: Mapping[str, TcpProxy], ports: tuple[int, ...], logs: Path
+    stack: Stack,
+    proxies: Mapping[str, TcpProxy],
+    ports: tuple[int, ...],
+    specs: Iterable[WorkerSpec],
+    logs: Path,
 ) -> None:
     """Add our processes to the stack, each with addresses that lead through the proxies."""
     servers = {
@@ -217,7 +234,7 @@ def _add_processes(
     workers = Launcher(env=env("worker"), logs=logs, app="devstack.drill.worker")
     gateways = Launcher(env=env("gateway"), logs=logs)
     units: dict[str, Unit] = {}
-    for spec in _workers(stack.topology.queues):
+    for spec in specs:
         worker = workers.worker(spec)
         units[worker.child.name] = worker
     units["beat"] = workers.beat()

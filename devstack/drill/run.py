@@ -17,6 +17,7 @@ from devstack.drill.receipts import Ledger
 from devstack.drill.reconcile import Findings, reconcile
 from devstack.drill.records import read_holdings, wait_until_ended
 from devstack.drill.rig import GATEWAYS, Rig, running_rig
+from devstack.drill.slots import find_lost_slots
 from devstack.drill.svg import write_svg
 from devstack.drill.timeline import Timeline
 from devstack.drill.watch import read_states, sample_memory, sample_processors
@@ -95,6 +96,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         tell(f"reconciling after {took_s:.1f} s")
         holdings = await read_holdings(rig, [*ids, *ledger.foreign])
         findings = reconcile(ledger, holdings)
+        await find_lost_slots(rig, settings.folder, findings)
         for name, part in rig.parts.items():
             if part.died_alone:
                 findings.fault("died by itself", name, part.died_alone)

@@ -1,4 +1,4 @@
-"""Tasks that only a drill's workers know: one that writes down its executions, one that kills."""
+"""Tasks that only a drill's workers know: some write down what they do, some end oddly."""
 
 import asyncio
 import os
@@ -6,6 +6,8 @@ import secrets
 import signal
 import time
 
+from devstack.drill.endings import end, end_sync
+from devstack.drill.meeting import meet
 from tasks.errors import RetryableError
 from tasks.registry import TaskSpec
 from tasks.runtime import TaskContext
@@ -40,4 +42,7 @@ def crash(number: int) -> None:
 SPECS = (
     TaskSpec("drill.tally", tally, {"max_retries": None}),
     TaskSpec("drill.crash", crash),
+    TaskSpec("drill.end", end),
+    TaskSpec("drill.end_sync", end_sync),
+    TaskSpec("drill.meet", meet),
 )
