@@ -38,7 +38,7 @@ async def while_telling(context: TaskContext, recipe: Recipe) -> None:
     """Tell of things that cannot be told, then raise it."""
     error = make(recipe)
     await context.progress(error, error, error)  # type: ignore[arg-type]
-    for value in (float("nan"), 2**80, "a\udc80", [error], error.__traceback__):
+    for value in (float("nan"), 2**80, "a\udc80", [error], object()):
         await context.progress(value, value, value)  # type: ignore[arg-type]
         await context.log(value, value)  # type: ignore[arg-type]
     await context.log("x" * 1_000_000, "\udc80" * 1000)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,14 @@ async def test_whatever_is_raised_is_one_end(deployment: Deployment, pool: str):
                 for _ in range(AT_ONCE):
                     task, recipe = an_end(chosen)
                     raised[deployment.publish(task, [recipe])] = task, recipe
-                records = await all_ended(deployment, list(raised))
+                where = f"FUZZ_SEED={first} round {number}"
+                records = await all_ended(deployment, raised, where)
                 count += len(records)
                 for (task, recipe), record in zip(raised.values(), records, strict=True):
-                    where = f"FUZZ_SEED={first} round {number}: {task} {json.dumps(recipe)}"
-                    check(task, recipe, record, where)
+                    check(task, recipe, record, f"{where}: {task} {json.dumps(recipe)}")
                 ends = [sum(state in FINAL for state in deployment.states(one)) for one in raised]
-                assert set(ends) == {1}, f"FUZZ_SEED={first} round {number}"
-                await every_slot_works(deployment, number)
+                assert set(ends) == {1}, where
+                await every_slot_works(deployment, number, where)
                 forget(deployment, list(raised))
     # What was not acknowledged is there again, now that the worker has ended.
     assert deployment.depth("default") == 0
@@ -85,8 +86,11 @@ def check(task: str, recipe: Recipe, record: dict[str, Any], where: str) -> None
         assert name_of(cause) in record["traceback"], where
 
 
-async def all_ended(deployment: Deployment, ids: list[str]) -> list[dict[str, Any]]:
-    """Wait until all tasks of a round have ended, and return their records."""
+async def all_ended(
+    deployment: Deployment, tasks: Mapping[str, Any], where: str
+) -> list[dict[str, Any]]:
+    """Wait until all tasks have ended, by id, and return their records."""
+    ids = list(tasks)
     names = [f"celery-task-meta-{one}" for one in ids]
 
     def final() -> list[dict[str, Any]] | None:
@@ -95,17 +99,21 @@ async def all_ended(deployment: Deployment, ids: list[str]) -> list[dict[str, An
             return None
         return [json.loads(text) for text in deployment.redis.mget(names)]
 
-    records: list[dict[str, Any]] = await eventually(final, 60, 0.05)
+    try:
+        records: list[dict[str, Any]] = await eventually(final, 60, 0.05)
+    except AssertionError:
+        ended = deployment.redis.mget([f"penstock:ended:{one}" for one in ids])
+        left = [tasks[one] for one, end in zip(ids, ended, strict=True) if not end]
+        raise AssertionError(f"{where}: {len(left)} never ended: {left[:5]}") from None
     return records
 
 
-async def every_slot_works(deployment: Deployment, number: int) -> None:
+async def every_slot_works(deployment: Deployment, number: int, where: str) -> None:
     """Have as many tasks run at a time as there are slots."""
-    ids = [
-        deployment.publish("ends.meet", [f"meeting-{number}", CONCURRENCY])
-        for _ in range(CONCURRENCY)
-    ]
-    assert {one["status"] for one in await all_ended(deployment, ids)} == {"SUCCESS"}
+    meeting = [f"meeting-{number}", CONCURRENCY]
+    guests = {deployment.publish("ends.meet", meeting): meeting for _ in range(CONCURRENCY)}
+    records = await all_ended(deployment, guests, where)
+    assert {one["status"] for one in records} == {"SUCCESS"}, where
 
 
 def forget(deployment: Deployment, ids: list[str]) -> None:
