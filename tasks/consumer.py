@@ -20,6 +20,7 @@ from tasks.amqp import own_words
 from tasks.announce import announcer_of
 from tasks.batch_salvage import salvage
 from tasks.json_values import decode
+from tasks.prefork import see_every_death
 from tasks.slots import Slots
 from topology import kombu_queues
 from topology.conflicts import explain
@@ -104,6 +105,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         """Make what handles each task; from now on the pool executes."""
         super().update_strategies()
         self.app.suspects.watch(self.pool)
+        see_every_death(self.pool)
         self._slots.watch()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
