@@ -1,6 +1,7 @@
 """Coroutines on the loop of the process, seen from the thread that waits for them."""
 
 import asyncio
+import logging
 import signal
 import threading
 import time
@@ -55,7 +56,7 @@ def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
         except BaseException as error:  # noqa: BLE001  # whatever it is, the test looks at it
             out.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)  # a failure must not hang the whole run
     thread.start()
     return thread, out
 
@@ -208,20 +209,21 @@ async def test_a_loop_that_is_closed_fails_who_waits_and_who_comes():
     waiting, out = in_thread(lambda: runtime.run("bystander", bystander, Limits()))
     await eventually(bystander.started.is_set)
 
-    async def close_it() -> None:
-        loop = asyncio.get_running_loop()
-        loop.stop()
-        loop.call_soon(lambda: threading.Thread(target=close_when_it_stands, args=[loop]).start())
+    def close_once_it_stands(record: logging.LogRecord) -> bool:
+        if "stopped by a coroutine" in record.msg:  # logged by the loop's own thread
+            runtime._loop.close()
+        return True
 
-    def close_when_it_stands(loop: asyncio.AbstractEventLoop) -> None:
-        while not loop.is_closed():
-            try:
-                loop.close()
-            except RuntimeError:
-                loop.call_soon_threadsafe(loop.stop)
+    async def stop_it() -> None:
+        asyncio.get_running_loop().stop()
 
-    closing, closed = in_thread(lambda: runtime.run("close", close_it, Limits()))
-    await eventually(lambda: out)
+    logger = logging.getLogger("tasks.runtime")
+    logger.addFilter(close_once_it_stands)
+    try:
+        closing, closed = in_thread(lambda: runtime.run("close", stop_it, Limits()))
+        await eventually(lambda: out)
+    finally:
+        logger.removeFilter(close_once_it_stands)
     assert isinstance(out[0], LoopLostError)
     assert runtime.lost
     with pytest.raises(LoopLostError):
