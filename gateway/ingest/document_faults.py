@@ -61,9 +61,14 @@ def find_fault(raw: bytes, max_bytes: int) -> DocumentFault | None:
         document = _DECODER.decode(text)
     except RecursionError:
         return DocumentFault("$", TOO_DEEP)
-    except ValueError as error:
-        return DocumentFault("$", f"not valid JSON: {error}", malformed=True)
+    except json.JSONDecodeError as error:
+        return DocumentFault("$", f"not valid JSON: {_place(error)}", malformed=True)
     return document_fault(document)
+
+
+def _place(error: json.JSONDecodeError) -> str:
+    """What is wrong and where; in a document of one line, where in that line of the body."""
+    return str(error) if error.lineno > 1 else f"{error.msg} (column {error.colno})"
 
 
 def too_big(max_bytes: int) -> DocumentFault:

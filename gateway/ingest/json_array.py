@@ -90,7 +90,10 @@ class ArraySplitter:
         """
         yield from self._cut()
         if self._state != "after":
-            raise MalformedArrayError("the body ends within the array")
+            empty = self._state == "start"
+            raise MalformedArrayError(
+                f"the body {'is empty' if empty else 'ends within the array'}"
+            )
 
     def _cut(self) -> Iterator[list[bytes]]:
         data = bytes(self._data)

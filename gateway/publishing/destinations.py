@@ -179,7 +179,10 @@ def _privileged(task: str) -> Problem:
 
 def no_route(task: str) -> str:
     """Say that no route names a task."""
-    return f"no route of the layout names {task!r}; {_LISTED}"
+    return (
+        f"no route of the layout names {task!r}; {_LISTED}, a task of yours needs one "
+        "([[routes]] of TOPOLOGY_FILE)"
+    )
 
 
 def no_exchange(exchange: str) -> str:

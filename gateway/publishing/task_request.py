@@ -35,6 +35,7 @@ _CALLBACK = (
 )
 _FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
+_EMPTY = "the body is empty"
 _NOT_SCALAR = "Expected a string, number, boolean or null"
 _MIN_GUARDED_BYTES = 1024
 """In less there is no room for headers that cost much."""
@@ -196,7 +197,8 @@ def decode_with(decode: Any, body: bytes) -> Any:
     except RecursionError:
         raise malformed("nested too deeply") from None
     except msgspec.DecodeError as error:
-        raise malformed(str(error)) from None
+        empty = not body or body.isspace()
+        raise malformed(_EMPTY if empty else str(error)) from None
 
 
 def _check_json(body: bytes) -> None:

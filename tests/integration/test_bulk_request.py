@@ -92,7 +92,9 @@ async def test_an_array_that_is_not_json_publishes_nothing(gateway, amqp_url):
             "/v1/tasks/bulk", data=body, headers={"Content-Type": "application/json"}
         )
 
-        assert (response.status, (await response.json())["code"]) == (400, "malformed-json"), body
+        problem = await response.json()
+        assert (response.status, problem["code"]) == (400, "malformed-json"), body
+        assert ("the body is empty" in problem["detail"]) is (body == b"")
     assert await ids_in(amqp_url) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from gateway.ingest.document_faults import find_fault
 from gateway.ingest.document_ids import DocumentIds
 from gateway.ingest.documents import Checked, DocumentChecker
 from gateway.ingest.ndjson import TOO_LONG
@@ -256,3 +257,18 @@ def seconds_to_skip(raw: bytes) -> float:
 
 class _Nothing(msgspec.Struct):
     """Takes no member."""
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"n":', "Expecting value (column 6)"),
+        (b'{"n":1}{"n":2}', "Extra data (column 8)"),
+        (b'{\n"n":\n', "Expecting value: line 3 column 1 (char 7)"),
+    ],
+)
+def test_a_line_of_ndjson_has_no_second_line_number(raw, words):
+    fault = find_fault(raw, BOUND)
+
+    assert fault is not None
+    assert fault.detail == f"not valid JSON: {words}"

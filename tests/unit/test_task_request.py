@@ -93,6 +93,14 @@ def test_what_is_not_json_is_malformed(body):
     assert refusal(body)[0] == "malformed-json"
 
 
+@pytest.mark.parametrize("body", [b"", b" \r\n\t"])
+def test_an_empty_body_is_said_to_be_empty(body):
+    with pytest.raises(Problem) as caught:
+        parse(body)
+
+    assert (caught.value.code, caught.value.detail) == ("malformed-json", "the body is empty")
+
+
 def test_digits_in_strings_and_long_integers_are_no_numbers_out_of_range():
     check_raw(json.dumps(["1" * 5000, int("9" * 4000)]).encode())
 
