@@ -82,6 +82,23 @@ def unknown_queue(topology: Topology, queue: str) -> str | None:
     )
 
 
+def unrouted(topology: Topology, tasks: Iterable[str]) -> str | None:
+    """Return which of a worker's tasks no client can submit, and what to do; None: there is none.
+
+    Args:
+        topology: the layout.
+        tasks: names; Celery's own are left out.
+    """
+    names = [n for n in sorted(tasks) if not n.startswith("celery.") and topology.route(n) is None]
+    if not names:
+        return None
+    return (
+        f"no route of the layout {topology.source} names {', '.join(names)}: the gateway answers "
+        "404 unknown-task, and Celery's .delay() takes the default queue. Add [[routes]] "
+        "(TOPOLOGY_FILE names the file), and restart the gateway and the workers."
+    )
+
+
 def _queues(command: str | None, given: Mapping[str, Any]) -> list[str]:
     """Return the queues that a command names, unless it also is for queues outside the layout."""
     options = {"worker": ("queues", "exclude_queues"), "call": ("queue",)}.get(command or "", ())

@@ -19,6 +19,7 @@ from penstock.wire.json_meaning import HEADER
 from tasks.amqp import own_words
 from tasks.announce import announcer_of
 from tasks.batch_salvage import salvage
+from tasks.command_line import unrouted
 from tasks.json_values import decode
 from tasks.prefork import see_every_death
 from tasks.slots import Slots
@@ -51,6 +52,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if (advice := unrouted(self.app.topology, self.app.tasks)) is not None:
+            _logger.warning("%s", advice)
         # What kombu makes of a connection lost while a step asks its neighbours (mingle): Celery
         # takes it for a bug and ends the worker.
         lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors

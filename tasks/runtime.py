@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,25 @@ class StateWriter(Protocol):
         """Do so from a thread."""
 
 
+class _Done:
+    """What is awaited in vain: it was done before."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+DONE = _Done()
+
+
+def _in_coroutine() -> bool:
+    """Whether an event loop runs the caller; of a function on a pool's thread none does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 @dataclass(kw_only=True)
 class TaskContext:
     """One execution, as its task sees it; Celery's `self.request` is empty on the loop's thread.
@@ -82,24 +101,30 @@ class TaskContext:
     collection_pattern: str = COLLECTION_PATTERN
     """Names of collections that documents may go to."""
 
-    async def progress(
+    def progress(
         self, current: float, total: float | None = None, message: str | None = None
-    ) -> None:
-        """Tell how far the task is."""
-        await self.writer.progress(current, total, message)
+    ) -> Awaitable[None]:
+        """Report how far the task is: a function calls it, a coroutine awaits it."""
+        if _in_coroutine():
+            return self.writer.progress(current, total, message)
+        self.writer.progress_sync(current, total, message)
+        return DONE
 
     def progress_sync(
         self, current: float, total: float | None = None, message: str | None = None
     ) -> None:
-        """Tell how far the task is, from a task that is no coroutine."""
+        """Report how far the task is without an `await`, wherever it is called; blocks."""
         self.writer.progress_sync(current, total, message)
 
-    async def log(self, line: str, stream: str = "stdout") -> None:
-        """Show a line of output to those who watch."""
-        await self.writer.log(line, stream)
+    def log(self, line: str, stream: str = "stdout") -> Awaitable[None]:
+        """Show a line of output to those who watch: a function calls it, a coroutine awaits it."""
+        if _in_coroutine():
+            return self.writer.log(line, stream)
+        self.writer.log_sync(line, stream)
+        return DONE
 
     def log_sync(self, line: str, stream: str = "stdout") -> None:
-        """Show a line of output, from a task that is no coroutine."""
+        """Show a line of output without an `await`, wherever it is called; blocks."""
         self.writer.log_sync(line, stream)
 
 

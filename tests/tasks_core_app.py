@@ -138,8 +138,10 @@ def not_a_number() -> float:
 def custom(context: TaskContext) -> int:
     """Use Celery's own way to tell of progress, and ours, from a function."""
     current_task.update_state(state="DIGGING", meta={"depth": 3})
-    context.progress_sync(1, 2, "half")
+    context.progress_sync(1, 4, "a quarter")
+    context.progress(2, 4, "half")
     context.log_sync("a line", "stderr")
+    context.log("another")
     return context.retries
 
 
@@ -165,6 +167,7 @@ EXTRA = (
     TaskSpec("demo.not_a_number", not_a_number),
     TaskSpec("demo.custom", custom),
     TaskSpec("demo.test_total", total),
+    TaskSpec("elsewhere.none", run),  # no route names it
 )
 
 app = build_app(_config, load_from_env(os.environ), (*TASKS, *EXTRA))

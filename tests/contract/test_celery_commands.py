@@ -11,7 +11,7 @@ from celery.concurrency.thread import TaskPool
 
 from devstack.product import ROOT
 from tasks.app import PenstockCelery, build_app
-from tasks.command_line import unknown_queue
+from tasks.command_line import unknown_queue, unrouted
 from tasks.config import WorkerConfig
 from topology.conflicts import explain
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
@@ -80,6 +80,17 @@ def test_a_queue_of_the_layout_is_no_fault():
     assert [unknown_queue(topology, name) for name in topology.queues if name != "callbacks"] == [
         None
     ] * (len(topology.queues) - 1)
+
+
+def test_tasks_without_a_route_are_named_with_the_remedy():
+    app = application()
+    assert unrouted(app.topology, app.tasks) is None
+
+    advice = unrouted(app.topology, [*app.tasks, "shop.price", "a.b"]) or ""
+
+    assert "names a.b, shop.price: " in advice
+    assert str(app.topology.source) in advice
+    assert "Add [[routes]]" in advice
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,15 @@ def test_every_queue_of_the_layout_that_ships_has_workers():
     assert sorted([*consumed, CALLBACKS_QUEUE]) == sorted(load().queues)
 
 
+def test_what_the_words_name_is_there():
+    words = "".join(re.findall(r"#.*", COMPOSE)) + (ROOT / "README.md").read_text()
+    anchors = re.findall(r"^(x-[a-z]+):", COMPOSE, re.MULTILINE)
+    variables = set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
+
+    assert set(re.findall(r"(?<![\w-])x-(?:gateway|ours|service|worker)\b", words)) <= {*anchors}
+    assert variables <= set(re.findall(r"[A-Z_]+", COMPOSE.partition("\nname:")[0]))
+
+
 def test_no_secret_stands_in_the_files():
     for name in ("compose.yaml", "Dockerfile.gateway", "Dockerfile.worker", ".env.example"):
         assert not re.search(r"(?i)(password|secret|key)s?\s*[:=]\s*['\"]?[\w-]{16,}(?!/)",

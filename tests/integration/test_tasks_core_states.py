@@ -82,8 +82,9 @@ async def test_ways_to_go(deployment: Deployment, pool: str):
             "current": 2, "total": 3, "message": "step 2 of 3"
         }  # fmt: skip
         assert (await deployment.ended(custom))["result"] == 0
-        assert deployment.states(custom) == ["STARTED", "DIGGING", "PROGRESS", "SUCCESS"]
+        assert deployment.states(custom) == ["STARTED", "DIGGING", *["PROGRESS"] * 2, "SUCCESS"]
         assert {"log": {"stream": "stderr", "line": "a line"}} in deployment.events(custom)
+        assert {"log": {"stream": "stdout", "line": "another"}} in deployment.events(custom)
         assert (await deployment.ended(large))["result"]["exc_type"] == "ResultTooLarge"
         assert len((await deployment.ended(long))["result"]) == 70_000
         event = deployment.events(long)[-1]
