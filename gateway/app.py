@@ -25,6 +25,7 @@ from gateway.cancellation import stop
 from gateway.canvas.canvas_submission import CanvasSubmission
 from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
+from gateway.description.openapi import query_parameters
 from gateway.drain import Drain
 from gateway.handlers import (
     bulk,
@@ -192,7 +193,9 @@ def _register(router: web.UrlDispatcher, config: GatewayConfig) -> RouteTraits:
                 route.kwargs["traits"] = (OPEN,)
             traits.take(route)
             route.kwargs.setdefault("expect_handler", expectations.meet)
-            route.register(router)
+            for each in route.register(router):
+                path = each.resource.canonical if each.resource is not None else ""
+                traits.take_query(route.handler, query_parameters(route.method, path))
     return traits
 
 

@@ -51,7 +51,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.requests_in_flight += 1
     draining = app[DRAIN].started
     try:
-        traits = app[TRAITS].of(request)
+        traits_of = app[TRAITS]
+        traits = traits_of.of(request)
         app[FRONT_DOOR].check(request, any_host=ANY_HOST in traits)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
@@ -59,6 +60,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         if caller is not None and caller.rate is not None:
             await work.admit(request, app[LIMITS], caller)
         if request.match_info.http_exception is None:
+            if request.query_string:
+                traits_of.check_query(request, _queued_of(request))
             check_media_type(request)
             if idempotency.HEADER in request.headers and IDEMPOTENT not in traits:
                 raise _not_idempotent(request)
@@ -67,7 +70,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics.refusals[problem.code] += 1
         response = problem_response(problem)
     except web.HTTPException as error:
-        response = _foreign_response(error, None if request.method in _SAFE_METHODS else "no")
+        response = _foreign_response(error, _queued_of(request))
     except ConnectionResetError:
         # The client is gone while an answer was being streamed: nobody to tell.
         raise
@@ -88,6 +91,11 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             response.force_close()
     metrics.observe_request(request, response.status, time.perf_counter() - started)
     return response
+
+
+def _queued_of(request: web.Request) -> Queued | None:
+    """What a refusal before anything is published says of a message."""
+    return None if request.method in _SAFE_METHODS else "no"
 
 
 def new_request_id() -> str:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.errors import Queued, invalid_request
+
 OPEN: Final = "open"
 """Served without a key."""
 TICKET: Final = "ticket"
@@ -30,6 +32,7 @@ class RouteTraits:
     def __init__(self) -> None:
         self._by_handler: dict[Any, frozenset[str]] = {}
         self._by_path: dict[str, frozenset[str]] = {}
+        self._queries: dict[Any, frozenset[str]] = {}
 
     def __repr__(self) -> str:
         """Count the routes, and those that have traits."""
@@ -42,6 +45,11 @@ class RouteTraits:
         self._by_handler[route.handler] = traits
         self._by_path[route.path] = self._by_path.get(route.path, _NONE) | traits
 
+    def take_query(self, handler: Any, names: frozenset[str] | None) -> None:
+        """Take the names of the query parameters that a handler knows; None: it takes any."""
+        if names is not None:
+            self._queries[handler] = names
+
     def of(self, request: web.Request) -> frozenset[str]:
         """Return the traits of the route that serves the request."""
         found = request.match_info
@@ -50,3 +58,23 @@ class RouteTraits:
             return traits
         wrong_method = found.http_exception is not None and found.http_exception.status == 405
         return self._by_path.get(request.path, _NONE) if wrong_method else _NONE
+
+    def check_query(self, request: web.Request, queued: Queued | None) -> None:
+        """Refuse a query parameter that the route would ignore: the client counts on it.
+
+        Args:
+            request: A request with a query.
+            queued: What the refusal says of a message.
+
+        Raises:
+            Problem: `invalid-request`.
+        """
+        known = self._queries.get(request.match_info.handler)
+        if known is None:
+            return
+        for name in request.query:
+            if name not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise invalid_request(
+                    f"?{name}", f"Unknown parameter; this path takes {names}", queued=queued
+                )

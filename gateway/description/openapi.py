@@ -22,13 +22,14 @@ _WITH_KEY = ("unauthenticated", "forbidden", "rate-limited")
 _CHANGING = ("draining",)
 _INTRODUCTION = (
     "HTTP front door of a Celery deployment. A 202 is a receipt: RabbitMQ confirmed the message. "
-    "Every refusal says in `queued` whether a message may be in a queue. Request bodies name their "
-    "media type. Without keys, only requests to loopback names and `ALLOWED_HOSTS` are served; "
-    "pages of other origins than the gateway's own and `ALLOWED_ORIGINS` are refused. The `rate` "
-    "of a key counts work: a task 1, an ingest batch 1, a stream opened or a subscription 1, a "
-    "read 1, a refused line 1. A request begins while the bucket is positive and may take it into "
-    "debt; NDJSON is read more slowly instead of refused. JSON is data: an object arrives in "
-    "tasks, results and MongoDB as it was sent, whatever it looks like to a decoder of Celery."
+    "Every refusal says in `queued` whether a message may be in a queue. Request bodies name "
+    "their media type. Unknown members and query parameters are refused. Without keys, only "
+    "requests to loopback names and `ALLOWED_HOSTS` are served; pages of other origins than the "
+    "gateway's own and `ALLOWED_ORIGINS` are refused. The `rate` of a key counts work: a task 1, "
+    "an ingest batch 1, a stream opened or a subscription 1, a read 1, a refused line 1. A "
+    "request begins while the bucket is positive and may take it into debt; NDJSON is read more "
+    "slowly instead of refused. JSON is data: an object arrives in tasks, results and MongoDB as "
+    "it was sent, whatever it looks like to a decoder of Celery."
 )
 
 
@@ -71,6 +72,19 @@ def undescribed(routes: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         for method, path in routes
         if (method, path) not in OPERATIONS and not path.startswith("/static/")
     }
+
+
+def query_parameters(method: str, path: str) -> frozenset[str] | None:
+    """Names of the query parameters of a route of `/v1`; of the other routes None, which take any.
+
+    Args:
+        method: HTTP's.
+        path: Its template, without regular expressions.
+    """
+    operation = OPERATIONS.get((method, path)) if path.startswith("/v1/") else None
+    if operation is None:
+        return None
+    return frozenset((*operation.query, *(("ticket",) if operation.tickets else ())))
 
 
 def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from aiohttp import web
 from gateway.errors import invalid_request
 from gateway.handlers.queries import wait_seconds
 
-_PARAMETERS: Final = frozenset({"key", "ids", "on_error", "ack", "wait"})
 _DEFAULT_WAIT_S: Final = 10.0
 
 
@@ -37,8 +36,6 @@ def read_query(request: web.Request) -> Query:
     """
     given = request.query
     for name in given:
-        if name not in _PARAMETERS:
-            raise invalid_request(f"?{name}", "Unknown parameter", queued="no")
         if len(given.getall(name)) > 1:
             raise invalid_request(f"?{name}", "Given twice", queued="no")
     key = tuple(given["key"].split(",")) if "key" in given else ()

@@ -54,7 +54,13 @@ def routes() -> list[web.RouteDef]:
 async def stream(request: web.Request) -> web.StreamResponse:
     """Many tasks on one WebSocket."""
     _check_subprotocol(request)
-    return await request.app[STREAMS].serve(request, await _viewer(request))
+    viewer = await _viewer(request)
+    if request.headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise Problem(
+            "invalid-request",
+            f"this is a WebSocket (subprotocol {PROTOCOL}); /v1/tasks/{{id}}/stream is plain HTTP",
+        )
+    return await request.app[STREAMS].serve(request, viewer)
 
 
 async def events(request: web.Request) -> web.StreamResponse:

@@ -1,12 +1,14 @@
 """What pages elsewhere, names that were made to point here and bodies without a type get."""
 
 import random
+import re
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from gateway.config import ConfigError, GatewayConfig
+from gateway.description.api_operations import OPERATIONS
 from tests.gateway_sockets import Answer, Socket, listening_gateway
 from tests.waiting import eventually
 
@@ -295,3 +297,36 @@ async def test_a_removed_key_ends_an_upload_that_is_under_way(keyed_door, tmp_pa
 
     assert b'"code":"unauthenticated"' in told
     assert told.count(b'"line":') == 2
+
+
+def _with_query() -> list[tuple[str, str, bool]]:
+    """Method and path of each route of the API with a parameter that none knows; takes tickets?"""
+    return [
+        (method, f"{re.sub('{[^}]*}', 'x', path)}?nope=1", operation.tickets)
+        for (method, path), operation in OPERATIONS.items()
+        if path.startswith("/v1/")
+    ]
+
+
+async def test_a_query_parameter_that_would_be_ignored_is_refused_on_every_route(make_gateway):
+    client = await make_gateway()
+    routes = _with_query()
+    assert len(routes) > 20
+    for method, path, tickets in routes:
+        answer = await client.request(method, path)
+        problem = await answer.json()
+
+        assert (answer.status, problem["code"]) == (400, "invalid-request"), (method, path)
+        assert problem["errors"][0]["at"] == "?nope"
+        assert problem.get("queued") == (None if method == "GET" else "no")
+        assert ("ticket" in problem["detail"]) is tickets
+    for path in ("/healthz", "/metrics", "/docs"):
+        assert (await client.get(f"{path}?nope=1")).status == 200
+
+
+async def test_a_plain_request_to_the_socket_says_that_it_is_one(make_gateway):
+    client = await make_gateway()
+    answer = await client.get("/v1/stream")
+
+    assert answer.status == 400
+    assert "this is a WebSocket (subprotocol penstock.v1)" in (await answer.json())["detail"]
