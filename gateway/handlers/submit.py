@@ -1,6 +1,7 @@
 """POST /v1/tasks: one task in, one receipt out."""
 
 import re
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from gateway.handlers.queries import wait_seconds
 from gateway.media_types import JSON
 from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, TURNS, WATCH
 from gateway.publishing import idempotency
+from gateway.publishing.absent_tasks import SeemsAbsentError
 from gateway.publishing.submission import Prepared
 from gateway.publishing.task_request import TaskRequest, parse_in_turns
 from gateway.receipt import Receipt
@@ -40,7 +42,12 @@ async def submit(request: web.Request) -> web.StreamResponse:
         submission = request.app[SUBMISSION]
         context = traceparent(request)
         task = body if len(body) <= CHUNK_BYTES else await _parse(request, body)
-        prepared = await submission.surely(lambda: submission.prepare(task, caller, context))
+        try:
+            prepared = submission.prepare(task, caller, context)
+        except SeemsAbsentError as seems:
+            prepared = await submission.absent.again(
+                seems, partial(submission.prepare, task, caller, context)
+            )
         await submission.publish(prepared)
         answer, replayed = receipt(prepared), False
     if wait_s and answer["tracked"] and not replayed:

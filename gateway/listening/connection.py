@@ -81,7 +81,7 @@ class Connection(web.RequestHandler):
             if request is not None:
                 if self._messages:
                     self._tell_of_broken_body(request)
-                elif self.frames is None:
+                elif self.frames is None and not request.content.is_eof():
                     self._weigh_chunks(request, len(data))
 
     def _tell_of_broken_body(self, request: web.BaseRequest) -> None:
@@ -102,7 +102,7 @@ class Connection(web.RequestHandler):
         self._framed += size
         content = request.content
         free = _FREE_FRAMING + (self._loop.time() - self._body_since) * _FREE_FRAMING_RATE
-        if self._framed > 2 * content.total_bytes + free and not content.is_eof():
+        if self._framed > 2 * content.total_bytes + free:
             content.set_exception(web.RequestPayloadError("its chunks are of a few octets each"))
             content.feed_eof()
             self.close()

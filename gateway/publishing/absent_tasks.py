@@ -120,8 +120,13 @@ class AbsentTasks:
         """
         try:
             return attempt()
-        except SeemsAbsentError as seems:
-            await self.look(seems)
+        except SeemsAbsentError as error:
+            seems = error
+        return await self.again(seems, attempt)
+
+    async def again(self, seems: SeemsAbsentError, attempt: Callable[[], Answer]) -> Answer:
+        """Look, and do what seemed in vain once more; see `surely`."""
+        await self.look(seems)
         return self.decide(attempt)
 
     def decide(self, attempt: Callable[[], Answer]) -> Answer:
