@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway import parts
 from gateway.access.front_door import FrontDoor
 from gateway.access.held_bytes import HeldBytes
+from gateway.access.kept_results import KeptResults
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
@@ -111,6 +112,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES], counts)
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS], config.quotas.idempotency_bytes)
+    app[parts.KEPT_RESULTS] = KeptResults(app[parts.REDIS], config.quotas.result_bytes)
     app[parts.LIMITS] = Limits(app[parts.REDIS])
     app[parts.TURNS] = Turns()
     app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
@@ -147,6 +149,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.PUBLISHER],
         origin,
         app[parts.CALLBACK_EVENTS],
+        app[parts.KEPT_RESULTS],
     )
     app[parts.SCHEDULES] = Schedules(app[parts.REDIS], config.quotas)
     app[parts.SCHEDULE_GUARD] = ScheduleGuard(
@@ -173,6 +176,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.PUBLISHER],
         app[parts.HELD],
         origin,
+        app[parts.KEPT_RESULTS],
     )
     app[parts.GROUP_COMMIT] = GroupCommit(app[parts.BATCHES])
     app[parts.CHECKER] = DocumentChecker(config.max_document_bytes)
@@ -246,6 +250,7 @@ def _loops(app: web.Application) -> Loops:
         app[parts.CATALOG].looper,
         app[parts.DEPTHS].looper,
         app[parts.SCHEDULE_GUARD].looper,
+        app[parts.KEPT_RESULTS].looper,
     ):
         loops.add(looper)
     if app[parts.CONFIG].callback_hosts:

@@ -159,6 +159,9 @@ class GatewayConfig:
                     )
                     for kind in ("schedule", "idempotency", "callback")
                 },
+                result_bytes=reader.number("RESULT_QUOTA_BYTES", 0, 0, 1 << 50)
+                if reader.text("RESULT_QUOTA_BYTES", "")
+                else None,
             ),
         )
         if not config.keys_file and not config.allow_anonymous and not config.loopback:

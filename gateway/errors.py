@@ -39,7 +39,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "unroutable": (422, "No queue is bound for this message"),
     "delay-not-supported": (422, "This exchange cannot delay"),
     "idempotency-key-reused": (422, "The key was used with another body"),
-    "rate-limited": (429, "The caller's budget is used up"),
+    "rate-limited": (429, "The caller's budget, or a quota of the tenant, is used up"),
     "queue-full": (429, "The queue is at its limit"),
     "internal-error": (500, "A fault of the gateway"),
     "broker-unavailable": (503, "RabbitMQ is not reachable"),

@@ -5,6 +5,7 @@ from redis.asyncio import Redis
 
 from gateway.access.front_door import FrontDoor
 from gateway.access.held_bytes import HeldBytes
+from gateway.access.kept_results import KeptResults
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
@@ -46,6 +47,7 @@ TASK_IDS = web.AppKey("task_ids", TaskIds)
 FRONT_DOOR = web.AppKey("front_door", FrontDoor)
 TRAITS = web.AppKey("traits", RouteTraits)
 KEYRING = web.AppKey("keyring", KeyRing)
+KEPT_RESULTS = web.AppKey("kept_results", KeptResults)
 REDIS = web.AppKey("redis", Redis)
 CATALOG = web.AppKey("catalog", Catalog)
 DEPTHS = web.AppKey("depths", QueueDepths)

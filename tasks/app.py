@@ -23,6 +23,7 @@ from tasks.runtime import Runtime
 from tasks.schedule import BEAT_SETTINGS
 from tasks.stopping import end_in_time
 from tasks.suspects import Suspects
+from tasks.tenancy import passed_on
 from tasks.tls import broker_settings, redis_url
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
@@ -175,6 +176,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
             eta = maybe_iso8601(eta)
         if eta is not None:
             options["deliver_at"] = eta if eta.tzinfo else eta.replace(tzinfo=self.timezone)
+        options["headers"] = passed_on(options.get("headers"))
         return super().send_task(name, args, kwargs, **options)
 
 

@@ -30,6 +30,7 @@ from tasks.errors import PermanentError, RetryableError
 from tasks.registry import TaskSpec
 from tasks.reporting import Reporter
 from tasks.runtime import Limits, StoppedError, TaskContext
+from tasks.tenancy import TENANT, tenant_of
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
@@ -151,8 +152,13 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             return spec.run(*first, *args, **kwargs)
         hard_s, soft_s = self.request.timelimit or (None, None)
         limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
-        task_id = self.request.id or self.name
-        return self.app.runtime.run(task_id, lambda: spec.run(*first, *args, **kwargs), limits)
+        task_id, tenant = self.request.id or self.name, tenant_of(self.request)
+
+        def start() -> Any:
+            TENANT.set(tenant)  # of this coroutine's own context
+            return spec.run(*first, *args, **kwargs)
+
+        return self.app.runtime.run(task_id, start, limits)
 
     def _context(self) -> TaskContext:
         request, runtime = self.request, self.app.runtime

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 from kombu.utils.json import JSONEncoder, object_hook
 
 from penstock.wire.json_meaning import (
@@ -160,3 +161,18 @@ def _value(found: dict[str, Any]) -> Any:
         return object_hook(found)
     except Exception:  # noqa: BLE001  # of any decoder that was registered with kombu
         return found
+
+
+def check_pairs(text: str) -> None:
+    """Look for half of a surrogate pair, which is no text in any other language.
+
+    Args:
+        text: JSON.
+
+    Raises:
+        UnicodeEncodeError: There is one.
+    """
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:  # it also refuses integers of over 308 digits
+        json.dumps(json.loads(text), ensure_ascii=False).encode()

@@ -91,6 +91,7 @@ class Reporter:
             return
         try:
             arguments = make()
+            self._request.reported = True
             async with asyncio.timeout(PATIENCE_S):
                 await self._client.register_script(script)(**arguments)
         except Exception as error:  # noqa: BLE001  # a task does not fail for its spectators
@@ -101,6 +102,7 @@ class Reporter:
             return
         try:
             arguments = make()
+            self._request.reported = True
             self._backend.scripts.call(_SCRIPTS[script], arguments["keys"], arguments["args"])
         except _INTERRUPTIONS:
             raise

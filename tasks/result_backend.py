@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from celery import states as celery_states
 from celery.backends.base import decompress_payload
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
@@ -44,7 +43,7 @@ from tasks.ending import ending_of, failure_of
 from tasks.errors import NotNeeded, TaskError
 from tasks.failures import safely
 from tasks.joining import joining
-from tasks.json_values import decode_record, encode_record
+from tasks.json_values import check_pairs, decode_record, encode_record
 from tasks.process import process_token
 from tasks.redis_client import sync_retry
 from tasks.script_calls import Script, ScriptCalls
@@ -59,6 +58,7 @@ from tasks.states import (
     Keys,
 )
 from tasks.stopping import stopping
+from tasks.tenancy import charge
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
@@ -79,18 +79,6 @@ _RECORD = Script(RECORD)
 _SUSPECT, _CHARGE = Script(SUSPECT), Script(CHARGE)
 
 _logger = logging.getLogger(__name__)
-
-
-def _check_pairs(text: str) -> None:
-    """Look for half of a surrogate pair, which is no text in any other language.
-
-    Raises:
-        UnicodeEncodeError: There is one.
-    """
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:  # it also refuses integers of over 308 digits
-        json.dumps(json.loads(text), ensure_ascii=False).encode()
 
 
 def _unneeded(result: Any) -> bool:
@@ -240,9 +228,14 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             event = "{" + self._body({**short, "truncated": True})
         keys = Keys.of(task_id)
         keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
+        charged: tuple[list[str], list[str | int]] = ([], [])
+        if state in self.READY_STATES:
+            charged = charge(request, keep_s, len(body))
+        elif request is not None:
+            request.reported = True
         self.scripts.call(
             _RECORD,
-            [keys.record, keys.events, keys.ended, keys.revoked],
+            [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],
             [
                 body,
                 event,
@@ -252,6 +245,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 # `celery control revoke` lives in the memory of workers; the mark outlives them.
                 # A task that was not needed may be after all, when a dead letter is replayed.
                 REVOKED_S if state == celery_states.REVOKED and not _unneeded(result) else 0,
+                *charged[1],
             ],
         )
         ending = ending_of(task_id)
@@ -292,7 +286,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         try:
             text = encode_record(meta, strict=True)
             if "\\ud" in text:
-                _check_pairs(text)
+                check_pairs(text)
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(f"the result cannot be stored as JSON: {error}") from error
         return text[1:]

@@ -24,7 +24,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.lock import Lock
 
 from penstock.looper import Faults, plain_line
-from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S
+from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S, PREFIX, tenant_and_name
 from tasks.amqp import Producer
 from tasks.liveness import touch
 from tasks.schedule_entries import PeriodicEntry
@@ -265,7 +266,12 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
     An attempt that was not confirmed may have arrived all the same: the next one carries the same
     task id and another `x-penstock-copy`, and the worker starts only one of them.
     """
-    headers = {**entry.options.get("headers", {}), "x-penstock-copy": uuid.uuid4().hex}
+    tenant, _ = tenant_and_name(entry.key.removeprefix(PREFIX))
+    headers = {
+        **entry.options.get("headers", {}),
+        TENANT_HEADER: tenant,
+        "x-penstock-copy": uuid.uuid4().hex,
+    }
     options = {
         **entry.options,
         "headers": headers,

@@ -13,6 +13,8 @@ is dropped, unless the task is started again on purpose.
 
 from dataclasses import dataclass
 
+from penstock.wire.kept_results import BESIDES, USUAL_EVENTS
+
 DAY_S = 86_400
 EVENTS_LENGTH = 1000
 ENDED_EXTRA_S = 7 * DAY_S
@@ -27,6 +29,7 @@ MAX_LINE_CHARS = 16 * 1024
 
 _CONSTANTS = f"""
 local EVENTS_LENGTH, ENDED_EXTRA_S, COPY_S = {EVENTS_LENGTH}, {ENDED_EXTRA_S}, {COPY_S}
+local BESIDES, USUAL_EVENTS = {BESIDES}, {USUAL_EVENTS}
 """
 
 # The state of a task is near the beginning of its record: `{"status": "…` when Celery wrote it,
@@ -90,9 +93,10 @@ RECORD = (
     _CONSTANTS
     + _WRITE
     + """
--- KEYS: record, events, ended, revoked
+-- KEYS: record, events, ended, revoked, of an end what its tenant's results take
 -- ARGV: body, event ('' = the record), state when it is final or '', seconds to keep,
---       '1' to take started_at from the record there is, seconds of the revoke mark or '0'
+--       '1' to take started_at from the record there is, seconds of the revoke mark or '0',
+--       with the fifth key: when it is gone, '1' to measure the events
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 local body, keep_s = ARGV[1], tonumber(ARGV[4])
 if ARGV[5] == '1' then
@@ -103,6 +107,14 @@ end
 write(body, ARGV[2], keep_s)
 if ARGV[3] ~= '' then finish(ARGV[3], keep_s) end
 if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[6])) end
+if KEYS[5] then
+  local events = USUAL_EVENTS
+  if ARGV[8] == '1' then events = redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0) end
+  local size = #body + BESIDES + events
+  if redis.call('HINCRBY', KEYS[5], ARGV[7], size) == size then
+    redis.call('EXPIRE', KEYS[5], 2 * keep_s + ENDED_EXTRA_S)
+  end
+end
 return 1
 """
 )

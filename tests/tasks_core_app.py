@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from celery import current_task
+from celery import current_app, current_task
 
 from tasks.app import build_app
 from tasks.config import WorkerConfig
@@ -145,6 +145,24 @@ def custom(context: TaskContext) -> int:
     return context.retries
 
 
+def start(count: int) -> None:
+    """Start others as Celery's users do."""
+    for mark in range(count):
+        current_app.tasks["demo.run"].delay(str(mark))
+
+
+async def start_async(count: int) -> None:
+    """Do so in a coroutine."""
+    await asyncio.to_thread(start, 1)
+    start(count - 1)
+
+
+def talk(context: TaskContext, lines: int, length: int) -> None:
+    """Say a lot."""
+    for _ in range(lines):
+        context.log_sync("x" * length, "stdout")
+
+
 def total(values: list[int]) -> int:
     """Add up: the body of a chord."""
     return sum(values)
@@ -168,6 +186,9 @@ EXTRA = (
     TaskSpec("demo.custom", custom),
     TaskSpec("demo.test_total", total),
     TaskSpec("elsewhere.none", run),  # no route names it
+    TaskSpec("demo.start", start),
+    TaskSpec("demo.start_async", start_async),
+    TaskSpec("demo.talk", talk),
 )
 
 app = build_app(_config, load_from_env(os.environ), (*TASKS, *EXTRA))

@@ -1,4 +1,4 @@
-"""What one tenant may keep in Redis besides the states of its tasks. Pure."""
+"""What one tenant may keep in Redis. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,9 @@ class Quotas:
     """Records of idempotency keys of a day. `IDEMPOTENCY_QUOTA_BYTES`."""
     callback_bytes: int = 16 * 1024 * 1024
     """Callback URLs kept for tasks that have not begun. `CALLBACK_QUOTA_BYTES`."""
+    result_bytes: int | None = None
+    """Results and event streams of tasks that have ended; 0: no bound; None: three quarters of what
+    Redis may take (`maxmemory`), no bound where it has none. `RESULT_QUOTA_BYTES`."""
 
 
 def over_quota(

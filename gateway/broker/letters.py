@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from gateway.timestamps import rfc3339
+from penstock.wire.headers import TENANT_HEADER
 from topology.delay import delayed_destination
 
 REPLAY_HEADER = "x-penstock-replay"
@@ -71,7 +72,7 @@ class Letter:
             "routing_key": self.routing_key,
             "size_bytes": self.size,
         }
-        for name, header in (("tenant", "x-penstock-tenant"), ("retries", "retries")):
+        for name, header in (("tenant", TENANT_HEADER), ("retries", "retries")):
             if header in self.headers:
                 told[name] = self.headers[header]
         if self.replays:

@@ -33,8 +33,10 @@ from gateway.canvas.canvas_request import (
 )
 from gateway.canvas.groups import Groups
 from gateway.errors import Fault, Problem
+from gateway.publishing.prepared import CanvasPart, Checked
 from gateway.publishing.publisher import Publisher
-from gateway.publishing.submission import CanvasPart, Checked, Submission
+from gateway.publishing.submission import Submission
+from penstock.wire.headers import TENANT_HEADER
 
 MAX_MESSAGE_BYTES = 15 * 1024 * 1024
 """Of one message: RabbitMQ takes 16 MiB."""
@@ -348,7 +350,7 @@ def later_options(checked: Checked, traceparent: str | None) -> dict[str, Any]:
         traceparent: W3C trace context to carry on.
     """
     options, when = checked.request.options, checked.when
-    headers: dict[str, Any] = dict(options.headers or {})
+    headers: dict[str, Any] = {**(options.headers or {}), TENANT_HEADER: checked.tenant}
     if traceparent is not None:
         headers["traceparent"] = traceparent
     if options.callback_url is not None:
@@ -365,7 +367,7 @@ def later_options(checked: Checked, traceparent: str | None) -> dict[str, Any]:
         "time_limit": options.time_limit,
         "soft_time_limit": options.soft_time_limit,
         "ignore_result": options.ignore_result or None,
-        "headers": headers or None,
+        "headers": headers,
     }
     if options.exchange is not None:
         told["routing_key"] = options.routing_key or ""

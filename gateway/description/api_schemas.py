@@ -133,6 +133,7 @@ def _answers() -> dict[str, Schema]:
             id=TEXT,
             errors=array(fault),
             near=array(TEXT),
+            quota=TEXT,
         ),
         "Receipt": record(
             "id task queues tracked accepted_at links",
@@ -169,6 +170,7 @@ def _answers() -> dict[str, Schema]:
             detail=TEXT,
             queued=queued,
             near=array(TEXT),
+            quota=TEXT,
         ),
         "Ingested": record(
             accepted=COUNT,

@@ -1,5 +1,6 @@
 """/v1/schedules: periodic tasks."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -93,11 +94,13 @@ async def run(request: web.Request) -> web.StreamResponse:
     task = task_of(schedule.definition)
     checked = await submission.surely(lambda: submission.check(task, caller))
     known = schedule.tenant in request.app[KEYRING].tenants
+    tenant = schedule.tenant if known else caller.tenant
     task_id = request.app[TASK_IDS].issue(
-        schedule.tenant if known else caller.tenant,
+        tenant,
         tracked=checked.tracked,
         delay_s=checked.when.delay_s,
     )
+    checked = dataclasses.replace(checked, tenant=tenant)
     prepared = submission.build(checked, task_id, traceparent(request))
     await submission.publish(prepared)
     return web.Response(

@@ -16,7 +16,7 @@ from gateway.media_types import JSON
 from gateway.parts import CONFIG, IDEMPOTENCY, SUBMISSION, TURNS, WATCH
 from gateway.publishing import idempotency
 from gateway.publishing.absent_tasks import SeemsAbsentError
-from gateway.publishing.submission import Prepared
+from gateway.publishing.prepared import Prepared
 from gateway.publishing.task_request import TaskRequest, parse_in_turns
 from gateway.receipt import Receipt
 from gateway.timestamps import issued_at

@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from gateway.access.held_bytes import HeldBytes
+from gateway.access.kept_results import KeptResults
 from gateway.access.task_id import TaskIds
 from gateway.broker.queue_depths import QueueDepths, queue_full
 from gateway.config import GatewayConfig
@@ -22,6 +23,7 @@ from gateway.publishing.task_message import (
     template,
 )
 from penstock.wire.document_rules import collection_fault
+from penstock.wire.headers import TENANT_HEADER
 from penstock.wire.ingest import CHECKED_HEADER, STORE_TASK
 from topology.model import Topology
 
@@ -75,6 +77,7 @@ class BatchPublisher:
         publisher: Publishes.
         held: Counts what requests hold back until their bodies prove sound.
         origin: Who publishes, `penstock@host`.
+        kept: Knows which tenants keep too many results.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class BatchPublisher:
         publisher: Publisher,
         held: HeldBytes,
         origin: str,
+        kept: KeptResults,
     ) -> None:
+        self._kept = kept
         self.held = held
         self._topology = topology
         self._task_ids = task_ids
@@ -134,11 +139,12 @@ class BatchPublisher:
         return lane
 
     def check_room(self, lane: Lane) -> None:
-        """Refuse early what the queue would refuse.
+        """Refuse early what the queue would refuse, and batches whose results have no room.
 
         Raises:
-            Problem: `queue-full` (queued: no).
+            Problem: `queue-full`, `rate-limited` (queued: no).
         """
+        self._kept.check(lane.tenant)
         for queue in lane.queues:
             if self._depths.full(queue):
                 limit = self._topology.queues[queue].limit
@@ -221,7 +227,7 @@ class BatchPublisher:
                 STORE_TASK,
                 EXCHANGE,
                 routing_key,
-                MessageOptions(headers=((CHECKED_HEADER, True), *headers)),
+                MessageOptions(headers=((CHECKED_HEADER, True), (TENANT_HEADER, tenant), *headers)),
                 origin=self._origin,
                 id_length=self._id_length,
             ),

@@ -17,8 +17,9 @@ from gateway.body import CHUNK_BYTES, too_large
 from gateway.errors import Problem
 from gateway.ingest.ndjson import TOO_LONG
 from gateway.publishing.absent_tasks import SeemsAbsentError
+from gateway.publishing.prepared import Prepared
 from gateway.publishing.publisher import Publisher
-from gateway.publishing.submission import Prepared, Submission
+from gateway.publishing.submission import Submission
 from gateway.publishing.task_request import TaskRequest, parse_in_turns
 
 Detail = Literal["errors", "all", "none"]
@@ -251,5 +252,7 @@ def _rest(problem: Problem) -> bytes:
     """What follows the line's number."""
     body = problem.body()
     told = {"status": problem.status, "code": problem.code, "detail": problem.detail}
-    told |= {name: body[name] for name in ("queued", "id", "errors", "near") if name in body}
+    told |= {
+        name: body[name] for name in ("queued", "id", "errors", "near", "quota") if name in body
+    }
     return orjson.dumps(told)[1:]

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from gateway.access.auth import Caller
+from gateway.access.kept_results import KeptResults
 from gateway.access.task_id import TaskIds
 from gateway.broker.priorities import check_priority
 from gateway.broker.queue_depths import QueueDepths, queue_full
@@ -21,6 +21,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.publishing.absent_tasks import AbsentTasks, Answer
 from gateway.publishing.catalog import Catalog
 from gateway.publishing.destinations import Destination, Destinations
+from gateway.publishing.prepared import CanvasPart, Checked, Prepared
 from gateway.publishing.publisher import Publisher
 from gateway.publishing.task_message import (
     NOTHING_FOLLOWS,
@@ -31,45 +32,9 @@ from gateway.publishing.task_message import (
     template,
     with_first,
 )
-from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, Times, parse, times
+from gateway.publishing.task_request import NO_OPTIONS, TaskRequest, parse, times
+from penstock.wire.headers import TENANT_HEADER
 from topology.model import BROADCAST_EXCHANGE, Topology
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A task that may be published, by the gateway now or by a worker later."""
-
-    request: TaskRequest
-    destination: Destination
-    when: Times
-    address: tuple[str, str]
-    """Exchange and routing key to publish to; of the delay, where there is one."""
-    tracked: bool
-    """Whether one state and result will exist."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanvasPart:
-    """What the message of a task says of the canvas that it belongs to."""
-
-    embed: bytes
-    """The last member of its body: callbacks, errbacks, chain and chord, as JSON."""
-    group_id: str | None = None
-    group_index: int | None = None
-    given: bytes = b""
-    """JSON of an argument before its own; empty: none."""
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A checked task, ready to be published."""
-
-    task: str
-    task_id: str
-    template: Template
-    body: bytes
-    queues: tuple[str, ...]
-    tracked: bool
 
 
 class Submission:
@@ -84,6 +49,7 @@ class Submission:
         publisher: Publishes.
         origin: Who publishes, `penstock@host`.
         callbacks: Remembers where ends are told.
+        kept: Knows which tenants keep too many results.
     """
 
     def __init__(
@@ -96,6 +62,7 @@ class Submission:
         publisher: Publisher,
         origin: str,
         callbacks: CallbackEvents,
+        kept: KeptResults,
     ) -> None:
         self._config = config
         self._topology = topology
@@ -105,6 +72,7 @@ class Submission:
         self._publisher = publisher
         self._origin = origin
         self._callbacks = callbacks
+        self._kept = kept
         self._id_length = len(task_ids.issue(""))
         self._destinations = Destinations(topology)
         self.absent = AbsentTasks(topology, catalog, depths)
@@ -139,6 +107,7 @@ class Submission:
         destination, plain = self._plain(request.task, caller)
         self.absent.check(request.task, destination.queues, caller)
         self._check_room(destination)
+        self._kept.check(caller.tenant)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs)
         tracked = len(destination.queues) == 1
@@ -155,15 +124,15 @@ class Submission:
         """Where a submit without options goes, and its template."""
         destination = self._destinations.resolve(task, caller, None, None, None)
         return destination, self._plain_template(
-            task, destination.exchange, destination.routing_key
+            task, caller.tenant, destination.exchange, destination.routing_key
         )
 
-    def _plain_template(self, task: str, exchange: str, routing_key: str) -> Template:
+    def _plain_template(self, task: str, tenant: str, exchange: str, routing_key: str) -> Template:
         return cached_template(
             task,
             exchange,
             routing_key,
-            _PLAIN,
+            _plain_options(tenant),
             origin=self._origin,
             id_length=self._id_length,
         )
@@ -232,6 +201,8 @@ class Submission:
             check_priority(queues, self._publisher.rabbitmq_major)
         if now:
             self._check_room(destination)
+            if not options.ignore_result:
+                self._kept.check(caller.tenant)
         args, kwargs = bytes(request.args), bytes(request.kwargs)
         self._catalog.check(request.task, args, kwargs, skip=receives)
         when = times(options, time.time())
@@ -239,6 +210,7 @@ class Submission:
             check_url(options.callback_url, self._topology, self._config.callback_hosts)
         return Checked(
             request,
+            caller.tenant,
             destination,
             when,
             self._destinations.address(destination, when.delay_s),
@@ -328,6 +300,7 @@ class Submission:
             check_url(options.callback_url, self._topology, self._config.callback_hosts)
         checked = Checked(
             msgspec.structs.replace(request, options=options),
+            caller.tenant,
             destination,
             when,
             self._destinations.address(destination, when.delay_s),
@@ -359,8 +332,9 @@ class Submission:
         exchange, routing_key = checked.address
         group_id, group_index = (canvas.group_id, canvas.group_index) if canvas else (None, None)
         if options is NO_OPTIONS and traceparent is None and copy is None and group_id is None:
-            return self._plain_template(checked.request.task, exchange, routing_key)
+            return self._plain_template(checked.request.task, checked.tenant, exchange, routing_key)
         headers: list[tuple[str, Any]] = list((options.headers or {}).items())
+        headers.append((TENANT_HEADER, checked.tenant))
         if traceparent is not None:
             headers.append(("traceparent", traceparent))
         if copy is not None:
@@ -399,4 +373,7 @@ class Submission:
             self._callbacks.remember(task_id, url, checked.request.task, checked.when.delay_s)
 
 
-_PLAIN = MessageOptions()
+@lru_cache(maxsize=4096)
+def _plain_options(tenant: str) -> MessageOptions:
+    """The options of a submit without any."""
+    return MessageOptions(headers=((TENANT_HEADER, tenant),))

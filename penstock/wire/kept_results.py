@@ -1,0 +1,50 @@
+"""What the results of a tenant take in Redis, counted by the workers and read by the gateways.
+
+    hash penstock:kept:results:<tenant>   when they are gone, unix seconds → octets that go then
+
+A field is counted up by the script that stores a final state. It stands for a part of the time for
+which results are kept, so that there are few, and is of no account once its time is over.
+"""
+
+from typing import Final
+
+BESIDES: Final = 320
+"""Octets that an ended task takes besides its record and its events: the mark that it ended, and
+what Redis needs for the keys. These two are measured with Redis 7.0."""
+USUAL_EVENTS: Final = 4816
+"""Octets of an event stream with a few short entries: Redis gives it 4 KiB at once."""
+_PARTS: Final = 24
+
+
+def usage_key(tenant: str) -> str:
+    """Return where it is counted what the results of a tenant take."""
+    return f"penstock:kept:results:{tenant}"
+
+
+def gone_by(now: float, keep_s: int) -> int:
+    """Return when a result that is stored now is gone, rounded up by 1/24 of its time at most.
+
+    Args:
+        now: Unix seconds.
+        keep_s: How long it is kept, seconds.
+    """
+    part_s = max(1, keep_s // _PARTS)
+    return -(-(int(now) + 1 + keep_s) // part_s) * part_s
+
+
+def room_in_s(kept: dict[int, int], quota: int, now: float) -> int:
+    """Return the seconds until what is kept is within a quota; 0: it is.
+
+    Args:
+        kept: Octets by the time at which they are gone.
+        quota: Octets.
+        now: Unix seconds.
+    """
+    total = sum(size for gone, size in kept.items() if gone > now)
+    for gone in sorted(gone for gone in kept if gone > now):
+        if total <= quota:
+            break
+        total -= kept[gone]
+        if total <= quota:
+            return max(1, int(gone - now) + 1)
+    return 0

@@ -1,0 +1,52 @@
+"""Whose a task is: said by its message, passed on to what it starts, charged for what is kept."""
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from celery._state import get_current_worker_task
+
+from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.kept_results import gone_by, usage_key
+
+LONG_EVENT = 2048
+"""Characters of a record with which the event stream takes more than Redis gives it at once."""
+
+TENANT: ContextVar[str | None] = ContextVar("tenant", default=None)
+"""Of the task whose coroutine runs: the loop's thread has no current task of Celery's."""
+
+
+def tenant_of(request: Any) -> str | None:
+    """Return the tenant that the message of a task names; None: no gateway published it."""
+    tenant = (getattr(request, "headers", None) or {}).get(TENANT_HEADER)
+    return tenant if isinstance(tenant, str) and tenant else None
+
+
+def passed_on(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the headers of a message with the tenant of the task that publishes it, if any.
+
+    Args:
+        headers: of the message; a tenant that they name stays.
+    """
+    task = get_current_worker_task()
+    tenant = TENANT.get() if task is None else tenant_of(task.request)
+    if tenant is None:
+        return None if headers is None else dict(headers)
+    return {TENANT_HEADER: tenant, **(headers or {})}
+
+
+def charge(request: Any, keep_s: int, length: int) -> tuple[list[str], list[str | int]]:
+    """Return what the RECORD script needs to charge an end to its tenant: keys and arguments.
+
+    Args:
+        request: Celery's context of the execution.
+        keep_s: how long the record is kept, seconds.
+        length: of the record, characters.
+    """
+    tenant = tenant_of(request)
+    if tenant is None:
+        return [], []
+    # Two events of the usual length take what a stream has at once; more are measured by Redis.
+    unusual = length > LONG_EVENT or request.retries or getattr(request, "reported", False)
+    return [usage_key(tenant)], [gone_by(time.time(), keep_s), int(bool(unusual))]
