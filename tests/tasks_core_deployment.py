@@ -66,7 +66,7 @@ class Deployment:
         *arguments: str,
         name: str = "w",
         concurrency: int = 2,
-        app: str = "tests.tasks_core_app",
+        app: str = "",
     ) -> AsyncIterator[Process]:
         """Run a worker; at the end it must still be alive, unless it was killed."""
         child = self.celery(

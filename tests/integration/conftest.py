@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from devstack.children import Child
 from gateway import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
@@ -145,14 +144,9 @@ def make_keys_file(tmp_path):
     return make
 
 
-class Shapes(Deployment):
-    """Workers with the shipped tasks, and some that say what a canvas made of them."""
-
-    def celery(self, name: str, *arguments: str, app: str = "tests.canvas_app") -> Child:
-        return super().celery(name, *arguments, app=app)
-
-
 @pytest.fixture
 def shapes_deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     """A deployment of `tests.canvas_app`."""
-    return Shapes(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+    return Deployment(
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.canvas_app"
+    )

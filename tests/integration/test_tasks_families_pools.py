@@ -55,7 +55,7 @@ async def test_a_batch_is_stored_with_ids_that_a_second_delivery_finds(
 
     result = record["result"]
     assert (result["stored"], result["duplicates"]) == (2, 0)
-    assert [(one["index"], one["_id"]) for one in result["failed"]] == [(2, str(2**63))]
+    assert [(one["index"], one["_id"]) for one in result["failed"]] == [(2, 2**63)]
     assert repeated["result"] == {"stored": 2, "duplicates": 2, "failed": []}
     client: MongoClient[Any] = MongoClient(mongo_url)
     with client:
