@@ -22,7 +22,7 @@ from devstack.redis_server import Redis
 from topology.declare import declare
 from topology.layout import load_from_env
 
-REDIS_MAXMEMORY = "1gb"
+REDIS_MAXMEMORY = "4gb"
 """Unless the environment has it; some million results of ordinary size."""
 _ADDRESSES = ("AMQP_URL", "REDIS_URL", "MONGO_URL", "RABBITMQ_MANAGEMENT_URL", "GATEWAY_URL")
 
