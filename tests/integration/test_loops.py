@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,9 +14,11 @@ from urllib.parse import urlsplit
 import aio_pika
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
+from devstack.rabbit_container import rabbit_for
 from gateway import parts
 from gateway.config import GatewayConfig
 from gateway.redis_client import make_redis
@@ -94,6 +97,16 @@ FAULTS: dict[str, tuple[Callable[[Surroundings], None], Callable[[Surroundings],
 """Loop → what breaks it, and what mends that."""
 INWARD = {"confirm-sweep", "streams", "listener"}
 """Loops that look at this process alone: nothing outside breaks them."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabbit]:
+    """A node of its own: cutting who declares makes RabbitMQ 3.10 answer 541 to all that follow."""
+    server = rabbit_for(os.environ.get("RABBITMQ_IMAGE"), tmp_path_factory.mktemp("rabbit-loops"))
+    await server.start()
+    yield server
+    await server.kill()
+    await server.stop()
 
 
 @pytest.fixture
