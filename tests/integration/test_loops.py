@@ -101,7 +101,7 @@ INWARD = {"confirm-sweep", "streams", "listener"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabbit]:
-    """A node of its own: cutting who declares makes RabbitMQ 3.10 answer 541 to all that follow."""
+    """A node of its own: RabbitMQ 3.10.8 answers 541 to whoever declares after these tests."""
     server = rabbit_for(os.environ.get("RABBITMQ_IMAGE"), tmp_path_factory.mktemp("rabbit-loops"))
     await server.start()
     yield server
