@@ -19,10 +19,10 @@ from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from penstock import VERSION
 from penstock.wire.announcements import CATALOG_KEY
-from tasks.announce import encode
+from penstock.worker.consuming.announce import encode
+from penstock.worker.consuming.signatures import describe
+from penstock.worker.running.runtime import TaskContext
 from tasks.registry import TASKS
-from tasks.runtime import TaskContext
-from tasks.signatures import describe
 from topology.declare import declare
 from topology.layout import load
 from topology.model import Topology

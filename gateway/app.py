@@ -6,29 +6,15 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from gateway import parts
-from gateway.access.front_door import FrontDoor
-from gateway.access.held_bytes import HeldBytes
+from gateway.access.auth import CALLER
+from gateway.access.idempotency import Idempotency
 from gateway.access.kept_results import KeptResults
 from gateway.access.keyring import KeyRing
+from gateway.access.known_ids import KnownIds
 from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
 from gateway.access.tickets import Tickets
-from gateway.access.traits import OPEN, RouteTraits
-from gateway.broker.dead_letters import DeadLetters
-from gateway.broker.management import Management
-from gateway.broker.queue_depths import QueueDepths
-from gateway.broker.undecodable import survive_undecodable
-from gateway.callbacks.callback_events import CallbackEvents
-from gateway.callbacks.callback_post import CallbackPost
-from gateway.callbacks.callbacks import Callbacks
-from gateway.cancellation import stop
-from gateway.canvas.canvas_submission import CanvasSubmission
-from gateway.canvas.groups import Groups
-from gateway.config import GatewayConfig
-from gateway.description.openapi import query_parameters
-from gateway.drain import Drain
-from gateway.handlers import (
+from gateway.api import (
     bulk,
     canvas,
     dashboard,
@@ -36,33 +22,53 @@ from gateway.handlers import (
     ingest,
     openapi,
     operations,
+    parts,
     queues,
     schedules,
     streams,
     submit,
     tasks,
 )
-from gateway.ingest.batch_publisher import BatchPublisher
-from gateway.ingest.batcher import GroupCommit
-from gateway.ingest.documents import DocumentChecker
-from gateway.listening import expectations
-from gateway.middlewares import front
-from gateway.publishing.catalog import Catalog
-from gateway.publishing.idempotency import Idempotency
-from gateway.publishing.publisher import Publisher
-from gateway.publishing.submission import Submission
-from gateway.redis_client import make_redis
+from gateway.api.description.openapi import query_parameters
+from gateway.api.front import front
+from gateway.cancellation import stop
+from gateway.canvas.canvas_submission import CanvasSubmission
+from gateway.canvas.groups import Groups
+from gateway.config import GatewayConfig
+from gateway.endings.callback_events import CallbackEvents
+from gateway.endings.callback_post import CallbackPost
+from gateway.endings.callbacks import Callbacks
+from gateway.endings.outcomes import Outcomes
+from gateway.endings.revocation import Revocation
+from gateway.http import expectations
+from gateway.http.body import Bodies
+from gateway.http.drain import Drain
+from gateway.http.front_door import FrontDoor
+from gateway.http.listener import Listener
+from gateway.http.traits import OPEN, RouteTraits
+from gateway.http.turns import Turns
+from gateway.ingesting.batch_publisher import BatchPublisher
+from gateway.ingesting.batcher import GroupCommit
+from gateway.ingesting.documents import DocumentChecker
+from gateway.operating import gauges
+from gateway.rabbitmq.control import Control
+from gateway.rabbitmq.dead_letters import DeadLetters
+from gateway.rabbitmq.management import Management
+from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.queue_depths import QueueDepths
+from gateway.rabbitmq.undecodable import survive_undecodable
+from gateway.redis.client import make_redis
 from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
-from gateway.telemetry import gauges
+from gateway.sharing.held_bytes import HeldBytes
+from gateway.states.states import States
+from gateway.submitting.catalog import Catalog
+from gateway.submitting.submission import Submission
 from gateway.telemetry.metrics import Metrics
-from gateway.turns import Turns
-from gateway.watching.control import Control
 from gateway.watching.counts import Counts
-from gateway.watching.outcomes import Outcomes
-from gateway.watching.revocation import Revocation
-from gateway.watching.sockets import STREAMS, StreamLimits, Streams
-from gateway.watching.states import States
+from gateway.watching.stream_parts import StreamLimits, StreamParts
+from gateway.watching.streams import Streams
+from gateway.watching.viewers import Viewers
 from gateway.watching.watch import Watch
 from penstock.looper import Loops
 from topology import layout
@@ -107,8 +113,6 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.REDIS] = make_redis(config.redis_url)
     app[parts.TICKETS] = Tickets(config.task_id_keys, app[parts.KEYRING])
     counts = Counts(app[parts.METRICS])
-    app[STREAMS] = Streams(StreamLimits(), counts)
-    app[parts.KEYRING].on_change.append(app[STREAMS].end_without_key)
     app[parts.STATES] = States(app[parts.REDIS], config.result_expires_s)
     app[parts.WATCH] = Watch(config.redis_url, app[parts.REDIS], app[parts.STATES], counts)
     app[parts.IDEMPOTENCY] = Idempotency(app[parts.REDIS], config.quotas.idempotency_bytes)
@@ -116,6 +120,14 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.LIMITS] = Limits(app[parts.REDIS])
     app[parts.TURNS] = Turns()
     app[parts.HELD] = HeldBytes(config.max_body_bytes_held)
+    app[parts.BODIES] = Bodies(
+        config.body_timeout_s,
+        app[parts.HELD],
+        app[parts.TURNS],
+        lambda request: app[parts.KEYRING].holds(request[CALLER]),
+    )
+    app[parts.KNOWN_IDS] = KnownIds(app[parts.TASK_IDS], app[parts.KEYRING])
+    _add_streams(app, counts)
     app[parts.CATALOG] = Catalog(app[parts.REDIS])
     app[parts.CONTROL] = Control(config.amqp_url)
     app[parts.REVOCATION] = Revocation(
@@ -165,7 +177,7 @@ def make_app(config: GatewayConfig) -> web.Application:
         app[parts.PUBLISHER],
         app[parts.DEPTHS],
         app[parts.CATALOG],
-        app[STREAMS],
+        app[parts.STREAMS],
         app[parts.WATCH].notices,
     )
     app[parts.BATCHES] = BatchPublisher(
@@ -188,6 +200,41 @@ def make_app(config: GatewayConfig) -> web.Application:
     return app
 
 
+def _add_streams(app: web.Application, counts: Counts) -> None:
+    """Add what serves streams, and ends them when their key is gone."""
+    app[parts.VIEWERS] = Viewers(
+        app[parts.DRAIN], app[parts.KEYRING], app[parts.TICKETS], app[parts.KNOWN_IDS]
+    )
+    app[parts.STREAMS] = Streams(
+        StreamParts(
+            limits=StreamLimits(),
+            counts=counts,
+            watch=app[parts.WATCH],
+            rates=app[parts.LIMITS],
+            held=app[parts.HELD],
+            turns=app[parts.TURNS],
+        )
+    )
+    app[parts.KEYRING].on_change.append(app[parts.STREAMS].end_without_key)
+
+
+def ready(app: web.Application) -> bool:
+    """Whether an application can take submits: RabbitMQ is ready, the tasks of workers are read."""
+    return app[parts.PUBLISHER].state == "ready" and app[parts.CATALOG].looked
+
+
+def add_listener(app: web.Application, listener: Listener) -> None:
+    """Count what listens among the loops and figures of an application."""
+    app[parts.LOOPS].add(listener.looper)
+    metrics = app[parts.METRICS]
+    metrics.gauge("penstock_connections", "Open connections.", lambda: len(listener.connections))
+    metrics.gauge(
+        "penstock_connections_refused",
+        "Connections turned away at the bound since the start.",
+        lambda: listener.refused,
+    )
+
+
 def _register(router: web.UrlDispatcher, config: GatewayConfig) -> RouteTraits:
     """Register every route; what is special about each."""
     traits = RouteTraits()
@@ -204,7 +251,7 @@ def _register(router: web.UrlDispatcher, config: GatewayConfig) -> RouteTraits:
 
 
 async def _close_streams(app: web.Application) -> None:
-    app[STREAMS].close()
+    app[parts.STREAMS].close()
 
 
 async def _redis(app: web.Application) -> AsyncIterator[None]:
@@ -245,7 +292,7 @@ def _loops(app: web.Application) -> Loops:
         publisher.sweeper,
         app[parts.KEYRING].looper,
         app[parts.WATCH].notices.looper,
-        app[STREAMS].looper,
+        app[parts.STREAMS].looper,
         app[parts.OUTCOMES].consumer.looper,
         app[parts.CATALOG].looper,
         app[parts.DEPTHS].looper,

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.access.hosts import is_loopback, split_host
-from gateway.access.quotas import Quotas
+from gateway.hosts import is_loopback, split_host
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
 from topology import tls
 
@@ -24,6 +23,23 @@ class ConfigError(Exception):
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """What one tenant may keep in Redis."""
+
+    schedules: int = 1000
+    """How many periodic tasks. `SCHEDULE_QUOTA`."""
+    schedule_bytes: int = 16 * 1024 * 1024
+    """JSON of their definitions together. `SCHEDULE_QUOTA_BYTES`."""
+    idempotency_bytes: int = 64 * 1024 * 1024
+    """Records of idempotency keys of a day. `IDEMPOTENCY_QUOTA_BYTES`."""
+    callback_bytes: int = 16 * 1024 * 1024
+    """Callback URLs kept for tasks that have not begun. `CALLBACK_QUOTA_BYTES`."""
+    result_bytes: int | None = None
+    """Results and event streams of tasks that have ended; 0: no bound; None: three quarters of what
+    Redis may take (`maxmemory`), no bound where it has none. `RESULT_QUOTA_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,12 @@ import asyncio
 import gc
 import logging
 import signal
+from functools import partial
 
-from gateway import parts
-from gateway.app import make_app
+from gateway.api import parts
+from gateway.app import add_listener, make_app, ready
 from gateway.config import GatewayConfig
-from gateway.listening.listener import listening
+from gateway.http.listener import listening
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with listening(app, config, reuse_port=reuse_port):
+        added, sharing = partial(add_listener, app), partial(ready, app) if reuse_port else None
+        async with listening(app, config, added, sharing):
             spare_the_collector()
             log.info("listening", extra={"host": config.host, "port": config.port})
             await stop.wait()

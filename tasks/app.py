@@ -12,19 +12,19 @@ from celery import Celery
 from celery.utils.dispatch import Signal
 from celery.utils.time import maybe_iso8601
 
-from tasks import command_line
+from penstock.worker.beat.schedule import BEAT_SETTINGS
+from penstock.worker.consuming import command_line
+from penstock.worker.consuming.control import obey_stop_signals
+from penstock.worker.deaths.suspects import Suspects
+from penstock.worker.messages.properties import survive_undecodable
+from penstock.worker.quiet_logs import leave_out_receipts
+from penstock.worker.running.execution import PenstockTask, register, with_ours
+from penstock.worker.running.runtime import Runtime
+from penstock.worker.stopping import end_in_time
+from penstock.worker.tenancy import passed_on
+from penstock.worker.tls import broker_settings, redis_url
 from tasks.config import WorkerConfig
-from tasks.control import obey_stop_signals
-from tasks.execution import PenstockTask, register, with_ours
-from tasks.properties import survive_undecodable
-from tasks.quiet_logs import leave_out_receipts
 from tasks.registry import TASKS, TaskSpec
-from tasks.runtime import Runtime
-from tasks.schedule import BEAT_SETTINGS
-from tasks.stopping import end_in_time
-from tasks.suspects import Suspects
-from tasks.tenancy import passed_on
-from tasks.tls import broker_settings, redis_url
 from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
@@ -78,13 +78,13 @@ POLICY: Mapping[str, Any] = MappingProxyType(
         "event_queue_exclusive": True,
         "event_queue_durable": False,
         # ── Our extensions ──
-        "worker_consumer": "tasks.consumer:Consumer",
+        "worker_consumer": "penstock.worker.consuming.consumer:Consumer",
         "enable_utc": True,
         "timezone": "UTC",
     }
 )
 
-BACKEND = "tasks.result_backend:RedisBackend"
+BACKEND = "penstock.worker.results.result_backend:RedisBackend"
 
 
 class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
@@ -95,9 +95,9 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
         topology: exchanges, queues and routes.
     """
 
-    amqp_cls = "tasks.amqp:AMQP"
-    control_cls = "tasks.command_line:Control"
-    task_cls = "tasks.execution:PenstockTask"
+    amqp_cls = "penstock.worker.messages.amqp:AMQP"
+    control_cls = "penstock.worker.consuming.command_line:Control"
+    task_cls = "penstock.worker.running.execution:PenstockTask"
     on_after_configure: Signal
 
     def __init__(self, config: WorkerConfig, topology: Topology, **options: Any) -> None:
@@ -147,7 +147,7 @@ class PenstockCelery(Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def GroupResult(self) -> Any:  # noqa: N802  # Celery's
         """The class of groups' results of this application."""
-        return self.subclass_with_self("tasks.joining:GroupResult")
+        return self.subclass_with_self("penstock.worker.results.joining:GroupResult")
 
     def _task_from_fun(self, fun: Any, *args: Any, base: Any = None, **options: Any) -> Any:
         base = with_ours(base or self.Task)

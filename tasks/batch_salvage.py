@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tasks.json_values import decode
+from penstock.worker.messages.json_values import decode
 
 UNREADABLE = "x-penstock-unreadable"
 """First member of the list `[it, why, the JSON of the _id or None]` that takes the place of a
@@ -36,7 +36,8 @@ def salvage(body: Any, meaning: object) -> Any:
     """Decode the body of a batch with each document that cannot be decoded replaced.
 
     Args:
-        body: `[[collection, [document, …]], {…}, {…}]`, as `tasks.json_values.decode` takes it.
+        body: `[[collection, [document, …]], {…}, {…}]`, as
+            `penstock.worker.messages.json_values.decode` takes it.
         meaning: What its publisher said of it.
 
     Raises:

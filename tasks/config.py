@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from penstock.wire.document_rules import COLLECTION_PATTERN
-from tasks.errors import ConfigurationError
+from penstock.worker.errors import ConfigurationError
 from topology import tls
 
 SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"

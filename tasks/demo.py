@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from tasks.errors import RetryableError
-from tasks.runtime import TaskContext
+from penstock.worker.errors import RetryableError
+from penstock.worker.running.runtime import TaskContext
 
 FLAKY_RETRY_S = 1.0
 

@@ -13,8 +13,8 @@ from penstock.wire.document_rules import (
     is_system_collection,
 )
 from penstock.wire.ingest import CHECKED_HEADER
-from tasks.errors import PermanentError
-from tasks.runtime import TaskContext
+from penstock.worker.errors import PermanentError
+from penstock.worker.running.runtime import TaskContext
 
 
 async def store(

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from tasks.runtime import TaskContext
+from penstock.worker.running.runtime import TaskContext
 
 COLLECTION = "penstock.periodic"
 """Its dot keeps it apart from every collection that ingest accepts."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from penstock.worker.running.runtime import TaskContext
 from tasks import demo, documents, periodic, scripts
-from tasks.runtime import TaskContext
 
 
 @dataclass(frozen=True)

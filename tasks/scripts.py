@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import TaskError
-from tasks.runtime import TaskContext
+from penstock.worker.errors import TaskError
+from penstock.worker.running.runtime import TaskContext
 from tasks.script_output import Capture, Lines
 
 MAX_TIMEOUT_S = 86_400.0

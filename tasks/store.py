@@ -22,8 +22,8 @@ from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMong
 from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
+from penstock.worker.errors import PermanentError, RetryableError
 from tasks.batch_salvage import UNREADABLE
-from tasks.errors import PermanentError, RetryableError
 
 MAX_BSON_BYTES = 16 * 1024 * 1024
 """MongoDB's limit of one document (`maxBsonObjectSize` of the server's `hello`)."""

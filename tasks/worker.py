@@ -6,10 +6,10 @@ The only module here that does something at import: Celery imports it to find `a
 import os
 from pathlib import Path
 
+from penstock.worker.beat.liveness import touch_with_heartbeats
+from penstock.worker.tls import warn_when_unverified
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.liveness import touch_with_heartbeats
-from tasks.tls import warn_when_unverified
 from topology.layout import load_from_env
 from topology.settings import with_devstack
 

@@ -10,10 +10,10 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 
+from penstock.worker.running.runtime import TaskContext
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.registry import TASKS, TaskSpec
-from tasks.runtime import TaskContext
 from tests.ends import Recipe, make
 from topology.layout import load_from_env
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway import parts
+from gateway.api import parts
 from gateway.app import make_app
 from gateway.config import GatewayConfig
 from tests.waiting import eventually

@@ -5,13 +5,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from aiohttp import web
 
-from gateway.app import make_app
+from gateway.app import add_listener, make_app
 from gateway.config import GatewayConfig
-from gateway.listening.listener import Listener, listening
+from gateway.http.listener import Listener, listening
 
 
 @asynccontextmanager
@@ -27,7 +28,7 @@ async def listening_gateway(**fields: Any) -> AsyncIterator[Listener]:
         }
     )
     app = make_app(config)
-    async with listening(app, config) as listener:
+    async with listening(app, config, partial(add_listener, app)) as listener:
         listener.app = app  # type: ignore[attr-defined]  # for tests that look inside
         try:
             yield listener

@@ -10,11 +10,11 @@ from typing import Any
 
 from celery import current_task
 
+from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.running.runtime import TaskContext
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.errors import PermanentError, RetryableError
 from tasks.registry import TASKS, TaskSpec
-from tasks.runtime import TaskContext
 from tests.json_shapes import PYTHON_VALUES
 from topology.layout import load_from_env
 

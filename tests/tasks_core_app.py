@@ -12,11 +12,11 @@ from pathlib import Path
 
 from celery import current_app, current_task
 
+from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.running.runtime import TaskContext
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.errors import PermanentError, RetryableError
 from tasks.registry import TASKS, TaskSpec
-from tasks.runtime import TaskContext
 from topology.layout import load_from_env
 
 _config = WorkerConfig.from_env(os.environ)

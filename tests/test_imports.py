@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent
 OURS = {"penstock", "topology", "gateway", "tasks", "devstack", "tests", "bench"}
 
 PACKAGES: dict[str, set[str]] = {
-    "penstock": {"penstock"},
+    "penstock": {
+        "penstock", "amqp", "billiard", "celery", "click", "kombu", "orjson", "redbeat", "redis",
+        "vine", "tasks", "topology",
+    },
     "topology": {"penstock", "topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
     "gateway": {
         "gateway", "penstock", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec",
@@ -24,27 +27,45 @@ PACKAGES: dict[str, set[str]] = {
 }  # fmt: skip
 """Package → what any of its files may import, besides the standard library."""
 
-AMQP_HOMES = {
-    "topology/__main__.py",
-    "topology/comparison.py",
-    "topology/conflicts.py",
-    "topology/declare.py",
-    "gateway/broker/consumer.py",
-    "gateway/broker/dead_letters.py",
-    "gateway/broker/queue_depths.py",
-    "gateway/callbacks/callbacks.py",
-    "gateway/publishing/publish_channel.py",
-    "gateway/publishing/publisher.py",
-    "gateway/watching/control.py",
-    "gateway/watching/outcomes.py",
+LAYERS: dict[str, tuple[set[str], ...]] = {
+    "gateway": (
+        {"__main__", "app", "command_line", "processes", "server"},
+        {"api"},
+        {"canvas", "ingesting", "operating", "schedules", "watching"},
+        {"submitting"},
+        {"endings"},
+        {"states"},
+        {"access"},
+        {"http", "rabbitmq", "redis"},
+        {"decoding", "sharing"},
+        {"telemetry"},
+        {"config"},
+        {"cancellation", "errors", "hosts", "timestamps"},
+    ),
+    "penstock": (
+        {"worker"},
+        {"looper", "wire"},
+    ),
+    "penstock.worker": (
+        {"consuming"},
+        {"beat", "deaths"},
+        {"running"},
+        {"results"},
+        {"ending"},
+        {"messages", "tenancy"},
+        {"errors", "process", "quiet_logs", "redis_client", "stopping", "tls"},
+    ),
 }
+"""Package → its folders and files, from top to bottom: what stands in a layer imports only from
+the layers below its own. The highest layer starts the process, and may know itself."""
+
 HOMES: dict[str, set[str]] = {
-    "aio_pika": AMQP_HOMES,
-    "aiormq": AMQP_HOMES,
-    "pamqp": {"gateway/publishing/publish_channel.py", "gateway/broker/undecodable.py"},
+    "aio_pika": {"gateway/endings", "gateway/rabbitmq", "topology"},
+    "aiormq": {"gateway/rabbitmq", "topology"},
+    "pamqp": {"gateway/rabbitmq"},
     "motor": {"tasks/store.py"},
 }
-"""Foreign library → the only files that may import it."""
+"""Foreign library → the only folders and files that may import it."""
 
 LEAVES = ["topology/model.py", "topology/layout.py", "topology/delay.py", "topology/entities.py"]
 """Data: the standard library and each other only."""
@@ -91,14 +112,41 @@ def test_a_package_imports_only_what_it_may_know(package: str):
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_foreign_library_stays_in_its_homes(library: str):
+    homes = HOMES[library]
     strangers = {
-        str(path.relative_to(ROOT))
+        place
         for package in PACKAGES
         for path in sources(package)
         if any(name.split(".")[0] == library for name, _ in imports(path))
+        and not homes & {place := str(path.relative_to(ROOT)), *map(str, Path(place).parents)}
     }
 
-    assert strangers <= HOMES[library]
+    assert not strangers
+
+
+def climbs(package: str) -> set[tuple[str, str]]:
+    """Imports that do not lead down: the file, and the folder that it may not know."""
+    rank = {name: rank for rank, names in enumerate(LAYERS[package]) for name in names}
+    folder = ROOT.joinpath(*package.split("."))
+    found = set()
+    for path in sorted(folder.rglob("*.py")):
+        own = path.relative_to(folder).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name, _ in imports(path):
+            if not name.startswith(f"{package}."):
+                continue
+            other = name.removeprefix(f"{package}.").split(".")[0]
+            if other == own or not any((folder / each).exists() for each in (other, f"{other}.py")):
+                continue
+            if rank[other] <= rank[own] and (rank[own] or package != "gateway"):
+                found.add((str(path.relative_to(ROOT)), other))
+    return found
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_a_folder_imports_only_from_the_layers_below(package: str):
+    assert not climbs(package)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -162,27 +210,27 @@ def test_only_entry_points_read_the_environment(package: str):
 
 PER_REQUEST = {
     "gateway/access/limits.py",  # a lease: awaited by the requests that need it
-    "gateway/callbacks/callback_events.py",  # one write that nobody needs
-    "gateway/handlers/streams.py",
-    "gateway/ingest/batcher.py",  # a timer of one group of documents, whose requests it ends
-    "gateway/listening/turned_away.py",  # cuts one connection
-    "gateway/publishing/bulk_answer.py",  # the outcomes of one request
+    "gateway/endings/callback_events.py",  # one write that nobody needs
+    "gateway/api/streams.py",
+    "gateway/ingesting/batcher.py",  # a timer of one group of documents, whose requests it ends
+    "gateway/http/turned_away.py",  # cuts one connection
+    "gateway/api/bulk_answer.py",  # the outcomes of one request
     "gateway/watching/event_source.py",  # one client
     "gateway/watching/feed.py",  # one client
     "gateway/watching/notices.py",  # beside `_listen`, which raises when one of them fails
-    "gateway/watching/snapshots.py",  # until nothing waits
+    "gateway/states/snapshots.py",  # until nothing waits
     "gateway/watching/sockets.py",  # cuts one connection
-    "tasks/alone.py",  # dies with its parent
-    "tasks/runtime.py",  # the event loop's thread, supervised there
+    "penstock/worker/deaths/alone.py",  # dies with its parent
+    "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task
 }
 """What starts work of its own that ends with a request, a client or a task."""
 RUNNERS = {
     "gateway/app.py",
-    "gateway/listening/listener.py",
-    "gateway/publishing/publisher.py",
+    "gateway/http/listener.py",
+    "gateway/rabbitmq/publisher.py",
     "penstock/looper.py",
-    "tasks/announce.py",
+    "penstock/worker/consuming/announce.py",
 }
 """What runs loopers."""
 BEGINNINGS = {"create_task", "ensure_future", "call_later", "call_at", "Thread", "Timer"}

@@ -7,7 +7,7 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio import Redis
 
-from tasks.states import LOG, RECORD, START, TRUNCATE_BYTES, Keys
+from penstock.worker.results.states import LOG, RECORD, START, TRUNCATE_BYTES, Keys
 
 
 class WorkerStates:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from tasks.states import RECORD, Keys
+from penstock.worker.results.states import RECORD, Keys
 
 _TURN_S = 0.01
 _KEEP_S = 3600
@@ -31,7 +31,7 @@ def command(*parts: bytes) -> bytes:
 
 
 def change(sha: bytes, task_id: str, step: int, *, final: bool) -> bytes:
-    """One change of state as `tasks.result_backend` stores it."""
+    """One change of state as `penstock.worker.results.result_backend` stores it."""
     keys = Keys.of(task_id)
     stamp = f"t={time.monotonic_ns()};"
     record: dict[str, object] = {

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import amqp
 
-from gateway.publishing.task_message import MessageOptions, task_body, template
+from gateway.rabbitmq.task_message import MessageOptions, task_body, template
 
 _UNCONFIRMED = 2000
 _BATCH = 100

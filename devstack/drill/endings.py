@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tasks.runtime import TaskContext
+from penstock.worker.running.runtime import TaskContext
 
 SURROGATE = "a\udc80b"
 """A file name that is not UTF-8, as `os.fsdecode` returns it."""

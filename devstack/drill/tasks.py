@@ -8,9 +8,9 @@ import time
 
 from devstack.drill.endings import end, end_sync
 from devstack.drill.meeting import meet
-from tasks.errors import RetryableError
+from penstock.worker.errors import RetryableError
+from penstock.worker.running.runtime import TaskContext
 from tasks.registry import TaskSpec
-from tasks.runtime import TaskContext
 
 RUNS = "drill_runs"
 """Collection with a document for each execution of `drill.tally`."""

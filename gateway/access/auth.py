@@ -1,12 +1,12 @@
 """Who is calling and what they may do."""
 
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from aiohttp import web
 
 from gateway.errors import Problem
+from gateway.sharing.tenant import TENANT
 
 SCOPES = frozenset({"submit", "read", "ingest", "schedule", "admin"})
 """What a key may be allowed; `admin` includes all others and every tenant's tasks."""
@@ -81,8 +81,6 @@ ANONYMOUS = Caller(name="anonymous", tenant="anonymous")
 """The caller when no key is configured."""
 
 CALLER = web.RequestKey("caller", Caller)
-TENANT: ContextVar[str] = ContextVar("tenant", default="")
-"""Whose request is being handled, once it was authorised; empty for the gateway's own work."""
 
 
 def require(request: web.Request, scope: str) -> Caller:

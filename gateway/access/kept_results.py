@@ -12,7 +12,7 @@ from typing import Final
 from redis.asyncio import Redis
 
 from gateway.access.quotas import over_quota
-from gateway.redis_client import RedisAwayError, commands
+from gateway.redis.client import RedisAwayError, commands
 from penstock.looper import Looper
 from penstock.wire.kept_results import room_in_s, usage_key
 

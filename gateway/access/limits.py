@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem
-from gateway.redis_client import RedisAwayError, commands
+from gateway.redis.client import RedisAwayError, commands
 
 log = logging.getLogger(__name__)
 

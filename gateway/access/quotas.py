@@ -1,25 +1,6 @@
-"""What one tenant may keep in Redis. Pure."""
-
-from dataclasses import dataclass
+"""The refusal of what would take a tenant beyond what it may keep in Redis."""
 
 from gateway.errors import Problem, Queued
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quotas:
-    """Bounds of each tenant."""
-
-    schedules: int = 1000
-    """How many periodic tasks. `SCHEDULE_QUOTA`."""
-    schedule_bytes: int = 16 * 1024 * 1024
-    """JSON of their definitions together. `SCHEDULE_QUOTA_BYTES`."""
-    idempotency_bytes: int = 64 * 1024 * 1024
-    """Records of idempotency keys of a day. `IDEMPOTENCY_QUOTA_BYTES`."""
-    callback_bytes: int = 16 * 1024 * 1024
-    """Callback URLs kept for tasks that have not begun. `CALLBACK_QUOTA_BYTES`."""
-    result_bytes: int | None = None
-    """Results and event streams of tasks that have ended; 0: no bound; None: three quarters of what
-    Redis may take (`maxmemory`), no bound where it has none. `RESULT_QUOTA_BYTES`."""
 
 
 def over_quota(

@@ -1,1 +1,1 @@
-"""Composed work: chains, groups and chords as Celery's plain dicts, published and counted."""
+"""Chains, groups and chords: planned, published, and their groups read."""

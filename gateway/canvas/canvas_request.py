@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.errors import Fault, Problem, invalid_request
-from gateway.publishing.task_request import (
+from gateway.submitting.task_request import (
     NO_OPTIONS,
     Options,
     TaskRequest,

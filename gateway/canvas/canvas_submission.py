@@ -10,7 +10,6 @@ import msgspec
 
 from gateway.access.auth import Caller
 from gateway.access.task_id import TaskIds
-from gateway.callbacks import callback_events
 from gateway.canvas.canvas import (
     Plan,
     Result,
@@ -32,10 +31,11 @@ from gateway.canvas.canvas_request import (
     walk,
 )
 from gateway.canvas.groups import Groups
+from gateway.endings import callback_events
 from gateway.errors import Fault, Problem
-from gateway.publishing.prepared import CanvasPart, Checked
-from gateway.publishing.publisher import Publisher
-from gateway.publishing.submission import Submission
+from gateway.rabbitmq.publisher import Publisher
+from gateway.submitting.prepared import CanvasPart, Checked
+from gateway.submitting.submission import Submission
 from penstock.wire.headers import TENANT_HEADER
 
 MAX_MESSAGE_BYTES = 15 * 1024 * 1024

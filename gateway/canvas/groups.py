@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from gateway.access.task_id import IssuedId, claims, vouched_for
 from gateway.canvas.canvas import Result
 from gateway.errors import Problem
-from gateway.redis_client import commands
-from gateway.watching.redis_scripts import ENDED_EXTRA_S
-from gateway.watching.states import State, States
+from gateway.redis.client import commands
+from gateway.states.redis_scripts import ENDED_EXTRA_S
+from gateway.states.states import State, States
 
 GROUP_PREFIX = "celery-taskset-meta-"
 """Celery's `KeyValueStoreBackend.group_keyprefix`."""

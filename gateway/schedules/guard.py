@@ -11,10 +11,10 @@ import time
 
 from gateway.access.keyring import KeyRing
 from gateway.errors import Problem
-from gateway.publishing.submission import Submission
-from gateway.redis_client import RedisAwayError
+from gateway.redis.client import RedisAwayError
 from gateway.schedules.schedule_request import task_of
 from gateway.schedules.schedules import READ_AT_ONCE, Schedule, Schedules
+from gateway.submitting.submission import Submission
 from penstock.looper import Looper
 
 LOOK_S = 1.0

@@ -1,8 +1,8 @@
 """Body of PUT /v1/schedules/{name} → what RedBeat keeps, and back. Pure.
 
 Source: `redbeat.schedulers.RedBeatSchedulerEntry.save` and `redbeat.decoder`. A crontab's time zone
-and `solar` are additions that our beat understands (tasks/schedule_entries.py); RedBeat's own would
-drop the entry that has them.
+and `solar` are additions that our beat understands (penstock/worker/beat/schedule_entries.py);
+RedBeat's own would drop the entry that has them.
 """
 
 import json
@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import orjson
 
-from gateway.callbacks.callback_events import HEADER as CALLBACK_HEADER
+from gateway.endings.callback_events import HEADER as CALLBACK_HEADER
 from gateway.errors import invalid_request
-from gateway.publishing.task_request import (
+from gateway.submitting.task_request import (
     NO_OPTIONS,
     Options,
     TaskRequest,

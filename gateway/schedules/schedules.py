@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from gateway.access.quotas import Quotas, over_quota
-from gateway.redis_client import commands
+from gateway.access.quotas import over_quota
+from gateway.config import Quotas
+from gateway.redis.client import commands
 from gateway.schedules.schedule_request import (
     ScheduleRequest,
     client_options,

@@ -1,7 +1,7 @@
 """Logs as JSON lines: a constant event, fields, the request id; never a secret.
 
     {"time":"2026-01-31T12:00:00.123Z","level":"warning","event":"publish-channel-lost",
-     "logger":"gateway.publishing.publisher","in_flight":3,"request_id":"…"}
+     "logger":"gateway.rabbitmq.publisher","in_flight":3,"request_id":"…"}
 
 `log.warning("publish-channel-lost", extra={"in_flight": 3})` writes that. A thread writes the
 lines: a reader of the pipe that stalls must not stall the event loop, so lines over a bound are

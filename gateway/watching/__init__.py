@@ -1,4 +1,4 @@
-"""What became of tasks: read, waited for, streamed, revoked.
+"""What becomes of tasks, as it happens: waited for and streamed.
 
-`states` reads records, `notices` hears changes, `feed` tells one client what it watches.
+`notices` hears changes, `feed` writes down what one client watches.
 """

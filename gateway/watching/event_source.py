@@ -6,12 +6,11 @@ from aiohttp import web
 
 from gateway.access.known_ids import unknown_task_id
 from gateway.errors import REFUSALS, Problem
-from gateway.parts import WATCH
-from gateway.redis_client import COMMAND_TIMEOUT_S, RedisAwayError
-from gateway.watching.counts import Counts
+from gateway.redis.client import COMMAND_TIMEOUT_S, RedisAwayError
 from gateway.watching.events import Event, error_event
 from gateway.watching.feed import Feed
-from gateway.watching.sockets import KEY_GONE, StreamLimits
+from gateway.watching.sockets import KEY_GONE
+from gateway.watching.stream_parts import StreamParts
 from gateway.watching.viewers import Viewer
 
 _ENDED = "ended"
@@ -25,16 +24,16 @@ class EventSource:
     Args:
         viewer: Who it is.
         task_id: The task.
-        limits: How much it may leave unread.
-        counts: For /metrics.
+        parts: What it works with.
     """
 
-    def __init__(self, viewer: Viewer, task_id: str, limits: StreamLimits, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, viewer: Viewer, task_id: str, parts: StreamParts) -> None:
+        self._counts = parts.counts
+        self._watch = parts.watch
         self._viewer = viewer
         self._task_id = task_id
-        self._limits = limits
-        self._feed: Feed = viewer.app[WATCH].feed(self)
+        self._limits = parts.limits
+        self._feed: Feed = parts.watch.feed(self)
         self._first: Event | None = None
         self._chunks: list[bytes] = []
         self._wake = asyncio.Event()
@@ -59,7 +58,7 @@ class EventSource:
             if event.kind == "state":
                 return False  # not tracked: nothing will ever happen
             raise _problem(event)
-        if not await self._viewer.app[WATCH].notices.until_online(_ONLINE_WITHIN_S):
+        if not await self._watch.notices.until_online(_ONLINE_WITHIN_S):
             raise RedisAwayError("not connected")
         self._feed.subscribe(watched)
         await self._first_told()

@@ -5,7 +5,7 @@ from typing import Literal
 import orjson
 
 from gateway.access.task_id import IssuedId
-from gateway.watching.states import State, decode, state_of, told
+from gateway.states.states import State, decode, state_of, told
 
 Kind = Literal["state", "log", "gap", "error"]
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
-from gateway.redis_client import RedisAwayError
+from gateway.redis.client import RedisAwayError
+from gateway.states.snapshots import PAGE, Snapshot, Snapshots, Want
+from gateway.states.states import States
 from gateway.watching.counts import Counts
 from gateway.watching.events import (
     Event,
@@ -24,8 +26,6 @@ from gateway.watching.events import (
     state_event,
 )
 from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
-from gateway.watching.snapshots import PAGE, Snapshot, Snapshots, Want
-from gateway.watching.states import States
 from penstock.looper import Faults
 
 _AT_ONCE: Final = 64

@@ -19,12 +19,12 @@ from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
 from gateway.cancellation import stop
-from gateway.redis_client import NoticeConnection, RedisAwayError
-from gateway.watching import resp
+from gateway.redis import resp
+from gateway.redis.client import NoticeConnection, RedisAwayError
+from gateway.redis.resp import ProtocolError, Replies, Reply
+from gateway.states.redis_scripts import RECORD_PREFIX
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, decode_event, unix_time
-from gateway.watching.redis_scripts import RECORD_PREFIX
-from gateway.watching.resp import ProtocolError, Replies, Reply
 from penstock.looper import Faults, Looper
 
 PING_INTERVAL_S: Final = 3.0

@@ -6,23 +6,20 @@ second buffer. One sweep over all sockets finds silent ones, in place of timers 
 
 import asyncio
 import functools
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.errors import Problem
-from gateway.listening.connection import Connection
-from gateway.listening.frame_meter import FrameMeter
-from gateway.middlewares import REQUEST_ID
-from gateway.parts import HELD, LIMITS, TURNS, WATCH
-from gateway.watching.counts import Counts
+from gateway.http.connection import Connection
+from gateway.http.frame_meter import FrameMeter
+from gateway.http.problems import REQUEST_ID
 from gateway.watching.events import Event, close_frame, error_event, text_frame
 from gateway.watching.feed import Feed
+from gateway.watching.stream_parts import StreamParts
 from gateway.watching.viewers import Viewer
-from penstock.looper import Looper
 
 PROTOCOL: Final = "penstock.v1"
 _PONG_MESSAGE: Final = text_frame(b'{"type":"pong"}')
@@ -34,24 +31,6 @@ _LINGER_S: Final = 1.0
 """A client that is still sending sees a reset, and not why, when it is cut at once."""
 _IDS_AT_ONCE: Final = 500
 _PACE_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """What streams allow."""
-
-    ids: int = 10_000
-    """Tasks watched by one socket."""
-    backlog_bytes: int = 1024 * 1024
-    """What a client may have left unread before it counts as a slow consumer."""
-    ping_after_s: float = 20.0
-    """A socket that was silent for this long is pinged."""
-    dead_after_s: float = 45.0
-    """A socket that was silent for this long is cut."""
-    close_timeout_s: float = 10.0
-    """How long the closing handshake may take."""
-    comment_every_s: float = 15.0
-    """Seconds between two comments on a silent event stream."""
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,21 +69,21 @@ class Socket:
 
     Args:
         viewer: Who it is.
-        limits: What it may do.
-        counts: For /metrics.
+        parts: What it works with.
     """
 
     __slots__ = (
         "_admin", "_backlog_seen", "_counts", "_deadline", "_feed", "_heard_at", "_limits",
-        "_pinged", "_response", "_transport", "_viewer", "_writer", "closing",
+        "_parts", "_pinged", "_response", "_transport", "_viewer", "_writer", "closing",
     )  # fmt: skip
 
-    def __init__(self, viewer: Viewer, limits: StreamLimits, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, viewer: Viewer, parts: StreamParts) -> None:
+        self._parts = parts
+        self._counts = parts.counts
         self._viewer = viewer
         self._admin = viewer.admin
-        self._limits = limits
-        self._feed: Feed = viewer.app[WATCH].feed(self)
+        self._limits = limits = parts.limits
+        self._feed: Feed = parts.watch.feed(self)
         self._response = _Response(
             protocols=(PROTOCOL,),
             timeout=limits.close_timeout_s,
@@ -134,7 +113,7 @@ class Socket:
         """
         response = self._response
         response.headers["X-Request-Id"] = request[REQUEST_ID]
-        turns = request.app[TURNS]
+        turns = self._parts.turns
         try:
             self._writer = await response.prepare(request)
             self._transport = request.transport
@@ -169,7 +148,7 @@ class Socket:
         protocol = request.protocol
         frames = protocol.frames if isinstance(protocol, Connection) else None
         if frames is not None:
-            hold = functools.partial(request.app[HELD].hold, self._viewer.caller.tenant)
+            hold = functools.partial(self._parts.held.hold, self._viewer.caller.tenant)
             frames.watch(hold, self._give_up)
         return frames
 
@@ -253,13 +232,13 @@ class Socket:
 
     def _refuse(self, code: str, detail: str) -> None:
         """Refuse a message, which is a piece of work like a refused line."""
-        self._viewer.app[LIMITS].charge(self._viewer.key, 1)
+        self._parts.rates.charge(self._viewer.key, 1)
         self._say(error_event(code, detail))
 
     async def _admitted(self) -> bool:
         """Whether the key's rate has room for a subscription; says so when it has not."""
         try:
-            await self._viewer.app[LIMITS].admit(self._viewer.key)
+            await self._parts.rates.admit(self._viewer.key)
         except Problem as problem:
             detail = f"{problem.detail}; try again in {problem.retry_after_s} s"
             self._say(error_event(problem.code, detail))
@@ -317,102 +296,3 @@ class Socket:
 
 def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
-
-
-class _Keyed(Protocol):
-    """A stream that some key opened."""
-
-    @property
-    def welcome(self) -> bool:
-        """Whether its key is still there, with the rights that it had."""
-
-    def refuse(self) -> None:
-        """End it because its key is gone."""
-
-
-class Source(_Keyed, Protocol):
-    """An event stream."""
-
-    def end(self) -> None:
-        """Tell nothing more."""
-
-
-class Streams:
-    """All streams of the process.
-
-    Args:
-        limits: What each may do.
-        counts: For /metrics.
-    """
-
-    def __init__(self, limits: StreamLimits, counts: Counts) -> None:
-        self.counts = counts
-        self._sockets: set[Socket] = set()
-        self.sources: set[Source] = set()
-        """Clients of Server-Sent Events."""
-        self.looper = Looper("streams", self._sweep, interval_s=1.0)
-        """Looks for silent sockets."""
-        self.limits = limits
-
-    def __len__(self) -> int:
-        """How many clients there are."""
-        return len(self._sockets) + len(self.sources)
-
-    @property
-    def limits(self) -> StreamLimits:
-        """What each client may do."""
-        return self._limits
-
-    @limits.setter
-    def limits(self, limits: StreamLimits) -> None:
-        self._limits = limits
-        self.looper.interval_s = min(limits.ping_after_s, limits.dead_after_s) / 4
-
-    @property
-    def open(self) -> dict[str, float]:
-        """The same by kind."""
-        return {"websocket": len(self._sockets), "event-source": len(self.sources)}
-
-    async def serve(self, request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        """Serve one client; see `Socket.serve`."""
-        socket = Socket(viewer, self.limits, self.counts)
-        self._sockets.add(socket)
-        try:
-            return await socket.serve(request)
-        finally:
-            self._sockets.discard(socket)
-
-    async def _sweep(self) -> None:
-        """Look at every socket once; one that fails is cut, and costs no other its turn."""
-        now = asyncio.get_running_loop().time()
-        failed: Exception | None = None
-        for number, socket in enumerate(tuple(self._sockets)):
-            try:
-                socket.sweep(now)
-            except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
-                failed = error
-                socket.cut()
-            if number % _IDS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        if failed is not None:
-            raise failed
-
-    async def end_without_key(self) -> None:
-        """End the streams whose key was removed, or changed in what it may do."""
-        streams: list[_Keyed] = [*self._sockets, *self.sources]
-        for number, stream in enumerate(streams):
-            if not stream.welcome:
-                stream.refuse()
-            if number % _IDS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    def close(self) -> None:
-        """Ask every client to come back elsewhere."""
-        for socket in tuple(self._sockets):
-            socket.close_soon(WSCloseCode.GOING_AWAY, "shutting-down")
-        for source in tuple(self.sources):
-            self.counts.closed["shutting-down"] += 1
-            source.end()
-
-
-STREAMS = web.AppKey("streams", Streams)

@@ -6,48 +6,33 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from gateway.access.auth import CALLER, Caller, require
-from gateway.access.known_ids import known_ids
+from gateway.access.keyring import KeyRing
+from gateway.access.known_ids import KnownIds
 from gateway.access.task_id import IssuedId
-from gateway.access.tickets import Ticket
+from gateway.access.tickets import Ticket, Tickets
 from gateway.errors import Problem
-from gateway.parts import DRAIN, KEYRING, TICKETS
+from gateway.http.drain import Drain
+from gateway.states.states import CURSOR, State
 from gateway.timestamps import rfc3339
 from gateway.watching.events import Event, error_event, state_event
-from gateway.watching.states import CURSOR, State
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """Who watches."""
 
-    app: web.Application
+    keyring: KeyRing
+    known_ids: KnownIds
     caller: Caller
     """With what it may see here."""
     key: Caller
     """Whose key opened the stream, or made the ticket."""
     ticket: Ticket | None
 
-    @classmethod
-    def of(cls, request: web.Request) -> "Viewer":
-        """Who sent the request.
-
-        Raises:
-            Problem: `draining`, `invalid-ticket`, `forbidden`.
-        """
-        if request.app[DRAIN].started:
-            raise Problem("draining", "the gateway is shutting down")
-        text = request.query.get("ticket")
-        if text is None:
-            caller = require(request, "read")
-            return cls(request.app, caller, caller, None)
-        ticket = request.app[TICKETS].check(text)
-        request[CALLER] = ticket.caller
-        return cls(request.app, ticket.caller, ticket.key, ticket)
-
     @property
     def welcome(self) -> bool:
         """Whether the key is still there, with the rights that it had at the start."""
-        return self.app[KEYRING].holds(self.key)
+        return self.keyring.holds(self.key)
 
     @property
     def admin(self) -> bool:
@@ -63,7 +48,7 @@ class Viewer:
             wants: Ids, each with a cursor to resume after.
         """
         asked = dict(wants)
-        known = known_ids(self.app, self.caller, asked)
+        known = self.known_ids.of_tasks(self.caller, asked)
         watched: dict[str, tuple[IssuedId | None, str]] = {}
         said: list[Event] = []
         for task_id, cursor in asked.items():
@@ -82,3 +67,38 @@ class Viewer:
             else:
                 watched[task_id] = (issued, cursor or "")
         return watched, said
+
+
+class Viewers:
+    """Finds out who opens a stream.
+
+    Args:
+        drain: Whether the gateway shuts down.
+        keyring: Knows the keys.
+        tickets: Checks tickets.
+        known_ids: Knows who may ask about which tasks.
+    """
+
+    def __init__(
+        self, drain: Drain, keyring: KeyRing, tickets: Tickets, known_ids: KnownIds
+    ) -> None:
+        self._drain = drain
+        self._keyring = keyring
+        self._tickets = tickets
+        self._known_ids = known_ids
+
+    def of(self, request: web.Request) -> Viewer:
+        """Return who sent the request.
+
+        Raises:
+            Problem: `draining`, `invalid-ticket`, `forbidden`.
+        """
+        if self._drain.started:
+            raise Problem("draining", "the gateway is shutting down")
+        text = request.query.get("ticket")
+        if text is None:
+            caller = require(request, "read")
+            return Viewer(self._keyring, self._known_ids, caller, caller, None)
+        ticket = self._tickets.check(text)
+        request[CALLER] = ticket.caller
+        return Viewer(self._keyring, self._known_ids, ticket.caller, ticket.key, ticket)

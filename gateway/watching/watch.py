@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId, claims
-from gateway.redis_client import RedisAwayError, commands
+from gateway.redis.client import RedisAwayError, commands
+from gateway.states.snapshots import Snapshots
+from gateway.states.states import State, States
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event
 from gateway.watching.feed import Feed, Sink, Sources
 from gateway.watching.notices import Notices
-from gateway.watching.snapshots import Snapshots
-from gateway.watching.states import State, States
 
 _ONLINE_WITHIN_S = 1.0
 """How long a wait for ends gives the connection, and then Redis itself, to be there."""

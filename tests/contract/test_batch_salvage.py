@@ -11,8 +11,8 @@ from kombu.message import Message
 
 from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import DATA, HEADER
+from penstock.worker.consuming.consumer import read_body
 from tasks.batch_salvage import UNREADABLE, salvage
-from tasks.consumer import read_body
 from tasks.store import StoreOutcome, encode
 from tests.json_shapes import exact, spelled, tree
 

@@ -2,8 +2,8 @@
 
 import json
 
-from gateway.callbacks.callback_events import event_of, parse_event
-from tasks.callbacks import event_of as workers_event_of
+from gateway.endings.callback_events import event_of, parse_event
+from penstock.worker.ending.callbacks import event_of as workers_event_of
 
 
 def test_the_workers_event_is_the_gateways():

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from gateway.errors import Problem
-from gateway.publishing.catalog import Catalog
+from gateway.submitting.catalog import Catalog
+from penstock.worker.consuming.signatures import Described, describe
 from tasks.registry import TASKS
-from tasks.signatures import Described, describe
 
 
 class Context:

@@ -10,8 +10,8 @@ import pytest
 from celery.concurrency.thread import TaskPool
 
 from devstack.product import ROOT
+from penstock.worker.consuming.command_line import unknown_queue, unrouted
 from tasks.app import PenstockCelery, build_app
-from tasks.command_line import unknown_queue, unrouted
 from tasks.config import WorkerConfig
 from topology.conflicts import explain
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
@@ -31,13 +31,13 @@ def test_the_package_is_an_application_for_celery(program: list[str]):
     status, output = run(sys.executable, *program, "-A", "tasks", "report")
 
     assert status == 0, output
-    assert "tasks.result_backend:RedisBackend" in output
+    assert "penstock.worker.results.result_backend:RedisBackend" in output
 
 
 def test_importing_the_package_makes_no_application():
     status, output = run(
         sys.executable, "-c",
-        "import sys, tasks, tasks.errors; assert 'tasks.app' not in sys.modules; tasks.nothing",
+        "import sys, tasks, tasks.config; assert 'tasks.app' not in sys.modules; tasks.nothing",
     )  # fmt: skip
 
     assert status == 1

@@ -15,15 +15,15 @@ from kombu.exceptions import EncodeError
 from kombu.message import Message
 from kombu.utils import json as kombus
 
-from gateway.publishing.task_message import MessageOptions, task_body, template
+from gateway.rabbitmq.task_message import MessageOptions, task_body, template
 from gateway.schedules.schedule_request import client_options, parse_schedule
-from gateway.watching.states import decode as read_record
-from gateway.watching.states import state_of
+from gateway.states.states import decode as read_record
+from gateway.states.states import state_of
 from penstock.wire.json_meaning import DATA, HEADER, mark_of, mixed
+from penstock.worker.beat.schedule_entries import read_definition
+from penstock.worker.consuming.consumer import read_body
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.consumer import read_body
-from tasks.schedule_entries import read_definition
 from tests.json_shapes import PYTHON_VALUES, exact, lookalike, spelled, tree
 from topology.layout import load
 

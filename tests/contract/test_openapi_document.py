@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from gateway.api.description.api_operations import OPERATIONS
+from gateway.api.description.openapi import undescribed
+from gateway.api.openapi import served
 from gateway.app import make_app
 from gateway.config import GatewayConfig
-from gateway.description.api_operations import OPERATIONS
-from gateway.description.openapi import undescribed
 from gateway.errors import REFUSALS
-from gateway.handlers.openapi import served
 from tests.gateway_client import SIGNING_KEYS, running_gateway
 
 NOWHERE = GatewayConfig(

@@ -9,8 +9,8 @@ import pytest
 from devstack.reserved_headers import derive
 from gateway.canvas.canvas_request import parse_canvas
 from gateway.errors import Problem
-from gateway.publishing.task_request import parse
 from gateway.schedules.schedule_request import parse_schedule
+from gateway.submitting.task_request import parse
 from penstock.wire.headers import OTHERS, is_reserved
 from penstock.wire.reserved_names import RESERVED_NAMES
 

@@ -21,9 +21,9 @@ from gateway.schedules.schedule_request import (
 from penstock.wire.crontab import RANGES, parse_crontab
 from penstock.wire.recurrence import next_run
 from penstock.wire.sun import EVENTS, next_event
-from tasks.schedule_entries import PeriodicEntry, Recurring
-from tasks.seeds import fingerprint, stored_schedule
-from tasks.solar import Solar
+from penstock.worker.beat.schedule_entries import PeriodicEntry, Recurring
+from penstock.worker.beat.seeds import fingerprint, stored_schedule
+from penstock.worker.beat.solar import Solar
 
 APP = Celery(set_as_current=False)
 APP.conf.timezone = "UTC"

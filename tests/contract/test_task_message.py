@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from gateway.access.task_id import TaskIds
-from gateway.publishing.task_message import MessageOptions, encode_value, task_body, template
+from gateway.rabbitmq.task_message import MessageOptions, encode_value, task_body, template
 
 TASK_ID = TaskIds([(1, b"k" * 32)]).issue("acme")
 

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from gateway.errors import Problem
-from gateway.publishing.catalog import Catalog
-from gateway.publishing.worker_records import WorkerRecords
+from gateway.submitting.catalog import Catalog
+from gateway.submitting.worker_records import WorkerRecords
 from penstock import VERSION
 from penstock.wire.announcements import (
     CATALOG_MAX_AGE_S,
@@ -18,10 +18,10 @@ from penstock.wire.announcements import (
     WorkerRecord,
     decode_worker,
 )
-from tasks.announce import encode
+from penstock.worker.consuming.announce import encode
+from penstock.worker.consuming.signatures import describe
+from penstock.worker.running.runtime import TaskContext
 from tasks.registry import TASKS
-from tasks.runtime import TaskContext
-from tasks.signatures import describe
 
 
 @pytest.fixture

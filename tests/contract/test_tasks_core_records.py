@@ -15,14 +15,14 @@ from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from kombu.exceptions import EncodeError
 
+from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
+from penstock.worker.errors import DelayNotSupportedError, PermanentError, RetryableError
+from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
+from penstock.worker.results.result_backend import ResultTooLarge, _cut
+from penstock.worker.running.execution import _retry_delay_s
 from tasks.app import POLICY, PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.envelope import PROTOCOL, body_parts, request_headers
-from tasks.errors import DelayNotSupportedError, PermanentError, RetryableError
-from tasks.execution import _retry_delay_s
-from tasks.failures import MAX_TRACEBACK_CHARS, Failure
 from tasks.registry import TaskSpec
-from tasks.result_backend import ResultTooLarge, _cut
 from tests.ends import _HOSTILE, expected, make
 from topology.delay import delay_route
 from topology.layout import load

@@ -6,9 +6,9 @@ import pytest
 from celery import Celery
 from celery._state import _set_task_join_will_block, task_join_will_block
 
+from penstock.worker.results.joining import GroupResult, joining
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.joining import GroupResult, joining
 from topology.layout import load
 
 

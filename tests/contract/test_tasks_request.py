@@ -13,10 +13,10 @@ from kombu.message import Message
 
 from devstack.reserved_headers import CLASSES
 from penstock.wire.headers import is_reserved
+from penstock.worker.consuming.request import Request
+from penstock.worker.messages.envelope import PROTOCOL
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.envelope import PROTOCOL
-from tasks.request import Request
 from tests.hostile import EDGES, JSON_VALUES, VALUES
 from topology.layout import load
 

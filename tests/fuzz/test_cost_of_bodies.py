@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from bench.hostile import JSON, MIB, NDJSON, Hostile, filled
-from gateway import parts
+from gateway.api import parts
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, exchange, yardstick
 from tests.fuzz.budget import rounds, seed

@@ -8,10 +8,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway import parts
+from gateway.api import parts
+from gateway.api.parts import STREAMS
 from gateway.app import make_app
 from gateway.config import GatewayConfig
-from gateway.watching.sockets import STREAMS, StreamLimits
+from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually

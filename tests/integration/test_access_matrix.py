@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway import parts
-from gateway.handlers.openapi import served
+from gateway.api import parts
+from gateway.api.openapi import served
 
 KEYS = {
     "submit": ("acme", ["submit"]),

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import parts
+from gateway.api import parts
 from tests.waiting import eventually
 
 

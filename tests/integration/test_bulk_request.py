@@ -10,8 +10,8 @@ from typing import Any
 import aio_pika
 import pytest
 
-from gateway import parts
-from gateway.publishing.bulk_answer import MAX_BUFFERED_BYTES
+from gateway.api import parts
+from gateway.api.bulk_answer import MAX_BUFFERED_BYTES
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from kombu.connection import Connection
 
-from gateway import parts
-from gateway.callbacks import callback_events
-from gateway.callbacks.callback_events import Event, event_of
+from gateway.api import parts
+from gateway.endings import callback_events
+from gateway.endings.callback_events import Event, event_of
 from tests.canvases import add, total
 from tests.integration.test_submit import messages
 from tests.receiver import Receiver, receiving

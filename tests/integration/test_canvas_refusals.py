@@ -7,7 +7,7 @@ from typing import Any
 import aio_pika
 import pytest
 
-from gateway import parts
+from gateway.api import parts
 from tests.canvases import CANVASES, add, total
 from tests.integration.test_submit import messages
 

@@ -9,7 +9,7 @@ from kombu.connection import Connection
 
 from devstack.children import Child
 from devstack.product import ROOT
-from gateway import parts
+from gateway.api import parts
 from tests.canvases import CANVASES, add, total
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually

@@ -10,8 +10,8 @@ import pytest
 from devstack.proxy import TcpProxy
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.publishing.catalog import Catalog
-from gateway.redis_client import RedisAwayError, make_redis
+from gateway.redis.client import RedisAwayError, make_redis
+from gateway.submitting.catalog import Catalog
 from penstock.wire.announcements import CATALOG_KEY
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gateway import parts
-from gateway.watching.sockets import STREAMS
+from gateway.api import parts
+from gateway.api.parts import STREAMS
 from tests.browser import browser_page
 from tests.waiting import eventually
 

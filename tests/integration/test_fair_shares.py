@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import parts
-from gateway.publishing.publisher import Publisher
+from gateway.api import parts
+from gateway.rabbitmq.publisher import Publisher
 from tests.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway import parts
-from gateway.watching.sockets import STREAMS
+from gateway.api import parts
+from gateway.api.parts import STREAMS
 from tests.browser import browser_page
 from tests.waiting import eventually
 

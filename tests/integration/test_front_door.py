@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.api.description.api_operations import OPERATIONS
 from gateway.config import ConfigError, GatewayConfig
-from gateway.description.api_operations import OPERATIONS
 from tests.gateway_sockets import Answer, Socket, listening_gateway
 from tests.waiting import eventually
 

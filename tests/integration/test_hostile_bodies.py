@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bench.hostile import BODIES, MIB, NDJSON, Hostile, filled
-from gateway import parts
+from gateway.api import parts
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
 from tests.gateway_sockets import Socket, app_of, listening_gateway

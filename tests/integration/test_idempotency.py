@@ -5,8 +5,8 @@ import asyncio
 import orjson
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import parts
-from gateway.publishing import idempotency
+from gateway.access import idempotency
+from gateway.api import parts
 from tests.integration.test_submit import ADD, messages
 from tests.waiting import eventually
 

@@ -8,7 +8,7 @@ from typing import Any
 import aio_pika
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import parts
+from gateway.api import parts
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "k1"}

@@ -11,9 +11,9 @@ import aio_pika
 import pytest
 
 from devstack.proxy import Direction, TcpProxy
-from gateway import parts
-from gateway.ingest.batch_publisher import MAX_BATCH_BYTES
-from gateway.ingest.ingestion import HELD_BYTES
+from gateway.api import parts
+from gateway.ingesting.batch_publisher import MAX_BATCH_BYTES
+from gateway.ingesting.ingestion import HELD_BYTES
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

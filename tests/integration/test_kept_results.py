@@ -10,8 +10,8 @@ import pytest
 from redis import Redis as RedisClient
 
 from devstack.redis_server import Redis
-from gateway import parts
-from gateway.access.quotas import Quotas
+from gateway.api import parts
+from gateway.config import Quotas
 from penstock.wire.kept_results import usage_key
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config import GatewayConfig
-from gateway.redis_client import make_redis
+from gateway.redis.client import make_redis
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually
 

@@ -19,9 +19,9 @@ import pytest_asyncio
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.rabbit_container import rabbit_for
-from gateway import parts
+from gateway.api import parts
 from gateway.config import GatewayConfig
-from gateway.redis_client import make_redis
+from gateway.redis.client import make_redis
 from tests.gateway_client import running_gateway
 from tests.stream_client import Stream
 from tests.waiting import eventually

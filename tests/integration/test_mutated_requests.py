@@ -14,7 +14,7 @@ import pytest
 from aiohttp import WSMsgType
 from hypothesis import HealthCheck, example, given, settings
 
-from gateway import parts
+from gateway.api import parts
 from gateway.errors import REFUSALS
 from tests.mutations import Request, frames, requests
 from tests.raw_http import Answer, exchange

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.result import AsyncResult
 from kombu.connection import Connection
 
-from gateway import parts
+from gateway.api import parts
 from tests.stream_client import Stream
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually

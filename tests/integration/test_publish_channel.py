@@ -6,8 +6,8 @@ import aio_pika
 import pytest
 from aio_pika.connection import make_url
 
-from gateway.publishing.publish_channel import PromptTransport, PublishChannel
-from gateway.publishing.task_message import MessageOptions, template
+from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
+from gateway.rabbitmq.task_message import MessageOptions, template
 from tests.waiting import eventually
 
 

@@ -11,8 +11,8 @@ import pytest
 from devstack.proxy import Direction, TcpProxy
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.publishing.publisher import Publisher
-from gateway.publishing.task_message import MessageOptions, template
+from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.task_message import MessageOptions, template
 from tests.waiting import eventually
 from topology.model import Binding, Exchange, Queue, Topology
 

@@ -8,7 +8,7 @@ import aio_pika
 import pytest
 
 from devstack.proxy import TcpProxy
-from gateway import parts
+from gateway.api import parts
 from gateway.config import GatewayConfig
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from gateway.access.quotas import Quotas
-from gateway.config import GatewayConfig
-from gateway.redis_client import make_redis
+from gateway.config import GatewayConfig, Quotas
+from gateway.redis.client import make_redis
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually
 

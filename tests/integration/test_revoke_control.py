@@ -8,7 +8,7 @@ from kombu.connection import Connection
 from kombu.pidbox import Mailbox
 
 from gateway.errors import Problem
-from gateway.watching.control import Control
+from gateway.rabbitmq.control import Control
 
 NODE = "w1@host"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway import parts
+from gateway.api import parts
 from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 

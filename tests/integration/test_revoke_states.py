@@ -6,10 +6,10 @@ import random
 import pytest
 import redis.asyncio
 
-from gateway import parts
-from gateway.watching.redis_scripts import REVOKE
-from gateway.watching.revocation import revoked_record
-from tasks.states import START, Keys
+from gateway.api import parts
+from gateway.endings.revocation import revoked_record
+from gateway.states.redis_scripts import REVOKE
+from penstock.worker.results.states import START, Keys
 from tests.stream_client import Stream
 from tests.worker_states import WorkerStates
 

@@ -16,9 +16,9 @@ from redbeat.decoder import RedBeatJSONEncoder
 from redbeat.schedulers import get_redis
 
 from gateway.timestamps import rfc3339
+from penstock.worker.beat.schedule_entries import PeriodicEntry
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.schedule_entries import PeriodicEntry
 from tests.integration.test_canvas_refusals import announce
 from tests.integration.test_submit import messages
 from tests.tasks_core_deployment import Deployment

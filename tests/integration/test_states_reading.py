@@ -8,12 +8,12 @@ import time
 import pytest
 
 from devstack.proxy import TcpProxy
-from gateway import parts
 from gateway.access.task_id import TaskIds, claims
+from gateway.api import parts
 from gateway.cancellation import stop
+from gateway.states.states import READ_BUDGET_BYTES
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.counts import Counts
-from gateway.watching.states import READ_BUDGET_BYTES
 from gateway.watching.watch import Watch
 from tests.waiting import eventually
 

@@ -5,8 +5,9 @@ import asyncio
 import aiohttp
 import pytest
 
-from gateway import parts
-from gateway.watching.sockets import STREAMS, StreamLimits
+from gateway.api import parts
+from gateway.api.parts import STREAMS
+from gateway.watching.stream_parts import StreamLimits
 from tests.event_source_client import Source
 from tests.stream_client import Stream
 from tests.waiting import eventually

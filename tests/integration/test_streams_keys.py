@@ -8,9 +8,9 @@ from hashlib import sha256
 import aiohttp
 import pytest
 
-from gateway import parts
 from gateway.access.auth import Caller
 from gateway.access.tickets import MAX_IDS, Tickets
+from gateway.api import parts
 from tests.event_source_client import Source
 from tests.stream_client import Stream
 from tests.waiting import eventually

@@ -2,7 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.watching.sockets import STREAMS, StreamLimits
+from gateway.api.parts import STREAMS
+from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

@@ -6,8 +6,9 @@ import json
 import pytest
 from aiohttp import WSMsgType
 
-from gateway import parts
-from gateway.watching.sockets import STREAMS, StreamLimits
+from gateway.api import parts
+from gateway.api.parts import STREAMS
+from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

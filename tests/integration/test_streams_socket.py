@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from gateway import parts
+from gateway.api import parts
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

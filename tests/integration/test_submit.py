@@ -9,7 +9,7 @@ from io import BytesIO
 import aio_pika
 
 from devstack.rabbit import Rabbit
-from gateway import parts
+from gateway.api import parts
 from tests.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}

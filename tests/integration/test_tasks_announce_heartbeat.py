@@ -9,11 +9,11 @@ from redis import Redis
 
 from devstack.redis_server import Redis as RedisServer
 from penstock.wire.announcements import CATALOG_KEY
-from tasks.announce import Announcer
-from tasks.redis_client import sync_client
+from penstock.worker.consuming.announce import Announcer
+from penstock.worker.consuming.signatures import describe
+from penstock.worker.redis_client import sync_client
+from penstock.worker.running.runtime import TaskContext
 from tasks.registry import TASKS
-from tasks.runtime import TaskContext
-from tasks.signatures import describe
 from tests.waiting import eventually
 
 DESCRIBED = [describe(spec.name, spec.run, TaskContext, "1") for spec in TASKS]

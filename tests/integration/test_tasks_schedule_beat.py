@@ -23,13 +23,13 @@ from devstack.programs import child_environment
 from devstack.proxy import Direction, TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis as RedisServer
+from penstock.worker.beat.schedule import LOCK_TIMEOUT_S, Scheduler
+from penstock.worker.beat.schedule_entries import PeriodicEntry
+from penstock.worker.beat.seeds import SHIPPED, Seeds
+from penstock.worker.beat.solar import Solar
+from penstock.worker.redis_client import sync_client
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.redis_client import sync_client
-from tasks.schedule import LOCK_TIMEOUT_S, Scheduler
-from tasks.schedule_entries import PeriodicEntry
-from tasks.seeds import SHIPPED, Seeds
-from tasks.solar import Solar
 from tests.waiting import eventually
 from topology.kombu_queues import declare
 from topology.layout import load

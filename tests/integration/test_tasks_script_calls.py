@@ -11,8 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from devstack.ports import free_port
-from tasks.redis_client import sync_client
-from tasks.script_calls import Script, ScriptCalls
+from penstock.worker.redis_client import sync_client
+from penstock.worker.results.script_calls import Script, ScriptCalls
 
 
 class StopWaitingError(Exception):

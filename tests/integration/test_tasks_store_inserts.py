@@ -11,7 +11,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from devstack.mongo import Mongo
 from devstack.proxy import TcpProxy
-from tasks.errors import PermanentError, RetryableError
+from penstock.worker.errors import PermanentError, RetryableError
 from tasks.store import Store
 from tests.waiting import eventually
 

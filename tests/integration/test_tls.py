@@ -25,13 +25,13 @@ from devstack.product import Launcher, gateway_url, workers_for
 from devstack.programs import child_environment
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
-from gateway.broker.management import Management
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
+from gateway.rabbitmq.management import Management
+from penstock.worker.errors import RetryableError
+from penstock.worker.redis_client import async_client, sync_client
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
-from tasks.errors import RetryableError
-from tasks.redis_client import async_client, sync_client
 from tasks.store import Store
 from tests.gateway_client import running_gateway
 from tests.waiting import eventually

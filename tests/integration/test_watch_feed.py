@@ -11,9 +11,10 @@ from functools import partial
 import pytest
 
 from devstack.proxy import TcpProxy
-from gateway import parts
 from gateway.access.task_id import claims
-from gateway.watching.sockets import STREAMS, StreamLimits
+from gateway.api import parts
+from gateway.api.parts import STREAMS
+from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

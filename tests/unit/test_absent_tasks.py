@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.access.auth import ANONYMOUS, Caller
-from gateway.broker.queue_depths import Depth, QueueDepths
 from gateway.errors import Problem
-from gateway.publishing.absent_tasks import AbsentTasks
-from gateway.publishing.catalog import Catalog
+from gateway.rabbitmq.queue_depths import Depth, QueueDepths
+from gateway.submitting.absent_tasks import AbsentTasks
+from gateway.submitting.catalog import Catalog
 from penstock.wire.announcements import KNOWN_FOR_S, WORKER_MAX_AGE_S, WorkerRecord
 from topology.layout import load
 from topology.model import Topology

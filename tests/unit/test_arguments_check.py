@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import Problem
-from gateway.publishing.arguments import MAX_FAULTS
-from gateway.publishing.catalog import Catalog
-from gateway.publishing.task_request import parse
+from gateway.submitting.arguments import MAX_FAULTS
+from gateway.submitting.catalog import Catalog
+from gateway.submitting.task_request import parse
 from penstock.wire.announcements import CATALOG_MAX_AGE_S
 
 INTEGER = {"type": "integer"}

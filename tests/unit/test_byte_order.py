@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.byte_order import NotUtf8Error, is_plain, skip_mark, undecided
+from gateway.decoding.byte_order import NotUtf8Error, is_plain, skip_mark, undecided
 
 BODY = '{"n":1}'
 

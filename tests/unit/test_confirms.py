@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.errors import Problem
-from gateway.publishing.confirms import ConfirmWindow, InFlight
+from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
 
 
 def window() -> tuple[ConfirmWindow, list[str]]:

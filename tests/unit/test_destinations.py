@@ -5,7 +5,7 @@ from celery import Celery
 
 from gateway.access.auth import ANONYMOUS, Caller
 from gateway.errors import Problem
-from gateway.publishing.destinations import Destinations
+from gateway.submitting.destinations import Destinations
 from topology.entities import Binding, Exchange, Queue, Route
 from topology.layout import load
 from topology.model import Topology

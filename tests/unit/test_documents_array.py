@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.json_array import ArraySplitter, MalformedArrayError
-from gateway.ingest.ndjson import TOO_LONG
+from gateway.decoding.json_array import ArraySplitter, MalformedArrayError
+from gateway.decoding.ndjson import TOO_LONG
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='ab"\\{}[],: \n\x00é', max_size=8),

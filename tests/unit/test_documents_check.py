@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.ingest.document_faults import find_fault
-from gateway.ingest.document_ids import DocumentIds
-from gateway.ingest.documents import Checked, DocumentChecker
-from gateway.ingest.ndjson import TOO_LONG
+from gateway.decoding.ndjson import TOO_LONG
+from gateway.ingesting.document_faults import find_fault
+from gateway.ingesting.document_ids import DocumentIds
+from gateway.ingesting.documents import Checked, DocumentChecker
 
 BOUND = 4096
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Problem
-from gateway.listening.frame_meter import MAX_FRAGMENTS, FrameMeter
+from gateway.http.frame_meter import MAX_FRAGMENTS, FrameMeter
 
 MASK = b"\x01\x02\x03\x04"
 

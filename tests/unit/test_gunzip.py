@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from gateway.gunzip import BadGzipError, Gunzip
+from gateway.decoding.gunzip import BadGzipError, Gunzip
 
 EMPTY = gzip.compress(b"")
 

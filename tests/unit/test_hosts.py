@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.access.hosts import is_loopback, is_own, matches, split_host
+from gateway.hosts import is_loopback, is_own, matches, split_host
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.ingest.stored import add_up
-from gateway.watching.states import State
+from gateway.ingesting.stored import add_up
+from gateway.states.states import State
 
 SUCCESS = State(
     id="a",

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery, states
 
 from gateway.access.task_id import TaskIds
-from gateway.watching.outcomes import Outcome, outcome
+from gateway.endings.outcomes import Outcome, outcome
 
 ID = TaskIds([(0, b"k" * 32)]).issue("acme")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.broker.priorities import check_priority, honours, major_version
 from gateway.errors import Problem
+from gateway.rabbitmq.priorities import check_priority, honours, major_version
 from topology.entities import Queue
 
 QUORUM = Queue(name="q")

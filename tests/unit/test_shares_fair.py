@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.held_bytes import HeldBytes
-from gateway.access.shares import Shares
 from gateway.errors import Problem
+from gateway.sharing.held_bytes import HeldBytes
+from gateway.sharing.shares import Shares
 
 MOST, MOST_BYTES = 100, 1000
 

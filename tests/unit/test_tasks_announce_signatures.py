@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Optional, Union
 import pytest
 
 from penstock import VERSION
+from penstock.worker.consuming.signatures import describe, schema
+from penstock.worker.running.runtime import TaskContext
 from tasks.registry import TASKS
-from tasks.runtime import TaskContext
-from tasks.signatures import describe, schema
 
 
 class Other:

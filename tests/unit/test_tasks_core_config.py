@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.worker.errors import ConfigurationError
 from tasks.config import WorkerConfig
-from tasks.errors import ConfigurationError
 from topology.settings import with_devstack
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from tasks.errors import LoopLostError
-from tasks.runtime import Limits, Runtime, StoppedError
+from penstock.worker.errors import LoopLostError
+from penstock.worker.running.runtime import Limits, Runtime, StoppedError
 from tests.waiting import eventually
 
 
@@ -217,7 +217,7 @@ async def test_a_loop_that_is_closed_fails_who_waits_and_who_comes():
     async def stop_it() -> None:
         asyncio.get_running_loop().stop()
 
-    logger = logging.getLogger("tasks.runtime")
+    logger = logging.getLogger("penstock.worker.running.runtime")
     logger.addFilter(close_once_it_stands)
     try:
         closing, closed = in_thread(lambda: runtime.run("close", stop_it, Limits()))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from penstock.worker.running.runtime import Limits, Runtime, TaskContext
 from tasks import scripts
-from tasks.runtime import Limits, Runtime, TaskContext
 from tasks.script_output import MAX_OUTPUT_BYTES
 from tasks.scripts import ScriptRefusedError, ScriptTimeoutError
 from tasks.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.shown_arguments import MOST, shown
+from penstock.worker.running.shown_arguments import MOST, shown
 
 DEEP: Any = []
 for _ in range(90):

@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from gateway.access.auth import TENANT
-from gateway.turns import SLICE_S, Turns
+from gateway.http.turns import SLICE_S, Turns
+from gateway.sharing.tenant import TENANT
 
 
 async def test_a_tenant_with_many_requests_waits_for_himself():

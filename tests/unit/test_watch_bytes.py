@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.redis.resp import ProtocolError, Replies, command
+from gateway.states.states import State
 from gateway.timestamps import rfc3339
 from gateway.watching.events import (
     close_frame,
@@ -18,8 +20,6 @@ from gateway.watching.events import (
     state_event,
     text_frame,
 )
-from gateway.watching.resp import ProtocolError, Replies, command
-from gateway.watching.states import State
 
 _NOTICES = st.tuples(st.just(b"message"), st.binary(max_size=60), st.binary(max_size=200))
 _REPLIES = st.lists(

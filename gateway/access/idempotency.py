@@ -1,0 +1,265 @@
+"""Idempotency keys: the same request twice is published once and answered alike.
+
+    key penstock:idempotency:<tenant>:<sha256 of the key>, kept 24 h, one JSON object
+
+          claim                    confirmed
+    (none) ────► in-flight ──────────────────► done     told again, nothing is published
+      ▲              │  │ unconfirmed, or no end within 60 s
+      └── refused ───┘  └──────────────────► unknown    a retry publishes again under the same ids,
+                                                        and cannot free the key any more
+
+The record is written before the publish. A second copy under one id carries `x-penstock-copy`
+as the first does, and the worker's start script lets one of them start.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, RedisError
+
+from gateway.access.auth import Caller
+from gateway.access.quotas import over_quota
+from gateway.config import Quotas
+from gateway.errors import Problem, invalid_request
+
+KEEP_S = 86_400
+"""How long an answer is told again."""
+IN_FLIGHT_S = 60
+"""After so long without an end the first request counts as unknown."""
+REDIS_TIMEOUT_S = 1.0
+"""For each of the two questions before a publish: with its confirm (5 s) an answer comes in 6 s."""
+HEADER = "Idempotency-Key"
+_USAGE_KEY = "penstock:kept:idempotency:"
+_SANE_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+
+_CLAIM = """
+local found = redis.call('GET', KEYS[1])
+if found then
+  local record = cjson.decode(found)
+  if record.fingerprint ~= ARGV[2] or record.state == 'done'
+     or (record.state == 'in-flight' and tonumber(ARGV[3]) - record.at < tonumber(ARGV[4])) then
+    return found
+  end
+  record.state = 'in-flight'
+  record.owner = ARGV[5]
+  record.at = tonumber(ARGV[3])
+  redis.call('SET', KEYS[1], cjson.encode(record), 'KEEPTTL')
+  return cjson.encode(record)
+end
+local now, size, used, oldest = tonumber(ARGV[7]), #KEYS[1] + #ARGV[1], 0, tonumber(ARGV[7])
+local kept = redis.call('HGETALL', KEYS[2])
+for i = 1, #kept, 2 do
+  local hour = tonumber(kept[i]) or 0
+  if hour < now - 24 then
+    redis.call('HDEL', KEYS[2], kept[i])
+  else
+    used, oldest = used + (tonumber(kept[i + 1]) or 0), math.min(oldest, hour)
+  end
+end
+if used + size > tonumber(ARGV[8]) then return oldest end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[6])
+redis.call('HINCRBY', KEYS[2], ARGV[7], size)
+redis.call('EXPIRE', KEYS[2], 26 * 3600)
+return ARGV[1]
+"""
+"""Take the key if nobody has it: record, fingerprint, now, in-flight seconds, owner, keep seconds,
+the hour, the tenant's quota of octets. KEYS: the record, what the tenant's records take by hour.
+Returns the record as it is afterwards, the caller's when the owner is theirs; or, where the quota
+is used up, the first hour of which records are kept."""
+
+_SETTLE = """
+local found = redis.call('GET', KEYS[1])
+if not found or cjson.decode(found).owner ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then
+  redis.call('HINCRBY', KEYS[2], ARGV[3], -#KEYS[1] - #found)
+  return redis.call('DEL', KEYS[1])
+end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+redis.call('HINCRBY', KEYS[2], ARGV[3], #ARGV[2] - #found)
+return 1
+"""
+"""End one's own claim: owner, the new record or '' to free the key, the hour. KEYS as above."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Claim:
+    """The right to publish for a key, or the first answer."""
+
+    redis_key: str
+    usage_key: str
+    """Where it is counted what the records of the tenant take."""
+    record: dict[str, Any]
+    owner: str
+    """Also the nonce of this copy."""
+    repeated: bool = False
+    """Whether an earlier try may have published under these ids."""
+
+    @property
+    def answer(self) -> bytes | None:
+        """The first request's 202 body, when there is one to tell again."""
+        if self.record["state"] != "done":
+            return None
+        return str(self.record["answer"]).encode()
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids to publish under: one's own, or those of the first try."""
+        return list(self.record["ids"])
+
+
+def key_of(request: web.Request) -> str | None:
+    """The request's idempotency key.
+
+    Raises:
+        Problem: `invalid-request` (queued: no) when it is not 1–255 printable characters.
+    """
+    key = request.headers.get(HEADER)
+    if key is not None and not _SANE_KEY.fullmatch(key):
+        raise invalid_request(HEADER, "Expected 1 to 255 printable characters", queued="no")
+    return key
+
+
+def fingerprint(request: web.Request, body: bytes) -> str:
+    """What makes two requests the same: method, path, query and expanded body."""
+    digest = hashlib.sha256(f"{request.method} {request.raw_path}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()
+
+
+class Idempotency:
+    """The keys of all gateways, in Redis.
+
+    Args:
+        client: Redis.
+        quota_bytes: What the records of one tenant may take, of a day.
+    """
+
+    def __init__(self, client: Redis, quota_bytes: int = Quotas().idempotency_bytes) -> None:
+        self._redis = client
+        self._quota_bytes = quota_bytes
+        self._claim = client.register_script(_CLAIM)
+        self._settle = client.register_script(_SETTLE)
+
+    async def replay(self, caller: Caller, key: str, mark: str) -> bytes | None:
+        """The first answer, when the same request was answered before.
+
+        Raises:
+            Problem: as `claim`.
+        """
+        redis_key = _redis_key(caller, key)
+        found = await _call(self._redis.get(redis_key))
+        if found is None:
+            return None
+        record = orjson.loads(found)
+        claim = Claim(redis_key=redis_key, usage_key="", record=record, owner="")
+        in_flight = record["state"] == "in-flight" and time.time() - record["at"] < IN_FLIGHT_S
+        _refuse(record, mark, in_flight=in_flight)
+        return claim.answer
+
+    async def claim(self, caller: Caller, key: str, mark: str, task_ids: list[str]) -> Claim:
+        """Write down the ids before anything is published under them.
+
+        Args:
+            caller: Whose key it is.
+            key: The idempotency key.
+            mark: The request's fingerprint.
+            task_ids: Ids to publish under, unless an earlier try has left its own.
+
+        Raises:
+            Problem: `idempotency-key-reused`, `idempotency-in-flight`, `state-unavailable`,
+                `rate-limited`: the tenant's quota is used up (queued: no).
+        """
+        owner = secrets.token_hex(8)
+        now = time.time()
+        record = {
+            "state": "in-flight", "fingerprint": mark, "owner": owner, "at": now, "ids": task_ids,
+        }  # fmt: skip
+        redis_key = _redis_key(caller, key)
+        usage = _USAGE_KEY + caller.tenant
+        values: list[str | bytes | float] = [
+            *(orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S),
+            *(int(now // 3600), self._quota_bytes),
+        ]
+        answer = await _call(self._claim(keys=[redis_key, usage], args=values))
+        if isinstance(answer, int):
+            raise over_quota(
+                "idempotency",
+                f"the idempotency keys of tenant {caller.tenant!r} take all of their "
+                f"{self._quota_bytes} bytes of a day",
+                retry_after_s=max(1, int((answer + 25) * 3600 - now)),
+                queued="no",
+            )
+        found = orjson.loads(answer)
+        repeated = found["ids"] != task_ids
+        claim = Claim(
+            redis_key=redis_key, usage_key=usage, record=found, owner=owner, repeated=repeated
+        )
+        _refuse(found, mark, in_flight=found["state"] == "in-flight" and found["owner"] != owner)
+        return claim
+
+    async def done(self, claim: Claim, answer: bytes) -> None:
+        """Confirmed: keep the answer. Without Redis the claim turns unknown by itself."""
+        await self._end(claim, {**claim.record, "state": "done", "answer": answer.decode()})
+
+    async def failed(self, claim: Claim, problem: Problem) -> None:
+        """Not confirmed: free the key when nothing is queued, else keep the ids for a retry.
+
+        What an earlier try published stays unknown, whatever became of this one.
+        """
+        if problem.queued == "no" and not claim.repeated:
+            await self._end(claim, None)
+        else:
+            await self._end(claim, {**claim.record, "state": "unknown"})
+
+    async def _end(self, claim: Claim, record: dict[str, Any] | None) -> None:
+        text = b"" if record is None else orjson.dumps(record)
+        try:
+            async with asyncio.timeout(1):
+                await self._settle(
+                    keys=[claim.redis_key, claim.usage_key],
+                    args=[claim.owner, text, int(time.time() // 3600)],
+                )
+        except (RedisError, OSError, TimeoutError):
+            return
+
+
+async def _call(command: Any) -> Any:
+    """Await a Redis command.
+
+    Raises:
+        Problem: `state-unavailable` (queued: no): better no task than perhaps two.
+    """
+    try:
+        async with asyncio.timeout(REDIS_TIMEOUT_S):
+            return await command
+    except (RedisError, OSError, TimeoutError) as error:
+        state = "is full" if isinstance(error, OutOfMemoryError) else "does not answer"
+        raise Problem(
+            "state-unavailable", f"idempotency keys need Redis, which {state}", queued="no"
+        ) from error
+
+
+def _refuse(record: dict[str, Any], mark: str, *, in_flight: bool) -> None:
+    if record["fingerprint"] != mark:
+        raise Problem(
+            "idempotency-key-reused", "the key was used with another request", queued="no"
+        )
+    if in_flight:
+        raise Problem(
+            "idempotency-in-flight",
+            "the first request with this key has not ended yet",
+            queued="no",
+            retry_after_s=1,
+        )
+
+
+def _redis_key(caller: Caller, key: str) -> str:
+    return f"penstock:idempotency:{caller.tenant}:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,0 +1,250 @@
+"""POST /v1/tasks/bulk: many tasks in, one outcome each."""
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from gateway.access.auth import Caller, require
+from gateway.access.work import work_of
+from gateway.api.bulk_answer import OutcomeStream
+from gateway.api.parts import BODIES, CONFIG, HELD, PUBLISHER, SUBMISSION, TURNS
+from gateway.api.submit import traceparent
+from gateway.decoding.json_array import ArraySplitter, MalformedArrayError, is_json
+from gateway.decoding.ndjson import LineSplitter
+from gateway.errors import Problem, invalid_request
+from gateway.http.body import CHUNK_BYTES, too_large
+from gateway.http.media_types import JSON, NDJSON
+from gateway.http.problems import REQUEST_ID
+from gateway.sharing.held_bytes import HeldBytes
+from gateway.submitting.bulk import Bulk, Detail
+
+_DETAILS: Final[dict[str, Detail]] = {"errors": "errors", "all": "all", "none": "none"}
+_OMIT_AFTER_S: Final = 5.0
+"""How long a full buffer of errors waits for a client that sends and does not read."""
+
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Outcomes of an array; what is behind them is refused."""
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [web.post("/v1/tasks/bulk", bulk)]
+
+
+async def bulk(request: web.Request) -> web.StreamResponse:
+    """Publish many tasks; each is accepted or refused by itself."""
+    caller = require(request, "submit")
+    given = request.query.get("outcomes")
+    if given is not None and given not in _DETAILS:
+        raise invalid_request("?outcomes", "Expected errors, all or none", queued="no")
+    match request.content_type if request.body_exists else JSON:
+        case kind if kind in NDJSON:
+            return await _stream(request, caller, _DETAILS[given or "errors"])
+        case "application/json":
+            return await _array(request, caller, _DETAILS[given or "all"])
+    raise Problem(
+        "unsupported-media-type",
+        f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
+        queued="no",
+    )
+
+
+async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
+    config = request.app[CONFIG]
+    response = web.StreamResponse(
+        status=207,
+        headers={"Content-Type": "application/x-ndjson", "X-Request-Id": request[REQUEST_ID]},
+    )
+    eager = detail == "all"
+    outcomes = OutcomeStream(
+        request, response, eager=eager, stall_s=config.body_timeout_s if eager else _OMIT_AFTER_S
+    )
+    tasks = _bulk(request, caller, detail, outcomes.tell, slowed=True)
+    splitter = LineSplitter(config.max_task_bytes)
+    try:
+        try:
+            async for chunk in request.app[BODIES].chunks(request):
+                for part in splitter.feed(chunk):
+                    await tasks.take(part)
+                    await outcomes.keep_up()
+            for part in splitter.end():
+                await tasks.take(part)
+        except Problem as problem:
+            # The body itself is bad: told as an answer of its own while nothing else was.
+            if not tasks.line and not outcomes.started:
+                raise
+            tasks.refuse(problem)
+        await tasks.settle()
+        summary = tasks.summary()
+        if outcomes.omitted:
+            summary["omitted"] = outcomes.omitted
+        await outcomes.finish(orjson.dumps({"summary": summary}))
+    finally:
+        outcomes.close()
+    return response
+
+
+async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
+    """Publish an array, once all of it has come and is known to be one."""
+    config = request.app[CONFIG]
+    pause = request.app[TURNS].of(request)
+    with (
+        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held,
+        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as told,
+    ):
+        tasks = _bulk(request, caller, detail, told.tell, slowed=False)
+        try:
+            proof = ArraySplitter(config.max_task_bytes)
+            async for chunk in request.app[BODIES].chunks(request, whole=True):
+                if held.size + len(chunk) > config.max_array_bytes:
+                    raise too_large(config.max_array_bytes)
+                held.add(chunk)
+                await _prove(proof.feed(chunk), pause)
+            await _prove(proof.end(), pause)
+            await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
+        except MalformedArrayError as error:
+            raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
+        return await _answer(request, tasks, told)
+
+
+async def _publish(
+    tasks: Bulk, held: "_HeldBody", told: "_HeldBody", splitter: ArraySplitter
+) -> None:
+    """Publish an array, as far as there is room for its outcomes: those of nothing are long."""
+    parts = (part for chunk in held.take() for part in splitter.feed(chunk))
+    for part in itertools.chain(parts, splitter.end()):
+        await tasks.take(part)
+        if told.size > MAX_ANSWER_BYTES or told.problem is not None:
+            rest = "its outcome and those behind it have no room in the answer; not submitted"
+            tasks.refuse(Problem("overloaded", rest, queued="no"))
+            break
+    await tasks.settle()
+
+
+async def _answer(request: web.Request, tasks: Bulk, told: "_HeldBody") -> web.StreamResponse:
+    """The outcomes as one array."""
+    status = 207 if tasks.rejected else 202
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    if told.size <= CHUNK_BYTES:
+        body = b"".join(told.take())
+        return web.Response(status=status, body=b"[%b]" % body[1:], headers=headers)
+    headers |= {"Content-Length": str(told.size + 1), "X-Request-Id": request[REQUEST_ID]}
+    response = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(request)
+    begin = b"["
+    for block in told.take():
+        await response.write(begin + block[len(begin) :])
+        begin = b""
+    await response.write(b"]")
+    await response.write_eof()
+    return response
+
+
+class _HeldBody:
+    """A body, or outcomes for an answer, counted while they are held.
+
+    Args:
+        budget: Counts.
+        tenant: Whose it is.
+    """
+
+    def __init__(self, budget: HeldBytes, tenant: str) -> None:
+        self._budget = budget
+        self._tenant = tenant
+        self._blocks: deque[bytes] = deque()
+        self._open = bytearray()
+        self._counted = 0
+        self.size = 0
+        """Octets held."""
+        self.problem: Problem | None = None
+        """Why there was no room for an outcome."""
+
+    def add(self, chunk: bytes) -> None:
+        """Hold one more chunk, which may be a single octet: they are put together.
+
+        Raises:
+            Problem: `overloaded` (queued: no).
+        """
+        self._budget.hold(self._tenant, len(chunk))
+        self._counted += len(chunk)
+        self.size += len(chunk)
+        self._open += chunk
+        if len(self._open) >= CHUNK_BYTES:
+            self._blocks.append(bytes(self._open))
+            self._open.clear()
+
+    def tell(self, outcome: bytes) -> None:
+        """Hold one more outcome, whether or not there is room: its task is settled."""
+        self._open += b","
+        self._open += outcome
+        if len(self._open) >= CHUNK_BYTES:
+            block = bytes(self._open)
+            self._open.clear()
+            self._blocks.append(block)
+            try:
+                self._budget.hold(self._tenant, len(block))
+                self._counted += len(block)
+            except Problem as problem:
+                self.problem = problem
+        self.size += len(outcome) + 1
+
+    def take(self) -> Iterator[bytes]:
+        """The body, block by block, each let go when the next is asked for."""
+        self._blocks.append(bytes(self._open))
+        self._open.clear()
+        while self._blocks:
+            block = self._blocks.popleft()
+            yield block
+            self._let_go(len(block))
+
+    def close(self) -> None:
+        """Hold nothing any more."""
+        self._blocks.clear()
+        self._let_go(self._counted)
+
+    def _let_go(self, size: int) -> None:
+        size = min(size, self._counted)
+        self._budget.hold(self._tenant, -size)
+        self._counted -= size
+
+
+async def _prove(parts: Iterable[list[bytes]], pause: Callable[[], Awaitable[None]]) -> None:
+    """Look whether elements are JSON.
+
+    Raises:
+        MalformedArrayError: One is not.
+    """
+    for part in parts:
+        if not all(map(is_json, part)):
+            raise MalformedArrayError("an element is not valid JSON")
+        await pause()
+
+
+def _bulk(
+    request: web.Request,
+    caller: Caller,
+    detail: Detail,
+    tell: Callable[[bytes], None],
+    *,
+    slowed: bool,
+) -> Bulk:
+    config = request.app[CONFIG]
+    return Bulk(
+        request.app[SUBMISSION],
+        request.app[PUBLISHER],
+        caller,
+        traceparent(request),
+        work=work_of(request),
+        pause=request.app[TURNS].of(request),
+        slowed=slowed,
+        max_task_bytes=config.max_task_bytes,
+        patience_s=config.confirm_timeout_s,
+        detail=detail,
+        tell=tell,
+    )

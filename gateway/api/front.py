@@ -1,0 +1,131 @@
+"""The one middleware: request id, caller, errors to statuses, counts. The only place for each."""
+
+import logging
+import re
+import time
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.access import idempotency, work
+from gateway.access.auth import CALLER, Caller
+from gateway.access.keyring import KeyRing
+from gateway.api.parts import DRAIN, FRONT_DOOR, KEYRING, LIMITS, METRICS, TRAITS
+from gateway.errors import (
+    REFUSALS,
+    Problem,
+    Queued,
+    invalid_request,
+)
+from gateway.http.front_door import check_media_type
+from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
+from gateway.http.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
+from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
+
+log = logging.getLogger(__name__)
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
+
+
+@web.middleware
+async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Wrap every request: nothing leaves the gateway that did not pass here."""
+    started = time.perf_counter()
+    request_id = request.headers.get("X-Request-Id")
+    if request_id is None or not _SANE_REQUEST_ID.fullmatch(request_id):
+        request_id = new_request_id()
+    request[REQUEST_ID] = request_id
+    LOGGED_REQUEST_ID.set(request_id)
+    app = request.app
+    metrics = app[METRICS]
+    metrics.requests_in_flight += 1
+    draining = app[DRAIN].started
+    try:
+        traits_of = app[TRAITS]
+        traits = traits_of.of(request)
+        app[FRONT_DOOR].check(request, any_host=ANY_HOST in traits)
+        if draining and request.method not in _SAFE_METHODS:
+            raise Problem("draining", "the gateway is shutting down", queued="no")
+        caller = _authenticate(request, app[KEYRING], traits)
+        if caller is not None and caller.rate is not None:
+            await work.admit(request, app[LIMITS], caller)
+        if request.match_info.http_exception is None:
+            if request.query_string:
+                traits_of.check_query(request, _queued_of(request))
+            check_media_type(request)
+            if idempotency.HEADER in request.headers and IDEMPOTENT not in traits:
+                raise _not_idempotent(request)
+        response = await handler(request)
+    except Problem as problem:
+        metrics.refusals[problem.code] += 1
+        response = problem_response(problem)
+    except web.HTTPException as error:
+        response = _foreign_response(error, _queued_of(request))
+    except ConnectionResetError:
+        # The client is gone while an answer was being streamed: nobody to tell.
+        raise
+    except Exception:
+        log.exception(
+            "internal-error",
+            extra={"method": request.method, "path": request.path},
+        )
+        queued: Queued | None = None if request.method in _SAFE_METHODS else "unknown"
+        response = problem_response(
+            Problem("internal-error", f"the gateway's log has it under {request_id}", queued=queued)
+        )
+    finally:
+        metrics.requests_in_flight -= 1
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+        if draining:
+            response.force_close()
+    metrics.observe_request(request, response.status, time.perf_counter() - started)
+    return response
+
+
+def _queued_of(request: web.Request) -> Queued | None:
+    """What a refusal before anything is published says of a message."""
+    return None if request.method in _SAFE_METHODS else "no"
+
+
+def _authenticate(request: web.Request, keyring: KeyRing, traits: frozenset[str]) -> Caller | None:
+    """Find the caller by key; None where none is needed, or a handler checks a ticket itself.
+
+    Raises:
+        Problem: `unauthenticated` (queued: no).
+    """
+    if OPEN in traits or (TICKET in traits and "ticket" in request.query):
+        return None
+    caller = keyring.caller(request.headers.get("Authorization"))
+    request[CALLER] = caller
+    return caller
+
+
+def _not_idempotent(request: web.Request) -> Problem:
+    """A key that would be ignored is refused: the client counts on it."""
+    return invalid_request(
+        idempotency.HEADER, f"{request.method} {request.path} does not take it", queued="no"
+    )
+
+
+def _foreign_response(error: web.HTTPException, queued: Queued | None) -> web.Response:
+    """aiohttp's own answers (router, WebSocket handshake) in the form of ours."""
+    if error.status < 400:
+        raise error
+    code = _HTTP_CODES.get(error.status)
+    if code is None:
+        code = {413: "body-too-large", 415: "unsupported-media-type"}.get(
+            error.status, "invalid-request"
+        )
+    allow = error.headers.get("Allow")
+    detail = f"{error.status} {error.reason}" if code == "invalid-request" else REFUSALS[code][1]
+    if code == "not-found":
+        detail = "there is no such path; /docs and /openapi.json list them"
+    elif allow:
+        detail = f"this path takes {allow}"
+    response = problem_response(Problem(code, detail, queued=queued))
+    if allow:
+        response.headers["Allow"] = allow
+    return response

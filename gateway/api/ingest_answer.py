@@ -1,0 +1,99 @@
+"""The answers of an ingest: receipts, what was stored, what of it was not accepted."""
+
+import time
+from collections.abc import Mapping
+from itertools import repeat
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.api.ingest_query import Query
+from gateway.api.parts import WATCH
+from gateway.ingesting.ingestion import Ingestion
+from gateway.ingesting.request_batches import Counts
+from gateway.ingesting.stored import add_up
+from gateway.states.states import State
+
+
+async def stored(
+    request: web.Request, query: Query, ingestion: Ingestion, counts: Counts
+) -> web.Response:
+    """The answer once MongoDB has the documents; when that takes too long, the receipt says so."""
+    ended: Mapping[str, State] = {}
+    started = time.monotonic()
+    if counts.batches:
+        ended = await request.app[WATCH].ended(counts.batches, query.wait_s)
+    listed = counts.ids if len(counts.ids) == len(counts.batches) else repeat(b"")
+    members = add_up(zip(counts.batches, counts.sizes, listed, strict=False), ended)
+    if members is None:
+        return accepted(ingestion, counts, waited_s=time.monotonic() - started)
+    members["batches"] = counts.batches
+    if counts.ids_json is not None:
+        members["ids"] = orjson.Fragment(counts.ids_json)
+    members |= ingestion.told_rejected()
+    return json_answer(207 if ingestion.rejected_count else 200, orjson.dumps(members))
+
+
+def accepted(
+    ingestion: Ingestion, counts: Counts, *, waited_s: float | None = None
+) -> web.Response:
+    """202 when RabbitMQ has every document, else 207.
+
+    Args:
+        ingestion: The request.
+        counts: How its documents ended.
+        waited_s: How long MongoDB was waited for, in vain; None: it was not.
+
+    Raises:
+        Problem: It has none.
+    """
+    problem = counts.problem
+    rejected = ingestion.told_rejected()
+    if problem is not None and not counts.accepted:
+        problem.members |= {"accepted": 0, "refused": counts.refused, "unknown": counts.unknown}
+        problem.members |= rejected
+        raise problem
+    if problem is None and not rejected:
+        body = receipt(counts.accepted, counts.ids_json, counts.batches)
+        if waited_s is not None:
+            body = b'%b,"stored":null,"waited_s":%.3f}' % (body[:-1], waited_s)
+        return json_answer(202, body)
+    members: dict[str, Any] = {
+        "accepted": counts.accepted,
+        "refused": counts.refused,
+        "unknown": counts.unknown,
+        "batches": counts.batches,
+    }
+    if waited_s is not None:
+        members |= {"stored": None, "waited_s": round(waited_s, 3)}
+    ids = counts.ids_json if problem is None else counts.kept_ids_json
+    if ids is not None:
+        members["ids"] = orjson.Fragment(ids)
+    if problem is not None:
+        members["problem"] = {"code": problem.code, "detail": problem.detail}
+        if not ingestion.complete:
+            members["stopped_after_line"] = ingestion.line
+    return json_answer(207, orjson.dumps(members | rejected))
+
+
+def receipt(accepted: int, ids: bytes | None, batches: list[str]) -> bytes:
+    """Write the JSON of a 202.
+
+    Args:
+        accepted: Documents.
+        ids: A JSON array of their `_id`s; None leaves it out.
+        batches: Task ids.
+    """
+    return b'{"accepted":%d,%b"batches":[%b]}' % (
+        accepted,
+        b"" if ids is None else b'"ids":%b,' % ids,
+        ",".join(f'"{task_id}"' for task_id in batches).encode(),
+    )
+
+
+def json_answer(status: int, body: bytes) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(
+        status=status, body=body, headers={"Content-Type": "application/json; charset=utf-8"}
+    )

@@ -1,0 +1,139 @@
+"""Streams: WebSocket /v1/stream, Server-Sent Events /v1/tasks/{id}/stream, and their tickets."""
+
+import contextlib
+import socket as sockets_api
+from typing import Annotated
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from gateway.access.auth import require
+from gateway.access.known_ids import unknown_task_id
+from gateway.access.tickets import MAX_IDS
+from gateway.access.work import admit
+from gateway.api.parts import BODIES, KNOWN_IDS, LIMITS, STREAMS, TICKETS, VIEWERS
+from gateway.api.submit import check_json
+from gateway.errors import Problem
+from gateway.http.problems import REQUEST_ID
+from gateway.http.traits import TICKET
+from gateway.submitting.task_request import decode_with
+from gateway.timestamps import rfc3339
+from gateway.watching.event_source import EventSource
+from gateway.watching.sockets import PROTOCOL
+from gateway.watching.viewers import Viewer
+
+_MAX_TICKET_BYTES = 256 * 1024
+_JSON = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
+_SSE = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+class TicketRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Body of POST /v1/tickets."""
+
+    ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)] | None = None
+
+
+_decode_ticket = msgspec.json.Decoder(TicketRequest).decode
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [
+        web.get("/v1/stream", stream, allow_head=False, traits=(TICKET,)),
+        web.get("/v1/tasks/{id}/stream", events, allow_head=False, traits=(TICKET,)),
+        web.post("/v1/tickets", ticket),
+    ]
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Many tasks on one WebSocket."""
+    _check_subprotocol(request)
+    viewer = await _viewer(request)
+    if request.headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise Problem(
+            "invalid-request",
+            f"this is a WebSocket (subprotocol {PROTOCOL}); /v1/tasks/{{id}}/stream is plain HTTP",
+        )
+    return await request.app[STREAMS].serve(request, viewer)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """One task as Server-Sent Events."""
+    viewer = await _viewer(request)
+    accept = request.headers.get("Accept", "*/*")
+    if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
+        raise Problem("not-acceptable", "this is a text/event-stream")
+    task_id = request.match_info["id"]
+    last = request.headers.get("Last-Event-ID", "")
+    streams = request.app[STREAMS]
+    source = EventSource(viewer, task_id, streams.parts)
+    streams.sources.add(source)
+    try:
+        if not await source.begin(last):
+            return web.Response(status=204)
+        response = web.StreamResponse(headers=_SSE)
+        origin = request.headers.get("Origin")
+        if origin is not None:  # the middleware let it in
+            response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Connection"] = "close"
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+        with contextlib.suppress(ConnectionError):  # the client is gone
+            await response.prepare(request)
+            _expect_acknowledgements(request)
+            await source.pump(response)
+        return response
+    finally:
+        streams.sources.discard(source)
+        source.close()
+
+
+async def ticket(request: web.Request) -> web.StreamResponse:
+    """A ticket for the caller's tasks, or for some of them."""
+    caller = require(request, "read")
+    body = await request.app[BODIES].read(request, _MAX_TICKET_BYTES)
+    if body:
+        check_json(request)
+    wanted = decode_with(_decode_ticket, body) if body else TicketRequest()
+    ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
+    if ids is not None and len(request.app[KNOWN_IDS].of_tasks(caller, ids)) < len(ids):
+        raise unknown_task_id()
+    text, expires_at = request.app[TICKETS].issue(caller, ids)
+    answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
+    return web.Response(body=orjson.dumps(answer), headers=_JSON)
+
+
+async def _viewer(request: web.Request) -> Viewer:
+    """Who opens the stream; by ticket, the key that it was made with pays for it.
+
+    Raises:
+        Problem: As `Viewers.of`; `rate-limited`.
+    """
+    viewer = request.app[VIEWERS].of(request)
+    if viewer.ticket is not None and viewer.key.rate is not None:
+        await admit(request, request.app[LIMITS], viewer.key)
+    return viewer
+
+
+def _check_subprotocol(request: web.Request) -> None:
+    """Let a client through that offers ours, or none.
+
+    Raises:
+        Problem: `invalid-request`.
+    """
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    if offered and PROTOCOL not in (word.strip() for word in offered.split(",")):
+        raise Problem("invalid-request", f"the subprotocol is {PROTOCOL}")
+
+
+def _expect_acknowledgements(request: web.Request) -> None:
+    """Have the kernel give up a client that acknowledges nothing: it never says a word itself."""
+    transport = request.transport
+    socket = None if transport is None else transport.get_extra_info("socket")
+    if socket is not None and hasattr(sockets_api, "TCP_USER_TIMEOUT"):
+        millis = 45_000
+        socket.setsockopt(sockets_api.IPPROTO_TCP, sockets_api.TCP_USER_TIMEOUT, millis)

@@ -1,0 +1,187 @@
+"""/v1/tasks/{id}: what became of a task; revoking it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from gateway.access.auth import Caller, require
+from gateway.access.known_ids import unknown_task_id
+from gateway.access.task_id import IssuedId
+from gateway.api.parts import BODIES, CALLBACK_EVENTS, KNOWN_IDS, REVOCATION, STATES, WATCH
+from gateway.api.queries import wait_seconds
+from gateway.api.submit import check_json
+from gateway.errors import Problem, invalid_request
+from gateway.http.problems import REQUEST_ID
+from gateway.redis.client import RedisAwayError
+from gateway.states.states import State
+from gateway.submitting.task_request import decode_with
+
+MAX_IDS = 1000
+"""Ids of one status request."""
+_MAX_STATUS_BYTES = 1024 * 1024
+_TASK = "/v1/tasks/{id:(?!(?:bulk|status)$)[^/]+}"
+"""Not the two nouns beside the ids: what is not a POST there is the wrong method, no unknown id."""
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+class StatusRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Body of POST /v1/tasks/status."""
+
+    ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)]
+
+
+_decode_status = msgspec.json.Decoder(StatusRequest).decode
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this noun."""
+    return [
+        web.get(_TASK, show),
+        web.get("/v1/tasks/{id}/result", result),
+        web.post("/v1/tasks/status", status),
+        web.delete(_TASK, revoke),
+    ]
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """The state of one task; `?wait=` waits for its end."""
+    caller = require(request, "read")
+    state = await _state(request, caller)
+    return web.Response(body=state.to_json(admin=caller.admin), headers=_JSON)
+
+
+async def result(request: web.Request) -> web.StreamResponse:
+    """The bare result, byte for byte as the worker stored it."""
+    caller = require(request, "read")
+    state = await _state(request, caller)
+    if state.state == "SUCCESS":
+        return web.Response(body=state.result or b"null", headers=_JSON)
+    if state.final:
+        code = "task-revoked" if state.state == "REVOKED" else "task-failed"
+        error = state.error or {}
+        members = {"id": state.id, "state": state.state, "error": {**error}}
+        detail = f"{error.get('type', state.state)}: {error.get('message', '')}"[:1000]
+        raise Problem(code, detail, members=members)
+    if not state.tracked:
+        raise Problem("not-found", "the task is not tracked: no single result exists")
+    return web.Response(status=202, body=state.to_json(admin=caller.admin), headers=_JSON)
+
+
+async def status(request: web.Request) -> web.StreamResponse:
+    """The states of up to 1,000 tasks, read in one round trip; `?wait=` waits for all ends."""
+    caller = require(request, "read")
+    check_json(request)
+    wait_s = wait_seconds(request)
+    body = await request.app[BODIES].read(request, _MAX_STATUS_BYTES)
+    ids = decode_with(_decode_status, body).ids
+    known = request.app[KNOWN_IDS].of_tasks(caller, ids)
+    if wait_s:
+        await request.app[WATCH].until_ended(_tracked(known), wait_s)
+    parts = request.app[STATES].read_parts(known)
+    found: dict[str, bytes] = {}
+    async for part in parts:
+        found.update((t, state.to_json(admin=caller.admin)) for t, state in part.items())
+        if len(found) < len(known):
+            return await _streamed(request, ids, found, parts, caller)
+    return web.Response(body=_tasks(ids, found), headers=_JSON)
+
+
+async def revoke(request: web.Request) -> web.StreamResponse:
+    """Revoke a task; `?terminate=true` also stops a running one."""
+    caller = require(request, "submit")
+    task_id = request.match_info["id"]
+    terminate = _flag(request, "terminate")
+    issued = request.app[KNOWN_IDS].of_task(caller, task_id)
+    revoked = await request.app[REVOCATION].revoke(task_id, issued, terminate=terminate)
+    if revoked.get("state") == "REVOKED":
+        await request.app[CALLBACK_EVENTS].revoked(task_id)
+    return web.Response(status=202, body=msgspec.json.encode(revoked), headers=_JSON)
+
+
+async def _state(request: web.Request, caller: Caller) -> State:
+    """The state of the task of the path, after `?wait=`.
+
+    Raises:
+        Problem: `unknown-task-id`, `result-expired`, `state-unavailable`, `invalid-request`.
+    """
+    task_id = request.match_info["id"]
+    wait_s = wait_seconds(request)
+    issued = request.app[KNOWN_IDS].of_task(caller, task_id)
+    states = request.app[STATES]
+    state = (await states.read({task_id: issued}))[task_id]
+    if wait_s and state.tracked and not state.final and state.code is None:
+        await request.app[WATCH].until_ended({task_id: issued}, wait_s)
+        state = (await states.read({task_id: issued}))[task_id]
+    if state.code == "unknown-task-id":
+        raise unknown_task_id()
+    if state.code == "result-expired":
+        raise Problem("result-expired", "the task ended, and its result is no longer kept")
+    if state.code is not None:
+        raise Problem(state.code, "the stored record is not JSON that Celery writes")
+    return state
+
+
+def _tracked(known: Mapping[str, IssuedId | None]) -> dict[str, IssuedId | None]:
+    return {
+        task_id: issued for task_id, issued in known.items() if issued is None or issued.tracked
+    }
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    value = request.query.get(name, "false")
+    if value not in {"true", "false", "1", "0"}:
+        raise invalid_request(f"?{name}", "Expected true or false")
+    return value in {"true", "1"}
+
+
+def _unknown(task_id: str) -> bytes:
+    return orjson.dumps({"id": task_id, "code": "unknown-task-id"})
+
+
+def _tasks(ids: Iterable[str], found: Mapping[str, bytes]) -> bytes:
+    return b'{"tasks":[%b]}' % b",".join(found.get(i) or _unknown(i) for i in ids)
+
+
+async def _streamed(
+    request: web.Request,
+    ids: Sequence[str],
+    found: dict[str, bytes],
+    parts: AsyncIterator[dict[str, State]],
+    caller: Caller,
+) -> web.StreamResponse:
+    """An answer too large to hold: states are written as they are read, and let go.
+
+    Args:
+        request: The request.
+        ids: As asked for.
+        found: JSON of the states read so far, in the order of `ids`.
+        parts: The others.
+        caller: Who asks.
+    """
+    response = web.StreamResponse(headers={**_JSON, "X-Request-Id": request[REQUEST_ID]})
+    await response.prepare(request)
+    uses = Counter(ids)
+    known = request.app[KNOWN_IDS].of_tasks(caller, ids)
+    separator = b'{"tasks":['
+    for task_id in ids:
+        if task_id in known and task_id not in found:
+            try:
+                part = await anext(parts)
+            except RedisAwayError:
+                # Half an array is out: a cut connection is the only honest end.
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            found.update((t, state.to_json(admin=caller.admin)) for t, state in part.items())
+        await response.write(separator + (found.get(task_id) or _unknown(task_id)))
+        separator = b","
+        uses[task_id] -= 1
+        if not uses[task_id]:
+            found.pop(task_id, None)
+    await response.write(b"]}")
+    await response.write_eof()
+    return response

@@ -1,1 +1,0 @@
-"""RabbitMQ as operators see it: depths, routes, dead letters."""

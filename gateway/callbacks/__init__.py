@@ -1,1 +1,0 @@
-"""Completion callbacks: the end of a task POSTed to whoever asked for it."""

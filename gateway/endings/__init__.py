@@ -1,0 +1,1 @@
+"""What follows the end of a task: callbacks, revocation, outcomes that the broker reports."""

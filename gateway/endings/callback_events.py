@@ -1,0 +1,319 @@
+"""Ends that somebody wants to be called about, on their way through the queue `callbacks`.
+
+An event is a small message; the final state is read when it is delivered. Its id is made of what
+happened, so that the same end announced twice is one event.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+from redis.asyncio import Redis
+
+from gateway.access.quotas import over_quota
+from gateway.config import Quotas
+from gateway.errors import Problem
+from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.task_message import MessageOptions, cached_template, template
+from gateway.redis.client import RedisAwayError, commands
+from gateway.sharing.tenant import TENANT
+from gateway.states.redis_scripts import DAY_S
+from penstock.looper import Faults
+from topology.delay import delay_route
+from topology.entities import CALLBACKS_QUEUE, DEAD_EXCHANGE
+
+log = logging.getLogger(__name__)
+
+HEADER = "x-penstock-callback"
+"""On a task message: the URL to tell its end to."""
+REPLAY_HEADER = "x-penstock-replay"
+TASK = "callbacks.deliver"
+EVENTS = uuid.UUID("8f0f3f52-5d5b-4e0e-9c61-7a3f0f6c2e11")
+"""Namespace of event ids; the workers have the same."""
+GIVE_UP_S = DAY_S
+"""How long delivery of one event is tried."""
+LONGEST_DELAY_S = 3600
+RETRY_S = 1.0
+"""Between attempts to publish."""
+KEPT_S = 8 * DAY_S
+"""How long it is known what was delivered, and which URL a task has, beyond its delay."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of one task, to be told to one URL."""
+
+    event: str
+    """Its id."""
+    id: str
+    """Of the task."""
+    url: str
+    state: str
+    """The final state."""
+    task: str | None = None
+    attempt: int = 0
+    """How often it was tried."""
+    first_at: float | None = None
+    """When it was first tried, unix seconds."""
+    replays: int = 0
+    """How often it was replayed from the dead letters."""
+
+
+def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> Event | None:
+    """The event of an end; None when nobody wants to be called.
+
+    Args:
+        task_id: The task.
+        state: Its final state.
+        headers: Of its message; anything may be in them.
+    """
+    url = headers.get(HEADER)
+    if not isinstance(url, str):
+        return None
+    task = headers.get("task")
+    replays = headers.get(REPLAY_HEADER) or 0
+    return Event(
+        event=str(uuid.uuid5(EVENTS, f"{task_id}\n{state}\n{replays}")),
+        id=task_id,
+        url=url,
+        state=state,
+        task=task if isinstance(task, str) else None,
+    )
+
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+def parse_event(body: bytes, headers: Mapping[str, Any]) -> Event | None:
+    """The event of a message; None when it is something else. A replayed one begins afresh.
+
+    Args:
+        body: Its body.
+        headers: Its headers.
+    """
+    try:
+        event = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    replays = headers.get(REPLAY_HEADER) or 0
+    if isinstance(replays, int) and replays > event.replays:
+        return msgspec.structs.replace(event, replays=replays, attempt=0, first_at=None)
+    return event
+
+
+def next_delay_s(event: Event, now: float) -> int | None:
+    """Seconds until an event is tried again; None: it is given up.
+
+    Args:
+        event: Its last attempt counted.
+        now: Unix seconds.
+    """
+    if event.first_at is not None and now - event.first_at >= GIVE_UP_S:
+        return None
+    longest = min(LONGEST_DELAY_S, 2.0 ** min(event.attempt, 30))
+    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter
+
+
+_USAGE_KEY = "penstock:kept:callbacks:"
+_REMEMBER = """
+-- KEYS: record, what the tenant's records take by the day when they are gone, and in all
+-- ARGV: record, seconds to keep it, today, the day when it is gone, the quota; days since 1970
+local total = tonumber(redis.call('HGET', KEYS[2], 'total')) or 0
+if redis.call('HGET', KEYS[2], 'day') ~= ARGV[3] then
+  local kept = redis.call('HGETALL', KEYS[2])
+  for i = 1, #kept, 2 do
+    local day = tonumber(kept[i])
+    if day and day < tonumber(ARGV[3]) then
+      total = total - tonumber(kept[i + 1])
+      redis.call('HDEL', KEYS[2], kept[i])
+    end
+  end
+  redis.call('HSET', KEYS[2], 'day', ARGV[3], 'total', total)
+end
+local size = #KEYS[1] + #ARGV[1]
+if total + size > tonumber(ARGV[5]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('HINCRBY', KEYS[2], ARGV[4], size)
+redis.call('HINCRBY', KEYS[2], 'total', size)
+if redis.call('TTL', KEYS[2]) < tonumber(ARGV[2]) + 86400 then
+  redis.call('EXPIRE', KEYS[2], tonumber(ARGV[2]) + 2 * 86400)
+end
+return 1
+"""
+"""Write down a callback within the quota of its tenant; 0: it is used up."""
+
+
+class CallbackEvents:
+    """Publishes events, and remembers URLs of tasks that may be revoked before they start.
+
+    Args:
+        publisher: Publishes.
+        redis: From `make_redis`.
+        origin: Who publishes.
+        quota_bytes: What the URLs of one tenant may take.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        redis: Redis,
+        origin: str,
+        quota_bytes: int = Quotas().callback_bytes,
+    ) -> None:
+        self._publisher = publisher
+        self._redis = redis
+        self._origin = origin
+        self._remember = redis.register_script(_REMEMBER)
+        self._quota_bytes = quota_bytes
+        self._unnoted = Faults("callbacks-unnoted", expected=(Problem,))
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def announce(self, event: Event) -> None:
+        """Publish an event to be delivered at once.
+
+        Raises:
+            Problem: As from `Publisher.publish`.
+        """
+        await self._publish(event, "", CALLBACKS_QUEUE)
+
+    async def again(self, event: Event, delay_s: int) -> None:
+        """Publish an event to be delivered later; the broker keeps it meanwhile.
+
+        Args:
+            event: The event.
+            delay_s: Whole seconds.
+
+        Raises:
+            Problem: As from `Publisher.publish`.
+        """
+        await self._publish(event, *delay_route(delay_s, "", CALLBACKS_QUEUE))
+
+    async def bury(self, event: Event, reason: str, error: str) -> None:
+        """Publish an event to the dead letters, where an operator can replay it.
+
+        Args:
+            event: The event.
+            reason: A kebab-case word.
+            error: What happened at the last attempt.
+
+        Raises:
+            Problem: As from `Publisher.publish`.
+        """
+        headers = (
+            ("x-penstock-reason", reason),
+            ("x-penstock-error-type", "CallbackFailed"),
+            ("x-penstock-error", error[:1000]),
+            (REPLAY_HEADER, event.replays),
+        )
+        await self._publish(event, DEAD_EXCHANGE, CALLBACKS_QUEUE, headers)
+
+    async def _publish(
+        self,
+        event: Event,
+        exchange: str,
+        routing_key: str,
+        headers: tuple[tuple[str, Any], ...] = (),
+    ) -> None:
+        make = template if headers or exchange else cached_template
+        made = make(
+            TASK,
+            exchange,
+            routing_key,
+            MessageOptions(headers=headers),
+            origin=self._origin,
+            id_length=len(event.event.encode()),
+        )
+        await self._publisher.publish(made, event.event, msgspec.json.encode(event))
+
+    def remember(self, task_id: str, url: str, task: str, delay_s: int) -> None:
+        """Write down the URL of a task, in the background, if Redis is there and the quota allows.
+
+        A revoked task is told at once by that; without it, when a worker finds its message.
+
+        Args:
+            task_id: The task.
+            url: Its callback.
+            task: Its name.
+            delay_s: When it is due, seconds from now.
+        """
+        headers = orjson.dumps({HEADER: url, "task": task})
+        write = asyncio.create_task(
+            self._note(TENANT.get(), f"penstock:callback:{task_id}", headers, KEPT_S + delay_s),
+            name="remember-callback",
+        )
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+
+    async def revoked(self, task_id: str) -> None:
+        """Announce that a task was revoked before it started, if that can be done now."""
+        try:
+            async with commands():
+                found = await self._redis.get(f"penstock:callback:{task_id}")
+            event = event_of(task_id, "REVOKED", orjson.loads(found)) if found else None
+            if event is not None:
+                await self.announce(event)
+        except Problem as problem:
+            # The worker that finds the message will announce it.
+            log.warning("callback-later", extra={"id": task_id, "reason": str(problem)})
+
+    async def delivered(self, event: Event) -> bool:
+        """Whether the event was delivered before.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        async with commands():
+            return bool(await self._redis.exists(f"penstock:called:{event.event}:{event.replays}"))
+
+    async def mark_delivered(self, event: Event) -> None:
+        """Remember, if Redis is there, that the event was delivered."""
+        at = str(time.time()).encode()
+        await self._write(f"penstock:called:{event.event}:{event.replays}", at, KEPT_S)
+
+    async def _note(self, tenant: str, key: str, value: bytes, keep_s: int) -> None:
+        today = int(time.time() // DAY_S)
+        values: list[bytes | int] = [
+            value,
+            keep_s,
+            today,
+            today + 1 + keep_s // DAY_S,
+            self._quota_bytes,
+        ]
+        try:
+            async with commands():
+                noted = await self._remember(keys=[key, _USAGE_KEY + tenant], args=values)
+            if not noted:
+                raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
+        except Problem as problem:
+            self._unnoted.failed(problem)
+        else:
+            self._unnoted.well()
+
+    async def _write(self, key: str, value: bytes, keep_s: int) -> None:
+        try:
+            async with commands():
+                await self._redis.set(key, value, ex=keep_s)
+        except RedisAwayError as error:
+            log.warning("callback-not-noted", extra={"key": key, "reason": error.reason})
+
+
+_unpublished = Faults("callbacks-unpublished", expected=(Problem,))
+
+
+async def insist(publish: Callable[[], Awaitable[None]]) -> None:
+    """Publish until it is confirmed: the message in hand must not be acknowledged before."""
+    while True:
+        try:
+            await publish()
+        except Problem as problem:
+            _unpublished.failed(problem)
+            await asyncio.sleep(RETRY_S)
+        else:
+            _unpublished.well()
+            return

@@ -1,0 +1,201 @@
+"""Ends that the broker decided, told as ends: the consumer of `dead.outcomes`.
+
+A copy of every dead letter comes here. Unless the task ended before, its end is stored and told as
+a worker would have done, and only then is the letter acknowledged:
+
+    x-death reason `expired` in a work queue       → REVOKED
+    `rejected`, `delivery_limit`, `maxlen`         → FAILURE, DeadLettered
+    none, or from a delay level: nobody took it    → FAILURE, DeadLettered: unrouted
+
+Letters that a worker published itself (`x-penstock-reason`) are let go: it tells the end, too.
+"""
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aio_pika.abc import AbstractIncomingMessage
+from redis.asyncio import Redis
+
+from gateway.access.task_id import claims
+from gateway.endings.callback_events import CallbackEvents, event_of, insist
+from gateway.endings.revocation import final_record, revoked_record
+from gateway.endings.unbegun import Unbegun, Why, unbegun
+from gateway.rabbitmq.consumer import LOST, Consumer
+from gateway.redis.client import RedisAwayError, WrongTypeError, commands
+from gateway.states.redis_scripts import END, TaskKeys
+from penstock.wire.failures import error_record
+from topology.model import OUTCOMES_QUEUE
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S: Final = 0.05
+_LONGEST_WAIT_S: Final = 2.0
+_WORKERS_OWN_REASON: Final = "x-penstock-reason"
+_COPY: Final = "x-penstock-copy"
+_DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
+_SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one task."""
+
+    task_id: str
+    state: str
+    reason: str
+    """One word of RabbitMQ's, or `unrouted`."""
+    task: str | None = None
+    retries: int | None = None
+    copy: str = ""
+    """Nonce of a message that may have been published twice."""
+    kept: bool = True
+    """Whether its state is kept; else there is at most a callback, or what stands behind it."""
+    unneeded: bool = False
+    """Whether it was linked to a task that ended otherwise."""
+
+    def record(self) -> bytes:
+        """The final record without its opening brace."""
+        members = {"name": self.task, "retries": self.retries}
+        if self.unneeded:
+            error = {
+                "exc_type": "NotNeeded",
+                "exc_message": [self.reason],
+                "exc_module": "penstock.worker.errors",
+            }
+            return final_record("REVOKED", self.task_id, error, **members)
+        if self.state == "REVOKED":
+            return revoked_record(self.task_id, self.reason, **members)
+        error = error_record("DeadLettered", self.reason, "penstock")
+        return final_record("FAILURE", self.task_id, error, **members)
+
+
+def outcome(headers: Mapping[str, Any]) -> Outcome | None:
+    """What a dead letter says of its task; None when there is nothing to tell.
+
+    Args:
+        headers: Of the message; anything may be in them.
+    """
+    task_id = headers.get("id")
+    if not isinstance(task_id, str) or not _SANE_ID.fullmatch(task_id):
+        log.warning("dead-letter-without-id", extra={"task": repr(headers.get("task"))[:200]})
+        return None
+    issued = claims(task_id)
+    tracked = issued is None or issued.tracked
+    if _WORKERS_OWN_REASON in headers:
+        return None
+    kept = tracked and headers.get("ignore_result") is not True
+    queue, reason = _last_death(headers.get("x-death"))
+    expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
+    if not queue or queue.startswith(_DELAY_QUEUES):
+        reason = "unrouted"
+    task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(_COPY)
+    return Outcome(
+        task_id,
+        "REVOKED" if expired else "FAILURE",
+        reason,
+        task if isinstance(task, str) else None,
+        retries if isinstance(retries, int) and not isinstance(retries, bool) else None,
+        copy if isinstance(copy, str) else "",
+        kept,
+    )
+
+
+def _last_death(deaths: Any) -> tuple[str, str]:
+    """Queue and reason of the newest entry: RabbitMQ puts it first."""
+    newest = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(newest, Mapping):
+        return "", ""
+    return str(newest.get("queue", "")), str(newest.get("reason", ""))
+
+
+class Outcomes:
+    """Tells them.
+
+    Args:
+        url: RabbitMQ.
+        redis: From `make_redis`.
+        result_expires_s: How long a record is kept.
+        callbacks: Announces ends to callback URLs.
+    """
+
+    def __init__(
+        self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
+    ) -> None:
+        self.consumer = Consumer(url, OUTCOMES_QUEUE, "outcomes", self.handle)
+        self._redis = redis
+        self._script = redis.register_script(END)
+        self._kept_s = result_expires_s
+        self._callbacks = callbacks
+        self.handled = 0
+        """Letters acknowledged by this process."""
+        self.told = 0
+        """Ends told by this process."""
+
+    async def handle(self, message: AbstractIncomingMessage) -> None:
+        """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
+        end = outcome(message.headers)
+        if end is not None:
+            state = await self._tell(end) if end.kept else end.state
+            await self._announce(end.task_id, state, message.headers)
+            if state == end.state:
+                for behind in unbegun(message.body):
+                    await self._tell_unbegun(end, behind)
+        try:
+            await message.ack()
+        except LOST:
+            return  # it comes again, and will be found told
+        self.handled += 1
+
+    async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
+        """Announce an end to its callback, however long that takes."""
+        event = event_of(task_id, state, headers) if state is not None else None
+        if event is not None:
+            await insist(lambda: self._callbacks.announce(event))
+
+    async def _tell_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
+        """Tell the end of a task that waits for one that the broker ended."""
+        issued = claims(behind.task_id)
+        unneeded = behind.why is Why.LINK
+        states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
+        waits = "is linked to" if unneeded else "waits for"
+        end = Outcome(
+            behind.task_id,
+            states[behind.why],
+            f"task {cause.task_id}, which it {waits}, ended: {cause.reason}",
+            behind.task,
+            kept=issued is None or issued.tracked,
+            unneeded=unneeded,
+        )
+        state = await self._tell(end) if end.kept else end.state
+        await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})
+
+    async def _tell(self, end: Outcome) -> str | None:
+        """Store and tell an end, unless it ended before; the state in which it is now.
+
+        None while another copy of its message runs: that one will tell.
+        """
+        keys = TaskKeys.of(end.task_id)
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                async with commands():
+                    answer = await self._script(
+                        keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+                        args=[end.state, end.record(), self._kept_s, end.copy],
+                    )
+                    found = answer == b"ended" and await self._redis.get(keys.ended)
+            except WrongTypeError:
+                raise  # the consumer gives the letter a few more chances
+            except RedisAwayError:
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                self.told += answer == b"told"
+                if answer == b"told":
+                    return end.state
+                return str(found, "ascii") if isinstance(found, bytes) else None

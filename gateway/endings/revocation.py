@@ -1,0 +1,189 @@
+"""Revoking tasks, so that each either starts or is REVOKED, and never both."""
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+
+from gateway.access.task_id import IssuedId
+from gateway.errors import Problem
+from gateway.rabbitmq.control import Control
+from gateway.redis.client import commands
+from gateway.states.redis_scripts import ASK, REVOKE, REVOKED_EXTRA_S, TaskKeys
+from gateway.states.states import States
+from penstock.wire.failures import error_record
+
+_ATTEMPTS: Final = 5
+_AGAIN_S: Final = 0.2
+
+
+class Revocation:
+    """Revokes tasks.
+
+    Args:
+        redis: From `make_redis`.
+        states: Tells who runs a task.
+        control: Stops it.
+        result_expires_s: How long a record is kept.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        states: States,
+        control: Control,
+        result_expires_s: int,
+    ) -> None:
+        self._script = redis.register_script(REVOKE)
+        self._ask_script = redis.register_script(ASK)
+        self._states = states
+        self._control = control
+        self._kept_s = result_expires_s
+
+    async def revoke(
+        self, task_id: str, issued: IssuedId | None, *, terminate: bool
+    ) -> dict[str, Any]:
+        """Revoke one task, and stop it if it runs and that is wanted.
+
+        Args:
+            task_id: The id.
+            issued: What it says of itself; None: others issued it.
+            terminate: Stop a running one, too.
+
+        Returns:
+            The answer of the API: `id`, `state`, `terminating` or `revoking`.
+
+        Raises:
+            Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
+        """
+        if issued is None:
+            return await self._revoke_foreign(task_id, terminate=terminate)
+        tracked = issued.tracked
+        due_in_s = max(0, int(issued.due_by - time.time()))
+        keys = TaskKeys.of(task_id)
+        body = revoked_record(task_id, "revoked") if tracked else b""
+        async with commands():
+            outcome, state = await self._script(
+                keys=[keys.record, keys.events, keys.ended, keys.revoked],
+                args=[body, self._kept_s, due_in_s + REVOKED_EXTRA_S],
+            )
+        if outcome == b"ended":
+            raise _ended(task_id, state)
+        terminating = False
+        if terminate and (outcome == b"running" or not tracked):
+            terminating = await self._terminate(task_id, issued)
+        answer: dict[str, Any] = {"id": task_id}
+        if tracked:
+            answer["state"] = state.decode()
+        else:
+            answer["tracked"] = False
+        return {**answer, "terminating": terminating}
+
+    async def _revoke_foreign(self, task_id: str, *, terminate: bool) -> dict[str, Any]:
+        """Revoke a task that others issued: whether it waits anywhere, or exists, is not known.
+
+        Workers of other apps know no mark of ours; their own memory is the best there is. No end is
+        written down here: a worker that drops the task, ours or another, does it.
+
+        Raises:
+            Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
+        """
+        keys = TaskKeys.of(task_id)
+        async with commands():
+            outcome, state = await self._ask_script(
+                keys=[keys.record, keys.ended, keys.revoked], args=[REVOKED_EXTRA_S]
+            )
+        if outcome == b"ended":
+            raise _ended(task_id, state)
+        answer: dict[str, Any] = {"id": task_id, "state": state.decode()}
+        if outcome == b"running":
+            return answer | {"terminating": terminate and await self._terminate(task_id, None)}
+        arguments = {"task_id": task_id, "terminate": terminate, "signal": "SIGTERM"}
+        await self._control.broadcast("revoke", arguments)
+        return answer | {"revoking": True}
+
+    async def _terminate(self, task_id: str, issued: IssuedId | None) -> bool:
+        """Have its worker stop it; whether it is being stopped.
+
+        Raises:
+            Problem: `not-terminable`, `broker-unavailable`, `state-unavailable`.
+        """
+        for attempt in range(_ATTEMPTS):
+            state = (await self._states.read({task_id: issued}))[task_id]
+            if state.final:
+                return False
+            said = await self._ask(task_id, state.worker)
+            if said != "unknown":
+                return True
+            # A prefork child tells STARTED a moment before its parent knows that it accepted.
+            if attempt + 1 < _ATTEMPTS:
+                await asyncio.sleep(_AGAIN_S)
+        return False
+
+    async def _ask(self, task_id: str, worker: str | None) -> str:
+        """Ask the worker, or all: `terminating`, `unknown`, or `asked` when none says which.
+
+        Raises:
+            Problem: `not-terminable`, `broker-unavailable`.
+        """
+        destination = [worker] if worker else None
+        unknown = False
+        arguments: dict[str, Any] = {"task_id": task_id}
+        replies = self._control.ask("penstock_terminate", arguments, destination=destination)
+        async with contextlib.aclosing(replies):
+            async for _, reply in replies:
+                answer = reply if isinstance(reply, dict) else {}
+                if answer.get("ok") == "terminating":
+                    return "terminating"
+                if answer.get("error") == "not-terminable":
+                    raise Problem(
+                        "not-terminable", "a function on a thread cannot be stopped from outside"
+                    )
+                unknown = unknown or answer.get("ok") == "unknown"
+                if destination:
+                    break
+        if unknown:
+            return "unknown"
+        # Nobody knew our command, or nobody answered in time: Celery's own does no harm.
+        arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
+        await self._control.broadcast("revoke", arguments, destination=destination)
+        return "asked"
+
+
+def _ended(task_id: str, state: bytes) -> Problem:
+    return Problem(
+        "already-ended",
+        "the task has already ended",
+        members={"id": task_id, "state": state.decode()},
+    )
+
+
+def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:
+    """A REVOKED record without its opening brace, as Celery's `mark_as_revoked` stores it."""
+    error = error_record("TaskRevokedError", reason, "celery.exceptions")
+    return final_record("REVOKED", task_id, error, **members)
+
+
+def final_record(state: str, task_id: str, error: dict[str, Any], **members: Any) -> bytes:
+    """The record of an end that no worker saw, without its opening brace: the state goes first.
+
+    Args:
+        state: FAILURE or REVOKED.
+        task_id: The id.
+        error: from `error_record`.
+        members: What else is known; None is left out.
+    """
+    record = {
+        "status": state,
+        "task_id": task_id,
+        **{name: value for name, value in members.items() if value is not None},
+        "date_done": datetime.now(UTC).isoformat(),
+        "children": [],
+        "traceback": None,
+        "result": error,
+    }
+    return orjson.dumps(record)[1:]

@@ -1,1 +1,0 @@
-"""One file per noun of the API; each offers `routes()`."""

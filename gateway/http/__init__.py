@@ -1,0 +1,1 @@
+"""All that knows aiohttp's server: listener, connections, bodies, receipts, problems."""

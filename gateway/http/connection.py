@@ -1,0 +1,161 @@
+"""One connection of a client: aiohttp's, which also knows how long a request's head is overdue.
+
+    waiting ──a byte──► head begun ──head complete──► request ──answered──► waiting
+       │                    │
+       └── 75 s (10 s before the first request) ──► closed
+                            └── 10 s ──► 400, closed
+
+aiohttp bounds both by its keep-alive alone. Bad HTTP never reaches the middlewares; its answer is
+made here, in the form of all others.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+
+from gateway.errors import Problem
+from gateway.http.frame_meter import FrameMeter
+from gateway.http.problems import new_request_id, problem_response
+from gateway.http.raw_answer import raw_answer
+
+_SLOW_HEAD: Final = raw_answer(
+    Problem("invalid-request", "the head of the request did not come in time", queued="no")
+)
+
+
+_FREE_FRAMING: Final = 64 * 1024
+"""Octets of a body that are not its own, beyond as many as those: sizes and ends of its chunks."""
+_FREE_FRAMING_RATE: Final = 1024
+"""As many more a second: who sends little now and then costs little."""
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection; the listener asks it once a second whether it is overdue."""
+
+    __slots__ = (
+        "_body_since", "_framed", "_head_since", "_request_number", "_siblings", "_silent",
+        "_told", "frames",
+    )  # fmt: skip
+
+    def join(self, siblings: "set[Connection]") -> None:
+        """Be in that set from connected to lost."""
+        self._siblings = siblings
+        self._head_since = 0.0
+        self._silent = True
+        self._told = False
+        self._request_number = 0
+        self._framed = 0
+        self._body_since = 0.0
+        self.frames: FrameMeter | None = None
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Read frames from here on, and count what nobody has handled yet."""
+        self.frames = FrameMeter(parser)
+        super().set_parser(self.frames, data_received_cb)  # type: ignore[arg-type]  # as it behaves
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The first head is awaited from here on."""
+        self._siblings.add(self)
+        self._head_since = self._loop.time()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing is awaited any more."""
+        self._siblings.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse it; note since when a head has been incomplete."""
+        super().data_received(data)
+        self._silent = False
+        if self._idle():
+            if not self._head_since:
+                self._head_since = self._loop.time()
+        elif self._request_count:
+            self._head_since = 0.0
+            request = self._current_request
+            if request is not None:
+                if self._messages:
+                    self._tell_of_broken_body(request)
+                elif self.frames is None and not request.content.is_eof():
+                    self._weigh_chunks(request, len(data))
+
+    def _tell_of_broken_body(self, request: web.BaseRequest) -> None:
+        """End a body whose coding broke in the middle; its reader would wait for the rest."""
+        message, _ = self._messages[-1]
+        if isinstance(message, RawRequestMessage) or request.content.is_eof():
+            return
+        self._messages.pop()
+        request.content.set_exception(web.RequestPayloadError("the coding of the body is broken"))
+        request.content.feed_eof()
+        self.close()
+
+    def _weigh_chunks(self, request: web.BaseRequest, size: int) -> None:
+        """End a body that comes in chunks of a few octets: each costs like a line of a document."""
+        if self._request_number != self._request_count:
+            self._request_number = self._request_count
+            self._framed, self._body_since = 0, self._loop.time()
+        self._framed += size
+        content = request.content
+        free = _FREE_FRAMING + (self._loop.time() - self._body_since) * _FREE_FRAMING_RATE
+        if self._framed > 2 * content.total_bytes + free:
+            content.set_exception(web.RequestPayloadError("its chunks are of a few octets each"))
+            content.feed_eof()
+            self.close()
+
+    def drop_if_overdue(self, begun_before: float) -> bool:
+        """Close the connection when the head it waits for began before then.
+
+        Args:
+            begun_before: A time of the loop's clock, seconds.
+        """
+        if self._told:  # a second ago: to close at once could destroy the answer on its way
+            self.force_close()
+            return False
+        if not 0 < self._head_since < begun_before or not self._idle():
+            return False
+        if self._silent or self.transport is None:
+            self.force_close()
+        else:
+            self.transport.write(_SLOW_HEAD)
+            self.transport.write_eof()
+            self.close()
+            self._told = True
+        return True
+
+    def _idle(self) -> bool:
+        """Whether the connection waits for a request, or for the rest of its head."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What bad HTTP is told; neither the answer nor the log repeats what was sent.
+
+        Raises:
+            ConnectionError: There is nobody to tell; aiohttp then closes the connection.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client left in the middle: no fault of ours, no line in the log
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
+        detail = (
+            f"the request line or a header is longer than {self.max_line_size} bytes"
+            if isinstance(exc, LineTooLong)
+            else "this is not HTTP/1.1 as RFC 9112 defines it"
+        )
+        response = problem_response(Problem("invalid-request", detail, queued="no"))
+        response.headers["X-Request-Id"] = new_request_id()
+        response.force_close()
+        return response

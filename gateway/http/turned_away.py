@@ -1,0 +1,49 @@
+"""A connection beyond the bound: told 503 `overloaded` when it asks for something, then closed."""
+
+import asyncio
+from typing import Final
+
+from gateway.errors import Problem
+from gateway.http.raw_answer import raw_answer
+
+LINGER_S: Final = 2.0
+"""Longest life of such a connection; to close at once could destroy the answer on its way."""
+_ANSWER: Final = raw_answer(Problem("overloaded", "too many open connections", queued="no"))
+
+
+class TurnedAway(asyncio.Protocol):
+    """Answers once, reads the rest into nothing.
+
+    Args:
+        siblings: All that are alive; at its bound a new one is cut without a word.
+        most: That bound.
+    """
+
+    def __init__(self, siblings: "set[TurnedAway]", most: int) -> None:
+        self._siblings = siblings
+        self._most = most
+        self._transport: asyncio.Transport | None = None
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, but not long."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker
+        if len(self._siblings) >= self._most:
+            transport.abort()
+            return
+        self._siblings.add(self)
+        self._transport = transport
+        self._end = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  # whatever it asks for
+        """Answer the first octets."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.write(_ANSWER)
+            transport.write_eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
+        """Both sides are done."""
+        self._siblings.discard(self)
+        if self._end is not None:
+            self._end.cancel()

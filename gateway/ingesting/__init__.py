@@ -1,0 +1,4 @@
+"""From the bytes of a body to batches of checked documents.
+
+`documents` checks, `request_batches` fills, `batch_publisher` publishes.
+"""

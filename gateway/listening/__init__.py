@@ -1,1 +1,0 @@
-"""The sockets that clients open: how many, how long they may dawdle, what bad HTTP is told."""

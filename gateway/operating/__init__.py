@@ -1,0 +1,1 @@
+"""What operators see: gauges, and where a message would go."""

@@ -1,0 +1,186 @@
+"""What the parts of a gateway show on /metrics besides what is counted per request."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.queue_depths import QueueDepths
+from gateway.submitting.catalog import Catalog
+from gateway.telemetry.metrics import Metrics
+from penstock.looper import Loops
+from topology.delay import LEVELS, level_name
+from topology.entities import DEAD_SUFFIX
+from topology.model import Topology
+
+
+class Streams(Protocol):
+    """The open streams."""
+
+    @property
+    def open(self) -> dict[str, float]:
+        """How many there are, by kind."""
+
+
+class Notices(Protocol):
+    """The tasks that are watched."""
+
+    listeners: int
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+
+_STATES = ("ready", "blocked", "draining", "declaring", "disconnected")
+
+
+def register(
+    metrics: Metrics,
+    topology: Topology,
+    publisher: Publisher,
+    depths: QueueDepths,
+    catalog: Catalog,
+    streams: Streams,
+    notices: Notices,
+) -> None:
+    """Add the gauges of the publisher, the queues, Redis, and streams."""
+    levels = [level_name(level) for level in range(LEVELS)]
+
+    def ready_of(names: Mapping[str, str]) -> dict[str, float]:
+        return {
+            label: depths.depths[name].ready
+            for label, name in names.items()
+            if name in depths.depths
+        }
+
+    metrics.gauge(
+        "penstock_publisher_state",
+        "How many processes have their connection to RabbitMQ in that state.",
+        lambda: {state: float(state == publisher.state) for state in _STATES},
+        label="state",
+    )
+    metrics.gauge(
+        "penstock_processes",
+        "Gateway processes on this port.",
+        lambda: 1,
+    )
+    metrics.gauge(
+        "penstock_messages_in_flight",
+        "Messages written that RabbitMQ has not confirmed yet.",
+        lambda: publisher.inflight_messages,
+    )
+    metrics.gauge(
+        "penstock_inflight_bytes",
+        "Octets of these messages.",
+        lambda: publisher.inflight_bytes,
+    )
+    metrics.gauge(
+        "penstock_streams",
+        "Open streams: WebSockets, and Server-Sent Events.",
+        lambda: streams.open,
+        label="kind",
+    )
+    metrics.gauge(
+        "penstock_watched_tasks",
+        "Tasks that streams and waiting requests watch; for each one channel of Redis.",
+        lambda: len(notices),
+    )
+    metrics.gauge(
+        "penstock_watches",
+        "The same, each counted as often as it is watched.",
+        lambda: notices.listeners,
+    )
+    metrics.gauge(
+        "penstock_redis_up",
+        "1 when Redis answered the last time it was asked.",
+        lambda: float(catalog.redis_answers),
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_catalog_tasks",
+        "Tasks that live workers announce.",
+        lambda: len(catalog.tasks),
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_worker_slots",
+        "Tasks that a worker can execute at a time.",
+        lambda: {worker: one.slots for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_worker_slots_busy",
+        "Slots of a worker with a task in them.",
+        lambda: {worker: one.busy for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_worker_slots_lost",
+        "Slots whose task did not end within its hard limit; the worker replaces itself.",
+        lambda: {worker: one.lost for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_queue_messages",
+        "Messages ready in a work queue.",
+        lambda: ready_of({name: name for name in topology.queues}),
+        label="queue",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_queue_consumers",
+        "Consumers of a work queue.",
+        lambda: {
+            name: depths.depths[name].consumers for name in topology.queues if name in depths.depths
+        },
+        label="queue",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_queue_full",
+        "1 for a work queue at its limit.",
+        lambda: {name: float(depths.full(name)) for name in topology.queues},
+        label="queue",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_dead_letters",
+        "Dead letters of a work queue; `unrouted`: delayed messages whose destination was gone.",
+        lambda: ready_of(
+            {
+                name.removesuffix(DEAD_SUFFIX): name
+                for name in depths.depths
+                if name.endswith(DEAD_SUFFIX)
+            }
+        ),
+        label="queue",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_delay_level_messages",
+        "Messages waiting in a delay level; the level n holds them for 2**n seconds.",
+        lambda: ready_of({str(level): name for level, name in enumerate(levels)}),
+        label="level",
+        shared=True,
+    )
+
+
+def register_loops(metrics: Metrics, loops: Loops) -> None:
+    """Add the gauges of background loops."""
+    metrics.gauge(
+        "penstock_loop_failing",
+        "1 for a background loop that fails at the moment; /readyz has the error.",
+        lambda: {
+            **dict.fromkeys(loops.names, 0.0),
+            **{one.loop: 1.0 for one in loops.failing},
+        },
+        label="loop",
+    )
+    metrics.gauge(
+        "penstock_loop_failures",
+        "Turns of a background loop that failed since the start.",
+        lambda: loops.failures,
+        label="loop",
+    )

@@ -1,0 +1,1 @@
+"""What Redis says of tasks: their records, read and shown."""

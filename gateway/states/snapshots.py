@@ -1,0 +1,124 @@
+"""States and missed events as they are now, read for many subscriptions in one round trip.
+
+While one round trip is under way, what is asked for meanwhile gathers for the next one: ten
+thousand clients that come at once cost some hundred commands.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from gateway.redis.client import RedisAwayError, commands
+from gateway.states.redis_scripts import SNAPSHOT, TaskKeys
+from gateway.states.states import MAX_TOLD_BYTES
+from penstock.looper import Faults, described
+
+PAGE = 64
+"""Events of one task read at once."""
+_BATCH = 128
+_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One task to read."""
+
+    task_id: str
+    cursor: str = ""
+    """Read the events after it, too; empty: only the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What Redis holds of one task."""
+
+    record: bytes | int
+    """The record or its short form, or a number as the script says."""
+    complete: bool
+    """Whether all events after the cursor are still there."""
+    news: tuple[tuple[str, bytes], ...]
+    """The first of these events: cursor and JSON."""
+
+
+_Request = tuple[Sequence[Want], "asyncio.Future[list[Snapshot]]"]
+
+
+class Snapshots:
+    """Reads snapshots.
+
+    Args:
+        redis: From `make_redis`.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._script = redis.register_script(SNAPSHOT)
+        self._queue: deque[_Request] = deque()
+        self._unreadable = Faults("snapshots")
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def read(self, wants: Sequence[Want]) -> list[Snapshot]:
+        """Read some tasks, in their order.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        future: asyncio.Future[list[Snapshot]] = asyncio.get_running_loop().create_future()
+        self._queue.append((wants, future))
+        if len(self._workers) < _AT_ONCE:
+            worker = asyncio.create_task(self._work(), name="snapshots")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return await future
+
+    async def _work(self) -> None:
+        while self._queue:
+            batch: list[_Request] = []
+            wants: list[Want] = []
+            while self._queue and (not wants or len(wants) + len(self._queue[0][0]) <= _BATCH):
+                request = self._queue.popleft()
+                if not request[1].done():
+                    batch.append(request)
+                    wants += request[0]
+            if not wants:
+                continue
+            try:
+                found = await self._read(wants)
+            except RedisAwayError as error:
+                _fail(batch, error.reason)
+                continue
+            except Exception as error:  # noqa: BLE001  # whoever waits must not wait for ever
+                self._unreadable.failed(error)
+                _fail(batch, described(error))
+                continue
+            start = 0
+            for asked, future in batch:
+                if not future.done():
+                    future.set_result(found[start : start + len(asked)])
+                start += len(asked)
+
+    async def _read(self, wants: Sequence[Want]) -> list[Snapshot]:
+        keys: list[str] = []
+        for want in wants:
+            task = TaskKeys.of(want.task_id)
+            keys += (task.record, task.ended, task.revoked, task.events)
+        async with commands():
+            answer = await self._script(
+                keys=keys, args=[MAX_TOLD_BYTES, PAGE, *(want.cursor for want in wants)]
+            )
+        return [
+            Snapshot(
+                record,
+                bool(complete),
+                tuple((cursor.decode(), fields[1]) for cursor, fields in news if len(fields) > 1),
+            )
+            for record, complete, news in answer
+        ]
+
+
+def _fail(batch: Sequence[_Request], reason: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(RedisAwayError(reason))

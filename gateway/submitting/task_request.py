@@ -1,0 +1,397 @@
+"""JSON body → TaskRequest. Pure.
+
+The envelope is parsed once; arguments stay the client's raw JSON.
+"""
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.decoding import json_text
+from gateway.errors import Fault, Problem, invalid_request
+from penstock.wire.headers import is_reserved
+
+MAX_DELAY_S = 365 * 86_400
+"""Longest countdown or eta; one year."""
+MAX_KEY_BYTES = 255
+"""UTF-8 size of an exchange's name, a queue's or a routing key: an AMQP short string."""
+MAX_HEADERS_BYTES = 16 * 1024
+"""JSON size of a submit's headers; with the protocol's own they must fit one AMQP frame."""
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Key = Annotated[str, msgspec.Meta(max_length=255)]
+_SECONDS = msgspec.Meta(gt=0, le=MAX_DELAY_S)
+_Limit = Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
+"""Whole seconds stay whole: Celery's clients write `timelimit` as they are given it."""
+_CALLBACK = (
+    "The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same "
+    "end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of "
+    "HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). Anything but a 2xx is tried again."
+)
+_FIELD = re.compile(r"field `(.+)`", re.DOTALL)
+_MAX_SAFE_DEPTH = 100
+_EMPTY = "the body is empty"
+_NOT_SCALAR = "Expected a string, number, boolean or null"
+_MIN_GUARDED_BYTES = 1024
+"""In less there is no room for headers that cost much."""
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`options` of a submit; see the contract for each."""
+
+    queue: _Name | None = None
+    exchange: _Key | None = None
+    routing_key: _Key | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
+    countdown: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
+    eta: str | None = None
+    expires: float | str | None = None
+    time_limit: _Limit | None = None
+    soft_time_limit: _Limit | None = None
+    ignore_result: bool = False
+    headers: dict[str, Any] | None = None
+    callback_url: Annotated[str, msgspec.Meta(max_length=2048, description=_CALLBACK)] | None = None
+
+
+NO_OPTIONS = Options()
+
+
+class TaskRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One submit, its form checked."""
+
+    task: _Name
+    args: msgspec.Raw = msgspec.Raw(b"[]")
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    options: Options = NO_OPTIONS
+
+
+class _HeadersOnly(msgspec.Struct):
+    headers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _OptionsOnly(msgspec.Struct):
+    """A submit, or a signature of a canvas, of which only the headers are looked at."""
+
+    options: _HeadersOnly | None = None
+
+
+def finite(digits: str) -> float:
+    """A float without a type: msgspec's own reading takes microseconds for large exponents.
+
+    Raises:
+        ValueError: It is over the range of a double.
+    """
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+_decode = msgspec.json.Decoder(TaskRequest, float_hook=finite).decode
+_decode_headers = msgspec.json.Decoder(_OptionsOnly).decode
+_raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads all, builds nothing
+
+
+def parse(body: bytes) -> TaskRequest:
+    """Parse one submit.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    guard_headers(body)
+    request: TaskRequest = decode_with(_decode, body)
+    check_form(request)
+    return request
+
+
+async def parse_in_turns(body: bytes, pause: Callable[[], Awaitable[None]]) -> TaskRequest:
+    """Parse one submit of any size, and leave the loop to others between two steps.
+
+    Args:
+        body: JSON of one task.
+        pause: From `Turns.of`.
+
+    Raises:
+        Problem: As `parse`.
+    """
+    guard_headers(body)
+    request: TaskRequest = decode_with(_decode, body)
+    steps = _form_steps(request)
+    for _ in steps:
+        await pause()
+    return request
+
+
+def guard_headers(body: bytes) -> None:
+    """Refuse headers that hold more than headers may, before a value is built of them.
+
+    Args:
+        body: JSON with `options`, which may still be malformed.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if len(body) < _MIN_GUARDED_BYTES:
+        return
+    try:
+        options = _decode_headers(body).options
+        if options is None or options.headers is msgspec.UNSET:
+            return
+        raw = bytes(options.headers)
+        nested = raw.count(b"[") + raw.count(b"{") > 1
+        values = _raw_values(raw) if nested else {}
+    except (msgspec.DecodeError, RecursionError):
+        return  # told with its place by whoever decodes all of it
+    if len(raw) > 2 * MAX_HEADERS_BYTES:
+        raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
+    for name, value in values.items():
+        if bytes(value)[:1] in {b"[", b"{"}:
+            raise _invalid(f"$.options.headers.{name}", _NOT_SCALAR)
+
+
+def check_form(request: TaskRequest) -> None:
+    """Check what the types of a decoded submit do not say.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    if not _check_short_form(request):
+        for _ in _form_steps(request):
+            pass
+
+
+def _check_short_form(request: TaskRequest) -> bool:
+    """Check a submit whose arguments can hide nothing; false: `_form_steps` must look at them."""
+    args, kwargs = bytes(request.args), bytes(request.kwargs)
+    if args[:1] != b"[":
+        raise _invalid("$.args", "Expected an array")
+    if kwargs[:1] != b"{":
+        raise _invalid("$.kwargs", "Expected an object")
+    if _may_hide(args) or _may_hide(kwargs):
+        return False
+    if request.options is not NO_OPTIONS:
+        _check_options(request.options)
+    return True
+
+
+def _form_steps(request: TaskRequest) -> Iterator[None]:
+    """`check_form` in steps of a few milliseconds."""
+    if _check_short_form(request):
+        return
+    yield from _raw_steps(bytes(request.args))
+    yield from _raw_steps(bytes(request.kwargs))
+    if request.options is not NO_OPTIONS:
+        _check_options(request.options)
+
+
+def decode_with(decode: Any, body: bytes) -> Any:
+    """Decode UTF-8 JSON with a msgspec decoder.
+
+    Raises:
+        Problem: `malformed-json`, `invalid-request` (queued: no).
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        return decode(body)
+    except msgspec.ValidationError as error:
+        _check_json(body)
+        detail, faults = _told(str(error))
+        raise Problem("invalid-request", detail, queued="no", faults=faults) from None
+    except UnicodeDecodeError as error:
+        raise malformed(f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise malformed("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        empty = not body or body.isspace()
+        raise malformed(_EMPTY if empty else str(error)) from None
+
+
+def _check_json(body: bytes) -> None:
+    """Look for a worse fault behind one of form, at which the decoder stopped.
+
+    Raises:
+        Problem: `malformed-json` (queued: no).
+    """
+    try:
+        _skip(body)
+    except RecursionError:
+        raise malformed("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise malformed(str(error)) from None
+
+
+@lru_cache(maxsize=1024)
+def _told(message: str) -> tuple[str, tuple[Fault, ...]]:
+    """Detail and faults of a refusal: a bulk request may have a million of them."""
+    at, detail = _fault(message)
+    return f"{at}: {detail}", (Fault(at, detail),)
+
+
+def _fault(message: str) -> tuple[str, str]:
+    """Where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
+    detail, _, path = message.partition(" - at `")
+    at = path.rstrip("`") or "$"
+    field = _FIELD.search(detail)
+    return (f"{at}.{field[1]}" if field else at), detail
+
+
+def check_raw(raw: bytes) -> None:
+    """Look for what a raw JSON value may hide from the envelope's parser.
+
+    The parser skips over it, so numbers out of range and deep nesting go through; a worker's
+    `json.loads` would make `inf` of the one (or refuse an integer of thousands of digits) and
+    raise RecursionError on the other.
+
+    Raises:
+        Problem: `malformed-json` (queued: no).
+    """
+    for _ in _raw_steps(raw):
+        pass
+
+
+def _may_hide(raw: bytes) -> bool:
+    """Whether a value is long enough to be deep or a large number, or may have an exponent."""
+    return len(raw) >= _MAX_SAFE_DEPTH or b"e" in raw or b"E" in raw
+
+
+def _raw_steps(raw: bytes) -> Iterator[None]:
+    if not _may_hide(raw):
+        return
+    yield
+    deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
+    if not deep and json_text.is_plain(raw):
+        return
+    flaw = yield from json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False)
+    if flaw is not None and flaw.kind == "deep":
+        raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
+    if flaw is not None:
+        raise malformed("Number out of range")
+
+
+def _check_options(options: Options) -> None:
+    """Exclusive and dependent options.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if options.queue is not None and (options.exchange, options.routing_key) != (None, None):
+        raise _invalid("$.options.queue", "Excludes exchange and routing_key")
+    for name in ("queue", "exchange", "routing_key"):
+        if len((getattr(options, name) or "").encode()) > MAX_KEY_BYTES:
+            raise _invalid(f"$.options.{name}", f"Over {MAX_KEY_BYTES} bytes of UTF-8")
+    if options.routing_key is not None and options.exchange is None:
+        raise _invalid("$.options.routing_key", "Needs exchange")
+    if options.countdown is not None and options.eta is not None:
+        raise _invalid("$.options.eta", "Excludes countdown")
+    if (
+        options.time_limit is not None
+        and options.soft_time_limit is not None
+        and options.soft_time_limit > options.time_limit
+    ):
+        raise _invalid("$.options.soft_time_limit", "Is over time_limit")
+    if options.headers is not None:
+        _check_headers(options.headers)
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    for name, value in headers.items():
+        at = f"$.options.headers.{name}"
+        if is_reserved(name):
+            raise _invalid(at, "The name belongs to Celery, kombu or AMQP; choose another")
+        if not 0 < len(name.encode("utf-8", "replace")) <= 255:
+            raise _invalid(at, "The name is empty or over 255 bytes")
+        if not isinstance(value, str | int | float | bool | None):
+            raise _invalid(at, _NOT_SCALAR)
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise _invalid(at, "Outside 64 bits")
+    if len(msgspec.json.encode(headers)) > MAX_HEADERS_BYTES:
+        raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
+
+
+class Times(msgspec.Struct, frozen=True):
+    """When a task may start; unix seconds."""
+
+    delay_s: int = 0
+    """Whole seconds for the broker to hold it, rounded up; 0: now."""
+    eta: str | None = None
+    """When it is due, ISO 8601."""
+    expires: str | None = None
+    """When it must no longer start, ISO 8601."""
+    expiration_ms: int | None = None
+    """The same for the broker, where it does not delay; milliseconds from now."""
+
+
+AT_ONCE = Times()
+
+
+def times(options: Options, now: float) -> Times:
+    """Resolve countdown, eta and expires.
+
+    Args:
+        options: Of one submit.
+        now: Unix seconds.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    if options.countdown is None and options.eta is None and options.expires is None:
+        return AT_ONCE
+    countdown = options.countdown or 0.0
+    start = now + countdown
+    if options.eta is not None:
+        start = max(now, _time("$.options.eta", options.eta))
+        if start - now > MAX_DELAY_S:
+            raise _invalid("$.options.eta", "Is over a year away")
+    delay_s = math.ceil(countdown or start - now)
+    eta = _iso(start) if delay_s else None
+    if options.expires is None:
+        return Times(delay_s=delay_s, eta=eta)
+    if isinstance(options.expires, str):
+        end = _time("$.options.expires", options.expires)
+    else:
+        end = now + options.expires
+    if not math.isfinite(end) or end > now + 10 * MAX_DELAY_S:
+        raise _invalid("$.options.expires", "Is too far away")
+    if end <= start or end <= now + delay_s:
+        raise _invalid("$.options.expires", "Is not later than the start")
+    return Times(
+        delay_s=delay_s,
+        eta=eta,
+        expires=_iso(end),
+        expiration_ms=None if delay_s else max(1, math.ceil((end - now) * 1000)),
+    )
+
+
+def _time(at: str, text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text.upper())  # `t` and `z` are RFC 3339, too
+        if moment.tzinfo is None:
+            raise _invalid(at, "Expected a time with its offset, as RFC 3339 writes it")
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        raise _invalid(at, "Expected a time as RFC 3339 writes it") from None
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def malformed(detail: str) -> Problem:
+    """400 for a body that is not JSON."""
+    return Problem("malformed-json", detail, queued="no", faults=_at_root(detail))
+
+
+@lru_cache(maxsize=1024)
+def _at_root(detail: str) -> tuple[Fault, ...]:
+    return (Fault("$", detail),)
+
+
+def _invalid(at: str, detail: str) -> Problem:
+    return invalid_request(at, detail, queued="no")

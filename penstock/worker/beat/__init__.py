@@ -1,0 +1,1 @@
+"""Periodic tasks: schedules in Redis, and the beat that runs them."""

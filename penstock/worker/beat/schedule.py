@@ -1,0 +1,307 @@
+"""Beat: RedBeat's scheduler, made to survive Redis, RabbitMQ and a colleague that takes over.
+
+    waiting ──lock taken──► leading ──tick──► leading
+       ▲                       │
+       └── lock lost, Redis or RabbitMQ away ──┘   (no exit: tries again each second)
+
+Entries are RedBeat's own, in Redis: the gateway writes the same bytes. One that was due while no
+beat was leading runs once when one leads, and counts from then; `beat_cron_starting_deadline`
+(seconds) drops a crontab's run that is later than that.
+"""
+
+import json
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from celery import Celery
+from kombu.connection import Connection
+from redbeat.schedulers import RedBeatScheduler, get_redis
+from redis.exceptions import RedisError, ResponseError
+from redis.lock import Lock
+
+from penstock.looper import Faults, plain_line
+from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S, PREFIX, tenant_and_name
+from penstock.worker.beat.liveness import touch
+from penstock.worker.beat.schedule_entries import PeriodicEntry
+from penstock.worker.beat.seeds import Seeds
+from penstock.worker.messages.amqp import Producer
+
+LOCK_TIMEOUT_S = 5
+"""After a `kill -9` of the leader another beat leads within this time (RedBeat: 1,500)."""
+
+LOOP_INTERVAL_S = 1
+"""The most between two looks at the schedule; the lock is renewed at each."""
+
+BROKER_WAIT_S = 3
+"""For a connection to RabbitMQ, and for a confirm: each is shorter than the lock's time."""
+
+UNREADABLE_WAIT_S = 60
+"""Between two looks at an entry that cannot be read, or is switched off."""
+
+RENEW_EVERY = 200
+"""Entries that are planned in much less than the lock's time."""
+
+CLOCK_STEP_S = 1.0
+"""A change of the clock against the monotonic one by more than this is a step, and no drift."""
+
+BEAT_SETTINGS: Mapping[str, Any] = {
+    "beat_scheduler": "penstock.worker.beat.schedule:Scheduler",
+    "beat_max_loop_interval": LOOP_INTERVAL_S,
+    "redbeat_lock_timeout": LOCK_TIMEOUT_S,
+    "redbeat_redis_options": {"socket_timeout": 3, "socket_connect_timeout": 3},
+}
+"""Celery settings of beat that are policy; the application adds `redbeat_redis_url`."""
+
+_RUNS = uuid.UUID("5c3f7a52-9d0e-4c0f-8f4b-2f6f1f6d1c11")
+"""Namespace of the task ids of periodic runs."""
+
+_logger = logging.getLogger("celery.beat")
+
+
+class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
+    """RedBeat with five differences.
+
+    1. RedBeat dies with Redis, and RabbitMQ away blocks it beyond its lock; this one waits, holding
+       nothing, and leads again afterwards.
+    2. RedBeat takes the lock in a signal handler that never gives up, and writes the shipped
+       entries before it has it. Here both happen in `tick`, in that order.
+    3. RedBeat overwrites and revives the entries of `beat_schedule` at each start. Here what was
+       edited or deleted over HTTP stays as it is (seeds.py).
+    4. RedBeat advances an entry before it publishes, so that a failed publish is a lost run. Here
+       the confirm comes first, and an unconfirmed run is published again: at least once.
+    5. RedBeat keeps when an entry is due in whole seconds, and removes what it cannot read. Here
+       the calendar's own time counts (schedule_entries.py), worked out again for every entry when a
+       beat begins to lead and when the clock was set.
+    """
+
+    Entry = PeriodicEntry
+
+    def __init__(self, app: Celery, **options: Any) -> None:
+        super().__init__(app, Producer=Producer, **options)
+        # Celery's option is an upper bound; a longer sleep would lose the lock each time.
+        self.max_interval: float = min(float(app.conf.beat_max_loop_interval), LOOP_INTERVAL_S)
+        self._lock_key: str = app.redbeat_conf.lock_key
+        self.lock_key = (
+            None  # so that RedBeat's signal handler and its `close` leave the lock to us
+        )
+        self._lock: Lock | None = None
+        self._planned = False
+        self._seeds = Seeds(app)
+        self._clock = _clock()
+        self._ticking = False
+        self.faults = Faults("beat", expected=(RedisError,), tell=_say)
+        """What is wrong with its ticks."""
+
+    def setup_schedule(self) -> None:
+        """Do nothing: this runs before the lock is ours, and Redis may be away."""
+
+    def tick(self, **_: Any) -> float:
+        """Publish what is due, if this beat leads; never raise for a server that is away.
+
+        Returns:
+            Seconds to sleep.
+        """
+        self._ticking = True
+        try:
+            lock = self._lead()
+            if lock is None:
+                self.faults.well()
+                touch(self.app.config.health_file)
+                return float(self.max_interval)
+            touch(self.app.config.health_file)
+            self._say_alive()
+            self._plan(lock)
+            waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
+            touch(self.app.config.health_file)
+        except RedisError as error:
+            self.faults.failed(error)
+            if not isinstance(error, ResponseError):  # after an answer the lock is still ours
+                self._lock = None
+            return float(self.max_interval)
+        except Exception as error:  # noqa: BLE001  # Celery would end beat
+            self.faults.failed(error)
+            self._disconnect()
+            return float(self.max_interval)
+        except BaseException:  # SIGTERM: whatever was being read or written is lost
+            self._disconnect()
+            raise
+        finally:
+            self._ticking = False
+        self.faults.well()
+        return float(min([*waits, self.max_interval]))
+
+    def close(self) -> None:
+        """Give the lock back, so that another beat leads at once.
+
+        Celery's handler of SIGTERM calls this wherever the signal finds us, and raises SystemExit.
+        In the middle of a tick the connections are in use and closing them would fail instead:
+        then nothing is done here, and Celery calls again when the exit has ended the tick.
+        """
+        if self._ticking:
+            return
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            try:
+                lock.release()
+            except RedisError as error:
+                _logger.warning("beat: lock left to expire: %s", error)
+        super().close()
+
+    @property
+    def info(self) -> str:
+        """Return RedBeat's lines for the banner."""
+        return f"{super().info}\n       . lock -> {self._lock_key} ({self.lock_timeout} s)"
+
+    def _lead(self) -> Lock | None:
+        """Renew the lock, or try to take it; None while another beat has it."""
+        if self._lock is not None:
+            renew(self._lock)
+            return self._lock
+        lock = Lock(get_redis(self.app), self._lock_key, timeout=self.lock_timeout)
+        if not lock.acquire(blocking=False):
+            return None
+        _logger.info("beat: leading")
+        self._lock = lock
+        self._planned = False
+        return lock
+
+    def _say_alive(self) -> None:
+        sign = {"at": time.time(), "host": socket.gethostname()}
+        get_redis(self.app).set(BEAT_KEY, json.dumps(sign), ex=4 * BEAT_SILENT_S)
+
+    def _plan(self, lock: Lock) -> None:
+        """Work out when each entry is due: at first, and after the clock was set."""
+        clock, before = _clock(), self._clock
+        if self._planned and abs(clock - before) < CLOCK_STEP_S:
+            return
+        if self._planned:
+            _logger.warning("beat: the clock was set by %+.1f s", clock - before)
+        else:
+            self._seeds.sow()
+        keys = get_redis(self.app).zrange(self.app.redbeat_conf.schedule_key, 0, -1)
+        for number, entry in enumerate(self._read(keys)):
+            if number % RENEW_EVERY == 0:
+                renew(lock)
+            entry.plan()
+        self._planned, self._clock = True, clock
+
+    def _entries(self) -> Iterator[PeriodicEntry]:
+        """Read what is due, and what will be before the next look."""
+        until = time.time() + self.max_interval
+        schedule_key = self.app.redbeat_conf.schedule_key
+        return self._read(get_redis(self.app).zrangebyscore(schedule_key, 0, until))
+
+    def _read(self, keys: list[str]) -> Iterator[PeriodicEntry]:
+        client, schedule_key = get_redis(self.app), self.app.redbeat_conf.schedule_key
+        for key in keys:
+            try:
+                yield self.Entry.from_key(key, app=self.app)
+            except KeyError:
+                client.zrem(schedule_key, key)
+            except ValueError as error:
+                _logger.error("beat: %s cannot be read: %s", key, error)  # noqa: TRY400  # whose bug it is not
+                client.zadd(schedule_key, {key: time.time() + UNREADABLE_WAIT_S}, xx=True)
+
+    def _fire_when_due(self, entry: PeriodicEntry, lock: Lock) -> float:
+        now = self.app.now()
+        try:
+            is_due, next_s = entry.is_due()
+            if not entry.enabled:
+                entry.look_again_in(UNREADABLE_WAIT_S)
+            elif not is_due and (next_s is None or next_s > self.max_interval):
+                entry.plan()  # whoever wrote it could not compute when it is due
+            elif is_due and self._is_too_late(entry):
+                _logger.warning("beat: %s is too late for its last time", entry.name)
+                entry.skip(now)
+            elif is_due:
+                producer = self.producer  # connects, which can take longer than the lock lasts
+                renew(lock)
+                entry.options = attempt_options(entry)  # of this object only; it is not saved
+                self.apply_async(entry, producer=producer, advance=False)
+                entry.ran(now)
+                _logger.info("beat: published %s (%s)", entry.name, entry.task)
+        except RedisError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever one entry or the broker does, beat lives
+            _logger.warning("beat: %s not published, trying again: %s", entry.name, error)
+            self._disconnect()
+            return float(self.max_interval)
+        return float(next_s or self.max_interval)
+
+    def _is_too_late(self, entry: PeriodicEntry) -> bool:
+        deadline_s = self.app.conf.beat_cron_starting_deadline
+        return deadline_s is not None and entry.missed_by_more_than(float(deadline_s))
+
+    def _ensure_connected(self) -> Connection:
+        connection: Connection = self.connection.ensure_connection(
+            max_retries=1, timeout=BROKER_WAIT_S
+        )
+        return connection
+
+    def _disconnect(self) -> None:
+        """Forget the connection, and the producer that was made on it."""
+        self.__dict__.pop("producer", None)
+        connection = self.__dict__.pop("connection", None)
+        if connection is not None:
+            _ignore_errors(connection.collect)
+
+
+def renew(lock: Lock) -> None:
+    """Give the lock its whole time again.
+
+    Raises:
+        LockNotOwnedError: a RedisError; it ran out, and another beat may lead.
+    """
+    lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
+
+
+def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
+    """Return the publishing options of one attempt at the next run of an entry.
+
+    An attempt that was not confirmed may have arrived all the same: the next one carries the same
+    task id and another `x-penstock-copy`, and the worker starts only one of them.
+    """
+    tenant, _ = tenant_and_name(entry.key.removeprefix(PREFIX))
+    headers = {
+        **entry.options.get("headers", {}),
+        TENANT_HEADER: tenant,
+        "x-penstock-copy": uuid.uuid4().hex,
+    }
+    options = {
+        **entry.options,
+        "headers": headers,
+        "retry": False,
+        "confirm_timeout": BROKER_WAIT_S,
+    }
+    if entry.last_run_at is not None:  # a first run has nothing that tells it from another first
+        run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
+        options["task_id"] = str(uuid.uuid5(_RUNS, run))
+    return options
+
+
+def _clock() -> float:
+    """Return how far the clock is from the monotonic one; it changes when the clock is set."""
+    return time.time() - time.monotonic()
+
+
+def _say(
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    fields: dict[str, Any],
+    error: BaseException | None,
+) -> None:
+    words = "beat: not leading" if event == "loop-failed" else "beat: well again"
+    plain_line(logger, level, words, fields, error)
+
+
+def _ignore_errors(close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception as error:  # noqa: BLE001 -- it is broken already
+        _logger.debug("beat: closing a broken connection: %s", error)

@@ -1,0 +1,1 @@
+"""From a delivery to the pool: consumer, request, control, announcements."""

@@ -1,0 +1,201 @@
+"""The consumer of the worker's main process: declares the layout, survives every message.
+
+Celery acknowledges what it cannot decode, which loses it, and dies of what it decodes into
+something that is no task. Here both are rejected into the dead letters of their queue.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import OperationalError
+from kombu.utils.encoding import safe_repr
+
+from penstock.wire.ingest import STORE_TASK
+from penstock.wire.json_meaning import HEADER
+from penstock.worker.consuming.announce import announcer_of
+from penstock.worker.consuming.command_line import unrouted
+from penstock.worker.consuming.slots import Slots
+from penstock.worker.deaths.prefork import see_every_death
+from penstock.worker.messages.amqp import own_words
+from penstock.worker.messages.json_values import decode
+from tasks.batch_salvage import salvage
+from topology import kombu_queues
+from topology.conflicts import explain
+from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
+from topology.errors import DeclarationError
+
+_logger = get_logger(__name__)
+
+RECONNECT_FIRST_S = 0.5
+RECONNECT_LONGEST_S = 3.0
+
+DROPPED_STEPS = frozenset(
+    # It binds every queue of a topic exchange with `#.<key>`, which also matches other queues'
+    # keys; delays are ours (topology/delay.py). No setting turns it off.
+    ("celery.worker.consumer.delayed_delivery:DelayedDelivery",)
+)
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer with one step less, and a guard around each message."""
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+        """The steps of the consumer."""
+
+        default_steps = tuple(
+            step for step in CeleryConsumer.Blueprint.default_steps if step not in DROPPED_STEPS
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (advice := unrouted(self.app.topology, self.app.tasks)) is not None:
+            _logger.warning("%s", advice)
+        # What kombu makes of a connection lost while a step asks its neighbours (mingle): Celery
+        # takes it for a bug and ends the worker.
+        lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
+        self.connection_errors = (*lost, OperationalError)
+        self._consumes = False
+        self._slots = Slots(lambda: int(self.pool.num_processes), self.app.config.slot_grace_s)
+        self._announcer = announcer_of(
+            self.app, self.hostname, self.consumed_queues, self._slots.counts
+        )
+
+    def consumed_queues(self) -> tuple[str, ...] | None:
+        """Return the work queues that this worker consumes; None while it consumes nothing."""
+        consumer = self.task_consumer
+        if not self._consumes or consumer is None:
+            return None
+        names = [queue.name for queue in consumer.queues]
+        return tuple(name for name in names if name in self.app.topology.queues)
+
+    def connect(self) -> Any:
+        """Declare the whole layout, then connect to consume.
+
+        A worker that starts before the gateway, or after somebody deleted a queue, must not reject
+        a message into dead letters that nobody keeps.
+
+        Raises:
+            SystemExit: live queues have other arguments, or RabbitMQ refused to declare one; the
+                log names all of them and what to do.
+        """
+        with self.connection_for_read() as connection:
+            try:
+                kombu_queues.declare(connection, self.app.topology, self.hostname)
+            except DeclarationError as error:
+                _logger.critical("%s", explain(error, self.app.topology.source))
+                raise SystemExit(os.EX_CONFIG) from error
+            own = kombu_queues.broadcast_queue(self.app.topology, self.hostname)
+            own(connection.default_channel).bind_to(
+                DELIVERY_EXCHANGE, f"{ANY_DELAY}.{own_words(own.name)}"
+            )
+        return super().connect()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and while nobody answers ask again every few seconds, not every 30."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=RECONNECT_FIRST_S,
+            interval_step=RECONNECT_FIRST_S,
+            interval_max=RECONNECT_LONGEST_S,
+        )
+        return super().ensure_connected(conn)
+
+    def update_strategies(self) -> None:
+        """Make what handles each task; from now on the pool executes."""
+        super().update_strategies()
+        self.app.suspects.watch(self.pool)
+        see_every_death(self.pool)
+        self._slots.watch()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what handles each delivery; the event loop asks for it before it consumes."""
+        # Whatever -Q says. A step of its own would have to stand between Tasks and Control.
+        self.task_consumer.add_queue(kombu_queues.broadcast_queue(self.app.topology, self.hostname))
+        handle = super().create_task_handler(*args, **kwargs)
+        tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
+        lost = (*self.connection_errors, *self.channel_errors)
+
+        def handle_guarded(message: Any) -> None:
+            message.queue_name = _queue_of(tags, message.delivery_info.get("consumer_tag"))
+            try:
+                read_body(message)
+                handle(message)
+            except lost:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a stranger's message makes of us
+                self.on_poison(message, error)
+
+        self._consumes = True
+        self._announcer.announce()  # before it consumes: a task of ours is never unknown
+        return handle_guarded
+
+    def on_close(self) -> None:
+        """Note that the connection is gone; Celery forgets its deliveries."""
+        self._consumes = False
+        self._announcer.changed()
+        super().on_close()
+
+    def stop(self) -> None:
+        """Stop to consume; what runs may end."""
+        super().stop()
+        self._consumes = False
+        self._announcer.changed()
+
+    def add_task_queue(self, *args: Any, **kwargs: Any) -> None:
+        """Consume one queue more (`celery control add_consumer`)."""
+        super().add_task_queue(*args, **kwargs)
+        self._announcer.changed()
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume one queue less (`celery control cancel_consumer`)."""
+        super().cancel_task_queue(queue)
+        self._announcer.changed()
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Reject what is no JSON; Celery would acknowledge it."""
+        self.on_poison(message, exc)
+
+    def on_poison(self, message: Any, error: Exception) -> None:
+        """Reject a message that is no task into the dead letters of its queue."""
+        _logger.error(
+            "poison: queue=%s headers=%s error=%r",
+            getattr(message, "queue_name", None),
+            safe_repr(message.headers)[:1000],
+            error,
+        )
+        if not message.acknowledged:
+            message.reject_log_error(_logger, self.connection_errors)
+
+    def connection_for_write(self, url: str | None = None, heartbeat: Any = None) -> Any:
+        """Connect for events, which are told without waiting for confirms: they may be lost."""
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        options = dict(connection.transport_options or {})
+        options.pop("confirm_publish", None)
+        connection.transport_options = options
+        return self.ensure_connected(connection)
+
+
+def read_body(message: Any) -> None:
+    """Decode a body of JSON as its publisher means it; kombu, which would otherwise, cannot know.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON that can be read.
+    """
+    if message.content_type == "application/json" and not message.errors:
+        headers = message.headers or {}
+        meaning = headers.get(HEADER)
+        try:
+            body = decode(message.body, meaning)
+        except (ValueError, RecursionError):
+            if headers.get("task") != STORE_TASK:
+                raise
+            body = salvage(message.body, meaning)
+        message._decoded_cache = body  # noqa: SLF001  # what its `payload` returns
+
+
+def _queue_of(tags: dict[str, str], consumer_tag: str | None) -> str | None:
+    return next((queue for queue, tag in tags.items() if tag == consumer_tag), None)

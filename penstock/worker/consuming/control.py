@@ -1,0 +1,70 @@
+"""Stopping a running task: a remote control command, and what children do when told so."""
+
+import signal
+from typing import Any
+
+from celery.signals import worker_process_init
+from celery.worker import state as worker_state
+from celery.worker.control import add_consumer as celery_add_consumer
+from celery.worker.control import control_command, nok, ok
+
+from penstock.worker.consuming.command_line import unknown_queue
+from penstock.worker.consuming.request import Request
+from penstock.worker.running.runtime import STOP_SIGNALS
+
+
+@control_command(  # type: ignore[untyped-decorator]  # Celery has no types
+    name="penstock_terminate",
+    args=[("task_id", str)],
+    signature="<task_id>",
+)
+def penstock_terminate(state: Any, task_id: str, **_: Any) -> dict[str, Any]:
+    """Stop a running task, which becomes REVOKED.
+
+    A coroutine is cancelled on any pool; on prefork a function is killed with its process. Workers
+    that do not run the task answer `{"ok": "unknown"}`; a function on a thread cannot be stopped.
+
+    Args:
+        state: of the worker.
+        task_id: of the task.
+    """
+    request = worker_state.requests.get(task_id)
+    if request is None or request not in worker_state.active_requests:
+        return dict(ok("unknown"))
+    if isinstance(request, Request) and request.stop_coroutine("terminated"):
+        return dict(ok("terminating"))
+    pool = state.consumer.pool
+    if not pool.signal_safe:
+        return dict(nok("not-terminable"))
+    request.terminate(pool)
+    return dict(ok("terminating"))
+
+
+@control_command(  # type: ignore[untyped-decorator]
+    name="add_consumer",
+    args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
+    signature="<queue>",
+)
+def add_consumer(state: Any, queue: str, **more: Any) -> dict[str, Any]:
+    """Tell the worker(s) to consume a queue of the layout.
+
+    Args:
+        state: of the worker.
+        queue: its name; Celery would declare one that the layout does not have.
+        more: Celery's exchange and routing key, which the layout knows.
+    """
+    fault = unknown_queue(state.app.topology, queue) if hasattr(state.app, "topology") else None
+    if fault is not None:
+        return dict(nok(fault))
+    return dict(celery_add_consumer(state, queue, **more))
+
+
+def obey_stop_signals(app: Any) -> None:
+    """Let prefork children stop their coroutine when the parent says so, and live on."""
+
+    def install(**_: Any) -> None:
+        for reason, number in STOP_SIGNALS.items():
+            signal.signal(number, lambda *_, reason=reason: app.runtime.stop_all(reason))
+
+    # A name of its own for each application: a process has one, tests may have more.
+    worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")

@@ -1,0 +1,1 @@
+"""Tasks whose process dies under them: found, isolated, ended."""

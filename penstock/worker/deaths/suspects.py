@@ -1,0 +1,117 @@
+"""Tasks under which a process died: found, run in a process of their own, and ended if they did it.
+
+A process that ends (`os._exit`, a segfault, no memory) gives every delivery in its hands back. On
+prefork a child has one task, which is therefore the cause, and its parent sees how it ended. On
+threads all that ran there are suspects, and one of them is the cause:
+
+    redelivered, STARTED by a process that is not this one ──► suspect: 1 death
+       suspect ──► a process of its own ── ends in it ────────► the end that it has
+                        ▲                └ the process dies ─► + 1 death ──┐
+                        └──────────────── fewer than 3 ────────────────────┤
+                                                        FAILURE WorkerLost ┘
+
+Its neighbours run through in processes of their own, and are not charged. Only a parent that sees a
+child die charges; whoever kills a whole worker charges nobody with more than that first death.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery.app.task import Context, get_actual_ignore_result
+from celery.app.trace import FAILURE, trace_ok_t
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+from penstock.worker.deaths import alone
+from penstock.worker.ending.ending import TraceInfo, ending_of, guarded
+from penstock.worker.errors import WorkerLost
+from penstock.worker.process import process_token
+
+MAX_DEATHS = 3
+"""Of processes under one task."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Suspects:
+    """Decides where a pool that executes in this process executes a delivery.
+
+    Args:
+        app: whose tasks; it must be an attribute of a module, or they are executed here.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._pool: Any = None
+
+    def __repr__(self) -> str:
+        """Tell which pool asks."""
+        return f"<Suspects {self._pool!r}>"
+
+    def watch(self, pool: Any) -> None:
+        """Have a pool ask before it executes, unless its tasks have processes of their own."""
+        if pool is self._pool or isinstance(pool, PreforkPool):
+            return
+        self._pool, apply = pool, pool.on_apply
+
+        def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            return apply(partial(self._call, target), *args, **options)
+
+        pool.on_apply = on_apply
+
+    def _call(self, target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call what executes a task (`celery.app.trace.fast_trace_task`), here or elsewhere."""
+        name, uuid, request, body, *_ = args
+        if request["delivery_info"].get("redelivered"):
+            task_args, kwargs, embed = body
+            whole = {**request, "args": task_args, "kwargs": kwargs, "is_eager": False, **embed}
+            elsewhere = guarded(self._app.tasks[name], self._execute)(
+                uuid, task_args, kwargs, whole
+            )
+            if elsewhere is not None:
+                value, info, runtime, shown = elsewhere
+                return (1, value, runtime) if info else (0, shown, runtime)
+        return target(*args, **options)
+
+    def _execute(self, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
+        """Execute a delivery in a process of its own, if it is a suspect.
+
+        Returns:
+            What Celery's tracer returns, or None: it is to be executed here.
+        """
+        task, backend = self._app.tasks[request["task"]], self._app.backend
+        context = Context(request, called_directly=False)
+        tracked = not get_actual_ignore_result(task, context)
+        if not backend.is_suspect(uuid, process_token(), tracked=tracked):
+            return None
+        _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)
+        place = alone.place_of(self._app)
+        while place is not None:
+            call = alone.Call(place, process_token(), task.name, uuid, args, kwargs, request)
+            try:
+                failed, value, runtime, shown = alone.run(call)
+            except alone.NotStartedError:
+                _logger.exception("no process of its own: task=%s task_id=%s", task.name, uuid)
+                return None
+            except alone.DiedError as died:
+                deaths = backend.charge(uuid)
+                _logger.error("its process died (%s): task_id=%s deaths=%d", died, uuid, deaths)  # noqa: TRY400  # its traceback is ours
+                if deaths >= MAX_DEATHS:
+                    return self._lost(task, context, WorkerLost.after(deaths, str(died)))
+            else:
+                if failed:
+                    ending_of(uuid).answer = value
+                return trace_ok_t(value, TraceInfo(FAILURE) if failed else None, runtime, shown)
+        return None
+
+    def _lost(self, task: Any, context: Context, error: WorkerLost) -> Any:
+        """Record the end of a task, on the thread that would have executed it."""
+        task.request_stack.push(context)
+        try:
+            raise error from None
+        except WorkerLost:
+            info = TraceInfo(FAILURE, error)
+            return trace_ok_t(info.handle_error_state(task, context), info, 0.0, None)
+        finally:
+            task.request_stack.pop()

@@ -1,0 +1,194 @@
+"""How this process publishes task messages.
+
+Confirmed, returned when no queue takes them, and delayed by the broker, not in a worker's memory.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # a class, whatever its case
+from celery.app.routes import Router as CeleryRouter
+from celery.utils.time import maybe_iso8601
+from kombu import pools
+from kombu.entity import Queue
+from kombu.exceptions import EncodeError
+from kombu.messaging import Producer as KombuProducer
+
+from penstock.wire.json_meaning import HEADER
+from penstock.worker.errors import DelayNotSupportedError, UnroutableError
+from penstock.worker.messages.json_values import encode
+from topology.delay import MAX_DELAY_S, delay_route
+from topology.entities import BROADCAST_QUEUE_PREFIX
+
+OWN_PREFIX = "own-"
+
+CONFIRM_TIMEOUT_S = 15.0
+"""After so long without a confirm a connection counts as lost, and the message is published again:
+a broker that vanished without a word would hold a retry, its slot and a shutdown for ever."""
+
+
+def own_words(broadcast_queue: str) -> str:
+    """Write a worker's broadcast queue as the destination of a delay.
+
+    Its bare name begins with that of the exchange, whose delayed messages go to every worker: the
+    retry of one worker's share would be executed by all.
+    """
+    return OWN_PREFIX + broadcast_queue
+
+
+class Producer(KombuProducer):
+    """Raises when a mandatory message comes back, and says what its JSON means.
+
+    A returned message is confirmed all the same (RabbitMQ: Basic.Return, then Basic.Ack), so it
+    must be noticed in between; py-amqp alone would raise at the return and take the Ack for that of
+    the next message.
+    """
+
+    def __init__(self, channel: Any, **kwargs: Any) -> None:
+        self._returned = threading.local()
+        super().__init__(channel, **kwargs, on_return=self._note)  # type: ignore[no-untyped-call]
+
+    def _note(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:  # noqa: ARG002
+        self._returned.error = error
+
+    def publish(self, *args: Any, **kwargs: Any) -> Any:
+        """Publish; without a confirm in time `OperationalError`, after the retries."""
+        kwargs.setdefault("confirm_timeout", CONFIRM_TIMEOUT_S)
+        return super().publish(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _prepare(
+        self,
+        body: Any,
+        serializer: str | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        compression: str | None = None,
+        headers: dict[str, Any] | None = None,
+    ) -> Any:
+        """Encode a body, and say in the header how its envelopes are meant.
+
+        A retry comes with the headers of its delivery, whose body another process wrote.
+        """
+        headers = {} if headers is None else headers
+        if content_type is None:
+            headers.pop(HEADER, None)
+            if (serializer or self.serializer) == "json":
+                try:
+                    body, meaning = encode(body)
+                except Exception as error:
+                    raise EncodeError(error) from error  # as kombu does, which Celery expects
+                content_type, content_encoding = "application/json", "utf-8"
+                if meaning is not None:
+                    headers[HEADER] = meaning
+        return super()._prepare(  # type: ignore[no-untyped-call]
+            body, serializer, content_type, content_encoding, compression, headers
+        )
+
+    def _publish(self, *args: Any, **kwargs: Any) -> Any:
+        self._returned.error = None
+        answer = super()._publish(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self._returned.error is not None:
+            raise UnroutableError(f"no queue took the message: {self._returned.error}")
+        return answer
+
+
+class Router(CeleryRouter):  # type: ignore[misc]
+    """A caller who names a queue or an exchange is obeyed; Celery would mix in the task's route."""
+
+    def route(
+        self,
+        options: dict[str, Any],
+        name: str,
+        args: Any = (),
+        kwargs: Any = None,
+        task_type: Any = None,
+    ) -> dict[str, Any]:
+        """Return the options with the destination in them."""
+        options = {key: value for key, value in options.items() if value is not None}
+        if options.get("queue"):
+            return {**self.expand_destination(options), "exchange": None, "routing_key": None}
+        if "exchange" in options:
+            return options
+        routed: dict[str, Any] = super().route(options, name, args, kwargs, task_type)
+        return routed
+
+
+class AMQP(CeleryAMQP):  # type: ignore[misc]
+    """Celery's way to send task messages, with ours to address, confirm and delay them."""
+
+    Producer = Producer
+    """Of who publishes on a connection of their own; the pool has the same."""
+
+    def Router(self, queues: Any = None, create_missing: Any = None) -> Router:  # noqa: N802  # Celery's
+        """Return the router of this application."""
+        return Router(self.routes, queues or self.queues, create_missing or False, app=self.app)
+
+    _producer_pool: pools.ProducerPool | None
+
+    @property
+    def producer_pool(self) -> pools.ProducerPool:
+        """The pool of producers."""
+        if self._producer_pool is None:
+            connections = pools.connections[self.app.connection_for_write()]
+            self._producer_pool = pools.ProducerPool(
+                connections, limit=self.app.pool.limit, Producer=Producer
+            )
+        return self._producer_pool
+
+    def as_task_v2(self, *args: Any, deliver_at: Any = None, **kwargs: Any) -> Any:
+        """Make a message; `deliver_at` is the ETA that was kept from Celery's own delays."""
+        message = super().as_task_v2(*args, **kwargs)
+        if deliver_at is not None:
+            message.headers["eta"] = deliver_at.isoformat()
+        return message
+
+    def _create_task_sender(self) -> Callable[..., Any]:
+        send = super()._create_task_sender()
+
+        def send_task_message(
+            producer: Any,
+            name: str,
+            message: Any,
+            exchange: Any = None,
+            routing_key: str | None = None,
+            queue: Any = None,
+            deliver_at: datetime | None = None,  # noqa: ARG001  # it is in the headers
+            **options: Any,
+        ) -> Any:
+            exchange, routing_key = self._destination(exchange, routing_key, queue)
+            delay_s = self._delay_s(message.headers.get("eta"))
+            if delay_s:
+                exchange, routing_key = self._delayed(delay_s, exchange, routing_key)
+                # It would leave its level early; the worker looks at the header `expires`.
+                options.pop("expiration", None)
+            options.setdefault("mandatory", True)
+            # Not "direct", or Celery publishes to the default exchange whatever it is told.
+            options["exchange_type"] = "topic"
+            return send(
+                producer, name, message, exchange=exchange, routing_key=routing_key, **options
+            )
+
+        return send_task_message
+
+    def _destination(self, exchange: Any, routing_key: str | None, queue: Any) -> tuple[str, str]:
+        if exchange is None:
+            queue = queue or self.app.conf.task_default_queue
+            return "", queue.name if isinstance(queue, Queue) else str(queue)
+        return str(getattr(exchange, "name", exchange)), routing_key or ""
+
+    def _delay_s(self, eta: str | None) -> int:
+        """Return the whole seconds until an ETA, rounded up; 0 when it has come."""
+        if not eta:
+            return 0
+        left_s: float = (maybe_iso8601(eta) - self.app.now()).total_seconds()
+        return min(int(MAX_DELAY_S), max(0, math.ceil(left_s)))
+
+    def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
+        if not exchange and routing_key.startswith(BROADCAST_QUEUE_PREFIX):
+            return delay_route(delay_s, "", own_words(routing_key))
+        if not self.app.topology.delayable(exchange, routing_key):
+            raise DelayNotSupportedError(f"{exchange!r} cannot delay {routing_key!r}")
+        return delay_route(delay_s, exchange, routing_key)

@@ -1,0 +1,1 @@
+"""The result backend: states in Redis, canvases, joins."""

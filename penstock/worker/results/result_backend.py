@@ -1,0 +1,393 @@
+"""Celery's Redis result backend, with our scripts, and patience.
+
+Each change of state is stored by one script together with its event and its notice; while Redis is
+away everyone waits for it instead of giving up.
+
+What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()`) is untouched.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import states as celery_states
+from celery.backends.base import decompress_payload
+from celery.backends.redis import RedisBackend as CeleryRedisBackend
+from celery.exceptions import Reject
+from kombu.exceptions import EncodeError
+from kombu.utils.encoding import bytes_to_str
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from penstock.wire.failures import error_record, shown
+from penstock.worker.ending.ending import ending_of, failure_of
+from penstock.worker.ending.failures import safely
+from penstock.worker.errors import NotNeeded, TaskError
+from penstock.worker.messages.json_values import check_pairs, decode_record, encode_record
+from penstock.worker.process import process_token
+from penstock.worker.redis_client import sync_retry
+from penstock.worker.results.canvas import CanvasEnds
+from penstock.worker.results.joining import joining
+from penstock.worker.results.script_calls import Script, ScriptCalls
+from penstock.worker.results.states import (
+    CHARGE,
+    DEATHS_S,
+    RECORD,
+    REVOKED_S,
+    START,
+    SUSPECT,
+    TRUNCATE_BYTES,
+    Keys,
+)
+from penstock.worker.stopping import stopping
+from penstock.worker.tenancy import charge
+
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 2.0
+"""Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
+
+KEPT_TRACEBACK_CHARS = 8192
+KEPT_TEXT_CHARS = 1000
+"""Of an error that is longer than a result may be."""
+_PASSING = (
+    "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "-OOM ",
+    "-READONLY ", "executing the script can't run",
+)  # fmt: skip
+"""In errors that end when Redis, or who runs it, has mended something. Redis 6 puts what a command
+of a script answered behind its place in the script."""
+
+_START = Script(START)
+_RECORD = Script(RECORD)
+_SUSPECT, _CHARGE = Script(SUSPECT), Script(CHARGE)
+
+_logger = logging.getLogger(__name__)
+
+
+def _unneeded(result: Any) -> bool:
+    return isinstance(result, dict) and result.get("exc_type") == NotNeeded.__name__
+
+
+class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
+    """The JSON of the result is longer than this deployment keeps.
+
+    An EncodeError, which is what makes Celery store a FAILURE in place of the result.
+    """
+
+
+class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
+    """States in Redis as `penstock/worker/results/states.py` says."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Before the client is made of them: redis-py would wait inside each command, unseen.
+        self.connparams["retry"] = sync_retry()
+        self.scripts = ScriptCalls(self.client.connection_pool)
+        self._max_result_bytes: int = self.app.config.max_result_bytes
+
+    def _encode(self, data: Any) -> tuple[str, str, str]:
+        """Encode what Celery stores of groups and chords."""
+        return self.content_type, self.content_encoding, encode_record(data)
+
+    def decode(self, payload: Any) -> Any:
+        """Decode a record, a part of a chord or a group, of ours or of a stock worker."""
+        return None if payload is None else decode_record(decompress_payload(payload))
+
+    def on_chord_part_return(self, *args: Any, **options: Any) -> Any:
+        """Note the end of a header's task; the last one joins them and publishes the body."""
+        with joining():
+            return super().on_chord_part_return(*args, **options)
+
+    def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
+        """Ask whether a delivery may start, and store STARTED if so, in one round trip.
+
+        Waits while Redis is away.
+
+        Args:
+            request: Celery's context of the delivery; `started_at` is set.
+            tracked: whether its states are stored.
+            retried: whether the message was published by a retry.
+
+        Returns:
+            `start`, `revoked`, `ended` or `duplicate`.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        headers = request.headers or {}
+        delivery = request.delivery_info or {}
+        keys = Keys.of(request.id)
+        started = self._meta(request.id, None, celery_states.STARTED, None, request)
+        arguments = [
+            self._body(started) if tracked else "",
+            self.expires,
+            int(bool(delivery.get("redelivered"))),
+            str(headers.get("x-penstock-copy") or ""),
+            int("x-penstock-replay" in headers),
+            int(retried),
+        ]
+        answer = self._ensure_retryable(
+            self.scripts.call,
+            _START,
+            [keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+            arguments,
+        )
+        return str(bytes_to_str(answer))
+
+    def is_suspect(self, task_id: str, process: str, *, tracked: bool) -> bool:
+        """Tell whether a process died under a redelivered task; waits while Redis is away.
+
+        Args:
+            task_id: of the task.
+            process: the token of this one.
+            tracked: whether the states of the task are stored.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        keys = Keys.of(task_id)
+        arguments = [process, int(tracked), DEATHS_S]
+        return bool(
+            self._ensure_retryable(
+                self.scripts.call, _SUSPECT, [keys.record, keys.deaths], arguments
+            )
+        )
+
+    def charge(self, task_id: str) -> int:
+        """Count a process that died under a task which had it to itself.
+
+        Returns:
+            How many have died so; 0 when it had ended before.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away: it is not counted.
+        """
+        keys = Keys.of(task_id)
+        return int(self.scripts.call(_CHARGE, [keys.deaths, keys.ended], [DEATHS_S]))
+
+    def mark_as_done(self, task_id: str, *args: Any, **options: Any) -> None:
+        """Store a success and tell those who wait for it, as Celery's method does."""
+        ending = ending_of(task_id)
+        ending.marking = True
+        super().mark_as_done(task_id, *args, **options)
+        ending.told = True
+
+    def mark_as_failure(self, task_id: str, *args: Any, **options: Any) -> None:
+        """Store a failure and tell those who wait for it, as Celery's method does."""
+        ending_of(task_id).marking = True
+        super().mark_as_failure(task_id, *args, **options)
+
+    def prepare_exception(self, exc: BaseException, serializer: Any = None) -> dict[str, Any]:  # noqa: ARG002  # Celery's
+        """Describe an exception as a record holds it; raises nothing."""
+        return failure_of(exc).record
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """Build an exception from a record, of whatever class it can."""
+        if not isinstance(exc, Mapping):
+            return super().exception_to_python(exc)
+        return safely(lambda: super(RedisBackend, self).exception_to_python(exc), None) or (
+            TaskError("{type}: {message}".format_map(shown(exc)))
+        )
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_: Any,
+    ) -> Any:
+        task_id = bytes_to_str(task_id)
+        body = self._body(self._meta(task_id, result, state, traceback, request))
+        if len(body) > self._max_result_bytes:
+            if state not in self.EXCEPTION_STATES:
+                self._check_length(len(body))
+            kept = (traceback or "")[-KEPT_TRACEBACK_CHARS:]
+            body = self._body(self._meta(task_id, _cut(result), state, kept, request))
+        event = ""
+        if len(body) > TRUNCATE_BYTES:
+            short = self._meta(task_id, None, state, None, request)
+            event = "{" + self._body({**short, "truncated": True})
+        keys = Keys.of(task_id)
+        keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
+        charged: tuple[list[str], list[str | int]] = ([], [])
+        if state in self.READY_STATES:
+            charged = charge(request, keep_s, len(body))
+        elif request is not None:
+            request.reported = True
+        self.scripts.call(
+            _RECORD,
+            [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],
+            [
+                body,
+                event,
+                state if state in self.READY_STATES else "",
+                keep_s,
+                int('"started_at"' not in body[:500]),
+                # `celery control revoke` lives in the memory of workers; the mark outlives them.
+                # A task that was not needed may be after all, when a dead letter is replayed.
+                REVOKED_S if state == celery_states.REVOKED and not _unneeded(result) else 0,
+                *charged[1],
+            ],
+        )
+        ending = ending_of(task_id)
+        if ending.marking and state in self.READY_STATES:
+            ending.stored = True
+        return result
+
+    def _meta(
+        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
+    ) -> dict[str, Any]:
+        """Build a record, the short and the searched-for members first."""
+        final = state in self.READY_STATES
+        meta = {
+            "status": state,
+            "task_id": task_id,
+            "name": getattr(request, "task", None),
+            "worker": getattr(request, "hostname", None),
+            "retries": getattr(request, "retries", None),
+            "started_at": getattr(request, "started_at", None),
+            "process": None if final else process_token(),
+        }
+        meta = {name: value for name, value in meta.items() if value is not None}
+        meta["date_done"] = datetime.now(UTC).isoformat() if final else None
+        for name, attribute in (("group_id", "group"), ("parent_id", "parent_id")):
+            if value := getattr(request, attribute, None):
+                meta[name] = value
+        meta["children"] = self.current_task_children(request) if final else []
+        meta["traceback"] = traceback
+        meta["result"] = result
+        return meta
+
+    def _body(self, meta: dict[str, Any]) -> str:
+        """Encode a record without its opening brace.
+
+        Raises:
+            EncodeError: it cannot be written as JSON that every reader accepts.
+        """
+        try:
+            text = encode_record(meta, strict=True)
+            if "\\ud" in text:
+                check_pairs(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EncodeError(f"the result cannot be stored as JSON: {error}") from error
+        return text[1:]
+
+    def check_result(self, result: Any) -> None:
+        """Find out early whether a result can be stored.
+
+        Raises:
+            ResultTooLarge: its JSON is too long.
+            EncodeError: it has no JSON.
+        """
+        self._check_length(len(self._body({"result": self.prepare_value(result)})))
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_result_bytes:
+            raise ResultTooLarge(
+                f"the result is {length} bytes of JSON, "
+                f"more than the {self._max_result_bytes} that are kept"
+            )
+
+    def progress_arguments(self, request: Any, progress: dict[str, Any]) -> dict[str, Any]:
+        """Return what the RECORD script is called with to store a PROGRESS state."""
+        keys = Keys.of(request.id)
+        body = self._body(self._meta(request.id, progress, "PROGRESS", None, request))
+        return {
+            "keys": [keys.record, keys.events, keys.ended, keys.revoked],
+            "args": [body, "", "", self.expires, 0, 0],
+        }
+
+    def log_arguments(self, task_id: str, log: dict[str, str]) -> dict[str, Any]:
+        """Return what the LOG script is called with to append a line of output."""
+        keys = Keys.of(task_id)
+        notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
+        return {
+            "keys": [keys.record, keys.events, keys.ended],
+            "args": [json.dumps({"log": log}), json.dumps(notice)[1:], self.expires],
+        }
+
+    def _forget(self, task_id: str) -> None:
+        keys = Keys.of(bytes_to_str(task_id))
+        self.client.delete(keys.record, keys.events)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
+        if isinstance(exc, ResponseError) and any(word in str(exc) for word in _PASSING):
+            return True
+        return isinstance(
+            exc,
+            RedisConnectionError
+            | RedisTimeoutError
+            | AuthenticationError
+            | OutOfMemoryError
+            | ReadOnlyError
+            | NoPermissionError
+            | ClusterDownError
+            | TryAgainError
+            | OSError,
+        )
+
+    def _ensure_retryable(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        fallback_exc: Callable[..., Exception] | None = None,
+        fallback_msg: str | None = None,
+        max_retries: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
+
+        A worker that is told to stop while it waits hands the message back instead of hanging.
+        """
+        limit = self.max_retries if max_retries is None else max_retries
+        attempt, wait_s = 0, FIRST_WAIT_S
+        while True:
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                if not (self.always_retry and self.exception_safe_to_retry(error)):
+                    raise
+                if attempt >= limit:
+                    if fallback_exc is not None:
+                        raise fallback_exc(fallback_msg) from error
+                    raise
+                if stopping():
+                    if threading.current_thread() is threading.main_thread():
+                        raise
+                    raise Reject("the worker stops while Redis is away", requeue=True) from error
+                attempt += 1
+                _logger.warning("redis away: attempt=%d error=%r", attempt, error)
+            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def _cut(error: Any) -> dict[str, Any]:
+    """What is kept of an error that is too long to be stored."""
+    record = (
+        error if isinstance(error, Mapping) else {"exc_type": "Exception", "exc_message": error}
+    )
+    told = shown(record)
+    text = f"{told['message'][:KEPT_TEXT_CHARS]} …"
+    return error_record(
+        told["type"], text, str(record.get("exc_module")), path=str(record.get("exc_type"))
+    )

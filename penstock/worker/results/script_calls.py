@@ -1,0 +1,105 @@
+"""Scripts in Redis, called by threads at little cost, on connections that are kept for them.
+
+A call through redis-py's client costs a worker more than all the rest of a change of state: it
+polls the socket, takes each argument apart and keeps four metrics. Here it is one write and one
+read on redis-py's own connection, with redis-py's errors.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from penstock.worker.redis_client import ATTEMPTS_MORE
+
+
+@dataclass(frozen=True)
+class Script:
+    """The text of a script, and what Redis knows it by."""
+
+    text: str = field(repr=False)
+
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute the digest once; it is sent with each call."""
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest)
+
+
+class ScriptCalls:
+    """Calls scripts on connections of its own, as many as there are threads that call at a time.
+
+    Args:
+        pool: where the connections come from; they stay taken from it.
+    """
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self._pool = pool
+        self._pid = os.getpid()
+        self._idle: list[Any] = []
+
+    def __repr__(self) -> str:
+        """Tell how many connections wait."""
+        return f"<ScriptCalls {len(self._idle)} idle>"
+
+    def call(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        """Call a script; tries once more, at once, on a new connection.
+
+        Returns:
+            Its answer; text as bytes.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away, or refused.
+        """
+        try:
+            return self._send(_pack("EVALSHA", script.sha, keys, args))
+        except NoScriptError:
+            # It was restarted, or its scripts were flushed; this makes it remember the text.
+            return self._send(_pack("EVAL", script.text, keys, args))
+
+    def _send(self, command: bytes) -> Any:
+        if self._pid != os.getpid():
+            # Prefork: the connections that were copied from the parent are the parent's.
+            self._pid, self._idle = os.getpid(), []
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._pool.get_connection()
+        failures = 0
+        while True:
+            try:
+                connection.send_packed_command((command,))
+                answer = connection.read_response()
+            except ResponseError:
+                self._idle.append(connection)
+                raise
+            except BaseException as error:
+                # Also when a signal (a soft limit) ended the wait: the answer that is still to come
+                # must not be taken for that of the next call.
+                connection.disconnect()
+                self._pool.release(connection)
+                failures += 1
+                again = isinstance(error, RedisConnectionError | RedisTimeoutError)
+                if not again or failures > ATTEMPTS_MORE:
+                    raise
+            else:
+                self._idle.append(connection)
+                return answer
+            # Not an idle one: what cut this connection has cut those, too.
+            connection = self._pool.get_connection()
+
+
+def _pack(command: str, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bytes:
+    """Write a command as RESP does: an array of strings with their lengths in bytes."""
+    parts = [f"*{3 + len(keys) + len(args)}\r\n".encode()]
+    for one in (command, script, len(keys), *keys, *args):
+        data = str(one).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)

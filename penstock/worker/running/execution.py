@@ -1,0 +1,291 @@
+"""What happens around one execution of a task: the base class of all tasks.
+
+delivery ─► before_start: may it start? ──no──► Ignore (acked, not run)
+                 │ yes: STARTED
+                 ▼
+               run ── returns ─────────────► SUCCESS
+                 ├── RetryableError ───────► published again, delayed; RETRY
+                 │      └── tries used up ─► like PermanentError
+                 ├── PermanentError ───────► published to `dead`, then FAILURE
+                 ├── stopped on request ───► REVOKED
+                 └── anything else ────────► FAILURE (penstock/worker/ending/ending.py)
+"""
+
+import logging
+import math
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from celery import Celery, Task
+from celery.app.task import get_actual_ignore_result
+from celery.exceptions import Ignore, Reject
+from celery.utils.functional import head_from_fun
+
+from penstock.worker.ending.dead_letters import bury
+from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
+from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.running.reporting import Reporter
+from penstock.worker.running.runtime import Limits, StoppedError, TaskContext
+from penstock.worker.tenancy import TENANT, tenant_of
+from tasks.registry import TaskSpec
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 300.0
+MAX_RETRIES = 12
+"""With the back-off above a dependency may be away for half an hour before a task is given up."""
+
+_BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+
+_logger = logging.getLogger(__name__)
+
+
+class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
+    """Base of every task of this deployment; `register` makes one of a `TaskSpec`."""
+
+    abstract = True
+    Request = "penstock.worker.consuming.request:Request"
+    spec: TaskSpec | None = None
+    """None for Celery's own tasks and those of `@app.task`, which run as Celery runs them."""
+
+    limits = Limits()
+    """Of coroutines, when the message has none."""
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:  # noqa: ARG003  # Celery's
+        """Refuse limits that Celery refuses when it publishes; here the gateway publishes.
+
+        Raises:
+            ValueError: the soft limit is above the hard one.
+        """
+        hard_s = cls.limits.hard_s or cls.time_limit
+        soft_s = cls.limits.soft_s or cls.soft_time_limit
+        if hard_s and soft_s and soft_s > hard_s:
+            raise ValueError(
+                f"{cls.name}: soft_time_limit must be less than or equal to time_limit"
+            )
+
+    _tracer: Callable[..., Any] | None = None
+
+    @property
+    def __trace__(self) -> Callable[..., Any] | None:
+        """What executes this task; Celery's worker and its prefork children set it."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, traced: Callable[..., Any] | None) -> None:
+        self.__dict__.pop("before_start", None)
+        if type(self).before_start is not PenstockTask.before_start:
+            self.__dict__["before_start"] = partial(self._start_first, self.before_start)
+        self._tracer = None if traced is None else tracer_of(self)
+
+    def _start_first(self, hook: Callable[..., Any], *delivery: Any) -> None:
+        """Ask whether a delivery may start before a task's own hook, which need not ask."""
+        PenstockTask.before_start(self, *delivery)
+        hook(*delivery)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002  # Celery's
+        """Ask Redis whether this delivery may start, and mark it started.
+
+        Raises:
+            Ignore: it was revoked, has ended before, or is a copy of a message that has started.
+        """
+        request, ending = self.request, ending_of(task_id)
+        if request.is_eager or ending.asked:
+            return
+        ending.asked = True
+        request.started_at = datetime.now(UTC).isoformat()
+        request.timelimit = self.limits_of(request)
+        tracked = not get_actual_ignore_result(self, request)
+        answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
+        if answer == "start":
+            return
+        if answer == "revoked":
+            self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
+        elif answer == "ended":
+            self._tell_end_again()
+        _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
+        raise Ignore(answer)
+
+    def limits_of(self, request: Any) -> list[float | None] | None:
+        """Return the hard and soft limit of an execution: of its message, or else of the task.
+
+        Celery's client sends what the task declares; a gateway cannot know it.
+        """
+        if any(request.timelimit or ()):
+            return list(request.timelimit)
+        hard_s = self.limits.hard_s or self.time_limit
+        soft_s = self.limits.soft_s or self.soft_time_limit
+        return [hard_s, soft_s] if hard_s or soft_s else None
+
+    def _tell_end_again(self) -> None:
+        try:
+            self.backend.tell_end_again(self.request)
+        except Reject:
+            raise
+        except Exception as error:
+            # No failure of a task that has ended: it is told once more, or looked at.
+            raise Reject(repr(error), requeue=retryable(self, error)) from error
+
+    def execute(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function of the task, and turn what it raises into what Celery understands."""
+        try:
+            result = self._call(spec, args, kwargs)
+        except RetryableError as error:
+            self._retry_later(error)
+        except PermanentError as error:
+            self._bury(error, "permanent-error")
+            raise
+        except StoppedError as stopped:
+            raise self._stopped(stopped) from None
+        if self.request.callbacks or self.request.chain or self.request.chord:
+            # Celery publishes what follows before it stores the result, which is then too late
+            # to find that the result cannot be stored.
+            self.backend.check_result(result)
+        return result
+
+    def _call(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        first = (self._context(),) if spec.takes_context else ()
+        if not spec.is_coroutine:
+            return spec.run(*first, *args, **kwargs)
+        hard_s, soft_s = self.request.timelimit or (None, None)
+        limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
+        task_id, tenant = self.request.id or self.name, tenant_of(self.request)
+
+        def start() -> Any:
+            TENANT.set(tenant)  # of this coroutine's own context
+            return spec.run(*first, *args, **kwargs)
+
+        return self.app.runtime.run(task_id, start, limits)
+
+    def _context(self) -> TaskContext:
+        request, runtime = self.request, self.app.runtime
+        tracked = not (request.called_directly or get_actual_ignore_result(self, request))
+        return TaskContext(
+            task_id=request.id or "",
+            task_name=self.name,
+            retries=request.retries,
+            store=runtime.store,
+            scripts_dir=self.app.config.scripts_dir,
+            writer=Reporter(self.backend, request, runtime.redis, tracked=tracked),
+            headers=request.headers or {},
+            collection_pattern=self.app.config.collection_pattern,
+        )
+
+    def _retry_later(self, error: RetryableError) -> None:
+        request = self.request
+        if request.called_directly:
+            raise error
+        if self.max_retries is not None and request.retries >= self.max_retries:
+            self._bury(error, "retries-exhausted")
+            raise error
+        self.retry(exc=error, countdown=_retry_delay_s(error, request.retries))
+
+    def retry(self, args: Any = None, kwargs: Any = None, exc: Any = None, **options: Any) -> Any:
+        """Publish this task again, as Celery's method does, whatever asks for it.
+
+        Raises:
+            Retry: it is published.
+            Reject: RabbitMQ is away. The broker still has the message; it comes again. Celery would
+                reject it for good.
+            Exception: the new arguments cannot be published.
+        """
+        kind = type(exc)  # isinstance() asks the exception itself
+        if issubclass(kind, Reject) or (issubclass(kind, BaseException) and leaving(exc)):
+            raise exc  # `autoretry_for` catches what was not meant for it
+        try:
+            return super().retry(args, kwargs, exc, **options)
+        except Reject as rejected:
+            reason = rejected.reason
+            if isinstance(reason, Exception) and not retryable(self, reason):
+                raise reason from None
+            raise Reject(reason, requeue=True) from exc
+
+    def _bury(self, error: Exception, reason: str) -> None:
+        if not (self.request.called_directly or self.request.is_eager):
+            bury(self.app, self.request, error, reason)
+
+    def _stopped(self, stopped: StoppedError) -> Exception:
+        request = self.request
+        if stopped.reason != "terminated":
+            # The broker delivers it again, to this worker or another.
+            return Reject(stopped.reason, requeue=True)  # type: ignore[no-any-return]
+        tracked = not get_actual_ignore_result(self, request)
+        self.backend.mark_as_revoked(
+            request.id, stopped.reason, request=request, store_result=tracked
+        )
+        return Ignore(stopped.reason)  # type: ignore[no-any-return]
+
+    def signature_from_request(
+        self,
+        request: Any = None,
+        args: Any = None,
+        kwargs: Any = None,
+        queue: str | None = None,
+        **extra_options: Any,
+    ) -> Any:
+        """Make the signature that a retry publishes: to the queue that the delivery came from.
+
+        Celery's would go through the exchange again, which is another queue where the exchange is
+        a topic or a fanout, and cannot be where the message came through a delay.
+        """
+        request = self.request if request is None else request
+        own = (request.delivery_info or {}).get("queue")
+        if not queue and own:
+            extra_options = {"exchange": "", "routing_key": own, **extra_options}
+        signature = super().signature_from_request(request, args, kwargs, queue, **extra_options)
+        headers = signature.options.get("headers") or {}
+        signature.options["headers"] = {
+            name: value for name, value in headers.items() if not name.startswith(_BROKER_HEADERS)
+        }
+        for name in ("redelivered", "queue") if not queue else ("redelivered",):
+            signature.options.pop(name, None)
+        return signature
+
+
+def with_ours(base: type[Task]) -> type[PenstockTask]:
+    """Put this base behind one that a task brings along, so that it ends as every other does."""
+    if issubclass(base, PenstockTask):
+        return base
+    body = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    return type(base.__name__, (base, PenstockTask), body)
+
+
+def _retry_delay_s(error: RetryableError, retries: int) -> int:
+    if error.retry_in_s is not None:
+        return max(1, math.ceil(error.retry_in_s))
+    longest: float = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(retries, 30))
+    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
+
+
+def register(app: Celery, spec: TaskSpec) -> Task:
+    """Register a task with an application.
+
+    Args:
+        app: a `PenstockCelery`.
+        spec: its name, function and options.
+    """
+
+    def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
+        return self.execute(spec, args, kwargs)
+
+    run.__name__ = spec.run.__name__
+    run.__module__ = spec.run.__module__
+    run.__doc__ = spec.run.__doc__
+    options = {"max_retries": MAX_RETRIES, **spec.options}
+    limits = Limits()
+    if spec.is_coroutine:
+        # Taken from Celery, which knows only to kill the process.
+        limits = Limits(options.pop("time_limit", None), options.pop("soft_time_limit", None))
+    return app._task_from_fun(  # noqa: SLF001  # what @app.task does, without its laziness
+        run,
+        name=spec.name,
+        base=PenstockTask,
+        bind=True,
+        spec=spec,
+        limits=limits,
+        __header__=staticmethod(head_from_fun(spec.run, bound=spec.takes_context)),
+        **options,
+    )

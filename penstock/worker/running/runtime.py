@@ -1,0 +1,359 @@
+"""Where coroutines run, and what a task is handed to talk about itself.
+
+There is one event loop per worker process, in a thread of its own, made on first use: after a
+fork.
+
+A pool's thread or process waits for its coroutine like for any function. Whatever ends the wait,
+the coroutine is cancelled and awaited before it returns: it never runs on into the next task.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
+from penstock.wire.document_rules import COLLECTION_PATTERN
+from penstock.worker.errors import LoopLostError
+from penstock.worker.redis_client import async_client
+from tasks.store import Store
+
+STOP_SIGNALS: Mapping[str, signal.Signals] = MappingProxyType(
+    {"terminated": signal.SIGUSR2, "connection-lost": signal.SIGURG}
+)
+"""How the parent of a prefork child tells it to stop its coroutine, and why; billiard, Celery and
+Python use neither there."""
+
+CANCEL_AGAIN_S = 1.0
+"""A coroutine that swallowed its cancellation is cancelled again, this often, until it ends."""
+
+
+_logger = logging.getLogger(__name__)
+
+
+class StateWriter(Protocol):
+    """What a context writes with: the states of one task."""
+
+    async def progress(self, current: float, total: float | None, message: str | None) -> None:
+        """Store a PROGRESS state."""
+
+    def progress_sync(self, current: float, total: float | None, message: str | None) -> None:
+        """Do so from a thread."""
+
+    async def log(self, line: str, stream: str) -> None:
+        """Append a line of output."""
+
+    def log_sync(self, line: str, stream: str) -> None:
+        """Do so from a thread."""
+
+
+class _Done:
+    """What is awaited in vain: it was done before."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+DONE = _Done()
+
+
+def _in_coroutine() -> bool:
+    """Whether an event loop runs the caller; of a function on a pool's thread none does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass(kw_only=True)
+class TaskContext:
+    """One execution, as its task sees it; Celery's `self.request` is empty on the loop's thread.
+
+    What it tells those who watch is best effort: while Redis is away it is dropped and the task
+    goes on, since a task must not fail or wait for its spectators.
+    """
+
+    task_id: str
+    task_name: str
+    retries: int
+    """0 on the first attempt."""
+
+    store: Store
+    """MongoDB; for coroutine tasks only: it belongs to the event loop."""
+
+    scripts_dir: Path
+    """The only folder to start programs from."""
+
+    writer: StateWriter = field(repr=False)
+
+    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Custom headers of the message."""
+
+    collection_pattern: str = COLLECTION_PATTERN
+    """Names of collections that documents may go to."""
+
+    def progress(
+        self, current: float, total: float | None = None, message: str | None = None
+    ) -> Awaitable[None]:
+        """Report how far the task is: a function calls it, a coroutine awaits it."""
+        if _in_coroutine():
+            return self.writer.progress(current, total, message)
+        self.writer.progress_sync(current, total, message)
+        return DONE
+
+    def progress_sync(
+        self, current: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report how far the task is without an `await`, wherever it is called; blocks."""
+        self.writer.progress_sync(current, total, message)
+
+    def log(self, line: str, stream: str = "stdout") -> Awaitable[None]:
+        """Show a line of output to those who watch: a function calls it, a coroutine awaits it."""
+        if _in_coroutine():
+            return self.writer.log(line, stream)
+        self.writer.log_sync(line, stream)
+        return DONE
+
+    def log_sync(self, line: str, stream: str = "stdout") -> None:
+        """Show a line of output without an `await`, wherever it is called; blocks."""
+        self.writer.log_sync(line, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a coroutine may take; None: no limit."""
+
+    hard_s: float | None = None
+    """Then it is TimeLimitExceeded."""
+
+    soft_s: float | None = None
+    """Then it is cancelled, may clean up until the hard limit, and is SoftTimeLimitExceeded."""
+
+
+class StoppedError(BaseException):
+    """A running coroutine was cancelled on request.
+
+    Not an Exception, so that no task takes it for an error of its own.
+
+    Args:
+        reason: `terminated`, or `connection-lost` when the broker will deliver the task again.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """One coroutine and the one who waits for it."""
+
+    task: "asyncio.Task[Any] | None" = None
+    stop_reason: str | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Hand the end to who waits; the first one counts."""
+        if not self.ended.is_set():
+            self.result, self.error = result, error
+            self.ended.set()
+
+
+class Runtime:
+    """The event loop of this process and the store that lives on it.
+
+    Whoever calls `run` waits for an event that is set, whatever happens: asyncio calls what
+    `add_done_callback` was given at each end of a task, the thread sets it for all when the loop
+    ends, and nobody is let in afterwards.
+
+    Args:
+        mongo_url: where documents are stored.
+        redis_url: where progress is told.
+    """
+
+    def __init__(self, mongo_url: str, redis_url: str) -> None:
+        self.store = Store(mongo_url)
+        self.redis = async_client(redis_url)
+        """For coroutines on the loop; it connects on first use, there."""
+        self._running: dict[_Running, str] = {}
+        # Signal handlers call `stop` on the thread that may hold it.
+        self._lock = threading.RLock()
+        self._loop = asyncio.new_event_loop()
+        self.lost = False
+        """Whether the loop has ended. Nothing but its `close` does that; another is needed then."""
+        threading.Thread(target=self._keep_running, name="event-loop", daemon=True).start()
+
+    def __repr__(self) -> str:
+        """Tell what runs."""
+        return f"<Runtime {len(self._running)} coroutines, {self.store!r}>"
+
+    def _keep_running(self) -> None:
+        """Be the loop's thread: what a callback raises, or `loop.stop()`, does not end it.
+
+        asyncio lets SystemExit and KeyboardInterrupt of any task leave `run_forever`, having noted
+        them as that task's end; the loop goes on with the next callback (`Task.__step`,
+        `Handle._run`, `BaseEventLoop._run_once`).
+        """
+        while not self._loop.is_closed():
+            try:
+                self._loop.run_forever()
+            except Exception:
+                _logger.exception("the event loop broke")
+                break
+            except BaseException as error:  # noqa: BLE001  # the thread is everybody's
+                _logger.warning("raised in the event loop, which goes on: %r", type(error))
+            else:
+                _logger.warning("stopped by a coroutine, the event loop goes on")
+        _logger.critical("the event loop of the process is lost, another is made")
+        with self._lock:
+            self.lost = True
+            waiting = tuple(self._running)
+        for running in waiting:
+            if running.task is not None:
+                # asyncio would log that it never ended: whoever waits for it is told so.
+                running.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            running.end(error=LoopLostError())
+
+    def run(
+        self, task_id: str, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
+    ) -> Any:
+        """Run a coroutine on the loop and wait for its end.
+
+        Args:
+            task_id: by which `stop` finds it.
+            start: makes the coroutine; called on the loop.
+            limits: time limits.
+
+        Raises:
+            SoftTimeLimitExceeded: the soft limit passed.
+            TimeLimitExceeded: the hard limit passed.
+            StoppedError: somebody called `stop`.
+            LoopLostError: the loop was closed.
+            BaseException: what the coroutine raised.
+        """
+        running = _Running()
+        with self._lock:
+            if self.lost:
+                raise LoopLostError
+            self._running[running] = task_id
+        try:
+            try:
+                self._loop.call_soon_threadsafe(self._begin, running, start, limits)
+            except RuntimeError as error:
+                raise LoopLostError from error
+            running.ended.wait()
+        except LoopLostError:
+            raise
+        except BaseException:
+            # A signal (a soft limit of prefork, a shutdown) ended the wait.
+            self._stop_and_wait(running)
+            raise
+        finally:
+            with self._lock:
+                self._running.pop(running, None)
+        if running.error is not None:
+            try:
+                raise running.error
+            finally:
+                running.error = None  # it holds this frame, which holds it
+        return running.result
+
+    def _begin(
+        self, running: _Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
+    ) -> None:
+        """Make the asyncio task; on the loop."""
+        if running.stop_reason is not None:
+            running.end(error=StoppedError(running.stop_reason))  # stopped before it began
+            return
+        try:
+            running.task = self._loop.create_task(_within(start, limits))
+            running.task.add_done_callback(partial(_finish, running))
+        except BaseException as error:  # noqa: BLE001  # or nobody would ever end it
+            running.end(error=error)
+
+    def _stop_and_wait(self, running: _Running) -> None:
+        """Cancel a coroutine until it has ended, whatever interrupts that."""
+        interruption: BaseException | None = None
+        while not running.ended.is_set():
+            running.stop_reason = running.stop_reason or "interrupted"
+            try:
+                with contextlib.suppress(RuntimeError):  # closed: its thread sets the event
+                    self._loop.call_soon_threadsafe(_cancel, running)
+                running.ended.wait(CANCEL_AGAIN_S)
+            except BaseException as error:  # noqa: BLE001  # another signal
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def stop(self, task_id: str, reason: str) -> bool:
+        """Cancel the coroutine of a task.
+
+        Returns:
+            Whether it runs here. It ends soon, not at once; `run` then raises StoppedError.
+        """
+        stopped = False
+        with self._lock:
+            for running, one in self._running.items():
+                done = running.ended.is_set() or (running.task is not None and running.task.done())
+                if one == task_id and not done:
+                    running.stop_reason = running.stop_reason or reason
+                    with contextlib.suppress(RuntimeError):  # closed: its thread ends them all
+                        self._loop.call_soon_threadsafe(_cancel, running)
+                    stopped = True
+        return stopped
+
+    def stop_all(self, reason: str) -> None:
+        """Cancel every coroutine of this process; in a prefork child that is one at most."""
+        with self._lock:
+            task_ids = tuple(self._running.values())
+        for task_id in task_ids:
+            self.stop(task_id, reason)
+
+
+def _cancel(running: _Running) -> None:
+    if running.task is not None:
+        running.task.cancel()
+
+
+def _finish(running: _Running, task: "asyncio.Task[Any]") -> None:
+    """Take the end of an asyncio task, whichever it is."""
+    if not task.cancelled():
+        error = task.exception()
+        if error is None:
+            running.end(result=task.result())
+        else:
+            running.end(error=error)
+    elif running.stop_reason is not None:
+        running.end(error=StoppedError(running.stop_reason))
+    else:
+        try:
+            task.result()
+        except asyncio.CancelledError as cancelled:
+            running.end(error=cancelled)
+
+
+async def _within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits) -> Any:
+    try:
+        async with asyncio.timeout(limits.hard_s) as hard:
+            try:
+                async with asyncio.timeout(limits.soft_s) as soft:
+                    return await start()
+            except TimeoutError:
+                if soft.expired():
+                    raise SoftTimeLimitExceeded(limits.soft_s) from None
+                raise
+    except TimeoutError:
+        if hard.expired():
+            raise TimeLimitExceeded(limits.hard_s) from None
+        raise
