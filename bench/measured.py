@@ -1,4 +1,4 @@
-"""`python -m bench.measured`: the README's figures, written from the newest result files."""
+"""`python -m bench.measured`: docs/performance.md written from the newest result files."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from bench.results import RESULTS
 from bench.streams import WAYS
 from bench.workers import VARIANTS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PERFORMANCE = Path(__file__).resolve().parent.parent / "docs/performance.md"
 _SECTION = re.compile(r"(<!-- (measured|drilled):[^\n]*-->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 Document = Mapping[str, Any]
@@ -65,7 +65,7 @@ def drilled(found: Sequence[Document]) -> str:
 
 
 def rewrite(text: str, folder: Path = RESULTS) -> str:
-    """Return the README's text with the figures of the result files."""
+    """Return the text of docs/performance.md with the figures of the result files."""
     found = documents(folder)
     sections = {"measured": section, "drilled": drilled}
     return _SECTION.sub(
@@ -210,4 +210,4 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rewrite(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PERFORMANCE.write_text(rewrite(PERFORMANCE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -72,7 +72,7 @@ def latest(name: str, folder: Path = RESULTS) -> Mapping[str, Any] | None:
 
 
 def draw(name: str, svg: str, folder: Path = RESULTS) -> Path:
-    """Write a chart for the README; it replaces the one of the run before."""
+    """Write a chart for docs/performance.md; it replaces the one of the run before."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.svg"
     path.write_text(svg, encoding="utf-8")

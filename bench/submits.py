@@ -32,7 +32,7 @@ async def compare(context: Context, contestants: Sequence[Contestant]) -> Report
 
 
 def draw(contestants: Sequence[Contestant], samples: Samples, plan: Plan) -> dict[str, str]:
-    """The charts of the README."""
+    """The charts of docs/performance.md."""
     note = (
         f"{plan.load.connections} connections, median of {plan.rounds} rounds, "
         "line: lowest to highest round"

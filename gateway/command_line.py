@@ -9,7 +9,7 @@ from penstock import VERSION
 _ABOUT = """\
 Serve HTTP for a Celery deployment: tasks and documents in, states and results out, by way of
 RabbitMQ and Redis. It serves until SIGTERM or Ctrl-C. There are no options: environment variables
-configure it, each with a default; README.md, "Configuration", says what each means.
+configure it, each with a default; docs/configuration.md says what each means.
 """
 
 

@@ -35,7 +35,7 @@ def check_arguments(arguments: list[str]) -> None:
         "is none.",
         epilog="Celery starts workers, beat and Flower: `celery -A tasks.worker worker`, "
         "`celery -A tasks.worker beat`, `celery -A tasks.worker flower`. Environment: AMQP_URL, "
-        'REDIS_URL, MONGO_URL and others; see README.md, "Configuration".',
+        "REDIS_URL, MONGO_URL and others; see docs/configuration.md.",
     )
     parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.add_argument("command", choices=["mongo-user"])

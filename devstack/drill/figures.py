@@ -1,4 +1,4 @@
-"""What came out of a drill as plain figures: for the report, and for the README's table."""
+"""What came out of a drill as plain figures: for the report, and for docs/performance.md."""
 
 from collections.abc import Sequence
 from statistics import fmean

@@ -13,7 +13,7 @@ from penstock import VERSION
 from tasks.__main__ import check_arguments as tasks
 from topology.__main__ import main
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SETTINGS = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
 Check = Callable[[list[str]], object]
 
 
@@ -38,13 +38,13 @@ def test_a_command_line_is_explained_or_refused(
     assert ("error: " in said.err) == (status == 2)
 
 
-def test_the_gateways_help_names_every_variable_and_the_readme_each_of_them():
+def test_the_gateways_help_names_every_variable_and_the_documentation_each_of_them():
     names = set(variables())
 
     assert {"AMQP_URL", "GATEWAY_PORT", "CALLBACK_SECRET", "TOPOLOGY_FILE"} <= names
-    assert {name for name in names if f"`{name}" not in README and f"{name}`" not in README} <= {
-        f"{name}_FILE" for name in names
-    }
+    assert {
+        name for name in names if f"`{name}" not in SETTINGS and f"{name}`" not in SETTINGS
+    } <= {f"{name}_FILE" for name in names}
 
 
 def test_the_version_is_that_of_the_project():

@@ -106,7 +106,7 @@ def test_every_queue_of_the_layout_that_ships_has_workers():
 
 
 def test_what_the_words_name_is_there():
-    words = "".join(re.findall(r"#.*", COMPOSE)) + (ROOT / "README.md").read_text()
+    words = "".join(re.findall(r"#.*", COMPOSE)) + (ROOT / "docs/configuration.md").read_text()
     anchors = re.findall(r"^(x-[a-z]+):", COMPOSE, re.MULTILINE)
     variables = set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
 
