@@ -48,8 +48,8 @@ from gateway.http.listener import Listener
 from gateway.http.traits import OPEN, RouteTraits
 from gateway.http.turns import Turns
 from gateway.ingesting.batch_publisher import BatchPublisher
-from gateway.ingesting.batcher import GroupCommit
-from gateway.ingesting.documents import DocumentChecker
+from gateway.ingesting.checker import DocumentChecker
+from gateway.ingesting.group_commit import GroupCommit
 from gateway.operating import gauges
 from gateway.rabbitmq.control import Control
 from gateway.rabbitmq.dead_letters import DeadLetters

@@ -212,7 +212,7 @@ PER_REQUEST = {
     "gateway/access/limits.py",  # a lease: awaited by the requests that need it
     "gateway/endings/callback_events.py",  # one write that nobody needs
     "gateway/api/streams.py",
-    "gateway/ingesting/batcher.py",  # a timer of one group of documents, whose requests it ends
+    "gateway/ingesting/group_commit.py",  # a timer of one group of documents
     "gateway/http/turned_away.py",  # cuts one connection
     "gateway/api/bulk_answer.py",  # the outcomes of one request
     "gateway/watching/event_source.py",  # one client

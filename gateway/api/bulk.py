@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import orjson
@@ -14,16 +14,18 @@ from gateway.access.work import work_of
 from gateway.api.bulk_answer import OutcomeStream
 from gateway.api.parts import BODIES, CONFIG, HELD, PUBLISHER, SUBMISSION, TURNS
 from gateway.api.submit import traceparent
-from gateway.decoding.json_array import ArraySplitter, MalformedArrayError, is_json
+from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
+from gateway.decoding.splitter import MalformedBodyError
+from gateway.decoding.steps import Pause
 from gateway.errors import Problem, invalid_request
 from gateway.http.body import CHUNK_BYTES, too_large
 from gateway.http.media_types import JSON, NDJSON
 from gateway.http.problems import REQUEST_ID
 from gateway.sharing.held_bytes import HeldBytes
-from gateway.submitting.bulk import Bulk, Detail
+from gateway.submitting.bulk import Bulk, Listing
 
-_DETAILS: Final[dict[str, Detail]] = {"errors": "errors", "all": "all", "none": "none"}
+_LISTINGS: Final[dict[str, Listing]] = {"errors": "errors", "all": "all", "none": "none"}
 _OMIT_AFTER_S: Final = 5.0
 """How long a full buffer of errors waits for a client that sends and does not read."""
 
@@ -41,13 +43,13 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     """Publish many tasks; each is accepted or refused by itself."""
     caller = require(request, "submit")
     given = request.query.get("outcomes")
-    if given is not None and given not in _DETAILS:
+    if given is not None and given not in _LISTINGS:
         raise invalid_request("?outcomes", "Expected errors, all or none", queued="no")
     match request.content_type if request.body_exists else JSON:
         case kind if kind in NDJSON:
-            return await _stream(request, caller, _DETAILS[given or "errors"])
+            return await _stream(request, caller, _LISTINGS[given or "errors"])
         case "application/json":
-            return await _array(request, caller, _DETAILS[given or "all"])
+            return await _array(request, caller, _LISTINGS[given or "all"])
     raise Problem(
         "unsupported-media-type",
         f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
@@ -55,17 +57,17 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
+async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web.StreamResponse:
     config = request.app[CONFIG]
     response = web.StreamResponse(
         status=207,
         headers={"Content-Type": "application/x-ndjson", "X-Request-Id": request[REQUEST_ID]},
     )
-    eager = detail == "all"
+    eager = listing == "all"
     outcomes = OutcomeStream(
         request, response, eager=eager, stall_s=config.body_timeout_s if eager else _OMIT_AFTER_S
     )
-    tasks = _bulk(request, caller, detail, outcomes.tell, slowed=True)
+    tasks = _bulk(request, caller, listing, outcomes.tell, slowed=True)
     splitter = LineSplitter(config.max_task_bytes)
     try:
         try:
@@ -90,7 +92,7 @@ async def _stream(request: web.Request, caller: Caller, detail: Detail) -> web.S
     return response
 
 
-async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.StreamResponse:
+async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.StreamResponse:
     """Publish an array, once all of it has come and is known to be one."""
     config = request.app[CONFIG]
     pause = request.app[TURNS].of(request)
@@ -98,7 +100,7 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
         contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held,
         contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as told,
     ):
-        tasks = _bulk(request, caller, detail, told.tell, slowed=False)
+        tasks = _bulk(request, caller, listing, told.tell, slowed=False)
         try:
             proof = ArraySplitter(config.max_task_bytes)
             async for chunk in request.app[BODIES].chunks(request, whole=True):
@@ -108,7 +110,7 @@ async def _array(request: web.Request, caller: Caller, detail: Detail) -> web.St
                 await _prove(proof.feed(chunk), pause)
             await _prove(proof.end(), pause)
             await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
-        except MalformedArrayError as error:
+        except MalformedBodyError as error:
             raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
         return await _answer(request, tasks, told)
 
@@ -214,22 +216,22 @@ class _HeldBody:
         self._counted -= size
 
 
-async def _prove(parts: Iterable[list[bytes]], pause: Callable[[], Awaitable[None]]) -> None:
+async def _prove(parts: Iterable[list[bytes]], pause: Pause) -> None:
     """Look whether elements are JSON.
 
     Raises:
-        MalformedArrayError: One is not.
+        MalformedBodyError: One is not.
     """
     for part in parts:
         if not all(map(is_json, part)):
-            raise MalformedArrayError("an element is not valid JSON")
+            raise MalformedBodyError("an element is not valid JSON")
         await pause()
 
 
 def _bulk(
     request: web.Request,
     caller: Caller,
-    detail: Detail,
+    listing: Listing,
     tell: Callable[[bytes], None],
     *,
     slowed: bool,
@@ -245,6 +247,6 @@ def _bulk(
         slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,
-        detail=detail,
+        listing=listing,
         tell=tell,
     )

@@ -21,7 +21,7 @@ from gateway.http.media_types import JSON, NDJSON
 from gateway.http.receipt import Receipt
 from gateway.http.traits import IDEMPOTENT
 from gateway.ingesting.batch_publisher import Lane
-from gateway.ingesting.documents import DocumentChecker
+from gateway.ingesting.checker import DocumentChecker
 from gateway.ingesting.ingestion import HELD_BYTES, Form, Ingestion
 
 _PLAIN: Final = Query()

@@ -11,13 +11,13 @@ from aiohttp import web
 from gateway.api.ingest_query import Query
 from gateway.api.parts import WATCH
 from gateway.ingesting.ingestion import Ingestion
-from gateway.ingesting.request_batches import Counts
+from gateway.ingesting.request_batches import Tally
 from gateway.ingesting.stored import add_up
 from gateway.states.states import State
 
 
 async def stored(
-    request: web.Request, query: Query, ingestion: Ingestion, counts: Counts
+    request: web.Request, query: Query, ingestion: Ingestion, counts: Tally
 ) -> web.Response:
     """The answer once MongoDB has the documents; when that takes too long, the receipt says so."""
     ended: Mapping[str, State] = {}
@@ -35,9 +35,7 @@ async def stored(
     return json_answer(207 if ingestion.rejected_count else 200, orjson.dumps(members))
 
 
-def accepted(
-    ingestion: Ingestion, counts: Counts, *, waited_s: float | None = None
-) -> web.Response:
+def accepted(ingestion: Ingestion, counts: Tally, *, waited_s: float | None = None) -> web.Response:
     """202 when RabbitMQ has every document, else 207.
 
     Args:

@@ -24,8 +24,8 @@ from gateway.http.front_door import FrontDoor
 from gateway.http.traits import RouteTraits
 from gateway.http.turns import Turns
 from gateway.ingesting.batch_publisher import BatchPublisher
-from gateway.ingesting.batcher import GroupCommit
-from gateway.ingesting.documents import DocumentChecker
+from gateway.ingesting.checker import DocumentChecker
+from gateway.ingesting.group_commit import GroupCommit
 from gateway.rabbitmq.control import Control
 from gateway.rabbitmq.dead_letters import DeadLetters
 from gateway.rabbitmq.management import Management

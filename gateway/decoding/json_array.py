@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from gateway.decoding.json_walk import BracketError, Walk
-from gateway.decoding.ndjson import TOO_LONG, WHITESPACE
+from gateway.decoding.splitter import TOO_LONG, WHITESPACE, MalformedBodyError
 
 _ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -44,10 +44,6 @@ _ELEMENT: Final = re.compile(
 )
 
 
-class MalformedArrayError(Exception):
-    """The body is not a JSON array; the text says why."""
-
-
 class ArraySplitter:
     """Cuts chunks of a JSON array into elements, which may still be malformed inside.
 
@@ -68,10 +64,10 @@ class ArraySplitter:
         self._too_long = False
 
     def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
-        """The elements that end in what has come, some hundred at a time.
+        """Yield the elements that end in what has come, some hundred at a time.
 
         Raises:
-            MalformedArrayError: What came is not the beginning of an array.
+            MalformedBodyError: What came is not the beginning of an array.
         """
         self._data += chunk
         if len(self._data) - self._walked >= self._piece_bytes:
@@ -83,17 +79,15 @@ class ArraySplitter:
         return len(self._data)
 
     def end(self) -> Iterator[list[bytes]]:
-        """The last elements: the body has ended.
+        """Yield the last elements: the body has ended.
 
         Raises:
-            MalformedArrayError: The array has not.
+            MalformedBodyError: The array has not.
         """
         yield from self._cut()
         if self._state != "after":
             empty = self._state == "start"
-            raise MalformedArrayError(
-                f"the body {'is empty' if empty else 'ends within the array'}"
-            )
+            raise MalformedBodyError(f"the body {'is empty' if empty else 'ends within the array'}")
 
     def _cut(self) -> Iterator[list[bytes]]:
         data = bytes(self._data)
@@ -130,7 +124,7 @@ class ArraySplitter:
             yield batch
         if self._state == "after":
             if data[at:].strip(WHITESPACE):
-                raise MalformedArrayError("something follows the array")
+                raise MalformedBodyError("something follows the array")
         elif self._state != "start":
             self._data += data[at:]
 
@@ -141,7 +135,7 @@ class ArraySplitter:
         if at == len(data):
             return at
         if data[at] != _OPEN:
-            raise MalformedArrayError("it does not start with '['")
+            raise MalformedBodyError("it does not start with '['")
         self._state = "first"
         return at + 1
 
@@ -181,7 +175,7 @@ class ArraySplitter:
         try:
             end, ended = walk.over(data, at + self._walked)
         except BracketError as error:
-            raise MalformedArrayError(str(error)) from None
+            raise MalformedBodyError(str(error)) from None
         if not ended:
             self._walked = end - at
             if self._walked > self._max_bytes:
@@ -199,7 +193,7 @@ class ArraySplitter:
         if raw is not TOO_LONG:
             raw = raw.strip(WHITESPACE)
         if not raw and not (last and self._state == "first"):
-            raise MalformedArrayError("an element is missing at a comma")
+            raise MalformedBodyError("an element is missing at a comma")
         self._state = "after" if last else "next"
         return [self._bounded(raw)] if raw else []
 
@@ -231,10 +225,10 @@ class JsonSplitter:
         return self._array.pending_bytes if self._array else len(self._whole)
 
     def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
-        """The elements that end in the chunk.
+        """Yield the elements that end in a chunk.
 
         Raises:
-            MalformedArrayError: What came is not the beginning of an array.
+            MalformedBodyError: What came is not the beginning of an array.
         """
         if self._array is None and not self._size:
             chunk = chunk.lstrip(WHITESPACE)
@@ -250,16 +244,16 @@ class JsonSplitter:
             self._whole.clear()
 
     def end(self) -> Iterator[list[bytes]]:
-        """The whole body, unless it was an array.
+        """Yield the whole body, unless it was an array.
 
         Raises:
-            MalformedArrayError: The array has not ended, or there is no body.
+            MalformedBodyError: The array has not ended, or there is no body.
         """
         if self._array is not None:
             yield from self._array.end()
             return
         if not self._size:
-            raise MalformedArrayError("the body is empty")
+            raise MalformedBodyError("the body is empty")
         yield [bytes(self._whole) if self._size <= self._max_bytes else TOO_LONG]
 
 

@@ -10,11 +10,10 @@ import math
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import orjson
 
-T = TypeVar("T")
 WINDOW_BYTES: Final = 64 * 1024
 LONG_DIGITS: Final = 19
 """An integer of fewer digits fits in 64 bits; one of 19 may not."""
@@ -109,16 +108,6 @@ def find_flaw(
         at += len(window)
         yield
     return None
-
-
-def at_once(steps: Generator[None, None, T]) -> T:
-    """Take all steps without a pause: where the text is small."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:

@@ -5,10 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-TOO_LONG: Final = b"\x00too long"
-"""Stands, by identity, for a line (or array element) over its bound: read past, not kept."""
-WHITESPACE: Final = b" \t\r\n"
-"""JSON's."""
+from gateway.decoding.splitter import TOO_LONG, WHITESPACE, Part
+
 _FIRST_PRINTABLE: Final = b"!"
 _BLANK: Final = re.compile(rb"[ \t\r\n]*+")
 _TO_A_BLANK_LINE: Final = re.compile(rb"\n(?=[ \t\r]*+\n)")
@@ -27,13 +25,8 @@ class LineSplitter:
         self._open = bytearray()
         self._size = 0
 
-    def feed(self, chunk: bytes) -> Iterator[list[bytes] | int]:
-        """The lines that end in the chunk, without their newlines.
-
-        Yields:
-            Consecutive lines, blank ones among them empty; or how many blank ones follow: a million
-            of these may be in one MiB, and they must cost next to nothing.
-        """
+    def feed(self, chunk: bytes) -> Iterator[Part]:
+        """Yield the lines that end in a chunk, without their newlines."""
         last = chunk.rfind(b"\n")
         if last >= 0:
             lines, chunk = chunk[:last], chunk[last + 1 :]
@@ -53,12 +46,12 @@ class LineSplitter:
         """Octets of the line that has begun and not ended."""
         return len(self._open)
 
-    def end(self) -> Iterator[list[bytes] | int]:
-        """The last line, when no newline ends it."""
+    def end(self) -> Iterator[Part]:
+        """Yield the last line, when no newline ends it."""
         if self._size:
             yield self._finish()
 
-    def _split(self, text: bytes) -> Iterator[list[bytes] | int]:
+    def _split(self, text: bytes) -> Iterator[Part]:
         lines = self._bounded(text.split(b"\n"))
         if min(lines) >= _FIRST_PRINTABLE:
             yield lines
@@ -68,7 +61,7 @@ class LineSplitter:
             lines = list(map(bytes.strip, lines, itertools.repeat(WHITESPACE)))
             yield lines if any(lines) else len(lines)
 
-    def _runs(self, text: bytes) -> Iterator[list[bytes] | int]:
+    def _runs(self, text: bytes) -> Iterator[Part]:
         """The same for text that is blank for the most part."""
         at = 0
         while at < len(text):
@@ -96,7 +89,7 @@ class LineSplitter:
         else:
             self._open += part
 
-    def _finish(self) -> list[bytes] | int:
+    def _finish(self) -> Part:
         line = TOO_LONG if self._size > self._max_bytes else bytes(self._open)
         self._open.clear()
         self._size = 0

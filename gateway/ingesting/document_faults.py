@@ -8,40 +8,18 @@ import json
 import math
 from typing import Final
 
+from gateway.decoding.json_text import LONG_DIGITS
 from penstock.wire.document_rules import (
     BIG_INTEGER,
-    DOLLAR_KEY,
-    LONE_SURROGATE,
-    MAX_DEPTH,
     MAX_INTEGER,
     MIN_INTEGER,
     NOT_FINITE,
-    NUL_KEY,
     TOO_DEEP,
     DocumentFault,
     Members,
     Unstorable,
     document_fault,
 )
-
-__all__ = [
-    "BIG_INTEGER",
-    "BIG_INTEGER_DIGITS",
-    "DOLLAR_KEY",
-    "LONE_SURROGATE",
-    "MAX_DEPTH",
-    "MAX_INTEGER",
-    "MIN_INTEGER",
-    "NOT_FINITE",
-    "NUL_KEY",
-    "TOO_DEEP",
-    "DocumentFault",
-    "find_fault",
-    "too_big",
-]
-
-BIG_INTEGER_DIGITS: Final = 19
-"""An integer of fewer digits fits in 64 bits; one of 19 may not."""
 
 
 def find_fault(raw: bytes, max_bytes: int) -> DocumentFault | None:
@@ -77,7 +55,7 @@ def too_big(max_bytes: int) -> DocumentFault:
 
 
 def _integer(digits: str) -> int | Unstorable:
-    if len(digits) > BIG_INTEGER_DIGITS + 1:  # and sign; int() refuses thousands of digits
+    if len(digits) > LONG_DIGITS + 1:  # and sign; int() refuses thousands of digits
         return Unstorable(BIG_INTEGER)
     number = int(digits)
     return number if MIN_INTEGER <= number <= MAX_INTEGER else Unstorable(BIG_INTEGER)

@@ -8,20 +8,21 @@
 An array is held back as a whole (≤ 64 MiB): its end decides whether it was JSON at all.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
 from gateway.access.work import Work
-from gateway.decoding.json_array import JsonSplitter, MalformedArrayError
+from gateway.decoding.json_array import JsonSplitter
+from gateway.decoding.splitter import MalformedBodyError, Part, Splitter
+from gateway.decoding.steps import LARGE_BYTES, Pause, in_turns, slices
 from gateway.errors import Problem
 from gateway.http.body import too_large
 from gateway.ingesting.batch_publisher import BatchPublisher, Lane
-from gateway.ingesting.documents import Checked, DocumentChecker, Rejected
-from gateway.ingesting.large_documents import LARGE_BYTES
-from gateway.ingesting.request_batches import Counts, RequestBatches
+from gateway.ingesting.checker import CheckedSlice, DocumentChecker, FaultyDocument
+from gateway.ingesting.request_batches import RequestBatches, Tally
 
 HELD_BYTES: Final = 8 * 1024 * 1024
 """A fault before this offset of an NDJSON body stores nothing."""
@@ -30,20 +31,6 @@ MAX_NAMED_FAULTS: Final = 100
 MAX_LISTED_REJECTED: Final = 1000
 """Skipped documents that a 207 names; all are counted."""
 _SLICE_DOCUMENTS: Final = 256
-
-
-class Splitter(Protocol):
-    """Cuts a body into the raw JSON of documents."""
-
-    def feed(self, chunk: bytes) -> Iterator[list[bytes] | int]:
-        """The documents that end in the chunk, some at a time; or how many lines are blank."""
-
-    def end(self) -> Iterator[list[bytes] | int]:
-        """The last ones, when only the end of the body ends them."""
-
-    @property
-    def pending_bytes(self) -> int:
-        """Octets of the document that has begun and not ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +72,7 @@ class Ingestion:
         form: Form,
         work: Work,
         *,
-        pause: Callable[[], Awaitable[None]],
+        pause: Pause,
         skip: bool,
         every_id: bool,
         copies: Sequence[tuple[str, str]] = (),
@@ -98,12 +85,12 @@ class Ingestion:
         self._skip = skip
         self._holding = True
         self._seen = 0
-        self._faults: list[Rejected] = []
+        self._faults: list[FaultyDocument] = []
         self.line = 0
         """Lines or elements read."""
         self.complete = False
         """Whether the body was read to its end."""
-        self.rejected: list[Rejected] = []
+        self.rejected: list[FaultyDocument] = []
         """Documents that were skipped, the first of them."""
         self.rejected_count = 0
 
@@ -123,12 +110,12 @@ class Ingestion:
             if self._faults:
                 raise self._invalid()
             return self._batches.close()
-        except MalformedArrayError as error:
+        except MalformedBodyError as error:
             raise Problem("malformed-json", str(error), queued="no") from None
         finally:
             self._batches.discard()
 
-    async def run(self, chunks: AsyncIterator[bytes]) -> Counts:
+    async def run(self, chunks: AsyncIterator[bytes]) -> Tally:
         """Read the body and settle everything.
 
         Raises:
@@ -140,7 +127,7 @@ class Ingestion:
                 await self._read(chunks)
             except Problem as problem:
                 raise await self._cut_short(problem) from None
-            except MalformedArrayError as error:
+            except MalformedBodyError as error:
                 raise Problem("malformed-json", str(error), queued="no") from None
             if self._faults and self._holding:
                 raise self._invalid()
@@ -171,7 +158,7 @@ class Ingestion:
         await self._feed(splitter.end())
         self.complete = True
 
-    async def _feed(self, parts: Iterable[list[bytes] | int]) -> None:
+    async def _feed(self, parts: Iterable[Part]) -> None:
         """Take what a splitter gives, up to a fault behind which nothing is of use."""
         for part in parts:
             if isinstance(part, int):
@@ -184,11 +171,12 @@ class Ingestion:
 
     async def _take(self, raws: Sequence[bytes]) -> None:
         """Check documents in slices that leave the loop to others."""
-        for part in _slices(raws):
+        for part in slices(raws, _SLICE_DOCUMENTS):
             if self._form.streamed:
                 await self._work.pause()
             if len(part[0]) > LARGE_BYTES:
-                checked = await self._check_large(part[0])
+                steps = self._checker.check_large(part[0], self.line + 1)
+                checked = await in_turns(steps, self._pause)
             else:
                 most = MAX_LISTED_REJECTED - len(self.rejected) if self._skip else MAX_NAMED_FAULTS
                 checked = self._checker.check(part, self.line + 1, most)
@@ -205,17 +193,7 @@ class Ingestion:
                     self._batches.add(checked.documents, checked.ids)
             await self._pause()
 
-    async def _check_large(self, raw: bytes) -> Checked:
-        steps = self._checker.check_large(raw, self.line + 1)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                checked: Checked = end.value
-                return checked
-            await self._pause()
-
-    def _reject(self, part: Sequence[bytes], checked: Checked) -> bool:
+    def _reject(self, part: Sequence[bytes], checked: CheckedSlice) -> bool:
         """Note the faults; True when reading on is of no use."""
         if not self._holding:
             good = part[: checked.rejected[0].line - self.line - 1]
@@ -258,30 +236,16 @@ class Ingestion:
             "rejected_count": self.rejected_count,
         }
 
-    def described(self, rejected: Rejected) -> dict[str, Any]:
+    def described(self, faulty: FaultyDocument) -> dict[str, Any]:
         """A bad document as JSON."""
-        at = rejected.fault.at
+        at = faulty.fault.at
         splitter = self._form.splitter
         if isinstance(splitter, JsonSplitter) and splitter.is_array:
-            at = f"$[{rejected.line - 1}]{at[1:]}"
-        return {"line": rejected.line, "at": at, "detail": rejected.fault.detail}
+            at = f"$[{faulty.line - 1}]{at[1:]}"
+        return {"line": faulty.line, "at": at, "detail": faulty.fault.detail}
 
 
-def _slices(raws: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Documents to check in one go: a few hundred, or a large one alone."""
-    start = 0
-    if raws and len(max(raws, key=len)) > LARGE_BYTES:
-        for place, raw in enumerate(raws):
-            if len(raw) > LARGE_BYTES:
-                if start < place:
-                    yield raws[start:place]
-                yield raws[place : place + 1]
-                start = place + 1
-    for first in range(start, len(raws), _SLICE_DOCUMENTS):
-        yield raws[first : first + _SLICE_DOCUMENTS]
-
-
-def _partly(problem: Problem, counts: Counts) -> Problem:
+def _partly(problem: Problem, counts: Tally) -> Problem:
     """A refusal of the rest of a body of which a prefix was accepted."""
     if counts.accepted:
         problem.queued = "yes"

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from gateway.decoding import json_text
-from gateway.ingesting.document_faults import (
+from gateway.ingesting.document_faults import too_big
+from penstock.wire.document_rules import (
     BIG_INTEGER,
     DOLLAR_KEY,
     MAX_DEPTH,
@@ -19,11 +20,8 @@ from gateway.ingesting.document_faults import (
     NUL_KEY,
     TOO_DEEP,
     DocumentFault,
-    too_big,
 )
 
-LARGE_BYTES: Final = 64 * 1024
-"""Documents over this size are checked here."""
 _PIECE_BYTES: Final = 256 * 1024
 _OVERLAP_BYTES: Final = 32
 """Longer than any trace of a fault."""

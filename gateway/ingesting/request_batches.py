@@ -27,7 +27,7 @@ MAX_KEPT_IDS = 100_000
 
 
 @dataclass(slots=True)
-class Counts:
+class Tally:
     """How the documents of one request ended."""
 
     accepted: int = 0
@@ -97,7 +97,7 @@ class RequestBatches:
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
         self._total = 0
-        self.counts = Counts(every_id=every_id)
+        self.counts = Tally(every_id=every_id)
 
     @property
     def published(self) -> bool:
@@ -177,7 +177,7 @@ class RequestBatches:
             self._inflight_bytes += published.size
         self._collect()
 
-    async def finish(self) -> Counts:
+    async def finish(self) -> Tally:
         """Publish what is left and wait until every outcome is known, half a second over a confirm.
 
         Whatever is not confirmed by then counts as unknown, what is not published as refused.
@@ -197,7 +197,7 @@ class RequestBatches:
         self.discard()
         return self.counts
 
-    async def settle(self) -> Counts:
+    async def settle(self) -> Tally:
         """Publish nothing more; wait for the outcomes of what is in flight."""
         while self._inflight:
             await self._end_oldest()

@@ -6,24 +6,25 @@ line ──prepare──► refused ──────────────�
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import orjson
 
 from gateway.access.auth import Caller
 from gateway.access.work import Work
-from gateway.decoding.ndjson import TOO_LONG
+from gateway.decoding.splitter import TOO_LONG, Part
+from gateway.decoding.steps import LARGE_BYTES, Pause, slices
 from gateway.errors import Problem
-from gateway.http.body import CHUNK_BYTES, too_large
+from gateway.http.body import too_large
 from gateway.rabbitmq.publisher import Publisher
 from gateway.submitting.absent_tasks import SeemsAbsentError
 from gateway.submitting.prepared import Prepared
 from gateway.submitting.submission import Submission
 from gateway.submitting.task_request import TaskRequest, parse_in_turns
 
-Detail = Literal["errors", "all", "none"]
-"""Which outcomes are told."""
+Listing = Literal["errors", "all", "none"]
+"""Which outcomes the answer lists."""
 
 MAX_INFLIGHT: Final = 4096
 """Lines of one request that wait for their confirms."""
@@ -44,7 +45,7 @@ class Bulk:
         slowed: Wait while the caller's key is in debt; else all is published at once.
         max_task_bytes: Bound of a line.
         patience_s: How long to wait for room before a line is refused as `overloaded`.
-        detail: Which outcomes are told.
+        listing: Which outcomes the answer lists.
         tell: Takes the JSON of an outcome, in order.
     """
 
@@ -56,11 +57,11 @@ class Bulk:
         traceparent: str | None,
         *,
         work: Work,
-        pause: Callable[[], Awaitable[None]],
+        pause: Pause,
         slowed: bool,
         max_task_bytes: int,
         patience_s: float,
-        detail: Detail,
+        listing: Listing,
         tell: Callable[[bytes], None],
     ) -> None:
         self._submission = submission
@@ -72,7 +73,7 @@ class Bulk:
         self._slowed = slowed
         self._max_bytes = max_task_bytes
         self._patience_s = patience_s
-        self._detail = detail
+        self._listing = listing
         self._tell = tell
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
         self._refusals = _Refusals()
@@ -87,11 +88,11 @@ class Bulk:
         self.unknown = 0
         """Those of `rejected` that may be queued all the same."""
 
-    async def take(self, lines: Sequence[bytes] | int) -> None:
+    async def take(self, lines: Part) -> None:
         """Publish a task for each line; waits while too many are in flight.
 
         Args:
-            lines: One task each, or nothing; or how many lines hold nothing.
+            lines: From a splitter, one task each.
 
         Raises:
             ConnectionResetError: The client has left.
@@ -101,12 +102,12 @@ class Bulk:
             await self._pause()
             return
         self._looked = False
-        for start in range(0, len(lines), _SLICE_LINES):
+        for part in slices(lines, _SLICE_LINES):
             if self._slowed:
                 await self._work.pause()
             await self._make_room()
             tasks = 0
-            for raw in lines[start : start + _SLICE_LINES]:
+            for raw in part:
                 self.line += 1
                 if not raw:
                     continue
@@ -119,7 +120,7 @@ class Bulk:
     async def _take_one(self, raw: bytes) -> None:
         task: bytes | TaskRequest = raw
         try:
-            if len(raw) > CHUNK_BYTES:
+            if len(raw) > LARGE_BYTES:
                 task = await parse_in_turns(raw, self._pause)
             self._publish(task)
         except SeemsAbsentError as seems:
@@ -194,7 +195,7 @@ class Bulk:
     def _collect(self) -> None:
         """Tell the outcomes that are known, up to the first that is not."""
         pending = self._pending
-        every = self._detail == "all"
+        every = self._listing == "all"
         while pending:
             line, task_id, end = pending[0]
             if isinstance(end, Problem):
@@ -215,7 +216,7 @@ class Bulk:
             if isinstance(problem, Problem):
                 self.rejected += 1
                 self.unknown += problem.queued == "unknown"
-                if self._detail != "none":
+                if self._listing != "none":
                     self._tell(self._refusals.write(line, problem))
             else:
                 self.accepted += 1

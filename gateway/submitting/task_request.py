@@ -5,7 +5,7 @@ The envelope is parsed once; arguments stay the client's raw JSON.
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.decoding import json_text
+from gateway.decoding.steps import Pause, at_once, in_turns
 from gateway.errors import Fault, Problem, invalid_request
 from penstock.wire.headers import is_reserved
 
@@ -110,7 +111,7 @@ def parse(body: bytes) -> TaskRequest:
     return request
 
 
-async def parse_in_turns(body: bytes, pause: Callable[[], Awaitable[None]]) -> TaskRequest:
+async def parse_in_turns(body: bytes, pause: Pause) -> TaskRequest:
     """Parse one submit of any size, and leave the loop to others between two steps.
 
     Args:
@@ -122,9 +123,7 @@ async def parse_in_turns(body: bytes, pause: Callable[[], Awaitable[None]]) -> T
     """
     guard_headers(body)
     request: TaskRequest = decode_with(_decode, body)
-    steps = _form_steps(request)
-    for _ in steps:
-        await pause()
+    await in_turns(_form_steps(request), pause)
     return request
 
 
@@ -162,8 +161,7 @@ def check_form(request: TaskRequest) -> None:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
     if not _check_short_form(request):
-        for _ in _form_steps(request):
-            pass
+        at_once(_form_steps(request))
 
 
 def _check_short_form(request: TaskRequest) -> bool:
@@ -180,7 +178,7 @@ def _check_short_form(request: TaskRequest) -> bool:
     return True
 
 
-def _form_steps(request: TaskRequest) -> Iterator[None]:
+def _form_steps(request: TaskRequest) -> Generator[None, None, None]:
     """`check_form` in steps of a few milliseconds."""
     if _check_short_form(request):
         return

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ingesting.checker import DocumentChecker
 from gateway.ingesting.document_faults import find_fault
-from gateway.ingesting.documents import DocumentChecker
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES, collection_fault
 from tasks.documents import unchecked_fault
 from tasks.store import encode

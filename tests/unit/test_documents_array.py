@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decoding.json_array import ArraySplitter, MalformedArrayError
-from gateway.decoding.ndjson import TOO_LONG
+from gateway.decoding.json_array import ArraySplitter
+from gateway.decoding.splitter import TOO_LONG, MalformedBodyError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='ab"\\{}[],: \n\x00é', max_size=8),
@@ -70,7 +70,7 @@ def test_what_is_no_array_is_refused_or_ends_in_an_element_that_does_not_parse(t
         expected = None
     try:
         found = [json.loads(raw) for raw in split(body, sizes)]
-    except (MalformedArrayError, ValueError):
+    except (MalformedBodyError, ValueError):
         found = None
 
     assert found == (expected if isinstance(expected, list) else None)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.decoding.ndjson import TOO_LONG
+from gateway.decoding.splitter import TOO_LONG
+from gateway.ingesting.checker import CheckedSlice, DocumentChecker
 from gateway.ingesting.document_faults import find_fault
 from gateway.ingesting.document_ids import DocumentIds
-from gateway.ingesting.documents import Checked, DocumentChecker
 
 BOUND = 4096
 
@@ -179,7 +179,7 @@ def test_the_bound_of_a_document_is_exact(size):
     assert len(DocumentChecker(BOUND).check([raw], 1).documents) == (size <= BOUND)
 
 
-def check_large(checker: DocumentChecker, raw: bytes) -> tuple[Checked, float]:
+def check_large(checker: DocumentChecker, raw: bytes) -> tuple[CheckedSlice, float]:
     """The verdict, and the CPU seconds of its slowest step."""
     steps = checker.check_large(raw, 1)
     slowest = 0.0

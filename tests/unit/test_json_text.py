@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.decoding.json_text import at_once, find_flaw, is_plain, windows
+from gateway.decoding.json_text import find_flaw, is_plain, windows
+from gateway.decoding.steps import at_once
 
 PIECES = st.sampled_from(["a", "$", '"', "\\", "\x00", "{", "[", ",", ":", "1", "é", " " * 9])
 TEXT = st.lists(PIECES, max_size=8).map("".join)

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decoding.ndjson import TOO_LONG, WHITESPACE, LineSplitter
+from gateway.decoding.ndjson import LineSplitter
+from gateway.decoding.splitter import TOO_LONG, WHITESPACE
 
 LINES = st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" ")) | st.sampled_from(
     [b"", b" ", b"\r"]

@@ -15,11 +15,12 @@ import msgspec
 import orjson
 
 from gateway.decoding import json_text
-from gateway.decoding.json_text import at_once
-from gateway.decoding.ndjson import TOO_LONG, WHITESPACE
-from gateway.ingesting.document_faults import MAX_DEPTH, DocumentFault, find_fault, too_big
+from gateway.decoding.splitter import TOO_LONG, WHITESPACE
+from gateway.decoding.steps import LARGE_BYTES, at_once
+from gateway.ingesting.document_faults import find_fault, too_big
 from gateway.ingesting.document_ids import DocumentIds, SeededIds
-from gateway.ingesting.large_documents import LARGE_BYTES, find_large_fault
+from gateway.ingesting.large_documents import find_large_fault
+from penstock.wire.document_rules import BAD_ID, MAX_DEPTH, DocumentFault
 
 _SHORTEST_TOO_DEEP: Final = 2 * (MAX_DEPTH + 1)
 _BRACE: Final = ord("{")
@@ -28,13 +29,10 @@ _SHORT_BYTES: Final = 128
 """The faults of shorter documents are always told with their place;"""
 _PLACED_BYTES: Final = 16 * 1024
 """those of longer ones in so many octets of a request, as it takes a microsecond for each value."""
-_ID_FAULT: Final = DocumentFault(
-    "$._id", "_id is null or an array; leave it out or make it a string"
-)  # MongoDB takes no array, and null is one value: a second such document is lost
 
 
 @dataclass(slots=True)
-class Rejected:
+class FaultyDocument:
     """One document that may not be stored."""
 
     line: int
@@ -43,14 +41,14 @@ class Rejected:
 
 
 @dataclass(slots=True)
-class Checked:
+class CheckedSlice:
     """What one slice of a body became."""
 
     documents: list[bytes] = field(default_factory=list)
     """The raw JSON of the good ones, each with its `_id`."""
     ids: list[bytes] = field(default_factory=list)
     """The JSON of their `_id`s."""
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[FaultyDocument] = field(default_factory=list)
     """The bad ones that are described: the first ones."""
     rejected_count: int = 0
     """All bad ones."""
@@ -74,7 +72,7 @@ class DocumentChecker:
         self._peek = _peek(("_id", *key)) if key else _ID_PEEK
         self._placed_bytes = _PLACED_BYTES
 
-    def check(self, raws: Sequence[bytes], first_line: int, describe: int = 1000) -> Checked:
+    def check(self, raws: Sequence[bytes], first_line: int, describe: int = 1000) -> CheckedSlice:
         """Check documents, at most a thousand or so at a time: about 1 µs each.
 
         Args:
@@ -82,7 +80,7 @@ class DocumentChecker:
             first_line: The line of the first.
             describe: How many bad ones are described.
         """
-        out = Checked()
+        out = CheckedSlice()
         keep, keep_id = out.documents.append, out.ids.append
         decode, new_id, max_bytes = self._peek.decode, self._new_ids.next, self._max_bytes
         text = b"\n".join(raws)
@@ -118,9 +116,9 @@ class DocumentChecker:
                 keep_id(id_)
         return out
 
-    def check_large(self, raw: bytes, line: int) -> Generator[None, None, Checked]:
+    def check_large(self, raw: bytes, line: int) -> Generator[None, None, CheckedSlice]:
         """Check one document over `LARGE_BYTES`; yields every few milliseconds."""
-        out = Checked()
+        out = CheckedSlice()
         fault = (
             too_big(self._max_bytes)
             if raw is TOO_LONG
@@ -133,7 +131,7 @@ class DocumentChecker:
         self._identify(raw, self._peek.decode(raw), line, out)
         return out
 
-    def _reject(self, raw: bytes, line: int, out: Checked, describe: int) -> None:
+    def _reject(self, raw: bytes, line: int, out: CheckedSlice, describe: int) -> None:
         """Count a bad document, and describe it if it is among the first ones."""
         if len(out.rejected) >= describe:
             out.rejected_count += 1
@@ -149,7 +147,7 @@ class DocumentChecker:
             fault = at_once(find_large_fault(raw, self._max_bytes))
         _note(out, line, fault or DocumentFault("$", "not valid JSON", malformed=True))
 
-    def _identify(self, raw: bytes, known: Any, line: int, out: Checked) -> None:
+    def _identify(self, raw: bytes, known: Any, line: int, out: CheckedSlice) -> None:
         """Keep a document with its own `_id`, or give it one.
 
         Args:
@@ -162,7 +160,7 @@ class DocumentChecker:
         if own is not _UNSET:
             id_ = bytes(own)
             if id_[0] in b"n[":
-                _note(out, line, _ID_FAULT)
+                _note(out, line, DocumentFault("$._id", BAD_ID))
                 return
             out.documents.append(raw)
             out.ids.append(id_)
@@ -181,8 +179,8 @@ class DocumentChecker:
         out.ids.append(id_)
 
 
-def _note(out: Checked, line: int, fault: DocumentFault) -> None:
-    out.rejected.append(Rejected(line, fault))
+def _note(out: CheckedSlice, line: int, fault: DocumentFault) -> None:
+    out.rejected.append(FaultyDocument(line, fault))
     out.rejected_count += 1
 
 
