@@ -10,7 +10,7 @@ from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK
 from devstack.process import Process
 from devstack.readiness import http_status
-from topology.entities import CALLBACKS_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: `gateway`, `tasks` and `topology` are imported from there."""

@@ -13,7 +13,7 @@ from gateway.config import ConfigError, GatewayConfig
 from gateway.processes import CHILD_MARK, supervise
 from gateway.server import serve
 from gateway.telemetry.log import configure_logging
-from topology.model import TopologyError
+from topology.errors import TopologyError
 
 log = logging.getLogger("gateway")
 

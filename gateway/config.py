@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.hosts import is_loopback, split_host
+from penstock.wire import tls
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
-from topology import tls
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.utils.dispatch import Signal
 from celery.utils.time import maybe_iso8601
 
+from penstock.wire.names import CALLBACKS_QUEUE
 from penstock.worker.beat.schedule import BEAT_SETTINGS
 from penstock.worker.consuming import command_line
 from penstock.worker.consuming.control import obey_stop_signals
@@ -25,7 +26,6 @@ from penstock.worker.tenancy import passed_on
 from penstock.worker.tls import broker_settings, redis_url
 from tasks.config import WorkerConfig
 from tasks.registry import TASKS, TaskSpec
-from topology.entities import CALLBACKS_QUEUE
 from topology.kombu_queues import celery_routes, work_queues
 from topology.model import Topology
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from penstock.wire import tls
 from penstock.wire.document_rules import COLLECTION_PATTERN
 from penstock.worker.errors import ConfigurationError
-from topology import tls
 
 SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"
 

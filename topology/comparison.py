@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from penstock.wire.delay import LEVELS, level_name
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE
 from topology.declarations import BindingDeclaration, Declarations
-from topology.delay import LEVELS, level_name
-from topology.entities import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE
 from topology.errors import Conflict
 from topology.management import Live
 

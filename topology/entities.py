@@ -8,27 +8,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from topology.delay import (
+from penstock.wire.delay import (
     DELIVERY_EXCHANGE,
     LEVEL_PREFIX,
     MAX_KEY_BYTES,
     PREFIX_BYTES,
-    UNROUTED_EXCHANGE,
     destination_words,
 )
-
-BROADCAST_EXCHANGE = "broadcast"
-"""Fanout to every worker, each through its own queue ``broadcast.<hostname>``."""
-DEAD_EXCHANGE = "dead"
-"""Direct; dead letters carry the name of their work queue as routing key."""
-DEAD_SUFFIX = ".dead"
-CALLBACKS_QUEUE = "callbacks"
-"""Ends of tasks on their way to a callback URL; consumed by the gateway, never by workers."""
-OUTCOMES_QUEUE = "dead.outcomes"
-"""Receives every dead letter once more, for whoever records how the task ended."""
-UNROUTED_QUEUE = "unrouted.dead"
-"""Keeps delayed messages whose destination was gone when their delay was over."""
-BROADCAST_QUEUE_PREFIX = "broadcast."
+from penstock.wire.names import (
+    BROADCAST_EXCHANGE,
+    BROADCAST_QUEUE_PREFIX,
+    DEAD_EXCHANGE,
+    DEAD_SUFFIX,
+    OUTCOMES_QUEUE,
+    UNROUTED_EXCHANGE,
+)
 
 SYSTEM_EXCHANGES: Mapping[str, str] = {
     BROADCAST_EXCHANGE: "fanout",

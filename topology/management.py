@@ -10,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from topology import tls
+from penstock.wire import tls
 from topology.declarations import BindingDeclaration
 
 TIMEOUT_S = 10.0

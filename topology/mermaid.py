@@ -3,14 +3,9 @@
 from collections.abc import Iterator
 from html import escape
 
-from topology.entities import (
-    BROADCAST_EXCHANGE,
-    DEAD_EXCHANGE,
-    OUTCOMES_QUEUE,
-    UNBINDABLE_EXCHANGES,
-    UNROUTED_QUEUE,
-)
-from topology.model import Exchange, Topology
+from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE, OUTCOMES_QUEUE, UNROUTED_QUEUE
+from topology.entities import UNBINDABLE_EXCHANGES, Exchange
+from topology.model import Topology
 
 _SHAPES = {
     "direct": ("[", "]"),

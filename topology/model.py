@@ -7,16 +7,14 @@ from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
-from topology.delay import DELIVERY_EXCHANGE, UNROUTED_EXCHANGE
-from topology.entities import (
+from penstock.wire.names import (
     BROADCAST_EXCHANGE,
     BROADCAST_QUEUE_PREFIX,
-    DEAD_EXCHANGE,
     DEAD_SUFFIX,
-    OUTCOMES_QUEUE,
+)
+from topology.entities import (
     SYSTEM_EXCHANGES,
     UNBINDABLE_EXCHANGES,
-    UNROUTED_QUEUE,
     Binding,
     Exchange,
     Queue,
@@ -24,22 +22,6 @@ from topology.entities import (
 )
 from topology.errors import TopologyError
 from topology.matching import headers_match, key_words, topic_matches
-
-__all__ = [
-    "BROADCAST_EXCHANGE",
-    "DEAD_EXCHANGE",
-    "DELIVERY_EXCHANGE",
-    "OUTCOMES_QUEUE",
-    "UNROUTED_EXCHANGE",
-    "UNROUTED_QUEUE",
-    "Binding",
-    "Exchange",
-    "Queue",
-    "Route",
-    "Topology",
-    "TopologyError",
-    "find_faults",
-]
 
 CACHE_SIZE = 16_384
 """Answers that `match` and `route` each remember; routing keys are the clients' to choose."""

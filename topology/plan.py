@@ -5,26 +5,22 @@ Both declarers, the check of a live broker and the drawings read this one list.
 
 from collections.abc import Iterator
 
+from penstock.wire.delay import ANY_DELAY, DELIVERY_EXCHANGE, destination_words
+from penstock.wire.names import (
+    BROADCAST_EXCHANGE,
+    DEAD_EXCHANGE,
+    OUTCOMES_QUEUE,
+    UNROUTED_EXCHANGE,
+    UNROUTED_QUEUE,
+)
 from topology.declarations import (
     BindingDeclaration,
     Declarations,
     ExchangeDeclaration,
     QueueDeclaration,
 )
-from topology.delay import (
-    ANY_DELAY,
-    DELIVERY_EXCHANGE,
-    UNROUTED_EXCHANGE,
-    destination_words,
-    levels,
-)
-from topology.entities import (
-    BROADCAST_EXCHANGE,
-    DEAD_EXCHANGE,
-    OUTCOMES_QUEUE,
-    UNROUTED_QUEUE,
-    Binding,
-)
+from topology.delay_levels import levels
+from topology.entities import Binding
 from topology.model import Topology
 
 DEAD_QUEUE_ARGUMENTS = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from topology import tls
+from penstock.wire import tls
 
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 

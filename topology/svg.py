@@ -8,14 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from topology.delay import DELIVERY_EXCHANGE, LEVELS
-from topology.entities import (
-    BROADCAST_EXCHANGE,
-    OUTCOMES_QUEUE,
-    UNBINDABLE_EXCHANGES,
-    UNROUTED_QUEUE,
-    Binding,
-)
+from penstock.wire.delay import DELIVERY_EXCHANGE, LEVELS
+from penstock.wire.names import BROADCAST_EXCHANGE, OUTCOMES_QUEUE, UNROUTED_QUEUE
+from topology.entities import UNBINDABLE_EXCHANGES, Binding
 from topology.model import Topology
 
 MARGIN = 28

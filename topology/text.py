@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from penstock.wire.names import OUTCOMES_QUEUE, UNROUTED_QUEUE
 from topology.declarations import Declarations
-from topology.entities import OUTCOMES_QUEUE, UNROUTED_QUEUE
 from topology.model import Topology
 from topology.plan import declarations
 

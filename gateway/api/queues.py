@@ -25,8 +25,8 @@ from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.destinations import no_exchange, no_route
 from gateway.submitting.task_request import decode_with
 from gateway.timestamps import issued_at
+from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology.declarations import BindingDeclaration, Declarations
-from topology.entities import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology.model import Topology
 from topology.plan import declarations
 

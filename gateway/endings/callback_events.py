@@ -26,8 +26,8 @@ from gateway.redis.client import RedisAwayError, commands
 from gateway.sharing.tenant import TENANT
 from gateway.states.redis_scripts import DAY_S
 from penstock.looper import Faults
-from topology.delay import delay_route
-from topology.entities import CALLBACKS_QUEUE, DEAD_EXCHANGE
+from penstock.wire.delay import delay_route
+from penstock.wire.names import CALLBACKS_QUEUE, DEAD_EXCHANGE
 
 log = logging.getLogger(__name__)
 

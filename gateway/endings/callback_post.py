@@ -18,7 +18,7 @@ from yarl import URL
 
 from gateway.config import GatewayConfig
 from gateway.errors import invalid_request
-from topology.entities import CALLBACKS_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE
 from topology.model import Topology
 
 CONNECT_TIMEOUT_S = 5.0

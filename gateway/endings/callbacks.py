@@ -24,7 +24,7 @@ from gateway.endings.callback_post import CallbackFailedError, CallbackPost
 from gateway.errors import Problem
 from gateway.rabbitmq.consumer import LOST, Consumer
 from gateway.states.states import States
-from topology.entities import CALLBACKS_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE
 
 log = logging.getLogger(__name__)
 

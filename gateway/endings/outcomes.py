@@ -29,7 +29,7 @@ from gateway.rabbitmq.consumer import LOST, Consumer
 from gateway.redis.client import RedisAwayError, WrongTypeError, commands
 from gateway.states.redis_scripts import END, TaskKeys
 from penstock.wire.failures import error_record
-from topology.model import OUTCOMES_QUEUE
+from penstock.wire.names import OUTCOMES_QUEUE
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from gateway.rabbitmq.queue_depths import QueueDepths
 from gateway.submitting.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from penstock.looper import Loops
-from topology.delay import LEVELS, level_name
-from topology.entities import DEAD_SUFFIX
+from penstock.wire.delay import LEVELS, level_name
+from penstock.wire.names import DEAD_SUFFIX
 from topology.model import Topology
 
 

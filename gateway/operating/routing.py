@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.rabbitmq.priorities import honours
+from topology.entities import Binding, Exchange
 from topology.matching import headers_match, key_words, topic_matches
-from topology.model import Binding, Exchange, Topology
+from topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
 from gateway.rabbitmq.letters import Letter, read_letter
 from gateway.rabbitmq.publisher import amqp_url
-from topology.entities import DEAD_SUFFIX, UNROUTED_QUEUE
+from penstock.wire.names import DEAD_SUFFIX, UNROUTED_QUEUE
 from topology.model import Topology
 
 log = logging.getLogger(__name__)

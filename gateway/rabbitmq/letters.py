@@ -15,8 +15,8 @@ from hashlib import sha256
 from typing import Any
 
 from gateway.timestamps import rfc3339
+from penstock.wire.delay import delayed_destination
 from penstock.wire.headers import TENANT_HEADER
-from topology.delay import delayed_destination
 
 REPLAY_HEADER = "x-penstock-replay"
 """How often the letter was published again; a worker may start it though it has ended before."""

@@ -30,7 +30,7 @@ from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
 from gateway.rabbitmq.task_message import Template
 from gateway.sharing.tenant import TENANT
 from penstock.looper import Looper
-from topology import tls
+from penstock.wire import tls
 from topology.conflicts import explain
 from topology.declare import DeclarationError, declare
 from topology.model import Topology

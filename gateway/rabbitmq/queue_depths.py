@@ -17,8 +17,9 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 from gateway.cancellation import told_to_stop
 from gateway.rabbitmq.publisher import amqp_url
 from penstock.looper import Looper
-from topology.delay import LEVELS, level_name
-from topology.model import UNROUTED_QUEUE, Topology
+from penstock.wire.delay import LEVELS, level_name
+from penstock.wire.names import UNROUTED_QUEUE
+from topology.model import Topology
 
 SAMPLE_INTERVAL_S = 1.0
 """How often work queues are asked."""

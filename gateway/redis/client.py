@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
 from penstock.looper import described
-from topology import tls
+from penstock.wire import tls
 
 COMMAND_TIMEOUT_S = 3.0
 """How long a command may take in all, waiting for a free connection included."""

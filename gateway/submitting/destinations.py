@@ -7,9 +7,10 @@ from typing import Any
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem, invalid_request
+from penstock.wire.delay import delay_route
 from penstock.wire.ingest import STORE_TASK
-from topology.delay import delay_route
-from topology.entities import CALLBACKS_QUEUE, Route
+from penstock.wire.names import CALLBACKS_QUEUE
+from topology.entities import Route
 from topology.model import Topology
 
 _NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})

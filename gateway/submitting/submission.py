@@ -34,7 +34,8 @@ from gateway.submitting.destinations import Destination, Destinations
 from gateway.submitting.prepared import CanvasPart, Checked, Prepared
 from gateway.submitting.task_request import NO_OPTIONS, TaskRequest, parse, times
 from penstock.wire.headers import TENANT_HEADER
-from topology.model import BROADCAST_EXCHANGE, Topology
+from penstock.wire.names import BROADCAST_EXCHANGE
+from topology.model import Topology
 
 
 class Submission:

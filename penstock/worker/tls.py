@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from celery.signals import after_setup_logger
 
-from topology.tls import parameters
+from penstock.wire.tls import parameters
 
 _logger = logging.getLogger(__name__)
 

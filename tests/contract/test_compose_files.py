@@ -12,8 +12,8 @@ from devstack.lock_subset import direct_packages, subset
 from devstack.make_secrets import fill
 from gateway.access.keys_file import read_keys
 from gateway.config import GatewayConfig
+from penstock.wire.names import CALLBACKS_QUEUE
 from tasks.config import WorkerConfig
-from topology.entities import CALLBACKS_QUEUE
 from topology.layout import load
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from kombu.exceptions import EncodeError
 
+from penstock.wire.delay import delay_route
 from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
 from penstock.worker.errors import DelayNotSupportedError, PermanentError, RetryableError
 from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
@@ -24,7 +25,6 @@ from tasks.app import POLICY, PenstockCelery, build_app
 from tasks.config import WorkerConfig
 from tasks.registry import TaskSpec
 from tests.ends import _HOSTILE, expected, make
-from topology.delay import delay_route
 from topology.layout import load
 
 

@@ -7,9 +7,10 @@ import pytest
 from celery import Celery
 from celery.signals import before_task_publish
 
+from topology.entities import Binding, Exchange, Queue, Route
 from topology.kombu_queues import broadcast_queue, celery_routes, work_queues
 from topology.layout import load
-from topology.model import Binding, Exchange, Queue, Route, Topology
+from topology.model import Topology
 
 
 def make_app(topology: Topology) -> Celery:

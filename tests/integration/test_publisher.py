@@ -14,7 +14,8 @@ from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, template
 from tests.waiting import eventually
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.entities import Binding, Exchange, Queue
+from topology.model import Topology
 
 LAYOUT = Topology(
     exchanges=[Exchange(name="tasks", type="direct")],

@@ -11,9 +11,9 @@ import aio_pika
 import pytest
 
 from devstack.rabbit import Rabbit
+from penstock.wire.delay import delay_route
 from tests.waiting import eventually
 from topology.__main__ import main
-from topology.delay import delay_route
 from topology.layout import DEFAULT_LAYOUT
 
 Run = Callable[..., tuple[int, str]]

@@ -14,9 +14,10 @@ from devstack.vhosts import fresh_vhost
 from topology import kombu_queues
 from topology.comparison import conflicts, missing, surplus
 from topology.declare import DeclarationConflict, DeclarationError, declare, probe
+from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
 from topology.management import Live, fetch
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.model import Topology
 from topology.plan import declarations
 
 ODD = Topology(

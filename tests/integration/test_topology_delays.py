@@ -10,10 +10,11 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 
+from penstock.wire.delay import delay_route, delayed_destination, is_delay_exchange
 from tests.waiting import eventually
 from topology.declare import declare
-from topology.delay import delay_route, delayed_destination, is_delay_exchange
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.entities import Binding, Exchange, Queue
+from topology.model import Topology
 from topology.plan import declarations
 
 TOPOLOGY = Topology(

@@ -13,7 +13,8 @@ from kombu.connection import Connection
 
 from devstack.rabbit import Rabbit
 from devstack.vhosts import fresh_vhost
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.entities import Binding, Exchange, Queue
+from topology.model import Topology
 
 QUEUES = ("q0", "q1", "q2", "q3")
 EXCHANGES = ("e0", "e1", "e2")

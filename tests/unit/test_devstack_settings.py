@@ -14,7 +14,7 @@ from devstack.product import ROOT, gateway_url, workers_for
 from devstack.settings_files import kept_api_key, kept_credentials, read_settings
 from devstack.stack import Stack
 from devstack.welcome import welcome
-from topology.entities import CALLBACKS_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE
 from topology.layout import load
 
 

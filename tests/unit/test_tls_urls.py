@@ -7,11 +7,11 @@ import pytest
 from celery.signals import after_setup_logger
 
 from gateway.config import ConfigError, GatewayConfig
+from penstock.wire.tls import faults, is_verified, refusal
 from penstock.worker.errors import ConfigurationError
 from penstock.worker.tls import broker_settings, redis_url, warn_when_unverified
 from tasks.config import WorkerConfig
 from topology.settings import Settings, SettingsError
-from topology.tls import faults, is_verified, refusal
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topology.delay import (
+from penstock.wire.delay import (
     ANY_DELAY,
     LEVELS,
     MAX_DELAY_S,
@@ -12,8 +12,8 @@ from topology.delay import (
     delayed_destination,
     is_delay_exchange,
     level_name,
-    levels,
 )
+from topology.delay_levels import levels
 from topology.matching import key_words, topic_matches
 
 WORD = st.text("abc_-", min_size=1, max_size=5)

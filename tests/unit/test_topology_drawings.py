@@ -3,9 +3,10 @@
 from itertools import combinations
 from xml.etree import ElementTree as ET
 
+from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
 from topology.mermaid import mermaid
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.model import Topology
 from topology.svg import Box, boxes, svg
 from topology.text import show
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from topology.entities import Binding, Exchange, Queue
 from topology.matching import headers_match, key_words, topic_matches
-from topology.model import CACHE_SIZE, Binding, Exchange, Queue, Topology
+from topology.model import CACHE_SIZE, Topology
 
 
 @pytest.mark.parametrize(

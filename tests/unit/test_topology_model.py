@@ -2,7 +2,9 @@
 
 import pytest
 
-from topology.model import Binding, Exchange, Queue, Route, Topology, TopologyError
+from topology.entities import Binding, Exchange, Queue, Route
+from topology.errors import TopologyError
+from topology.model import Topology
 
 
 def faults_of(**parts) -> tuple[str, ...]:

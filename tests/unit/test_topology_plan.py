@@ -1,8 +1,9 @@
 """What follows from a layout: dead letters, deliveries after a delay, a worker's own queue."""
 
-from topology.delay import ANY_DELAY
+from penstock.wire.delay import ANY_DELAY
+from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
-from topology.model import Binding, Exchange, Queue, Topology
+from topology.model import Topology
 from topology.plan import declarations
 
 

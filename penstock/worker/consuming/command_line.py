@@ -11,7 +11,7 @@ import click
 from celery import Celery
 from celery.app.control import Control as CeleryControl
 
-from topology.entities import CALLBACKS_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE
 from topology.kombu_queues import declare
 from topology.model import Topology
 

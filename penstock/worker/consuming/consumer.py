@@ -14,6 +14,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
+from penstock.wire.delay import ANY_DELAY, DELIVERY_EXCHANGE
 from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import HEADER
 from penstock.worker.consuming.announce import announcer_of
@@ -25,7 +26,6 @@ from penstock.worker.messages.json_values import decode
 from tasks.batch_salvage import salvage
 from topology import kombu_queues
 from topology.conflicts import explain
-from topology.delay import ANY_DELAY, DELIVERY_EXCHANGE
 from topology.errors import DeclarationError
 
 _logger = get_logger(__name__)
@@ -35,7 +35,7 @@ RECONNECT_LONGEST_S = 3.0
 
 DROPPED_STEPS = frozenset(
     # It binds every queue of a topic exchange with `#.<key>`, which also matches other queues'
-    # keys; delays are ours (topology/delay.py). No setting turns it off.
+    # keys; delays are ours (penstock/wire/delay.py). No setting turns it off.
     ("celery.worker.consumer.delayed_delivery:DelayedDelivery",)
 )
 

@@ -16,6 +16,7 @@ from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
 from redis.exceptions import RedisError
 
+from penstock.wire.delay import MAX_DELAY_S, is_delay_exchange
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
 from penstock.worker.deaths.suspects import MAX_DEATHS
@@ -26,7 +27,6 @@ from penstock.worker.running.execution import PenstockTask
 from penstock.worker.running.runtime import STOP_SIGNALS
 from penstock.worker.running.shown_arguments import HIDDEN, shown
 from penstock.worker.stopping import stopping
-from topology.delay import MAX_DELAY_S, is_delay_exchange
 
 COROUTINE_GRACE_S = 5.0
 """A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""

@@ -17,9 +17,9 @@ from amqp.exceptions import AMQPError
 from celery import Celery, states
 from kombu.exceptions import OperationalError
 
+from penstock.wire.names import CALLBACKS_QUEUE
 from penstock.worker.errors import UnroutableError
 from penstock.worker.stopping import stopping
-from topology.entities import CALLBACKS_QUEUE
 
 HEADER = "x-penstock-callback"
 """On a task message: the URL to tell its end to."""

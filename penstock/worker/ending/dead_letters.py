@@ -9,10 +9,10 @@ from celery import Celery
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
+from penstock.wire.names import DEAD_EXCHANGE
 from penstock.worker.ending.failures import Failure
 from penstock.worker.errors import UnroutableError
 from penstock.worker.messages.envelope import PROTOCOL
-from topology.model import DEAD_EXCHANGE
 
 TRACEBACK_BYTES = 8 * 1024
 ERROR_CHARS = 1000

@@ -17,11 +17,11 @@ from kombu.entity import Queue
 from kombu.exceptions import EncodeError
 from kombu.messaging import Producer as KombuProducer
 
+from penstock.wire.delay import MAX_DELAY_S, delay_route
 from penstock.wire.json_meaning import HEADER
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
 from penstock.worker.messages.json_values import encode
-from topology.delay import MAX_DELAY_S, delay_route
-from topology.entities import BROADCAST_QUEUE_PREFIX
 
 OWN_PREFIX = "own-"
 

@@ -4,8 +4,8 @@ import time
 
 import aio_pika
 
+from penstock.wire.delay import delay_route
 from tests.dead_letters import BODY, look, replay
-from topology.delay import delay_route
 
 
 async def test_an_empty_queue_has_no_letters(client):

@@ -1,4 +1,4 @@
-"""The delay levels and the routing key of a delay.
+"""The routing key of a delay, and the names of the levels that it waits in.
 
 Level *n* is an exchange and a queue whose messages expire after 2**n seconds into the level below.
 A delayed message carries its seconds as 28 binary words in front of its routing key, and each level
@@ -17,13 +17,6 @@ matches keys that merely end in ``q``; and a message enters at its highest level
 
 from collections.abc import Container
 
-from topology.declarations import (
-    BindingDeclaration,
-    Declarations,
-    ExchangeDeclaration,
-    QueueDeclaration,
-)
-
 LEVELS = 28
 """Number of delay levels, and of the binary words in a delay key."""
 MAX_DELAY_S = 2**LEVELS - 1
@@ -32,8 +25,6 @@ MAX_KEY_BYTES = 255
 """AMQP's short string (AMQP 0-9-1, 4.2.5.3): the longest routing key and the longest name."""
 DELIVERY_EXCHANGE = "penstock_delivery"
 """Where a message arrives when its delay is over."""
-UNROUTED_EXCHANGE = "unrouted"
-"""Alternate exchange of the delivery exchange: the destination no longer exists."""
 LEVEL_PREFIX = "penstock_delay_"
 ANY_DELAY = ".".join("*" * LEVELS)
 """Binding key of the delay words, whatever they are."""
@@ -107,50 +98,3 @@ def delayed_destination(routing_key: str, exchanges: Container[str]) -> tuple[st
         return None
     exchange, _, key = words.partition(".")
     return (exchange, key) if exchange in exchanges else ("", words)
-
-
-def levels() -> Declarations:
-    """List the delay levels and the delivery exchange, bound to each other."""
-    top_down = range(LEVELS - 1, -1, -1)
-    below = {level: level_name(level - 1) if level else DELIVERY_EXCHANGE for level in top_down}
-    return Declarations(
-        exchanges=(
-            *(ExchangeDeclaration(name=level_name(level), type="topic") for level in top_down),
-            ExchangeDeclaration(
-                name=DELIVERY_EXCHANGE,
-                type="topic",
-                arguments={"alternate-exchange": UNROUTED_EXCHANGE},
-            ),
-        ),
-        queues=tuple(
-            QueueDeclaration(
-                name=level_name(level),
-                arguments={
-                    "x-queue-type": "quorum",
-                    # reject-publish is what RabbitMQ demands for at-least-once.
-                    "x-overflow": "reject-publish",
-                    "x-dead-letter-strategy": "at-least-once",
-                    "x-dead-letter-exchange": below[level],
-                    "x-message-ttl": 2**level * 1000,
-                },
-            )
-            for level in top_down
-        ),
-        bindings=tuple(
-            binding
-            for level in top_down
-            for binding in (
-                BindingDeclaration(
-                    source=level_name(level),
-                    destination=level_name(level),
-                    key="*." * (LEVELS - 1 - level) + "1.#",
-                ),
-                BindingDeclaration(
-                    source=level_name(level),
-                    destination=below[level],
-                    destination_type="exchange",
-                    key="*." * (LEVELS - 1 - level) + "0.#",
-                ),
-            )
-        ),
-    )
