@@ -42,7 +42,7 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
             log.info("listening", extra={"host": config.host, "port": config.port})
             await stop.wait()
             log.info("draining")
-            app[parts.DRAIN].started = True
+            app[parts.INTAKE].drain.started = True
             await asyncio.sleep(_NOTICE_S)
     finally:
         log.info("stopped")

@@ -33,5 +33,5 @@ async def running_gateway(
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         if ready:
-            await eventually(lambda: app[parts.PUBLISHER].state == "ready", timeout_s=20)
+            await eventually(lambda: app[parts.BROKER].publisher.state == "ready", timeout_s=20)
         yield client

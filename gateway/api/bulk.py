@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.work import work_of
 from gateway.api.bulk_answer import OutcomeStream
-from gateway.api.parts import BODIES, CONFIG, HELD, PUBLISHER, SUBMISSION, TURNS
+from gateway.api.parts import BROKER, CONFIG, INTAKE, SUBMITTING
 from gateway.api.submit import traceparent
 from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
@@ -71,7 +71,7 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
     splitter = LineSplitter(config.max_task_bytes)
     try:
         try:
-            async for chunk in request.app[BODIES].chunks(request):
+            async for chunk in request.app[INTAKE].bodies.chunks(request):
                 for part in splitter.feed(chunk):
                     await tasks.take(part)
                     await outcomes.keep_up()
@@ -95,15 +95,15 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
 async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.StreamResponse:
     """Publish an array, once all of it has come and is known to be one."""
     config = request.app[CONFIG]
-    pause = request.app[TURNS].of(request)
+    pause = request.app[INTAKE].turns.of(request)
     with (
-        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as held,
-        contextlib.closing(_HeldBody(request.app[HELD], caller.tenant)) as told,
+        contextlib.closing(_HeldBody(request.app[INTAKE].held, caller.tenant)) as held,
+        contextlib.closing(_HeldBody(request.app[INTAKE].held, caller.tenant)) as told,
     ):
         tasks = _bulk(request, caller, listing, told.tell, slowed=False)
         try:
             proof = ArraySplitter(config.max_task_bytes)
-            async for chunk in request.app[BODIES].chunks(request, whole=True):
+            async for chunk in request.app[INTAKE].bodies.chunks(request, whole=True):
                 if held.size + len(chunk) > config.max_array_bytes:
                     raise too_large(config.max_array_bytes)
                 held.add(chunk)
@@ -238,12 +238,12 @@ def _bulk(
 ) -> Bulk:
     config = request.app[CONFIG]
     return Bulk(
-        request.app[SUBMISSION],
-        request.app[PUBLISHER],
+        request.app[SUBMITTING].submission,
+        request.app[BROKER].publisher,
         caller,
         traceparent(request),
         work=work_of(request),
-        pause=request.app[TURNS].of(request),
+        pause=request.app[INTAKE].turns.of(request),
         slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,

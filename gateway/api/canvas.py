@@ -10,7 +10,7 @@ from gateway.access import idempotency
 from gateway.access.auth import Caller, require
 from gateway.access.task_id import claims
 from gateway.access.work import work_of
-from gateway.api.parts import BODIES, CANVAS, GROUPS, IDEMPOTENCY, KNOWN_IDS, WATCH
+from gateway.api.parts import ACCESS, CANVASES, INTAKE, WATCHING
 from gateway.api.queries import wait_seconds
 from gateway.api.submit import check_json, traceparent
 from gateway.canvas.canvas_request import (
@@ -49,11 +49,11 @@ async def submit(request: web.Request) -> web.StreamResponse:
     check_json(request)
     wait_s = wait_seconds(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
-    body = await request.app[BODIES].read(request, MAX_CANVAS_BYTES)
+    body = await request.app[INTAKE].bodies.read(request, MAX_CANVAS_BYTES)
     if key is not None:
         answer, replayed = await _submit_once(request, caller, key, body)
     else:
-        canvases, context = request.app[CANVAS], traceparent(request)
+        canvases, context = request.app[CANVASES].submission, traceparent(request)
         checked = await canvases.check(await _parse(request, body), caller)
         prepared = canvases.prepare(checked, caller, context)
         await canvases.publish(prepared, context)
@@ -74,8 +74,8 @@ async def show_group(request: web.Request) -> web.StreamResponse:
     caller = require(request, "read")
     wait_s = wait_seconds(request)
     group_id = request.match_info["id"]
-    issued = request.app[KNOWN_IDS].of_group(caller, group_id)
-    groups = request.app[GROUPS]
+    issued = request.app[ACCESS].known_ids.of_group(caller, group_id)
+    groups = request.app[CANVASES].groups
     members = await groups.members(group_id)
     if members is None and issued is None:
         raise Problem("unknown-task-id", "no group of this id was saved")
@@ -103,7 +103,7 @@ async def _parse(request: web.Request, body: bytes) -> Node:
 
 async def _until_ended(request: web.Request, members: list[Any], wait_s: float) -> None:
     tracked = {one: issued for one, issued in issued_ids(members).items() if issued.tracked}
-    await request.app[WATCH].until_ended(tracked, wait_s)
+    await request.app[WATCHING].watch.until_ended(tracked, wait_s)
 
 
 async def _ended(
@@ -112,9 +112,9 @@ async def _ended(
     """The final result as JSON, if it is there in time."""
     result_id = str(answer["id"])
     if answer["kind"] == "task":
-        state = (await request.app[WATCH].ended([result_id], wait_s)).get(result_id)
+        state = (await request.app[WATCHING].watch.ended([result_id], wait_s)).get(result_id)
         return None if state is None else state.to_json(admin=caller.admin)
-    groups = request.app[GROUPS]
+    groups = request.app[CANVASES].groups
     try:
         members = await groups.members(result_id)
         if members is None:
@@ -130,7 +130,7 @@ async def _submit_once(
     request: web.Request, caller: Caller, key: str, body: bytes
 ) -> tuple[dict[str, Any], bool]:
     """Publish under an idempotency key: the receipt, and whether it was told before."""
-    keys, canvases = request.app[IDEMPOTENCY], request.app[CANVAS]
+    keys, canvases = request.app[ACCESS].idempotency, request.app[CANVASES].submission
     mark = idempotency.fingerprint(request, body)
     answered = await keys.replay(caller, key, mark)
     if answered is not None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.access.work import work_of
-from gateway.api.parts import BODIES, CONFIG, DEAD_LETTERS
+from gateway.api.parts import BROKER, INTAKE, SUBMITTING
 from gateway.api.submit import check_json
 from gateway.errors import invalid_request
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
@@ -44,7 +44,7 @@ async def look(request: web.Request) -> web.Response:
     text = request.query.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_LIMIT:
         raise invalid_request("?limit", f"Expected a whole number from 1 to {MAX_LIMIT}")
-    dead_letters = request.app[DEAD_LETTERS]
+    dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
     total, letters = await dead_letters.look(queue, int(text))
     return _json(
@@ -56,11 +56,11 @@ async def replay(request: web.Request) -> web.Response:
     """Publish letters again to the queue they died in; 200 tells which, and what remains."""
     require(request, "admin")
     check_json(request)
-    body = await request.app[BODIES].read(request, request.app[CONFIG].max_task_bytes)
+    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     asked: ReplayRequest = decode_with(_replay, body)
     if (asked.ids is None) == (not asked.all):
         raise invalid_request("$", "Expected either ids or all: true", queued="no")
-    dead_letters = request.app[DEAD_LETTERS]
+    dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
     done = await dead_letters.replay(queue, asked.ids, asked.rate)
     work_of(request).charge(len(done.replayed) + len(done.failed))

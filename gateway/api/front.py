@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 from gateway.access import idempotency, work
 from gateway.access.auth import CALLER, Caller
 from gateway.access.keyring import KeyRing
-from gateway.api.parts import DRAIN, FRONT_DOOR, KEYRING, LIMITS, METRICS, TRAITS
+from gateway.api.parts import FRONT
 from gateway.errors import (
     REFUSALS,
     Problem,
@@ -38,19 +38,19 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = new_request_id()
     request[REQUEST_ID] = request_id
     LOGGED_REQUEST_ID.set(request_id)
-    app = request.app
-    metrics = app[METRICS]
+    parts = request.app[FRONT]
+    metrics = parts.metrics
     metrics.requests_in_flight += 1
-    draining = app[DRAIN].started
+    draining = parts.drain.started
     try:
-        traits_of = app[TRAITS]
+        traits_of = parts.traits
         traits = traits_of.of(request)
-        app[FRONT_DOOR].check(request, any_host=ANY_HOST in traits)
+        parts.front_door.check(request, any_host=ANY_HOST in traits)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
-        caller = _authenticate(request, app[KEYRING], traits)
+        caller = _authenticate(request, parts.keyring, traits)
         if caller is not None and caller.rate is not None:
-            await work.admit(request, app[LIMITS], caller)
+            await work.admit(request, parts.limits, caller)
         if request.match_info.http_exception is None:
             if request.query_string:
                 traits_of.check_query(request, _queued_of(request))

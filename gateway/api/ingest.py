@@ -11,7 +11,7 @@ from gateway.access.auth import Caller, require
 from gateway.access.work import FREE, Work, work_of
 from gateway.api.ingest_answer import accepted, json_answer, receipt, stored
 from gateway.api.ingest_query import Query, read_query
-from gateway.api.parts import BATCHES, BODIES, CHECKER, CONFIG, GROUP_COMMIT, IDEMPOTENCY, TURNS
+from gateway.api.parts import ACCESS, CONFIG, INGESTING, INTAKE
 from gateway.api.submit import traceparent
 from gateway.decoding.json_array import JsonSplitter
 from gateway.decoding.ndjson import LineSplitter
@@ -38,7 +38,7 @@ def routes() -> list[web.RouteDef]:
 async def ingest(request: web.Request) -> web.StreamResponse:
     """Publish documents in batches; 202 is a receipt that RabbitMQ confirmed each."""
     caller = require(request, "ingest")
-    batches = request.app[BATCHES]
+    batches = request.app[INGESTING].batches
     collection = request.match_info["collection"]
     lane = batches.lane(caller.tenant, collection, traceparent(request))
     if not caller.may_ingest(collection):
@@ -51,15 +51,17 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     chunks: AsyncIterator[bytes]
     length = request.content_length
     if not form.streamed and length is not None and length <= _ALONE_BYTES:
-        body = await request.app[BODIES].read(request, request.app[CONFIG].max_array_bytes)
+        body = await request.app[INTAKE].bodies.read(request, request.app[CONFIG].max_array_bytes)
         if query is _PLAIN and _first_byte(body) != b"[":
-            checked = request.app[CHECKER].check((body,), 1, 0)
+            checked = request.app[INGESTING].checker.check((body,), 1, 0)
             if checked.documents:
-                task_id = await request.app[GROUP_COMMIT].commit(lane, checked.documents[0])
+                task_id = await request.app[INGESTING].group_commit.commit(
+                    lane, checked.documents[0]
+                )
                 return Receipt(receipt(1, b"[%b]" % checked.ids[0], [task_id]))
         chunks = _pieces(body)
     else:
-        chunks = request.app[BODIES].chunks(request, whole=not form.streamed)
+        chunks = request.app[INTAKE].bodies.chunks(request, whole=not form.streamed)
     checker = DocumentChecker(request.app[CONFIG].max_document_bytes, query.key)
     ingestion = Ingestion(
         batches,
@@ -67,7 +69,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
         checker,
         form,
         work_of(request),
-        pause=request.app[TURNS].of(request),
+        pause=request.app[INTAKE].turns.of(request),
         skip=query.skip,
         every_id=query.every_id,
     )
@@ -85,10 +87,14 @@ async def _ingest_once(
     The body is gone through twice: once to know how many batches it makes, so that their ids can
     be written down before any of them is published.
     """
-    keys, batches, config = request.app[IDEMPOTENCY], request.app[BATCHES], request.app[CONFIG]
+    keys, batches, config = (
+        request.app[ACCESS].idempotency,
+        request.app[INGESTING].batches,
+        request.app[CONFIG],
+    )
     key = idempotency.key_of(request) or ""
     try:
-        body = await request.app[BODIES].read(request, HELD_BYTES)
+        body = await request.app[INTAKE].bodies.read(request, HELD_BYTES)
     except Problem as problem:
         if problem.code != "body-too-large":
             raise
@@ -110,7 +116,7 @@ async def _ingest_once(
             checker,
             Form(splitter=_form(request).splitter, max_bytes=HELD_BYTES),
             work,
-            pause=request.app[TURNS].of(request),
+            pause=request.app[INTAKE].turns.of(request),
             skip=query.skip,
             every_id=query.every_id,
             copies=copies,

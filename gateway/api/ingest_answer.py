@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from gateway.api.ingest_query import Query
-from gateway.api.parts import WATCH
+from gateway.api.parts import WATCHING
 from gateway.ingesting.ingestion import Ingestion
 from gateway.ingesting.request_batches import Tally
 from gateway.ingesting.stored import add_up
@@ -23,7 +23,7 @@ async def stored(
     ended: Mapping[str, State] = {}
     started = time.monotonic()
     if counts.batches:
-        ended = await request.app[WATCH].ended(counts.batches, query.wait_s)
+        ended = await request.app[WATCHING].watch.ended(counts.batches, query.wait_s)
     listed = counts.ids if len(counts.ids) == len(counts.batches) else repeat(b"")
     members = add_up(zip(counts.batches, counts.sizes, listed, strict=False), ended)
     if members is None:

@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
-from gateway.api.parts import CATALOG, CONFIG, DRAIN, LOOPS, METRICS, PUBLISHER, REDIS
+from gateway.api.parts import BROKER, CONFIG, FRONT, INTAKE, LOOPS, REDIS, SUBMITTING
 from gateway.errors import RETRY_AFTER_S
 from gateway.http.traits import ANY_HOST, OPEN
 from gateway.redis.client import RedisAwayError, commands
@@ -32,11 +32,11 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Each check; 503 when a submit would be refused. Redis away is degraded, not unready."""
     app = request.app
-    publisher, catalog = app[PUBLISHER], app[CATALOG]
+    publisher, catalog = app[BROKER].publisher, app[SUBMITTING].catalog
     state = publisher.state
     failing = {one.loop: one for one in app[LOOPS].failing}
     redis_ok, redis_detail = await _redis(request)
-    draining = app[DRAIN].started or publisher.draining
+    draining = app[INTAKE].drain.started or publisher.draining
     why = publisher.tls_error or (failing["publisher"].error if "publisher" in failing else "")
     checks: dict[str, dict[str, Any]] = {
         "rabbitmq": {
@@ -82,7 +82,7 @@ async def metrics(request: web.Request) -> web.Response:
     if not request.app[CONFIG].metrics_public:
         require(request, "admin")
     return web.Response(
-        body=await request.app[METRICS].exposition(),
+        body=await request.app[FRONT].metrics.exposition(),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )
 

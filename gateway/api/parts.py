@@ -1,87 +1,59 @@
-"""The parts of a running gateway, as typed keys of the aiohttp application."""
+"""The parts of a running gateway, as typed keys of the aiohttp application, from bottom to top.
+
+Each key holds one capability: its parts and its loops stand in its own folder, in `parts.py`.
+Only this folder and `gateway.app` look anything up by these keys.
+"""
+
+from dataclasses import dataclass
 
 from aiohttp import web
 from redis.asyncio import Redis
 
-from gateway.access.idempotency import Idempotency
-from gateway.access.kept_results import KeptResults
 from gateway.access.keyring import KeyRing
-from gateway.access.known_ids import KnownIds
 from gateway.access.limits import Limits
-from gateway.access.task_id import TaskIds
-from gateway.access.tickets import Tickets
-from gateway.canvas.canvas_submission import CanvasSubmission
-from gateway.canvas.groups import Groups
+from gateway.access.parts import Access
+from gateway.canvas.parts import Canvases
 from gateway.config import GatewayConfig
-from gateway.endings.callback_events import CallbackEvents
-from gateway.endings.callback_post import CallbackPost
-from gateway.endings.callbacks import Callbacks
-from gateway.endings.outcomes import Outcomes
-from gateway.endings.revocation import Revocation
-from gateway.http.body import Bodies
+from gateway.endings.parts import Endings
 from gateway.http.drain import Drain
 from gateway.http.front_door import FrontDoor
+from gateway.http.parts import Intake
 from gateway.http.traits import RouteTraits
-from gateway.http.turns import Turns
-from gateway.ingesting.batch_publisher import BatchPublisher
-from gateway.ingesting.checker import DocumentChecker
-from gateway.ingesting.group_commit import GroupCommit
-from gateway.rabbitmq.control import Control
-from gateway.rabbitmq.dead_letters import DeadLetters
-from gateway.rabbitmq.management import Management
-from gateway.rabbitmq.publisher import Publisher
-from gateway.rabbitmq.queue_depths import QueueDepths
-from gateway.schedules.guard import ScheduleGuard
-from gateway.schedules.schedules import Schedules
-from gateway.sharing.held_bytes import HeldBytes
+from gateway.ingesting.parts import Ingesting
+from gateway.rabbitmq.parts import Broker
+from gateway.schedules.parts import Scheduling
 from gateway.states.states import States
-from gateway.submitting.catalog import Catalog
-from gateway.submitting.submission import Submission
+from gateway.submitting.parts import Submitting
 from gateway.telemetry.metrics import Metrics
-from gateway.watching.streams import Streams
-from gateway.watching.viewers import Viewers
-from gateway.watching.watch import Watch
+from gateway.watching.parts import Watching
 from penstock.looper import Loops
 from topology.model import Topology
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What every request passes: one look-up in the middleware."""
+
+    metrics: Metrics
+    drain: Drain
+    front_door: FrontDoor
+    traits: RouteTraits
+    keyring: KeyRing
+    limits: Limits
+
+
 CONFIG = web.AppKey("config", GatewayConfig)
-LOOPS = web.AppKey("loops", Loops)
 TOPOLOGY = web.AppKey("topology", Topology)
-TASK_IDS = web.AppKey("task_ids", TaskIds)
-FRONT_DOOR = web.AppKey("front_door", FrontDoor)
-TRAITS = web.AppKey("traits", RouteTraits)
-KEYRING = web.AppKey("keyring", KeyRing)
-KEPT_RESULTS = web.AppKey("kept_results", KeptResults)
+FRONT = web.AppKey("front", Front)
+INTAKE = web.AppKey("intake", Intake)
 REDIS = web.AppKey("redis", Redis)
-CATALOG = web.AppKey("catalog", Catalog)
-DEPTHS = web.AppKey("depths", QueueDepths)
-DEAD_LETTERS = web.AppKey("dead_letters", DeadLetters)
-MANAGEMENT: web.AppKey[Management | None] = web.AppKey("management")
-PUBLISHER = web.AppKey("publisher", Publisher)
-SUBMISSION = web.AppKey("submission", Submission)
-IDEMPOTENCY = web.AppKey("idempotency", Idempotency)
-LIMITS = web.AppKey("limits", Limits)
-TURNS = web.AppKey("turns", Turns)
-HELD = web.AppKey("held", HeldBytes)
-BODIES = web.AppKey("bodies", Bodies)
-KNOWN_IDS = web.AppKey("known_ids", KnownIds)
-VIEWERS = web.AppKey("viewers", Viewers)
-STREAMS = web.AppKey("streams", Streams)
-METRICS = web.AppKey("metrics", Metrics)
-DRAIN = web.AppKey("drain", Drain)
-TICKETS = web.AppKey("tickets", Tickets)
+ACCESS = web.AppKey("access", Access)
+BROKER = web.AppKey("broker", Broker)
 STATES = web.AppKey("states", States)
-WATCH = web.AppKey("watch", Watch)
-OUTCOMES = web.AppKey("outcomes", Outcomes)
-CONTROL = web.AppKey("control", Control)
-REVOCATION = web.AppKey("revocation", Revocation)
-BATCHES = web.AppKey("batches", BatchPublisher)
-GROUP_COMMIT = web.AppKey("group_commit", GroupCommit)
-CHECKER = web.AppKey("checker", DocumentChecker)
-GROUPS = web.AppKey("groups", Groups)
-CANVAS = web.AppKey("canvas", CanvasSubmission)
-CALLBACK_EVENTS = web.AppKey("callback_events", CallbackEvents)
-CALLBACK_POST = web.AppKey("callback_post", CallbackPost)
-CALLBACKS = web.AppKey("callbacks", Callbacks)
-SCHEDULES = web.AppKey("schedules", Schedules)
-SCHEDULE_GUARD = web.AppKey("schedule_guard", ScheduleGuard)
+ENDINGS = web.AppKey("endings", Endings)
+SUBMITTING = web.AppKey("submitting", Submitting)
+CANVASES = web.AppKey("canvases", Canvases)
+INGESTING = web.AppKey("ingesting", Ingesting)
+SCHEDULING = web.AppKey("scheduling", Scheduling)
+WATCHING = web.AppKey("watching", Watching)
+LOOPS = web.AppKey("loops", Loops)

@@ -8,16 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
-from gateway.api.parts import (
-    BODIES,
-    CATALOG,
-    CONFIG,
-    DEPTHS,
-    MANAGEMENT,
-    PUBLISHER,
-    SUBMISSION,
-    TOPOLOGY,
-)
+from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
 from gateway.api.submit import check_json, traceparent
 from gateway.errors import Problem, invalid_request
 from gateway.operating.routing import binding_json, explain
@@ -83,7 +74,7 @@ async def route(request: web.Request) -> web.Response:
     check_json(request)
     layout = request.app[TOPOLOGY]
     question: Question = decode_with(
-        _question, await request.app[BODIES].read(request, _MAX_QUESTION_BYTES)
+        _question, await request.app[INTAKE].bodies.read(request, _MAX_QUESTION_BYTES)
     )
     if (question.task is None) == (question.exchange is None):
         raise invalid_request("$", "Expected either task, or exchange and routing_key")
@@ -98,18 +89,18 @@ async def route(request: web.Request) -> web.Response:
             "task": question.task,
             "route": found.task,
             "privileged": found.privileged,
-            "announced": bool(request.app[CATALOG].announced(question.task)),
+            "announced": bool(request.app[SUBMITTING].catalog.announced(question.task)),
         }
         exchange, routing_key = found.exchange, found.routing_key
     else:
         exchange, routing_key = question.exchange or "", question.routing_key or ""
         if exchange and exchange not in layout.exchanges:
             raise Problem("unknown-exchange", no_exchange(exchange), queued="no")
-    depths = request.app[DEPTHS].depths
+    depths = request.app[BROKER].depths.depths
     consumers = {name: depths[name].consumers for name in layout.queues if name in depths}
     explanation = explain(layout, exchange, routing_key, question.headers)
-    told |= explanation.to_json(layout, consumers, request.app[PUBLISHER].rabbitmq_major)
-    management = request.app[MANAGEMENT]
+    told |= explanation.to_json(layout, consumers, request.app[BROKER].publisher.rabbitmq_major)
+    management = request.app[BROKER].management
     if exchange == BROADCAST_EXCHANGE and management is not None:
         _add_workers(told, await management.queues())
     return _json(told)
@@ -134,7 +125,7 @@ async def queues(request: web.Request) -> web.Response:
     """
     require(request, "read")
     layout = request.app[TOPOLOGY]
-    management = request.app[MANAGEMENT]
+    management = request.app[BROKER].management
     figures: dict[str, QueueFigures] | None = None
     if management is not None:
         figures = await management.queues()
@@ -143,7 +134,7 @@ async def queues(request: web.Request) -> web.Response:
         row: dict[str, Any] = {"name": name, "type": queue.type, "limit": queue.limit}
         if queue.max_priority is not None:
             row["max_priority"] = queue.max_priority
-        row["full"] = request.app[DEPTHS].full(name)
+        row["full"] = request.app[BROKER].depths.full(name)
         if figures is not None and name in figures:
             row |= figures[name].to_json()
         if queue.dead_letter:
@@ -159,8 +150,8 @@ async def broadcast(request: web.Request) -> web.Response:
     """Publish one task to every worker; 202 when RabbitMQ confirmed it for each of their queues."""
     caller = require(request, "admin")
     check_json(request)
-    body = await request.app[BODIES].read(request, request.app[CONFIG].max_task_bytes)
-    submission = request.app[SUBMISSION]
+    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
+    submission = request.app[SUBMITTING].submission
     context = traceparent(request)
     prepared = await submission.surely(lambda: submission.prepare_broadcast(body, caller, context))
     await submission.publish(prepared)

@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
-from gateway.api.parts import BODIES, CONFIG, KEYRING, SCHEDULES, SUBMISSION, TASK_IDS, TOPOLOGY
+from gateway.api.parts import ACCESS, INTAKE, SCHEDULING, SUBMITTING, TOPOLOGY
 from gateway.api.submit import check_json, receipt, traceparent
 from gateway.errors import Problem, invalid_request
 from gateway.schedules.schedule_request import parse_schedule, task_of
@@ -35,7 +35,7 @@ def routes() -> list[web.RouteDef]:
 async def show_all(request: web.Request) -> web.StreamResponse:
     """One's own schedules by name; for `admin` everybody's, or one tenant's."""
     caller = require(request, "schedule")
-    schedules = request.app[SCHEDULES]
+    schedules = request.app[SCHEDULING].schedules
     tenant = _asked_tenant(request, caller)
     if tenant is None and not caller.admin:
         tenant = caller.tenant
@@ -47,7 +47,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     """One schedule."""
     caller = require(request, "schedule")
     schedule = await _find(request, caller)
-    return _answer({**schedule.to_json(), **await _warning(request.app[SCHEDULES])})
+    return _answer({**schedule.to_json(), **await _warning(request.app[SCHEDULING].schedules)})
 
 
 async def put(request: web.Request) -> web.StreamResponse:
@@ -57,11 +57,11 @@ async def put(request: web.Request) -> web.StreamResponse:
     if not _SANE_NAME.fullmatch(name):
         raise invalid_request("{name}", "Expected 1 to 200 printable characters, no colon first")
     check_json(request)
-    body = await request.app[BODIES].read(request, request.app[CONFIG].max_task_bytes)
+    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     wanted = parse_schedule(body)
-    submission = request.app[SUBMISSION]
+    submission = request.app[SUBMITTING].submission
     await submission.surely(lambda: submission.check(wanted.request, caller, now=False))
-    schedules = request.app[SCHEDULES]
+    schedules = request.app[SCHEDULING].schedules
     tenant = _asked_tenant(request, caller) or caller.tenant
     for before in (await schedules.read(_places(request, caller)))[:1]:
         _require_task(request, caller, before)
@@ -76,7 +76,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
     caller = require(request, "schedule")
     schedule = await _find(request, caller)
     _require_task(request, caller, schedule)
-    if not await request.app[SCHEDULES].delete(schedule):
+    if not await request.app[SCHEDULING].schedules.delete(schedule):
         raise _unknown(schedule.name)
     return web.Response(status=204)
 
@@ -89,12 +89,12 @@ async def run(request: web.Request) -> web.StreamResponse:
     except Problem as problem:
         problem.queued = "no"  # a run is a submit
         raise
-    submission = request.app[SUBMISSION]
+    submission = request.app[SUBMITTING].submission
     task = task_of(schedule.definition)
     checked = await submission.surely(lambda: submission.check(task, caller))
-    known = schedule.tenant in request.app[KEYRING].tenants
+    known = schedule.tenant in request.app[ACCESS].keyring.tenants
     tenant = schedule.tenant if known else caller.tenant
-    task_id = request.app[TASK_IDS].issue(
+    task_id = request.app[ACCESS].task_ids.issue(
         tenant,
         tracked=checked.tracked,
         delay_s=checked.when.delay_s,
@@ -136,7 +136,7 @@ async def _find(request: web.Request, caller: Caller) -> Schedule:
     Raises:
         Problem: `unknown-schedule`, `forbidden`, `state-unavailable`.
     """
-    found = await request.app[SCHEDULES].read(_places(request, caller))
+    found = await request.app[SCHEDULING].schedules.read(_places(request, caller))
     if not found:
         raise _unknown(request.match_info["name"])
     return found[0]

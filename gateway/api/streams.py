@@ -12,7 +12,7 @@ from gateway.access.auth import require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.tickets import MAX_IDS
 from gateway.access.work import admit
-from gateway.api.parts import BODIES, KNOWN_IDS, LIMITS, STREAMS, TICKETS, VIEWERS
+from gateway.api.parts import ACCESS, INTAKE, WATCHING
 from gateway.api.submit import check_json
 from gateway.errors import Problem
 from gateway.http.problems import REQUEST_ID
@@ -59,7 +59,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             "invalid-request",
             f"this is a WebSocket (subprotocol {PROTOCOL}); /v1/tasks/{{id}}/stream is plain HTTP",
         )
-    return await request.app[STREAMS].serve(request, viewer)
+    return await request.app[WATCHING].streams.serve(request, viewer)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -70,7 +70,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise Problem("not-acceptable", "this is a text/event-stream")
     task_id = request.match_info["id"]
     last = request.headers.get("Last-Event-ID", "")
-    streams = request.app[STREAMS]
+    streams = request.app[WATCHING].streams
     source = EventSource(viewer, task_id, streams.parts)
     streams.sources.add(source)
     try:
@@ -95,14 +95,14 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def ticket(request: web.Request) -> web.StreamResponse:
     """A ticket for the caller's tasks, or for some of them."""
     caller = require(request, "read")
-    body = await request.app[BODIES].read(request, _MAX_TICKET_BYTES)
+    body = await request.app[INTAKE].bodies.read(request, _MAX_TICKET_BYTES)
     if body:
         check_json(request)
     wanted = decode_with(_decode_ticket, body) if body else TicketRequest()
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
-    if ids is not None and len(request.app[KNOWN_IDS].of_tasks(caller, ids)) < len(ids):
+    if ids is not None and len(request.app[ACCESS].known_ids.of_tasks(caller, ids)) < len(ids):
         raise unknown_task_id()
-    text, expires_at = request.app[TICKETS].issue(caller, ids)
+    text, expires_at = request.app[ACCESS].tickets.issue(caller, ids)
     answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
     return web.Response(body=orjson.dumps(answer), headers=_JSON)
 
@@ -113,9 +113,9 @@ async def _viewer(request: web.Request) -> Viewer:
     Raises:
         Problem: As `Viewers.of`; `rate-limited`.
     """
-    viewer = request.app[VIEWERS].of(request)
+    viewer = request.app[WATCHING].viewers.of(request)
     if viewer.ticket is not None and viewer.key.rate is not None:
-        await admit(request, request.app[LIMITS], viewer.key)
+        await admit(request, request.app[ACCESS].limits, viewer.key)
     return viewer
 
 

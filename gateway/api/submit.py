@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
-from gateway.api.parts import BODIES, CONFIG, IDEMPOTENCY, SUBMISSION, TURNS, WATCH
+from gateway.api.parts import ACCESS, INTAKE, SUBMITTING, WATCHING
 from gateway.api.queries import wait_seconds
 from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
@@ -35,11 +35,12 @@ async def submit(request: web.Request) -> web.StreamResponse:
     check_json(request)
     wait_s = wait_seconds(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
-    body = await request.app[BODIES].read(request, request.app[CONFIG].max_task_bytes)
+    submitting = request.app[SUBMITTING]
+    body = await request.app[INTAKE].bodies.read(request, submitting.max_task_bytes)
     if key is not None:
         answer, replayed = await _submit_once(request, caller, key, body)
     else:
-        submission = request.app[SUBMISSION]
+        submission = submitting.submission
         context = traceparent(request)
         task = body if len(body) <= CHUNK_BYTES else await _parse(request, body)
         try:
@@ -64,7 +65,7 @@ async def _submit_once(
     request: web.Request, caller: Caller, key: str, body: bytes
 ) -> tuple[dict[str, Any], bool]:
     """Publish under an idempotency key: the receipt, and whether it was told before."""
-    keys, submission = request.app[IDEMPOTENCY], request.app[SUBMISSION]
+    keys, submission = request.app[ACCESS].idempotency, request.app[SUBMITTING].submission
     mark = idempotency.fingerprint(request, body)
     answered = await keys.replay(caller, key, mark)
     if answered is not None:
@@ -93,12 +94,12 @@ async def _submit_once(
 
 
 async def _parse(request: web.Request, body: bytes) -> TaskRequest:
-    return await parse_in_turns(body, request.app[TURNS].of(request))
+    return await parse_in_turns(body, request.app[INTAKE].turns.of(request))
 
 
 async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bool) -> bytes | None:
     """The final state as JSON, if the task ends in time."""
-    ended = await request.app[WATCH].ended([task_id], wait_s)
+    ended = await request.app[WATCHING].watch.ended([task_id], wait_s)
     state = ended.get(task_id)
     return None if state is None else state.to_json(admin=admin)
 

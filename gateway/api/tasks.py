@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.task_id import IssuedId
-from gateway.api.parts import BODIES, CALLBACK_EVENTS, KNOWN_IDS, REVOCATION, STATES, WATCH
+from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import wait_seconds
 from gateway.api.submit import check_json
 from gateway.errors import Problem, invalid_request
@@ -76,11 +76,11 @@ async def status(request: web.Request) -> web.StreamResponse:
     caller = require(request, "read")
     check_json(request)
     wait_s = wait_seconds(request)
-    body = await request.app[BODIES].read(request, _MAX_STATUS_BYTES)
+    body = await request.app[INTAKE].bodies.read(request, _MAX_STATUS_BYTES)
     ids = decode_with(_decode_status, body).ids
-    known = request.app[KNOWN_IDS].of_tasks(caller, ids)
+    known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
     if wait_s:
-        await request.app[WATCH].until_ended(_tracked(known), wait_s)
+        await request.app[WATCHING].watch.until_ended(_tracked(known), wait_s)
     parts = request.app[STATES].read_parts(known)
     found: dict[str, bytes] = {}
     async for part in parts:
@@ -95,10 +95,10 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     caller = require(request, "submit")
     task_id = request.match_info["id"]
     terminate = _flag(request, "terminate")
-    issued = request.app[KNOWN_IDS].of_task(caller, task_id)
-    revoked = await request.app[REVOCATION].revoke(task_id, issued, terminate=terminate)
+    issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
+    revoked = await request.app[ENDINGS].revocation.revoke(task_id, issued, terminate=terminate)
     if revoked.get("state") == "REVOKED":
-        await request.app[CALLBACK_EVENTS].revoked(task_id)
+        await request.app[ENDINGS].events.revoked(task_id)
     return web.Response(status=202, body=msgspec.json.encode(revoked), headers=_JSON)
 
 
@@ -110,11 +110,11 @@ async def _state(request: web.Request, caller: Caller) -> State:
     """
     task_id = request.match_info["id"]
     wait_s = wait_seconds(request)
-    issued = request.app[KNOWN_IDS].of_task(caller, task_id)
+    issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
     states = request.app[STATES]
     state = (await states.read({task_id: issued}))[task_id]
     if wait_s and state.tracked and not state.final and state.code is None:
-        await request.app[WATCH].until_ended({task_id: issued}, wait_s)
+        await request.app[WATCHING].watch.until_ended({task_id: issued}, wait_s)
         state = (await states.read({task_id: issued}))[task_id]
     if state.code == "unknown-task-id":
         raise unknown_task_id()
@@ -165,7 +165,7 @@ async def _streamed(
     response = web.StreamResponse(headers={**_JSON, "X-Request-Id": request[REQUEST_ID]})
     await response.prepare(request)
     uses = Counter(ids)
-    known = request.app[KNOWN_IDS].of_tasks(caller, ids)
+    known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
     separator = b'{"tasks":['
     for task_id in ids:
         if task_id in known and task_id not in found:

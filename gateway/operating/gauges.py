@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from gateway.rabbitmq.publisher import Publisher
-from gateway.rabbitmq.queue_depths import QueueDepths
+from gateway.rabbitmq.parts import Broker
 from gateway.submitting.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from penstock.looper import Loops
@@ -36,13 +35,13 @@ _STATES = ("ready", "blocked", "draining", "declaring", "disconnected")
 def register(
     metrics: Metrics,
     topology: Topology,
-    publisher: Publisher,
-    depths: QueueDepths,
+    broker: Broker,
     catalog: Catalog,
     streams: Streams,
     notices: Notices,
 ) -> None:
     """Add the gauges of the publisher, the queues, Redis, and streams."""
+    publisher, depths = broker.publisher, broker.depths
     levels = [level_name(level) for level in range(LEVELS)]
 
     def ready_of(names: Mapping[str, str]) -> dict[str, float]:

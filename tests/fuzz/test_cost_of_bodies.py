@@ -124,7 +124,7 @@ async def gateway(amqp_url, redis_url):
     thresholds = gc.get_threshold()
     spare_the_collector()
     async with listening_gateway(amqp_url=amqp_url, redis_url=redis_url) as listener:
-        publisher = app_of(listener)[parts.PUBLISHER]
+        publisher = app_of(listener)[parts.BROKER].publisher
         await eventually(lambda: publisher.state == "ready", timeout_s=30)
         yield listener
     gc.unfreeze()

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from gateway.app import make_app
 from gateway.config import GatewayConfig
 from gateway.watching.stream_parts import StreamLimits
@@ -46,7 +46,7 @@ def make_gateway(amqp_url, redis_url, aiohttp_client):
         )
         app = make_app(config)
         client = await aiohttp_client(await serve(app))
-        await eventually(lambda: app[parts.PUBLISHER].state == "ready", timeout_s=30)
+        await eventually(lambda: app[parts.BROKER].publisher.state == "ready", timeout_s=30)
         return client
 
     return make
@@ -73,9 +73,9 @@ def make_watching_gateway(redis_url, aiohttp_client):
         )
         app = make_app(config)
         if limits is not None:
-            app[STREAMS].limits = limits
+            app[WATCHING].streams.limits = limits
         client = await aiohttp_client(await serve(app))
-        await eventually(lambda: app[parts.WATCH].online, timeout_s=10)
+        await eventually(lambda: app[parts.WATCHING].watch.online, timeout_s=10)
         return client
 
     return make
@@ -98,7 +98,7 @@ async def watching(make_watching_gateway):
 @pytest.fixture
 def issue(watching):
     """Issue an id of the anonymous tenant."""
-    return lambda **options: watching.app[parts.TASK_IDS].issue("anonymous", **options)
+    return lambda **options: watching.app[parts.ACCESS].task_ids.issue("anonymous", **options)
 
 
 @pytest.fixture

@@ -148,7 +148,9 @@ async def test_only_admin_names_another_tenant(gateway):
 
 async def ask(gateway: Any, row: Row, caller: str | None) -> str:
     """Ask for something of acme's, made anew; the status, or `none`."""
-    task_id = gateway.app[parts.TASK_IDS].issue("acme", group=row.path.startswith("/v1/groups"))
+    task_id = gateway.app[parts.ACCESS].task_ids.issue(
+        "acme", group=row.path.startswith("/v1/groups")
+    )
     query = ""
     if row.path.startswith(SCHEDULES):
         await made(gateway, "schedule")

@@ -225,6 +225,6 @@ async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url):
     writer.transport.abort()
     del reader
 
-    publisher = gateway.app[parts.PUBLISHER]
+    publisher = gateway.app[parts.BROKER].publisher
     await eventually(lambda: publisher.inflight_messages == 0)
     assert await depth(amqp_url) == 1000

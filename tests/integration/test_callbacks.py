@@ -230,7 +230,7 @@ async def test_an_event_announced_twice_is_delivered_once(calling, receiver, dep
         assert event is not None
         assert call.headers["X-Penstock-Event"] == event.event
         await eventually(lambda: deployment.redis.keys("penstock:called:*"), 5)
-        await calling.app[parts.CALLBACK_EVENTS].announce(event)
+        await calling.app[parts.ENDINGS].events.announce(event)
         other = await submit(calling, receiver.url(), "demo.add", 1, 2)
         await receiver.called(other)
     await eventually(lambda: deployment.depth("callbacks") == 0, 5)
@@ -246,7 +246,7 @@ async def test_an_event_of_yesterday_is_given_up_into_the_dead_letters_and_can_b
     event = Event(
         event="0" * 36, id="t", url=receiver.url(), state="SUCCESS", attempt=30, first_at=yesterday
     )
-    await calling.app[parts.CALLBACK_EVENTS].announce(event)
+    await calling.app[parts.ENDINGS].events.announce(event)
     await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
 
     letters = await (await calling.get("/v1/dead-letters/callbacks")).json()
@@ -265,7 +265,7 @@ async def test_private_addresses_are_refused_whatever_they_are_called(
 ):
     gateway = await make_calling_gateway(callback_hosts=("*",), callback_private=False)
     hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
-    events = gateway.app[parts.CALLBACK_EVENTS]
+    events = gateway.app[parts.ENDINGS].events
     for number, host in enumerate(hosts):
         event = Event(
             event=f"{number:036}", id="t", url=receiver.url(host=host), state="SUCCESS",
@@ -296,7 +296,7 @@ async def test_hosts_are_checked_at_submit_and_again_at_delivery(
     await submit(gateway, "https://a.trusted.example:8443/x", "demo.add", 1, 2)
 
     event = Event(event="1" * 36, id="t", url=receiver.url(), state="SUCCESS")
-    await gateway.app[parts.CALLBACK_EVENTS].announce(event)
+    await gateway.app[parts.ENDINGS].events.announce(event)
     await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
     assert not receiver.calls
 
@@ -318,7 +318,7 @@ async def test_redis_away_delays_a_callback_and_loses_none(
         await receiver.called(task_id)
         event = Event(event="2" * 36, id=task_id, url=receiver.url("/late"), state="SUCCESS")
         await redis_server.kill()
-        await calling.app[parts.CALLBACK_EVENTS].announce(event)
+        await calling.app[parts.ENDINGS].events.announce(event)
         await redis_server.start()
         await eventually(lambda: any(call.path == "/late" for call in receiver.calls), 30)
 

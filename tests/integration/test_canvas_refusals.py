@@ -27,7 +27,7 @@ ANNOUNCED = {
 def announce(gateway: Any) -> None:
     now = time.time()
     entry = json.dumps({**ANNOUNCED, "seen": now}).encode()
-    gateway.app[parts.CATALOG].take({b"demo.add\nx": entry}, now)
+    gateway.app[parts.SUBMITTING].catalog.take({b"demo.add\nx": entry}, now)
 
 
 REFUSALS: list[tuple[Any, int, str, list[str]]] = [

@@ -75,7 +75,7 @@ async def test_results_are_celerys(deployment, gateway, pool):
 
 
 async def announced(gateway: Any) -> None:
-    await eventually(lambda: gateway.app[parts.CATALOG].announced("demo.total"), 10)
+    await eventually(lambda: gateway.app[parts.SUBMITTING].catalog.announced("demo.total"), 10)
 
 
 async def everything_ended(gateway: Any, answer: dict[str, Any], *states: str) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from tests.browser import browser_page
 from tests.waiting import eventually
 
@@ -13,7 +13,7 @@ from tests.waiting import eventually
 @pytest.fixture
 async def gateway(make_gateway):
     client = await make_gateway()
-    await eventually(lambda: client.app[parts.WATCH].online)
+    await eventually(lambda: client.app[parts.WATCHING].watch.online)
     return client
 
 
@@ -93,7 +93,7 @@ async def test_the_page_connects_again_and_misses_nothing(gateway, page, worker)
     await page.open(address(gateway))
     await submit(page, "add")
     row = await first_row(page, state="PENDING")
-    [socket] = gateway.app[STREAMS]._sockets
+    [socket] = gateway.app[WATCHING].streams._sockets
     socket._transport.abort()
     await worker.start(row["id"])
     await worker.succeed(row["id"], "after all")

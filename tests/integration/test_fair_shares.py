@@ -73,7 +73,7 @@ async def test_a_flood_before_a_stalled_broker_leaves_room_for_others(
         max_inflight_bytes=4 << 20,
         confirm_timeout_s=8.0,
     )
-    publisher = gateway.app[parts.PUBLISHER]
+    publisher = gateway.app[parts.BROKER].publisher
     proxy.stall(Direction.TO_CLIENT)
     flooding = [
         asyncio.create_task(
@@ -133,7 +133,7 @@ async def test_submits_go_on_while_another_tenant_ingests_without_pause(make_gat
 
 async def test_bodies_held_in_memory_are_bounded_and_shared(make_gateway, keys_file):
     gateway = await make_gateway(keys_file=keys_file, max_body_bytes_held=2 << 20)
-    held = gateway.app[parts.HELD]
+    held = gateway.app[parts.INTAKE].held
     head = (
         "POST /v1/tasks/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         "Authorization: Bearer flood\r\nContent-Length: 60000000\r\n\r\n["

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from tests.browser import browser_page
 from tests.waiting import eventually
 
@@ -101,7 +101,7 @@ async def elsewhere():
 @pytest.fixture
 async def gateway(make_gateway):
     client = await make_gateway()
-    await eventually(lambda: client.app[parts.WATCH].online)
+    await eventually(lambda: client.app[parts.WATCHING].watch.online)
     return client
 
 
@@ -112,7 +112,7 @@ async def attempts(page: Any, address: str, task_id: str) -> Any:
 
 async def all_refused(gateway: Any, requests: int) -> None:
     """Wait until so many were refused: of some the page learns nothing."""
-    refusals = gateway.app[parts.METRICS].refusals
+    refusals = gateway.app[parts.FRONT].metrics.refusals
     await eventually(lambda: refusals["forbidden-origin"] >= requests)
 
 
@@ -121,7 +121,7 @@ async def run(page: Any, script: str) -> Any:
 
 
 async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_url, tmp_path):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     async with browser_page(tmp_path) as page:
         for turn, host in enumerate(("127.0.0.1", "localhost", "app.localhost"), 1):
             await page.open(f"http://{host}:{elsewhere.port}/")
@@ -134,7 +134,7 @@ async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_u
             await all_refused(gateway, SENT * turn)
 
         assert await count(amqp_url) == 0
-        assert not len(gateway.app[STREAMS])
+        assert not len(gateway.app[WATCHING].streams)
         state = await (await gateway.get(f"/v1/tasks/{task_id}")).json()
         assert state["state"] == "PENDING"  # not revoked
 
@@ -146,7 +146,7 @@ async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_u
 
 
 async def test_a_name_that_was_made_to_point_here_is_not_served(gateway, amqp_url, tmp_path):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     rebound = "--host-resolver-rules=MAP evil.example 127.0.0.1"
     async with browser_page(tmp_path, rebound) as page:
         await page.open(f"http://evil.example:{gateway.port}/healthz")

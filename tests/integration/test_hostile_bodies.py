@@ -34,7 +34,7 @@ def spared():
 async def gateway(amqp_url, redis_url, spared):
     async with listening_gateway(amqp_url=amqp_url, redis_url=redis_url) as listener:
         app = app_of(listener)
-        await eventually(lambda: app[parts.PUBLISHER].state == "ready", timeout_s=30)
+        await eventually(lambda: app[parts.BROKER].publisher.state == "ready", timeout_s=30)
         yield listener
 
 
@@ -93,7 +93,7 @@ async def test_no_body_holds_the_loop_for_long(gateway):
 )  # fmt: skip
 async def test_the_work_ends_when_the_client_leaves(gateway, body):
     app = app_of(gateway)
-    metrics = app[parts.METRICS]
+    metrics = app[parts.FRONT].metrics
     socket = await Socket.to(gateway.port)
     await socket.write(body.request())
     await eventually(lambda: metrics.requests_in_flight == 1)
@@ -108,7 +108,7 @@ async def test_the_work_ends_when_the_client_leaves(gateway, body):
         await asyncio.sleep(0)
 
     assert (time.thread_time() - left) / yardstick() * YARDSTICK_MS < 100 * MARGIN
-    assert app[parts.HELD].total == 0
+    assert app[parts.INTAKE].held.total == 0
 
 
 async def test_many_bodies_at_once_have_one_slice_between_two_looks_at_the_sockets(gateway):
@@ -165,7 +165,9 @@ async def test_an_array_answers_as_far_as_there_is_room(gateway, amqp_url, redis
     async with listening_gateway(
         amqp_url=amqp_url, redis_url=redis_url, max_body_bytes_held=2 * MIB
     ) as small:
-        await eventually(lambda: app_of(small)[parts.PUBLISHER].state == "ready", timeout_s=30)
+        await eventually(
+            lambda: app_of(small)[parts.BROKER].publisher.state == "ready", timeout_s=30
+        )
         body = Hostile(path="/v1/tasks/bulk", body=filled(b"{},", 300_000, b"[", b"{}]"))
         found = await exchange(small.port, body.request())
         accepted, refused = found.counts()
@@ -174,12 +176,12 @@ async def test_an_array_answers_as_far_as_there_is_room(gateway, amqp_url, redis
         assert accepted == 0
         assert 1000 < refused < 100_000
         assert b'"overloaded"' in found.answer[-300:]
-        assert app_of(small)[parts.HELD].total == 0
+        assert app_of(small)[parts.INTAKE].held.total == 0
 
 
 async def test_unfinished_frames_are_counted_and_bounded(gateway, redis_url):
     async with listening_gateway(redis_url=redis_url, max_body_bytes_held=4 * MIB) as small:
-        held = app_of(small)[parts.HELD]
+        held = app_of(small)[parts.INTAKE].held
         sockets = []
         for _ in range(8):
             socket = await Socket.to(small.port)

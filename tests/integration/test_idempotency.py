@@ -78,7 +78,7 @@ async def test_an_unknown_end_keeps_the_id_for_the_retry(make_gateway, amqp_url,
             504, "unconfirmed", "unknown",
         )  # fmt: skip
         proxy.resume()
-        await eventually(lambda: gateway.app[parts.PUBLISHER].inflight_messages == 0)
+        await eventually(lambda: gateway.app[parts.BROKER].publisher.inflight_messages == 0)
         retry, receipt = await submit(gateway, "k1")
 
         assert retry.status == 202
@@ -96,11 +96,11 @@ async def test_a_refusal_after_an_unknown_end_keeps_the_id(make_gateway, amqp_ur
         proxy.stall(Direction.TO_CLIENT)
         _, problem = await submit(gateway, "k1")
         proxy.cut(refuse=True)
-        await eventually(lambda: gateway.app[parts.PUBLISHER].state == "disconnected")
+        await eventually(lambda: gateway.app[parts.BROKER].publisher.state == "disconnected")
         refused, refusal = await submit(gateway, "k1")
         assert (refused.status, refusal["queued"]) == (503, "no")
         proxy.resume()
-        await eventually(lambda: gateway.app[parts.PUBLISHER].state == "ready", 10)
+        await eventually(lambda: gateway.app[parts.BROKER].publisher.state == "ready", 10)
         retry, receipt = await submit(gateway, "k1")
 
         assert (problem["queued"], retry.status) == ("unknown", 202)

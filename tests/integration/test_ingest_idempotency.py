@@ -69,7 +69,7 @@ async def test_a_retry_of_an_unknown_outcome_repeats_ids_and_documents(
         proxy.stall(Direction.TO_CLIENT)
         lost = await gateway.post("/v1/ingest/a", data=BODY, headers=NDJSON)
         proxy.resume()
-        await eventually(lambda: gateway.app[parts.PUBLISHER].inflight_messages == 0)
+        await eventually(lambda: gateway.app[parts.BROKER].publisher.inflight_messages == 0)
         found = await gateway.post("/v1/ingest/a", data=BODY, headers=NDJSON)
 
         assert (lost.status, (await lost.json())["queued"]) == (504, "unknown")

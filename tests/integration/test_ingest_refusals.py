@@ -57,7 +57,7 @@ def layout(tmp_path, **queue: object):
 
 async def test_a_stream_is_refused_while_the_broker_is_away(proxied, proxy):
     proxy.cut(refuse=True)
-    await eventually(lambda: proxied.app[parts.PUBLISHER].state == "disconnected")
+    await eventually(lambda: proxied.app[parts.BROKER].publisher.state == "disconnected")
     response = await proxied.post("/v1/ingest/a", data=LINE * 10, headers=NDJSON)
     problem = await response.json()
 
@@ -103,7 +103,7 @@ async def test_a_full_queue_is_refused_before_anything_is_read(make_gateway, amq
     gateway = await make_gateway(topology_file=layout(tmp_path, limit=2))
     for _ in range(3):
         await gateway.post("/v1/ingest/some", json={})
-    await eventually(lambda: gateway.app[parts.DEPTHS].full("mongo_queue"))
+    await eventually(lambda: gateway.app[parts.BROKER].depths.full("mongo_queue"))
     response = await gateway.post("/v1/ingest/some", json={})
 
     assert (response.status, (await response.json())["code"]) == (429, "queue-full")
@@ -146,7 +146,7 @@ async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url, caplog,
     )
     writer.write(LINE * lines + LINE[:500])
     await writer.drain()
-    publisher, held = gateway.app[parts.PUBLISHER], gateway.app[parts.HELD]
+    publisher, held = gateway.app[parts.BROKER].publisher, gateway.app[parts.INTAKE].held
     if sent_bytes < HELD_BYTES:
         await eventually(lambda: held.total > sent_bytes * 0.8)
     else:
@@ -180,7 +180,7 @@ async def test_random_cuts_never_lose_a_document_that_was_accepted(proxied, amqp
     accepted = sent = unknown = 0
     for _ in range(8):
         proxy.resume()
-        await eventually(lambda: proxied.app[parts.PUBLISHER].state == "ready", timeout_s=20)
+        await eventually(lambda: proxied.app[parts.BROKER].publisher.state == "ready", timeout_s=20)
         proxy.cut_after(chance.randrange(1, 6_000_000), Direction.TO_SERVER)
         count = chance.randrange(1000, 9000)
         sent += count
@@ -189,7 +189,7 @@ async def test_random_cuts_never_lose_a_document_that_was_accepted(proxied, amqp
         accepted += answer["accepted"]
         unknown += answer.get("unknown", 0)
     proxy.resume()
-    await eventually(lambda: proxied.app[parts.PUBLISHER].state == "ready", timeout_s=20)
+    await eventually(lambda: proxied.app[parts.BROKER].publisher.state == "ready", timeout_s=20)
 
     found = await stored(amqp_url)
     assert accepted <= found <= accepted + unknown

@@ -68,7 +68,7 @@ def make_tenants(make_gateway: Any, tmp_path: Path):
             )
         )
         gateway = await make_gateway(keys_file=path, quotas=Quotas(result_bytes=quota))
-        gateway.app[parts.KEPT_RESULTS].looper.interval_s = 0.05
+        gateway.app[parts.ACCESS].kept_results.looper.interval_s = 0.05
         return gateway
 
     return make
@@ -184,7 +184,7 @@ async def test_redis_maxmemory_bounds_each_tenant_and_redis_away_refuses_nobody(
         assert await submits("light") == 202
         assert list(client.hkeys(usage_key("heavy"))) == [str(far).encode()]
         await redis_server.kill()
-        await eventually(lambda: gateway.app[parts.KEPT_RESULTS].looper.failing)
+        await eventually(lambda: gateway.app[parts.ACCESS].kept_results.looper.failing)
         assert await submits("heavy") == 202
     finally:
         await redis_server.start()

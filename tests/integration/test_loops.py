@@ -202,9 +202,10 @@ async def test_an_account_without_permission_is_seen_and_taken_when_it_is_grante
                 )
 
             await eventually(refused, timeout_s=10)
-            before = client.app[parts.PUBLISHER].looper.failures
+            before = client.app[parts.BROKER].publisher.looper.failures
             await eventually(
-                lambda: client.app[parts.PUBLISHER].looper.failures > before + 2, timeout_s=15
+                lambda: client.app[parts.BROKER].publisher.looper.failures > before + 2,
+                timeout_s=15,
             )
 
             await allow(".*")
@@ -242,7 +243,7 @@ async def test_a_gateway_is_not_ready_before_it_has_read_the_catalog(amqp_url, r
         proxy.stall()
         config = GatewayConfig(amqp_url=amqp_url, redis_url=proxy.url_through(redis_server.url))
         async with running_gateway(config) as client:
-            await eventually(lambda: client.app[parts.CATALOG].looked, timeout_s=10)
+            await eventually(lambda: client.app[parts.SUBMITTING].catalog.looked, timeout_s=10)
             status, body = await readyz(client)
             assert (status, body["status"]) == (200, "degraded")
             proxy.resume()
@@ -274,7 +275,7 @@ PREFETCH = 64
 async def test_messages_of_any_form_take_no_slot_of_the_consumers(broken, amqp_url, redis_url):
     client, _ = broken
     redis = make_redis(redis_url)
-    ids = client.app[parts.TASK_IDS]
+    ids = client.app[parts.ACCESS].task_ids
     event = {"event": "e" * 300, "id": "x", "url": "https://x.example/", "state": "SUCCESS"}
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel()

@@ -161,7 +161,7 @@ async def test_a_conflicting_queue_is_named_by_readyz_and_by_refusals(
 
 async def test_a_draining_gateway_is_not_ready(config):
     async with running_gateway(config) as client:
-        client.app[parts.DRAIN].started = True
+        client.app[parts.INTAKE].drain.started = True
 
         async with client.get("/readyz") as answer:
             told = await answer.json()

@@ -23,7 +23,7 @@ def deployment(amqp_url, redis_url, tmp_path):
 @pytest.fixture
 async def gateway(make_gateway):
     client = await make_gateway()
-    await eventually(lambda: client.app[parts.WATCH].online)
+    await eventually(lambda: client.app[parts.WATCHING].watch.online)
     return client
 
 
@@ -74,7 +74,7 @@ async def test_an_expired_task_is_told_as_revoked(gateway, channel):
 
 
 async def test_a_task_that_cannot_be_decoded_is_told_as_dead_lettered(gateway, channel, deployment):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     async with deployment.worker("threads"):
         deployment.publish("demo.add", raw=b"no json", task_id=task_id)
         response = await gateway.get(f"/v1/tasks/{task_id}?wait=30")
@@ -85,7 +85,7 @@ async def test_a_task_that_cannot_be_decoded_is_told_as_dead_lettered(gateway, c
 
 
 async def test_a_delayed_task_that_no_queue_takes_is_told(gateway, channel):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous", delay_s=1)
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous", delay_s=1)
     exchange = await channel.get_exchange("penstock_delivery")
     await exchange.publish(
         aio_pika.Message(b"{}", headers={"id": task_id, "task": "demo.add"}),
@@ -97,22 +97,22 @@ async def test_a_delayed_task_that_no_queue_takes_is_told(gateway, channel):
 
 
 async def test_an_end_that_was_told_stays(gateway, channel, worker):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await worker.succeed(task_id, "mine")
     await bury(channel, id=task_id, task="demo.add")
     await consumed(channel)
-    await eventually(lambda: gateway.app[parts.OUTCOMES].handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
 
     body = await (await gateway.get(f"/v1/tasks/{task_id}")).json()
     assert (body["state"], body["result"]) == ("SUCCESS", "mine")
 
 
 async def test_an_end_whose_record_expired_is_not_told_again(gateway, channel, worker):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await worker.succeed(task_id)
     await worker.client.delete(f"celery-task-meta-{task_id}")
     await bury(channel, id=task_id)
-    await eventually(lambda: gateway.app[parts.OUTCOMES].handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
 
     assert (await gateway.get(f"/v1/tasks/{task_id}")).status == 410
 
@@ -121,11 +121,11 @@ async def test_an_end_whose_record_expired_is_not_told_again(gateway, channel, w
 async def test_a_copy_that_dies_does_not_end_the_other_that_runs(
     gateway, channel, worker, started_copy, state
 ):
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await worker.start(task_id)
     await worker.client.set(f"penstock:copy:{task_id}", started_copy)
     await bury(channel, id=task_id, **{"x-penstock-copy": "two"})
-    await eventually(lambda: gateway.app[parts.OUTCOMES].handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
 
     assert (await (await gateway.get(f"/v1/tasks/{task_id}")).json())["state"] == state
 
@@ -139,7 +139,7 @@ async def test_garbage_is_acknowledged_and_what_follows_is_told(gateway, channel
     for headers in ({}, {"id": 5}, {"id": "x" * 400}, {"id": ["a"]}):
         await bury(channel, body=b"\x00\xff", **headers)
     await asyncio.to_thread(_bury_octets, amqp_url)
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await bury(channel, id=task_id, task=7, retries="no", **{"x-death": "nonsense"})
     body = await (await gateway.get(f"/v1/tasks/{task_id}?wait=10")).json()
 
@@ -150,7 +150,7 @@ async def test_garbage_is_acknowledged_and_what_follows_is_told(gateway, channel
 async def test_while_redis_is_away_letters_wait_and_are_told_afterwards(
     gateway, channel, redis_server
 ):
-    ids = [gateway.app[parts.TASK_IDS].issue("anonymous") for _ in range(100)]
+    ids = [gateway.app[parts.ACCESS].task_ids.issue("anonymous") for _ in range(100)]
     await redis_server.kill()
     for task_id in ids:
         await bury(channel, id=task_id)
@@ -171,8 +171,8 @@ async def _taken(channel, published):
 
 
 async def test_a_lost_broker_connection_is_made_again(gateway, channel, rabbit, amqp_url):
-    await bury(channel, id=gateway.app[parts.TASK_IDS].issue("anonymous"))
-    await eventually(lambda: gateway.app[parts.OUTCOMES].handled == 1, 10)
+    await bury(channel, id=gateway.app[parts.ACCESS].task_ids.issue("anonymous"))
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled == 1, 10)
     await rabbit.restart()
 
     async def told():
@@ -180,7 +180,7 @@ async def test_a_lost_broker_connection_is_made_again(gateway, channel, rabbit, 
             await bury(await connection.channel(), id=task_id)
         return True
 
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await eventually(told, 30)
     body = await (await gateway.get(f"/v1/tasks/{task_id}?wait=30")).json()
     assert body["state"] == "FAILURE"
@@ -188,9 +188,9 @@ async def test_a_lost_broker_connection_is_made_again(gateway, channel, rabbit, 
 
 async def test_celerys_clients_see_the_end_too(gateway, channel, redis_url):
     app = Celery("client", backend=redis_url, set_as_current=False)
-    task_id = gateway.app[parts.TASK_IDS].issue("anonymous")
+    task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await bury(channel, id=task_id)
-    await eventually(lambda: gateway.app[parts.OUTCOMES].handled >= 1, 10)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1, 10)
     result = AsyncResult(task_id, app=app)
 
     assert await asyncio.to_thread(lambda: result.state) == "FAILURE"

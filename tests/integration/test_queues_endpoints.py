@@ -96,8 +96,8 @@ async def test_a_route_is_explained_for_a_task_and_for_a_key(small):
         async def ask(**question: Any) -> Any:
             return await post(client, "/v1/topology/route", question)
 
-        await eventually(lambda: "small" in client.app[parts.DEPTHS].depths)
-        honoured = (client.app[parts.PUBLISHER].rabbitmq_major or 0) >= 4  # by quorum queues
+        await eventually(lambda: "small" in client.app[parts.BROKER].depths.depths)
+        honoured = (client.app[parts.BROKER].publisher.rabbitmq_major or 0) >= 4  # by quorum queues
 
         task = await ask(task="demo.add")
         assert (task["exchange"], task["routing_key"], task["route"]) == (
@@ -203,7 +203,7 @@ async def test_a_queue_at_its_limit_refuses_until_it_is_emptied(small, amqp_url)
     async with running_gateway(**small) as client:
         for _ in range(5):
             await post(client, "/v1/tasks", body, 202)
-        await eventually(lambda: client.app[parts.DEPTHS].full("small"))
+        await eventually(lambda: client.app[parts.BROKER].depths.full("small"))
 
         async with client.post("/v1/tasks", json=body) as answer:
             problem = await answer.json()
@@ -216,7 +216,7 @@ async def test_a_queue_at_its_limit_refuses_until_it_is_emptied(small, amqp_url)
         async with connection:
             channel = await connection.channel()
             await (await channel.get_queue("small", ensure=False)).purge()
-        await eventually(lambda: not client.app[parts.DEPTHS].full("small"))
+        await eventually(lambda: not client.app[parts.BROKER].depths.full("small"))
         await post(client, "/v1/tasks", body, 202)
 
 
@@ -226,7 +226,7 @@ async def test_the_sampler_survives_a_lost_connection_and_forgets_old_figures(
     async with TcpProxy(rabbit.port) as proxy:
         config = small.pop("config")
         async with running_gateway(config, amqp_url=proxy.url_through(amqp_url), **small) as client:
-            depths = client.app[parts.DEPTHS]
+            depths = client.app[parts.BROKER].depths
             for _ in range(5):
                 await post(client, "/v1/tasks", {"task": "demo.add", "args": [1, 2]}, 202)
             await eventually(lambda: depths.full("small"))
@@ -336,7 +336,7 @@ async def test_a_priority_that_no_queue_honours_is_refused_on_every_path(config)
             return answer.status, found[0] if path == "/v1/tasks/bulk" else found
 
     async with running_gateway(config) as client:
-        quorum = (client.app[parts.PUBLISHER].rabbitmq_major or 0) >= 4
+        quorum = (client.app[parts.BROKER].publisher.rabbitmq_major or 0) >= 4
         for method, path, place in (
             ("POST", "/v1/tasks", "$"),
             ("POST", "/v1/tasks/bulk", "$"),

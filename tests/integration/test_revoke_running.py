@@ -15,7 +15,7 @@ def deployment(amqp_url, redis_url, tmp_path):
 @pytest.fixture
 async def gateway(make_gateway):
     client = await make_gateway()
-    await eventually(lambda: client.app[parts.WATCH].online)
+    await eventually(lambda: client.app[parts.WATCHING].watch.online)
     return client
 
 

@@ -121,7 +121,7 @@ async def test_an_id_of_others_that_redis_does_not_know_gets_no_record(gateway, 
 
 async def test_revoking_needs_the_scope_submit_and_an_own_id(make_keyed_gateway):
     client = await make_keyed_gateway()
-    task_id = client.app[parts.TASK_IDS].issue("acme")
+    task_id = client.app[parts.ACCESS].task_ids.issue("acme")
     answers = [
         await revoke(client, task_id),
         await revoke(client, task_id, **client.as_("reader")),

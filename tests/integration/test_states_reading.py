@@ -47,7 +47,7 @@ async def test_an_id_that_nobody_issued_is_unknown(make_keyed_gateway, task_id):
 
 async def test_another_tenants_id_is_unknown_but_to_admin(make_keyed_gateway):
     client = await make_keyed_gateway()
-    task_id = client.app[parts.TASK_IDS].issue("other")
+    task_id = client.app[parts.ACCESS].task_ids.issue("other")
     mine = await client.get(f"/v1/tasks/{task_id}", headers=client.as_("reader"))
     admins = await client.get(f"/v1/tasks/{task_id}", headers=client.as_("root"))
 
@@ -87,7 +87,7 @@ async def test_a_failure_shows_its_error_and_the_traceback_to_admin_only(
     make_keyed_gateway, worker
 ):
     client = await make_keyed_gateway()
-    task_id = client.app[parts.TASK_IDS].issue("acme")
+    task_id = client.app[parts.ACCESS].task_ids.issue("acme")
     await worker.fail(task_id, "bad day")
     mine = await (await client.get(f"/v1/tasks/{task_id}", headers=client.as_("reader"))).json()
     admins = await (await client.get(f"/v1/tasks/{task_id}", headers=client.as_("root"))).json()
@@ -313,14 +313,14 @@ async def test_questions_of_another_media_type_are_refused(watching, path):
 async def test_a_long_poll_ends_with_the_task(watching, issue, worker):
     task_id = issue()
     poll = asyncio.create_task(show(watching, task_id, "?wait=30"))
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 1)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 1)
     await worker.start(task_id)
     await worker.succeed(task_id)
 
     async with asyncio.timeout(5):
         status, body = await poll
     assert (status, body["state"]) == (200, "SUCCESS")
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
 
 async def test_a_long_poll_ends_with_its_time(watching, issue):
@@ -334,7 +334,7 @@ async def test_a_long_poll_ends_with_its_time(watching, issue):
 async def test_a_long_poll_for_many_waits_for_all_of_them(watching, issue, worker):
     ids = [issue() for _ in range(300)]
     poll = asyncio.create_task(watching.post("/v1/tasks/status?wait=30", json={"ids": ids}))
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 300)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 300)
     for task_id in ids:
         assert not poll.done()
         await worker.succeed(task_id)
@@ -414,7 +414,7 @@ async def test_a_wait_outlasts_notices_that_come_back_later_than_redis(
 async def test_ended_tells_only_what_has_ended(watching, issue, worker):
     done, pending, untracked = issue(), issue(), issue(tracked=False)
     await worker.succeed(done)
-    ended = await watching.app[parts.WATCH].ended([done, pending, untracked], 0.2)
+    ended = await watching.app[parts.WATCHING].watch.ended([done, pending, untracked], 0.2)
 
     assert {task_id: state.state for task_id, state in ended.items()} == {done: "SUCCESS"}
     assert ended[done].result == b"42"

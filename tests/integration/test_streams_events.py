@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.event_source_client import Source
 from tests.stream_client import Stream
@@ -37,7 +37,7 @@ async def test_a_task_is_streamed_from_its_state_to_its_end(watching, issue, wor
     assert (success["event"], success["data"]["result"]) == ("state", [1])
     assert await source.rest() == []
     assert response.content.at_eof()
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
 
 async def test_last_event_id_resumes_and_after_the_end_there_is_nothing(watching, issue, worker):
@@ -100,7 +100,7 @@ async def test_what_cannot_be_streamed_is_a_problem(watching, issue, worker):
 
 async def test_a_silent_stream_is_kept_alive_by_comments(make_watching_gateway):
     client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
-    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
     response = await client.get(f"/v1/tasks/{task_id}/stream")
     await Source(response).next()
 
@@ -110,21 +110,21 @@ async def test_a_silent_stream_is_kept_alive_by_comments(make_watching_gateway):
 
 async def test_a_client_that_goes_is_noticed_and_freed(make_watching_gateway):
     client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
-    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
     response = await client.get(f"/v1/tasks/{task_id}/stream")
     await Source(response).next()
-    assert len(client.app[parts.WATCH].notices) == 1
+    assert len(client.app[parts.WATCHING].watch.notices) == 1
     response.close()
 
-    await eventually(lambda: len(client.app[STREAMS]) == 0)
-    await eventually(lambda: len(client.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(client.app[WATCHING].streams) == 0)
+    await eventually(lambda: len(client.app[parts.WATCHING].watch.notices) == 0)
 
 
 async def test_an_event_source_that_reads_too_slowly_is_told_and_ended(
     make_watching_gateway, worker
 ):
     client = await make_watching_gateway(StreamLimits(backlog_bytes=200_000))
-    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
     response = await client.get(f"/v1/tasks/{task_id}/stream")
     source = Source(response)
     await source.next()
@@ -133,7 +133,7 @@ async def test_an_event_source_that_reads_too_slowly_is_told_and_ended(
     async def given_up():
         for _ in range(50):
             await worker.store(task_id, "PROGRESS", {"current": 1, "message": "x" * 60_000})
-        return len(client.app[parts.WATCH].notices) == 0
+        return len(client.app[parts.WATCHING].watch.notices) == 0
 
     await eventually(given_up, timeout_s=20)
     response.connection.transport.resume_reading()
@@ -180,7 +180,7 @@ async def test_redis_away_and_back_is_a_gap_for_event_streams(watching, issue, w
 )
 async def test_pages_of_other_origins_are_refused(make_watching_gateway, origin, allowed):
     client = await make_watching_gateway(allowed_origins=("https://good.example",))
-    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
     own = f"{client.host}:{client.port}"
     headers = {} if origin is None else {"Origin": origin.format(own=own)}
     events = await client.get(f"/v1/tasks/{task_id}/stream", headers=headers)

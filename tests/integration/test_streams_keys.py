@@ -24,7 +24,9 @@ async def ticket(client, body=None, name="reader"):
 
 async def test_a_ticket_opens_streams_of_its_tenant(make_keyed_gateway):
     client = await make_keyed_gateway()
-    mine, foreign = (client.app[parts.TASK_IDS].issue(tenant) for tenant in ("acme", "other"))
+    mine, foreign = (
+        client.app[parts.ACCESS].task_ids.issue(tenant) for tenant in ("acme", "other")
+    )
     text = await ticket(client)
     async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{foreign}") as ws:
         told = {message["id"]: message for message in await Stream(ws).take(2)}
@@ -39,7 +41,7 @@ async def test_a_ticket_opens_streams_of_its_tenant(make_keyed_gateway):
 
 async def test_a_ticket_for_some_ids_opens_no_others(make_keyed_gateway):
     client = await make_keyed_gateway()
-    mine, other = (client.app[parts.TASK_IDS].issue("acme") for _ in range(2))
+    mine, other = (client.app[parts.ACCESS].task_ids.issue("acme") for _ in range(2))
     text = await ticket(client, {"ids": [mine]})
     async with client.ws_connect(f"/v1/stream?ticket={text}&ids={mine},{other}") as ws:
         told = {message["id"]: message for message in await Stream(ws).take(2)}
@@ -52,7 +54,7 @@ async def test_a_ticket_for_some_ids_opens_no_others(make_keyed_gateway):
 
 async def test_admins_tickets_for_named_ids_reach_other_tenants(make_keyed_gateway):
     client = await make_keyed_gateway()
-    task_id = client.app[parts.TASK_IDS].issue("acme")
+    task_id = client.app[parts.ACCESS].task_ids.issue("acme")
     named = await ticket(client, {"ids": [task_id]}, "root")
     unnamed = await ticket(client, {}, "root")
     answers = [
@@ -64,7 +66,7 @@ async def test_admins_tickets_for_named_ids_reach_other_tenants(make_keyed_gatew
 
 async def test_the_longest_ticket_fits_a_url(make_keyed_gateway):
     client = await make_keyed_gateway()
-    ids = [client.app[parts.TASK_IDS].issue("acme") for _ in range(MAX_IDS)]
+    ids = [client.app[parts.ACCESS].task_ids.issue("acme") for _ in range(MAX_IDS)]
     text = await ticket(client, {"ids": ids})
     async with client.ws_connect(f"/v1/stream?ticket={text}") as ws:
         await Stream(ws).subscribe(*ids)
@@ -77,9 +79,9 @@ async def test_bad_tickets_are_refused_and_say_so(make_keyed_gateway):
     client = await make_keyed_gateway()
     good = await ticket(client)
     spoilt = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
-    foreign = Tickets([(1, b"another key of sixteen octets")], client.app[parts.KEYRING]).issue(
-        _caller(), None
-    )[0]
+    foreign = Tickets(
+        [(1, b"another key of sixteen octets")], client.app[parts.ACCESS].keyring
+    ).issue(_caller(), None)[0]
     for text in ("", "x", "é", spoilt, foreign, good[:-4], good + "AAAA", "A" * 5000):
         response = await client.get("/v1/stream", params={"ticket": text})
         assert response.status == 401, text
@@ -105,7 +107,7 @@ async def test_an_expired_ticket_is_refused(make_keyed_gateway):
             signed = bytes(body) + self._mac(body[1], bytes(body))
             return base64.urlsafe_b64encode(signed).rstrip(b"=").decode(), 0.0
 
-    text = Yesterday(client.app[parts.CONFIG].task_id_keys, client.app[parts.KEYRING]).issue(
+    text = Yesterday(client.app[parts.CONFIG].task_id_keys, client.app[parts.ACCESS].keyring).issue(
         _caller(), None
     )[0]
     response = await client.get("/v1/stream", params={"ticket": text})
@@ -116,7 +118,7 @@ async def test_an_expired_ticket_is_refused(make_keyed_gateway):
 
 async def test_tickets_are_for_readers_and_for_their_own_ids(make_keyed_gateway):
     client = await make_keyed_gateway()
-    foreign = client.app[parts.TASK_IDS].issue("other")
+    foreign = client.app[parts.ACCESS].task_ids.issue("other")
     answers = [
         await client.post("/v1/tickets", json={}),
         await client.post("/v1/tickets", json={}, headers=client.as_("submitter")),
@@ -152,7 +154,9 @@ async def test_a_removed_or_changed_key_ends_its_streams_and_tickets_and_no_othe
     make_keyed_gateway, tmp_path, now
 ):
     client = await make_keyed_gateway()
-    mine, foreign = (client.app[parts.TASK_IDS].issue(tenant) for tenant in ("acme", "other"))
+    mine, foreign = (
+        client.app[parts.ACCESS].task_ids.issue(tenant) for tenant in ("acme", "other")
+    )
     text = await ticket(client)
     kept = await ticket(client, {}, "other")
     opened = [
@@ -177,14 +181,14 @@ async def test_a_removed_or_changed_key_ends_its_streams_and_tickets_and_no_othe
         joint = "&" if "?" in path else "?"
         refused = await client.get(f"{path}{joint}ticket={text}")
         assert (refused.status, (await refused.json())["code"]) == (401, "invalid-ticket")
-    await Stream(other).subscribe(client.app[parts.TASK_IDS].issue("other"))
+    await Stream(other).subscribe(client.app[parts.ACCESS].task_ids.issue("other"))
     assert (await Stream(other).next())["state"] == "PENDING"
     assert (await client.get(f"/v1/tasks/{foreign}/stream?ticket={kept}")).status == 200
 
 
 async def test_an_admins_ticket_shows_less_once_its_key_is_none(make_keyed_gateway, tmp_path):
     client = await make_keyed_gateway()
-    mine, foreign = (client.app[parts.TASK_IDS].issue(tenant) for tenant in ("ops", "acme"))
+    mine, foreign = (client.app[parts.ACCESS].task_ids.issue(tenant) for tenant in ("ops", "acme"))
     text = await ticket(client, {"ids": [mine, foreign]}, "root")
     _replace(tmp_path / "keys.toml", ("root", "ops", ["read"]), ("a", "acme", ["read"]))
 
@@ -200,7 +204,7 @@ async def test_streams_need_a_key_with_the_scope_read(make_keyed_gateway):
     answers = [
         await client.get("/v1/stream"),
         await client.get("/v1/stream", headers=client.as_("submitter")),
-        await client.get(f"/v1/tasks/{client.app[parts.TASK_IDS].issue('acme')}/stream"),
+        await client.get(f"/v1/tasks/{client.app[parts.ACCESS].task_ids.issue('acme')}/stream"),
     ]
 
     assert [answer.status for answer in answers] == [401, 403, 401]

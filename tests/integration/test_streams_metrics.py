@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -86,7 +86,7 @@ async def test_streams_that_the_gateway_ends_are_counted_by_reason(make_watching
     async with client.ws_connect("/v1/stream", autoping=False) as ws:
         await ws.receive(timeout=5)  # a ping that is not answered
         await ws.receive(timeout=5)
-    await eventually(lambda: len(client.app[STREAMS]) == 0)
+    await eventually(lambda: len(client.app[WATCHING].streams) == 0)
     async with client.ws_connect("/v1/stream") as ws:
         await Stream(ws).settled()
         await client.app.shutdown()

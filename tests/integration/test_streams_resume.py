@@ -7,7 +7,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -90,7 +90,7 @@ async def test_the_cursor_of_an_end_has_nothing_after_it(watching, stream, issue
     await stream.subscribe(tasks={task_id: end["cursor"]})
 
     assert await stream.settled() == []
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
 
 @pytest.mark.parametrize("cursor", ["1-0", "99999999999999-0"])
@@ -149,7 +149,7 @@ async def test_a_lost_notice_connection_says_gap_and_the_state(stream, watching,
     ended, running = issue(), issue()
     await stream.subscribe(ended, running)
     await stream.take(2)
-    notices = watching.app[parts.WATCH].notices
+    notices = watching.app[parts.WATCHING].watch.notices
     before = notices.connections
     for client in await worker.client.client_list(_type="pubsub"):
         await worker.client.client_kill_filter(_id=client["id"])
@@ -178,13 +178,13 @@ async def test_a_first_connection_is_no_gap(make_watching_gateway, redis_url, is
 
 async def test_a_slow_consumer_is_told_so_and_closed(make_watching_gateway, worker):
     client = await make_watching_gateway(StreamLimits(backlog_bytes=200_000))
-    ids = [client.app[parts.TASK_IDS].issue("anonymous") for _ in range(200)]
+    ids = [client.app[parts.ACCESS].task_ids.issue("anonymous") for _ in range(200)]
     async with client.ws_connect("/v1/stream") as ws:
         stream = Stream(ws)
         await stream.subscribe(*ids)
         await stream.take(200)
         ws._response.connection.transport.pause_reading()
-        streams = client.app[STREAMS]
+        streams = client.app[WATCHING].streams
 
         async def flooded():
             for task_id in ids:
@@ -192,7 +192,7 @@ async def test_a_slow_consumer_is_told_so_and_closed(make_watching_gateway, work
             return all(one.closing for one in streams._sockets)
 
         await eventually(flooded, timeout_s=20)
-        await eventually(lambda: len(client.app[parts.WATCH].notices) == 0)
+        await eventually(lambda: len(client.app[parts.WATCHING].watch.notices) == 0)
         ws._response.connection.transport.resume_reading()
         last = None
         while (message := await ws.receive(timeout=10)).type is WSMsgType.TEXT:
@@ -208,14 +208,14 @@ async def test_first_states_wait_for_a_slow_reader_instead_of_losing_it(
     make_watching_gateway, worker
 ):
     client = await make_watching_gateway(StreamLimits(backlog_bytes=600_000))
-    ids = [client.app[parts.TASK_IDS].issue("anonymous") for _ in range(400)]
+    ids = [client.app[parts.ACCESS].task_ids.issue("anonymous") for _ in range(400)]
     for task_id in ids:
         await worker.succeed(task_id, "x" * 60_000)
     async with client.ws_connect("/v1/stream", max_msg_size=0) as ws:
         ws._response.connection.transport.pause_reading()
         stream = Stream(ws)
         await stream.subscribe(*ids)
-        [served] = client.app[STREAMS]._sockets
+        [served] = client.app[WATCHING].streams._sockets
         await eventually(lambda: served.backlog > 64_000)
         assert served.backlog < 300_000
         ws._response.connection.transport.resume_reading()
@@ -242,7 +242,7 @@ async def test_a_client_that_answers_nothing_is_cut(make_watching_gateway):
         message = await ws.receive(timeout=5)
         assert message.type in {WSMsgType.CLOSED, WSMsgType.ERROR}
         assert ws.close_code == 1006
-    await eventually(lambda: len(client.app[STREAMS]) == 0)
+    await eventually(lambda: len(client.app[WATCHING].streams) == 0)
 
 
 async def _impatient(make_watching_gateway):
@@ -254,7 +254,7 @@ async def test_redis_killed_and_restarted_ends_every_watch_with_the_right_state(
     redis_server, make_watching_gateway, worker
 ):
     client = await make_watching_gateway()
-    ids = [client.app[parts.TASK_IDS].issue("anonymous") for _ in range(1000)]
+    ids = [client.app[parts.ACCESS].task_ids.issue("anonymous") for _ in range(1000)]
     before, during, after = ids[:300], ids[300:600], ids[600:]
     async with client.ws_connect("/v1/stream") as ws:
         stream = Stream(ws)
@@ -264,7 +264,7 @@ async def test_redis_killed_and_restarted_ends_every_watch_with_the_right_state(
             await worker.succeed(task_id, "before")
         ended = {message["id"]: message for message in await stream.take(300)}
         await redis_server.kill()
-        await eventually(lambda: not client.app[parts.WATCH].online)
+        await eventually(lambda: not client.app[parts.WATCHING].watch.online)
         assert await stream.settled() == []
         await redis_server.start()
         await worker.client.connection_pool.disconnect()

@@ -93,7 +93,7 @@ async def test_after_the_end_nothing_is_told_and_nothing_is_kept(watching, strea
     )
 
     assert await stream.settled() == []
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
 
 async def test_each_of_many_random_timings_tells_the_end_exactly_once(stream, issue, worker):
@@ -143,7 +143,7 @@ async def test_unsubscribed_tasks_are_not_told_and_redis_is_unsubscribed(
 
     assert (await stream.next())["id"] == other
     assert await stream.settled() == []
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
     async def channels():
         return await worker.client.pubsub_channels() == []
@@ -157,7 +157,7 @@ async def test_a_disconnect_frees_everything(watching, issue, worker):
         await Stream(socket).take(50)
         assert len(await worker.client.pubsub_channels()) == 50
 
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
     await eventually(lambda: _no_channels(worker))
 
 
@@ -178,7 +178,7 @@ async def test_one_connection_serves_all_sockets(watching, issue, worker):
 
 
 def _told(watching, count):
-    topics = watching.app[parts.WATCH].notices._topics.values()
+    topics = watching.app[parts.WATCHING].watch.notices._topics.values()
     return sum(listener.live for topic in topics for listener in topic.listeners) == count
 
 
@@ -305,8 +305,8 @@ async def test_a_bad_cursor_is_refused_for_its_task_alone(stream, issue):
 
 
 async def test_another_tenants_id_is_unknown(watching, stream):
-    foreign = watching.app[parts.TASK_IDS].issue("somebody-else")
-    watching.app[parts.KEYRING]._tenants = frozenset({"anonymous"})
+    foreign = watching.app[parts.ACCESS].task_ids.issue("somebody-else")
+    watching.app[parts.ACCESS].keyring._tenants = frozenset({"anonymous"})
     await stream.subscribe(foreign)
 
     assert (await stream.next())["code"] == "unknown-task-id"

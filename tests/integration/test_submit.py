@@ -277,7 +277,7 @@ async def test_request_ids_are_echoed_when_sane(gateway):
 
 
 async def test_draining_refuses_new_work_and_says_so(gateway):
-    gateway.app[parts.DRAIN].started = True
+    gateway.app[parts.INTAKE].drain.started = True
     submit = await gateway.post("/v1/tasks", json=ADD)
     ready = await gateway.get("/readyz")
 
@@ -310,7 +310,7 @@ async def test_no_broker_is_a_prompt_503(make_gateway, tmp_path):
 
 
 async def test_an_alarm_is_a_prompt_503_until_it_ends(gateway, rabbit):
-    publisher = gateway.app[parts.PUBLISHER]
+    publisher = gateway.app[parts.BROKER].publisher
     try:
         await watermark(rabbit, "absolute", "1MB")
         first = await gateway.post("/v1/tasks", json=ADD)  # only a publish learns of the alarm

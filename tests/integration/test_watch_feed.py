@@ -13,7 +13,7 @@ import pytest
 from devstack.proxy import TcpProxy
 from gateway.access.task_id import claims
 from gateway.api import parts
-from gateway.api.parts import STREAMS
+from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -40,7 +40,7 @@ class Told:
 
 async def test_a_subscription_made_as_the_last_first_state_was_told_is_told_too(watching, issue):
     sink = Told()
-    feed = watching.app[parts.WATCH].feed(sink)
+    feed = watching.app[parts.WATCHING].watch.feed(sink)
     first, second = issue(), issue()
     sink.then = lambda: feed.subscribe({second: (None, "")})
     feed.subscribe({first: (None, "")})
@@ -50,9 +50,9 @@ async def test_a_subscription_made_as_the_last_first_state_was_told_is_told_too(
 
 
 async def test_subscribing_and_leaving_in_every_order_leaves_nothing(watching, issue, worker):
-    notices = watching.app[parts.WATCH].notices
+    notices = watching.app[parts.WATCHING].watch.notices
     ids = [issue() for _ in range(20)]
-    feeds = [watching.app[parts.WATCH].feed(Told()) for _ in range(10)]
+    feeds = [watching.app[parts.WATCHING].watch.feed(Told()) for _ in range(10)]
     for turn in range(200):
         feed = feeds[turn % 10]
         feed.subscribe(dict.fromkeys(ids[turn % 7 :: 3], (None, "")))
@@ -82,10 +82,10 @@ async def test_watchers_that_come_and_go_leave_no_objects(watching, issue):
                 await Stream(ws).take(2)
 
     await come_and_go()
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
     before = objects()
     await come_and_go()
-    await eventually(lambda: len(watching.app[parts.WATCH].notices) == 0)
+    await eventually(lambda: len(watching.app[parts.WATCHING].watch.notices) == 0)
 
     assert objects() <= before + 4
 
@@ -96,12 +96,12 @@ async def test_a_redis_that_falls_silent_is_noticed_and_nothing_is_missed(
 ):
     async with TcpProxy(redis_server.port) as proxy:
         client = await make_watching_gateway(redis_url=proxy.url_through(redis_url))
-        task_id = client.app[parts.TASK_IDS].issue("anonymous")
+        task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
         async with client.ws_connect(f"/v1/stream?ids={task_id}") as ws:
             stream = Stream(ws)
             await stream.next()
             end(proxy)
-            await eventually(lambda: not client.app[parts.WATCH].online, 20)
+            await eventually(lambda: not client.app[parts.WATCHING].watch.online, 20)
             await worker.succeed(task_id)
             proxy.resume()
             told = await stream.take(2, timeout_s=15)
@@ -132,7 +132,7 @@ async def test_clients_that_vanish_leave_nothing_for_the_collector(
     make_watching_gateway, caplog, path, headers, until, vanish
 ):
     client = await make_watching_gateway(StreamLimits(comment_every_s=0.1))
-    task_id = client.app[parts.TASK_IDS].issue("anonymous")
+    task_id = client.app[parts.ACCESS].task_ids.issue("anonymous")
     request = f"GET {path.format(task_id)} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
     kinds = ("Socket", "EventSource", "Feed", "Request", "RequestHandler", "Topic")
 
@@ -149,7 +149,7 @@ async def test_clients_that_vanish_leave_nothing_for_the_collector(
             if until:
                 await reader.readuntil(until)
             vanish(writer)
-        await eventually(lambda: len(client.app[STREAMS]) == 0)
+        await eventually(lambda: len(client.app[WATCHING].streams) == 0)
         await eventually(lambda: len(kept()) <= before)
     finally:
         gc.enable()
@@ -175,7 +175,7 @@ def traced():
 async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no_faster(
     watching, issue, traced
 ):
-    watch = watching.app[parts.WATCH]
+    watch = watching.app[parts.WATCHING].watch
 
     async def octets_each(ids, clients):
         # What else goes on in the process gets and frees memory as well, not each time.

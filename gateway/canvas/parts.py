@@ -1,0 +1,45 @@
+"""Composed tasks: what publishes them, and what knows their groups."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from gateway.access.task_id import TaskIds
+from gateway.canvas.canvas_submission import CanvasSubmission
+from gateway.canvas.groups import Groups
+from gateway.config import GatewayConfig
+from gateway.rabbitmq.publisher import Publisher
+from gateway.states.states import States
+from gateway.submitting.submission import Submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvases:
+    """How chains, groups and chords are submitted."""
+
+    submission: CanvasSubmission
+    groups: Groups
+
+    @classmethod
+    def make(
+        cls,
+        config: GatewayConfig,
+        redis: Redis,
+        states: States,
+        task_ids: TaskIds,
+        tasks: Submission,
+        publisher: Publisher,
+    ) -> "Canvases":
+        """Make it.
+
+        Args:
+            config: How long results are kept.
+            redis: From `make_redis`.
+            states: Reads states.
+            task_ids: Issues ids.
+            tasks: Checks each task.
+            publisher: Publishes.
+        """
+        groups = Groups(redis, states, config.result_expires_s)
+        submission = CanvasSubmission(tasks, task_ids, groups, publisher)
+        return cls(submission=submission, groups=groups)

@@ -1,0 +1,67 @@
+"""How tasks end besides in their worker: callbacks, revocation, what the broker ends."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from gateway.config import GatewayConfig
+from gateway.endings.callback_events import CallbackEvents
+from gateway.endings.callback_post import CallbackPost
+from gateway.endings.callbacks import Callbacks
+from gateway.endings.outcomes import Outcomes
+from gateway.endings.revocation import Revocation
+from gateway.rabbitmq.parts import Broker
+from gateway.states.states import States
+from penstock.looper import Looper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endings:
+    """Ends of tasks."""
+
+    revocation: Revocation
+    outcomes: Outcomes
+    """Stores the ends that RabbitMQ decided."""
+    events: CallbackEvents
+    """Publishes ends for their `callback_url`."""
+    callbacks: Callbacks | None
+    """Delivers them; None where no host is allowed."""
+    post: CallbackPost
+
+    @classmethod
+    def make(cls, config: GatewayConfig, redis: Redis, states: States, broker: Broker) -> "Endings":
+        """Make it.
+
+        Args:
+            config: How long results are kept; hosts of callbacks.
+            redis: From `make_redis`.
+            states: Reads states.
+            broker: Publishes, and tells workers.
+        """
+        events = CallbackEvents(
+            broker.publisher, redis, broker.origin, config.quotas.callback_bytes
+        )
+        post = CallbackPost(config)
+        return cls(
+            revocation=Revocation(redis, states, broker.control, config.result_expires_s),
+            outcomes=Outcomes(config.amqp_url, redis, config.result_expires_s, events),
+            events=events,
+            callbacks=Callbacks(config, events, states, post) if config.callback_hosts else None,
+            post=post,
+        )
+
+    @property
+    def loopers(self) -> tuple[Looper, ...]:
+        """Consume the ends that RabbitMQ decided, and those that a URL is told."""
+        outcomes = self.outcomes.consumer.looper
+        return (outcomes, self.callbacks.consumer.looper) if self.callbacks else (outcomes,)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the connections to the receivers of callbacks until the end."""
+        try:
+            yield
+        finally:
+            await self.post.close()

@@ -1,0 +1,40 @@
+"""Periodic tasks: what keeps them, and what suspends those whose key may no longer submit them."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from gateway.access.keyring import KeyRing
+from gateway.config import Quotas
+from gateway.schedules.guard import ScheduleGuard
+from gateway.schedules.schedules import Schedules
+from gateway.submitting.submission import Submission
+from penstock.looper import Looper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduling:
+    """How tasks recur."""
+
+    schedules: Schedules
+    guard: ScheduleGuard
+
+    @classmethod
+    def make(
+        cls, quotas: Quotas, redis: Redis, keyring: KeyRing, submission: Submission
+    ) -> "Scheduling":
+        """Make it.
+
+        Args:
+            quotas: What one tenant may keep.
+            redis: From `make_redis`.
+            keyring: Knows the keys.
+            submission: Knows what they may submit.
+        """
+        schedules = Schedules(redis, quotas)
+        return cls(schedules=schedules, guard=ScheduleGuard(schedules, keyring, submission))
+
+    @property
+    def loopers(self) -> tuple[Looper, ...]:
+        """Suspend schedules whose key lost its rights."""
+        return (self.guard.looper,)
