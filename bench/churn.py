@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import redis.asyncio
 
-from bench import chart, programs, table
+from bench import programs, table
 from bench.figures import Figure
 from bench.gateways import serving
 from bench.goals import Goal
@@ -18,6 +18,7 @@ from bench.processes import Running
 from bench.report import Context, Report
 from bench.usage import descriptors, rss_bytes
 from bench.watching import issue
+from devstack import chart
 from devstack.errors import StartError
 
 SECONDS = 600.0
@@ -201,18 +202,18 @@ def _report(
             "churn": chart.over_time(
                 title,
                 f"{note}; the gateway's memory, MiB, and open descriptors",
-                [
+                [chart.Panel("", [
                     ("resident set", [(held.at_s, held.rss_mib) for held in moments]),
                     ("descriptors", [(held.at_s, held.descriptors) for held in moments]),
-                ],
+                ])],
             ),
             "churn-watched": chart.over_time(
                 title,
                 f"{note}; tasks watched, as the gateway and as Redis count them",
-                [
+                [chart.Panel("", [
                     ("gateway", [(held.at_s, held.watched) for held in moments]),
                     ("Redis", [(held.at_s, held.channels) for held in moments]),
-                ],
+                ])],
             ),
         },
     )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from bench import chart, programs, table
+from bench import programs, table
 from bench.documents import ndjson
 from bench.figures import Figure
 from bench.gateways import serving
@@ -14,6 +14,7 @@ from bench.goals import Goal
 from bench.processes import Running
 from bench.report import Context, Report
 from bench.usage import cpu_s, rss_bytes
+from devstack import chart
 
 _MIB = 1024 * 1024
 _GIGABYTE = 1_000_000_000
@@ -96,8 +97,13 @@ async def stream(context: Context, size: int = _GIGABYTE) -> Report:
                 "Memory of the gateway while 1 GB of NDJSON streams through",
                 "resident set, MiB; below: bytes in flight",
                 [
-                    ("resident set", [(m.at_s, m.rss_mib) for m in moments]),
-                    ("in flight", [(m.at_s, m.in_flight_mib) for m in moments]),
+                    chart.Panel(
+                        "MiB",
+                        [
+                            ("resident set", [(m.at_s, m.rss_mib) for m in moments]),
+                            ("in flight", [(m.at_s, m.in_flight_mib) for m in moments]),
+                        ],
+                    )
                 ],
             )
         },

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import chart, table
+from bench import table
 from bench.contestants import BARE, GATEWAY
 from bench.documents import json_body
 from bench.figures import Figure
@@ -13,6 +13,7 @@ from bench.gateways import serving
 from bench.report import Context, Report
 from bench.rounds import Sample, run_once
 from bench.wrk import Load
+from devstack import chart
 
 CONNECTIONS = (16, 64, 256, 1024)
 DOCUMENTS = (1, 10, 100, 10_000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis.asyncio
 
-from bench import chart, programs, table
+from bench import programs, table
 from bench.contestants import GATEWAY, Contestant
 from bench.figures import Figure, paired
 from bench.gateways import serving
@@ -18,6 +18,7 @@ from bench.rounds import Sample, run_once
 from bench.servers import Servers
 from bench.usage import cpu_s, rss_bytes
 from bench.watching import issue, watching
+from devstack import chart
 
 SOCKETS = 10_000
 CHANGES_A_SECOND = 5_000

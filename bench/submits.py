@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from bench import chart, table
+from bench import table
 from bench.contestants import GATEWAY, Contestant
 from bench.figures import Figure
 from bench.goals import submit_goals
 from bench.report import Context, Report
 from bench.rounds import Plan, Sample, Samples, measure
+from devstack import chart
 
 
 async def compare(context: Context, contestants: Sequence[Contestant]) -> Report:

@@ -20,7 +20,6 @@ from topology.mermaid import mermaid
 from topology.model import Topology
 from topology.plan import declarations
 from topology.settings import Settings, SettingsError, with_devstack
-from topology.svg import svg
 from topology.text import show, summary
 
 CONNECT_TIMEOUT_S = 10.0
@@ -49,8 +48,6 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         match options.command:
             case "show":
                 print(show(topology), end="")
-            case "graph" if options.svg:
-                options.svg.write_text(svg(topology), encoding="utf-8")
             case "graph":
                 print(mermaid(topology), end="")
             case "check":
@@ -92,8 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="then remove bindings between entities of the layout that the layout does not have",
     )
-    graph = commands.add_parser("graph", help="draw the layout (Mermaid on standard output)")
-    graph.add_argument("--svg", type=Path, metavar="FILE", help="write an SVG instead")
+    commands.add_parser("graph", help="draw the layout (Mermaid on standard output)")
     return parser
 
 

@@ -13,12 +13,12 @@ from devstack.drill.director import Director, Episode
 from devstack.drill.faults import FAULTS, Scene
 from devstack.drill.ingest_load import IngestLoad
 from devstack.drill.load import Steady, SubmitLoad
+from devstack.drill.picture import draw
 from devstack.drill.receipts import Ledger
 from devstack.drill.reconcile import Findings, reconcile
 from devstack.drill.records import read_holdings, wait_until_ended
 from devstack.drill.rig import GATEWAYS, Rig, running_rig
 from devstack.drill.slots import find_lost_slots
-from devstack.drill.svg import write_svg
 from devstack.drill.timeline import Timeline
 from devstack.drill.watch import read_states, sample_memory, sample_processors
 
@@ -105,7 +105,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
                 findings.fault("fault not healed", (episode.title, episode.trouble))
         timeline.add_books(ledger, holdings)
         picture = settings.folder / "timeline.svg"
-        write_svg(picture, timeline, director.episodes, time.time())
+        picture.write_text(draw(timeline, director.episodes, time.time()), encoding="utf-8")
         version = await rig.rabbitmq_version()
         await rig.stack.rabbit.settle()
     return Result(

@@ -4,12 +4,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench import chart, measured, results, table
+from bench import measured, results, table
 from bench.contestants import BARE, FULL, GATEWAY
 from bench.figures import Figure
 from bench.goals import Goal, submit_goals
 from bench.rounds import Sample
 from bench.wrk import parse
+from devstack import chart
 from devstack.errors import StartError
 
 
@@ -110,6 +111,11 @@ def test_contestants_have_names_of_their_own():
             [chart.Line("a", [(16, Figure(1, 1, 1)), (1024, Figure(2, 1, 3))])],
         ),
         chart.lines("t", "n", "x", [chart.Line("a", [(16, Figure(1, 1, 1))])]),
+        chart.over_time("t", "n", []),
+        chart.over_time(
+            "t", "n", [chart.Panel("a/s", [("x < y", [(0, 1)])]), chart.Panel("MiB", [])],
+            [chart.Band("kill & cut", 0, 0.5)],
+        ),
     ],
 )  # fmt: skip
 def test_a_chart_is_well_formed(svg):
@@ -133,7 +139,7 @@ def test_a_failure_of_wrk_is_told_with_its_words():
 
 
 def test_an_axis_ends_at_a_round_number_above_the_highest_value():
-    svg = chart.over_time("t", "n", [("a", [(0.0, 1.0), (4.0, 73.0)])])
+    svg = chart.over_time("t", "n", [chart.Panel("", [("a", [(0.0, 1.0), (4.0, 73.0)])])])
 
     assert ">80</text>" in svg
     assert ">20</text>" in svg

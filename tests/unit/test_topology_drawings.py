@@ -1,13 +1,9 @@
-"""The layout as text, Mermaid and SVG."""
-
-from itertools import combinations
-from xml.etree import ElementTree as ET
+"""The layout as text and Mermaid."""
 
 from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
 from topology.mermaid import mermaid
 from topology.model import Topology
-from topology.svg import Box, boxes, svg
 from topology.text import show
 
 ODD = Topology(
@@ -22,42 +18,6 @@ ODD = Topology(
         Binding(exchange='quo"ted', queue="x<y", key="*.#"),
     ],
 )
-
-
-def texts(document: str) -> list[str]:
-    return [node.text or "" for node in ET.fromstring(document).findall(".//{*}text")]
-
-
-def overlap(one: Box, other: Box) -> bool:
-    return (
-        one.x < other.right
-        and other.x < one.right
-        and one.y < other.y + other.height
-        and other.y < one.y + one.height
-    )
-
-
-def test_svg_names_every_exchange_queue_and_binding_key():
-    told = texts(svg(load()))
-
-    for name in ("tasks", "events", "broadcast", *load().queues, "documents.#", "default.dead"):
-        assert name in told
-
-
-def test_svg_of_odd_names_is_well_formed():
-    told = texts(svg(ODD))
-
-    assert {"a&b", "x<y", 'quo"ted', "x-match=any, colour=red", "*.#"} <= set(told)
-
-
-def test_svg_of_an_empty_layout_is_well_formed():
-    assert "broadcast.<host>" in texts(svg(Topology()))
-
-
-def test_no_box_covers_another():
-    for topology in (load(), ODD, Topology()):
-        for one, other in combinations(boxes(topology).values(), 2):
-            assert not overlap(one, other), (one, other)
 
 
 def test_mermaid_draws_each_binding_with_its_key():

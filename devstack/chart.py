@@ -1,16 +1,18 @@
-"""Charts as SVG, written by hand: bars with spreads, and lines. Pure."""
+"""Charts of the benchmarks and drills as SVG: bars with spreads, lines, time. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-
-from bench.figures import Figure
+from typing import Protocol
 
 _WIDTH = 840
 _LABEL = 380
 _ROW = 30
 _TOP = 54
+_NAMES = 96
+_GAP = 34
+_FAULT = "#c0262d"
 _OURS = "#0b7285"
 _THEIRS = "#94a3b8"
 _COLOURS = (_OURS, "#e8590c", "#5f3dc4", "#2b8a3e", "#868e96", "#c2255c")
@@ -22,12 +24,28 @@ _STYLE = (
 )
 
 
+class Spread(Protocol):
+    """A number that was measured in several rounds."""
+
+    @property
+    def median(self) -> float:
+        """Of the rounds."""
+
+    @property
+    def low(self) -> float:
+        """The lowest round."""
+
+    @property
+    def high(self) -> float:
+        """The highest round."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One contestant."""
 
     label: str
-    figure: Figure
+    figure: Spread
     ours: bool = False
 
 
@@ -36,11 +54,11 @@ class Line:
     """One series: its points from left to right."""
 
     label: str
-    points: Sequence[tuple[float, Figure]]
+    points: Sequence[tuple[float, Spread]]
 
 
 def bars(title: str, note: str, entries: Sequence[Bar], digits: int = 0) -> str:
-    """Horizontal bars; a thin line tells the lowest and the highest round."""
+    """Draw horizontal bars; a thin line leads from the lowest to the highest round."""
     top = max(entry.figure.high for entry in entries)
     scale = (_WIDTH - _LABEL - 90) / top
     parts = []
@@ -66,7 +84,7 @@ def bars(title: str, note: str, entries: Sequence[Bar], digits: int = 0) -> str:
 
 
 def lines(title: str, note: str, x_label: str, series: Sequence[Line], digits: int = 0) -> str:
-    """Lines over a logarithmic x; upright strokes tell the spread."""
+    """Draw lines over a logarithmic x; upright strokes show the spread."""
     left, height = 90, 300
     right, bottom = _WIDTH - 170, _TOP + height
     xs = sorted({x for line in series for x, _ in line.points})
@@ -122,40 +140,92 @@ def lines(title: str, note: str, x_label: str, series: Sequence[Line], digits: i
     return _document(title, note, bottom + 50, parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes over a common time: what its numbers are, and its series."""
+
+    unit: str
+    series: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    """Label, and points: seconds, number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time that all panels mark."""
+
+    label: str
+    begin_s: float
+    end_s: float
+
+
 def over_time(
-    title: str, note: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    title: str, note: str, panels: Sequence[Panel], bands: Sequence[Band] = (), *, height: int = 260
 ) -> str:
-    """Lines over seconds, from zero."""
-    left, height = 90, 260
-    right, bottom = _WIDTH - 150, _TOP + height
-    latest = max((x for _, points in series for x, _ in points), default=1.0) or 1.0
-    top = _round_up(max((y for _, points in series for _, y in points), default=1.0))
+    """Draw lines over seconds, from zero, in panels below one another.
+
+    Args:
+        title: Of the picture.
+        note: Below the title.
+        panels: From top to bottom; they share the seconds.
+        bands: Marked in each panel, named above the first.
+        height: Of a panel.
+    """
+    left, right = 90, _WIDTH - 180
+    first = _TOP + (_NAMES if bands else 0)
+    latest = max((x for one in panels for _, points in one.series for x, _ in points), default=0)
+    latest = latest or 1.0
+    last = first + len(panels) * (height + _GAP) - _GAP
+
+    def across(seconds: float) -> float:
+        return left + (right - left) * seconds / latest
+
     parts = []
-    for step in range(5):
-        y = bottom - height * step / 4
-        x = left + (right - left) * step / 4
+    for band in bands:
+        x, width = across(band.begin_s), max(1.5, across(band.end_s) - across(band.begin_s))
         parts += [
-            f'<path class="g" d="M{left} {y:.1f}H{right}"/>',
             (
-                f'<text class="n" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{top * step / 4:,.0f}</text>"
-                f'<text class="n" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
-                f"{latest * step / 4:,.0f} s</text>"
+                f'<rect x="{x:.1f}" y="{first}" width="{width:.1f}" height="{last - first}" '
+                f'fill="{_FAULT}" fill-opacity="0.13"/>'
+            ),
+            (
+                f'<text class="n" transform="translate({x + 4:.1f},{first - 6}) rotate(-55)" '
+                f'style="font-size:9px">{escape(band.label)}</text>'
             ),
         ]
-    for number, (label, points) in enumerate(series):
-        colour = _COLOURS[number % len(_COLOURS)]
-        route = " ".join(
-            f"{left + (right - left) * x / latest:.1f},{bottom - height * y / top:.1f}"
-            for x, y in points
+    for place, panel in enumerate(panels):
+        floor = first + place * (height + _GAP) + height
+        parts += _panel(panel, across, floor, height)
+    parts += [
+        f'<text class="n" x="{across(latest * step / 4):.1f}" y="{last + 18}" '
+        f'text-anchor="middle">{latest * step / 4:,.0f} s</text>'
+        for step in range(5)
+    ]
+    return _document(title, note, last + 32, parts)
+
+
+def _panel(
+    panel: Panel, across: Callable[[float], float], floor: int, height: int
+) -> Iterable[str]:
+    """Draw one panel that stands on `floor`: its grid, its lines, its legend."""
+    top = _round_up(max((y for _, points in panel.series for _, y in points), default=1.0))
+    left, right = across(0), _WIDTH - 180
+    for step in range(5):
+        y = floor - height * step / 4
+        yield f'<path class="g" d="M{left} {y:.1f}H{right}"/>'
+        yield (
+            f'<text class="n" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{top * step / 4:,.0f}</text>"
         )
-        y = _TOP + 14 + number * 22
-        parts += [
-            f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
-            f'<rect x="{right + 16}" y="{y - 9}" width="10" height="10" fill="{colour}"/>',
-            f'<text x="{right + 32}" y="{y}">{escape(label)}</text>',
-        ]
-    return _document(title, note, bottom + 32, parts)
+    if panel.unit:
+        y = floor - height + 14
+        yield f'<text class="n" x="{right + 16}" y="{y - 18}">{escape(panel.unit)}</text>'
+    for number, (label, points) in enumerate(panel.series):
+        colour = _COLOURS[number % len(_COLOURS)]
+        route = " ".join(f"{across(x):.1f},{floor - height * y / top:.1f}" for x, y in points)
+        y = floor - height + 14 + number * 22
+        yield f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        yield f'<rect x="{right + 16}" y="{y - 9}" width="10" height="10" fill="{colour}"/>'
+        yield f'<text x="{right + 32}" y="{y}">{escape(label)}</text>'
 
 
 def _round_up(value: float) -> float:
