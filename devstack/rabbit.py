@@ -73,6 +73,8 @@ class Rabbit:
         self._tls = tls
         self.password = password or secrets.token_urlsafe(18)
         self._ready_at = 0.0
+        self.starts = 0
+        """How often it has started."""
         log = log or self.folder / "rabbitmq.log"
         epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
         self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
@@ -114,6 +116,7 @@ class Rabbit:
         self.child.spawn()
         await until_ready(self.child, self._answers, timeout_s)
         self._ready_at = time.monotonic()
+        self.starts += 1
 
     async def stop(self) -> None:
         """Stop it in order, which can take 20 s, and epmd after it."""

@@ -13,7 +13,7 @@ from amqp import serialization
 from amqp.spec import Basic
 from kombu.connection import Connection
 
-from tests.tasks_core_deployment import FINAL, Deployment
+from tests.deployment.workers import FINAL, Deployment
 from tests.waiting import eventually
 
 JSON_VALUES: tuple[Any, ...] = (None, True, 7, 1.5, "text", [1, "a"], {"a": {"b": [1]}})

@@ -9,20 +9,13 @@ from gateway.api.description.api_operations import OPERATIONS
 from gateway.api.description.openapi import undescribed
 from gateway.api.openapi import served
 from gateway.app import make_app
-from gateway.config import GatewayConfig
 from gateway.errors import REFUSALS
-from tests.gateway_client import SIGNING_KEYS, running_gateway
-
-NOWHERE = GatewayConfig(
-    amqp_url="amqp://guest:guest@127.0.0.1:1/",
-    redis_url="redis://127.0.0.1:1/0",
-    task_id_keys=SIGNING_KEYS,
-)
+from tests.deployment.gateway import NOWHERE, running_gateway
 
 
 @pytest.fixture
 async def document() -> Any:
-    gateway = running_gateway(NOWHERE, ready=False)
+    gateway = running_gateway()
     async with gateway as client, client.get("/openapi.json") as answer:
         assert answer.status == 200
         return await answer.json()
@@ -97,7 +90,7 @@ async def test_refusals_that_pass_carry_retry_after_in_the_description(document)
 
 
 async def test_the_page_shows_every_operation_and_loads_nothing(document):
-    async with running_gateway(NOWHERE, ready=False) as client, client.get("/docs") as answer:
+    async with running_gateway() as client, client.get("/docs") as answer:
         text = await answer.text()
         assert answer.content_type == "text/html"
         policy = answer.headers["Content-Security-Policy"]

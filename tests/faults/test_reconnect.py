@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from devstack.process import Process
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])

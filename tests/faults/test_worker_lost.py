@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from devstack.children import Child
+from tests.deployment.workers import FINAL, Deployment
 from tests.hostile import QUEUE, Hostile, publish, slots_work
-from tests.tasks_core_deployment import FINAL, Deployment
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.parametrize("pool", ["threads", "prefork"])]

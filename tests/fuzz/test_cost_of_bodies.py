@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from bench.hostile import JSON, MIB, NDJSON, Hostile, filled
-from gateway.api import parts
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, exchange, yardstick
+from tests.deployment.gateway import running_gateway
 from tests.fuzz.budget import rounds, seed
-from tests.gateway_sockets import app_of, listening_gateway
-from tests.waiting import eventually
 
 BOUND = 6.0
 """Times what is allowed: the suite runs beside others, on any machine. Bodies that this was written
@@ -123,10 +121,8 @@ def mutated(genome: Genome, chance: random.Random) -> Genome:
 async def gateway(amqp_url, redis_url):
     thresholds = gc.get_threshold()
     spare_the_collector()
-    async with listening_gateway(amqp_url=amqp_url, redis_url=redis_url) as listener:
-        publisher = app_of(listener)[parts.BROKER].publisher
-        await eventually(lambda: publisher.state == "ready", timeout_s=30)
-        yield listener
+    async with running_gateway(amqp_url=amqp_url, redis_url=redis_url) as gateway:
+        yield gateway
     gc.unfreeze()
     gc.set_threshold(*thresholds)
 

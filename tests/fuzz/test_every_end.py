@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.deployment.workers import FINAL, Deployment
 from tests.ends import Recipe, any_recipe, expected, name_of, raised_of
 from tests.fuzz.budget import budget_s, rounds, seed
-from tests.tasks_core_deployment import FINAL, Deployment
 from tests.waiting import eventually
 
 CONCURRENCY = 4

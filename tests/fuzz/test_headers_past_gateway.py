@@ -17,9 +17,9 @@ from celery.app.task import Context
 from devstack.reserved_headers import CLASSES
 from penstock.wire.reserved_names import RESERVED_NAMES
 from penstock.worker.messages.envelope import PROTOCOL
+from tests.deployment.workers import Deployment
 from tests.fuzz.budget import budget_s, rounds, seed
 from tests.hostile import FOLLOW, QUEUE, Hostile, account, publish, slots_work
-from tests.tasks_core_deployment import Deployment
 
 SEED = seed()
 SLOTS = 3

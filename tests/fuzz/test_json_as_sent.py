@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.deployment.workers import Deployment
 from tests.fuzz.budget import budget_s, rounds, seed
 from tests.json_paths import Paths
 from tests.json_shapes import deep, exact, lookalike, tree, without_dollars
-from tests.tasks_core_deployment import Deployment
 
 APP = "tests.json_app"
 PATHS = {

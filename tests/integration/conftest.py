@@ -1,55 +1,32 @@
 """The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
 
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.api import parts
 from gateway.api.parts import WATCHING
-from gateway.app import make_app
-from gateway.config import GatewayConfig
 from gateway.watching.stream_parts import StreamLimits
+from tests.deployment.gateway import Gateway, running_gateway
+from tests.deployment.workers import Deployment
 from tests.stream_client import Stream
-from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
 
-SIGNING_KEYS = ((1, b"s" * 32),)
-
-
-async def serve(app: web.Application) -> TestServer:
-    """Serve as `gateway.server` does: aiohttp's test server cancels handlers of clients that go."""
-    server = TestServer(app)
-    await server.start_server(auto_decompress=False)
-    assert server.runner is not None
-    assert server.runner.server is not None
-    server.runner.server.handler_cancellation = False
-    return server
-
 
 @pytest.fixture
-def make_gateway(amqp_url, redis_url, aiohttp_client):
+async def make_gateway(amqp_url, redis_url):
     """Make a gateway that is ready to publish; keyword arguments are fields of its config."""
+    async with AsyncExitStack() as gateways:
 
-    async def make(**fields: Any) -> TestClient[Any, Any]:
-        config = GatewayConfig(
-            **{
-                "amqp_url": amqp_url,
-                "redis_url": redis_url,
-                "task_id_keys": SIGNING_KEYS,
-                **fields,
-            }
-        )
-        app = make_app(config)
-        client = await aiohttp_client(await serve(app))
-        await eventually(lambda: app[parts.BROKER].publisher.state == "ready", timeout_s=30)
-        return client
+        async def make(**fields: Any) -> Gateway:
+            urls = {"amqp_url": amqp_url, "redis_url": redis_url}
+            return await gateways.enter_async_context(running_gateway(**{**urls, **fields}))
 
-    return make
+        yield make
 
 
 @pytest.fixture
@@ -59,26 +36,19 @@ async def gateway(make_gateway):
 
 
 @pytest.fixture
-def make_watching_gateway(redis_url, aiohttp_client):
+async def make_watching_gateway(redis_url):
     """Make a gateway that is connected to Redis alone; what it publishes is refused."""
+    async with AsyncExitStack() as gateways:
 
-    async def make(limits: StreamLimits | None = None, **fields: Any) -> TestClient[Any, Any]:
-        config = GatewayConfig(
-            **{
-                "amqp_url": "amqp://127.0.0.1:1/",
-                "redis_url": redis_url,
-                "task_id_keys": SIGNING_KEYS,
-                **fields,
-            }
-        )
-        app = make_app(config)
-        if limits is not None:
-            app[WATCHING].streams.limits = limits
-        client = await aiohttp_client(await serve(app))
-        await eventually(lambda: app[parts.WATCHING].watch.online, timeout_s=10)
-        return client
+        async def make(limits: StreamLimits | None = None, **fields: Any) -> Gateway:
+            serving = running_gateway(**{"redis_url": redis_url, **fields})
+            client = await gateways.enter_async_context(serving)
+            if limits is not None:
+                client.app[WATCHING].streams.limits = limits
+            await eventually(lambda: client.app[parts.WATCHING].watch.online, timeout_s=10)
+            return client
 
-    return make
+        yield make
 
 
 @pytest.fixture
@@ -112,7 +82,7 @@ async def stream(watching):
 def make_keyed_gateway(make_watching_gateway, tmp_path):
     """Make a gateway with keys: `client.as_(name)` gives the headers of one."""
 
-    async def make(**fields: Any) -> TestClient[Any, Any]:
+    async def make(**fields: Any) -> Gateway:
         names = {"reader": ("acme", ["read"]), "submitter": ("acme", ["submit"]),
                  "other": ("other", ["read", "submit"]), "root": ("ops", ["admin"])}  # fmt: skip
         keys = tmp_path / "keys.toml"

@@ -9,7 +9,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 
 from penstock.wire.announcements import WORKERS_KEY, decode_worker
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 ABSENT = {"task": "demo.ecko", "args": [1]}

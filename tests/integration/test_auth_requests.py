@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config import GatewayConfig
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")

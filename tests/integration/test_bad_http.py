@@ -5,10 +5,12 @@ import gzip
 import json
 import resource
 import zlib
+from typing import Any
 
 import pytest
 
-from tests.gateway_sockets import Answer, Socket, listening_gateway
+from tests.deployment.gateway import running_gateway
+from tests.deployment.sockets import Answer, Socket
 
 HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GZIP = b"Content-Encoding: gzip\r\n"
@@ -20,9 +22,9 @@ def sized(body: bytes, *headers: bytes) -> bytes:
     return b"".join((HEAD, *headers, b"Content-Length: %d\r\n\r\n" % len(body), body))
 
 
-async def asked(*pieces: bytes, **fields: object) -> Answer:
+async def asked(*pieces: bytes, **fields: Any) -> Answer:
     """The answer to a request, which comes piece by piece; then the connection must end well."""
-    async with listening_gateway(**fields) as gateway:
+    async with running_gateway(**fields) as gateway:
         socket = await Socket.to(gateway.port)
         for piece in pieces:
             await socket.write(piece)
@@ -80,7 +82,7 @@ async def test_chunks_that_break_in_the_middle_are_refused_at_once(path, caplog)
 
 
 async def test_a_body_shorter_than_it_says_is_no_fault_of_ours(caplog):
-    async with listening_gateway() as gateway:
+    async with running_gateway() as gateway:
         for cut in (HEAD + b"Content-Length: 100\r\n\r\n{}", HEAD[:30]):
             socket = await Socket.to(gateway.port)
             await socket.write(cut)
@@ -95,7 +97,7 @@ async def test_a_body_shorter_than_it_says_is_no_fault_of_ours(caplog):
 
 
 async def test_what_follows_a_body_longer_than_it_says_is_no_second_task():
-    async with listening_gateway() as gateway:
+    async with running_gateway() as gateway:
         socket = await Socket.to(gateway.port)
         await socket.write(HEAD + b"Content-Length: 2\r\n\r\n{}" + b'{"task": "demo.add"}\r\n\r\n')
         answers = await socket.end()
@@ -164,7 +166,7 @@ async def test_a_bomb_is_refused_by_its_expanded_size_and_not_expanded(path, kin
 
 
 async def test_an_expectation_is_met_or_left_alone():
-    async with listening_gateway() as gateway:
+    async with running_gateway() as gateway:
         for expected, first in ((b"100-continue", 100), (b"the-unexpected", 400)):
             socket = await Socket.to(gateway.port)
             await socket.write(HEAD + b"Expect: %b\r\nContent-Length: 2\r\n\r\n" % expected)
@@ -173,4 +175,4 @@ async def test_an_expectation_is_met_or_left_alone():
             await socket.write(b"{}")
             assert (await socket.answer()).status == 400
             socket.close()
-        assert gateway.refused == 0
+        assert gateway.listener.refused == 0

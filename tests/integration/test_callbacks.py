@@ -16,9 +16,9 @@ from gateway.api import parts
 from gateway.endings import callback_events
 from gateway.endings.callback_events import Event, event_of
 from tests.canvases import add, total
+from tests.deployment.workers import Deployment
 from tests.integration.test_submit import messages
 from tests.receiver import Receiver, receiving
-from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 
 SECRET = b"the receiver knows it"

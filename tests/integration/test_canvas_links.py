@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.canvases import add, total
+from tests.deployment.workers import Deployment
 from tests.integration.test_canvas_runs import FAIL, state, submit
-from tests.tasks_core_deployment import Deployment
 
 
 @pytest.fixture

@@ -170,6 +170,7 @@ async def test_a_group_belongs_to_its_tenant(make_gateway):
         assert (response.status, (await response.json())["code"]) == (404, "unknown-task-id")
 
 
+@pytest.mark.bare_vhost
 async def test_a_part_that_was_refused_is_told_with_all_ids(make_gateway, tmp_path, amqp_url):
     layout = tmp_path / "layout.toml"
     layout.write_text(

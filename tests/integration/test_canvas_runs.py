@@ -11,7 +11,7 @@ from devstack.children import Child
 from devstack.product import ROOT
 from gateway.api import parts
 from tests.canvases import CANVASES, add, total
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
 

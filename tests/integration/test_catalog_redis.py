@@ -13,7 +13,7 @@ from gateway.errors import Problem
 from gateway.redis.client import RedisAwayError, make_redis
 from gateway.submitting.catalog import Catalog
 from penstock.wire.announcements import CATALOG_KEY
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.deployment.workers import FINAL, Deployment
 from tests.ends import NO_TEXT, expected
-from tests.tasks_core_deployment import FINAL, Deployment
 from tests.waiting import eventually
 
 CONCURRENCY = 3

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.api.description.api_operations import OPERATIONS
 from gateway.config import ConfigError, GatewayConfig
-from tests.gateway_sockets import Answer, Socket, listening_gateway
+from tests.deployment.gateway import running_gateway
+from tests.deployment.sockets import Answer, Socket
 from tests.waiting import eventually
 
 TASK = b'{"task":"demo.add","args":[1,2]}'
@@ -22,13 +23,13 @@ OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/", "/static
 
 @pytest.fixture
 async def door():
-    async with listening_gateway() as gateway:
+    async with running_gateway() as gateway:
         yield gateway
 
 
 @pytest.fixture
 async def open_door():
-    async with listening_gateway(
+    async with running_gateway(
         allowed_hosts=("app.example", "*.inside"), allowed_origins=("https://app.example",)
     ) as gateway:
         yield gateway
@@ -39,7 +40,7 @@ async def keyed_door(tmp_path: Path):
     keys = tmp_path / "keys.toml"
     digest = sha256(b"the key").hexdigest()
     keys.write_text(f'[[key]]\nname = "one"\nscopes = ["admin"]\nsha256 = "{digest}"\n')
-    async with listening_gateway(keys_file=keys) as gateway:
+    async with running_gateway(keys_file=keys) as gateway:
         yield gateway
 
 

@@ -13,7 +13,8 @@ from bench.hostile import BODIES, MIB, NDJSON, Hostile, filled
 from gateway.api import parts
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
-from tests.gateway_sockets import Socket, app_of, listening_gateway
+from tests.deployment.gateway import running_gateway
+from tests.deployment.sockets import Socket
 from tests.waiting import eventually
 
 MARGIN = 2.0
@@ -32,10 +33,8 @@ def spared():
 
 @pytest.fixture
 async def gateway(amqp_url, redis_url, spared):
-    async with listening_gateway(amqp_url=amqp_url, redis_url=redis_url) as listener:
-        app = app_of(listener)
-        await eventually(lambda: app[parts.BROKER].publisher.state == "ready", timeout_s=30)
-        yield listener
+    async with running_gateway(amqp_url=amqp_url, redis_url=redis_url) as gateway:
+        yield gateway
 
 
 async def test_no_body_costs_more_than_its_bytes_and_lines(gateway):
@@ -92,7 +91,7 @@ async def test_no_body_holds_the_loop_for_long(gateway):
     ids=["ingest", "bulk", "array", "bulk array"],
 )  # fmt: skip
 async def test_the_work_ends_when_the_client_leaves(gateway, body):
-    app = app_of(gateway)
+    app = gateway.app
     metrics = app[parts.FRONT].metrics
     socket = await Socket.to(gateway.port)
     await socket.write(body.request())
@@ -162,12 +161,9 @@ async def test_another_encoding_is_named(gateway, path, encoding):
 
 
 async def test_an_array_answers_as_far_as_there_is_room(gateway, amqp_url, redis_url):
-    async with listening_gateway(
+    async with running_gateway(
         amqp_url=amqp_url, redis_url=redis_url, max_body_bytes_held=2 * MIB
     ) as small:
-        await eventually(
-            lambda: app_of(small)[parts.BROKER].publisher.state == "ready", timeout_s=30
-        )
         body = Hostile(path="/v1/tasks/bulk", body=filled(b"{},", 300_000, b"[", b"{}]"))
         found = await exchange(small.port, body.request())
         accepted, refused = found.counts()
@@ -176,12 +172,12 @@ async def test_an_array_answers_as_far_as_there_is_room(gateway, amqp_url, redis
         assert accepted == 0
         assert 1000 < refused < 100_000
         assert b'"overloaded"' in found.answer[-300:]
-        assert app_of(small)[parts.INTAKE].held.total == 0
+        assert small.app[parts.INTAKE].held.total == 0
 
 
 async def test_unfinished_frames_are_counted_and_bounded(gateway, redis_url):
-    async with listening_gateway(redis_url=redis_url, max_body_bytes_held=4 * MIB) as small:
-        held = app_of(small)[parts.INTAKE].held
+    async with running_gateway(redis_url=redis_url, max_body_bytes_held=4 * MIB) as small:
+        held = small.app[parts.INTAKE].held
         sockets = []
         for _ in range(8):
             socket = await Socket.to(small.port)

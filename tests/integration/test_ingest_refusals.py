@@ -81,6 +81,7 @@ async def test_a_stream_without_confirms_is_unknown_in_time(proxied, proxy):
     assert asyncio.get_running_loop().time() - started < 6
 
 
+@pytest.mark.bare_vhost
 async def test_a_queue_at_its_limit_ends_a_request_behind_a_prefix(
     make_gateway, amqp_url, tmp_path
 ):
@@ -99,6 +100,7 @@ async def test_a_queue_at_its_limit_ends_a_request_behind_a_prefix(
     assert len(answer["ids"]) == answer["accepted"] == await stored(amqp_url)
 
 
+@pytest.mark.bare_vhost
 async def test_a_full_queue_is_refused_before_anything_is_read(make_gateway, amqp_url, tmp_path):
     gateway = await make_gateway(topology_file=layout(tmp_path, limit=2))
     for _ in range(3):
@@ -110,6 +112,7 @@ async def test_a_full_queue_is_refused_before_anything_is_read(make_gateway, amq
     assert response.headers["Retry-After"]
 
 
+@pytest.mark.bare_vhost
 async def test_a_collection_that_no_queue_takes_is_unroutable(make_gateway, tmp_path):
     gateway = await make_gateway(topology_file=layout(tmp_path))
     response = await gateway.post("/v1/ingest/other", json={})

@@ -15,9 +15,9 @@ from kombu.entity import Queue
 
 from tasks.app import build_app
 from tasks.config import WorkerConfig
+from tests.deployment.workers import Deployment
 from tests.json_paths import Paths
 from tests.json_shapes import OLD_FORMS, PYTHON_VALUES, REDBEATS, exact
-from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 from topology.layout import load
 

@@ -13,7 +13,7 @@ from devstack.redis_server import Redis
 from gateway.api import parts
 from gateway.config import Quotas
 from penstock.wire.kept_results import usage_key
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 DAY_S = 86_400

@@ -15,7 +15,7 @@ from gateway.access.limits import Limits
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.redis.client import make_redis
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 

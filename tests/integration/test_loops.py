@@ -22,7 +22,7 @@ from devstack.rabbit_container import rabbit_for
 from gateway.api import parts
 from gateway.config import GatewayConfig
 from gateway.redis.client import make_redis
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.stream_client import Stream
 from tests.waiting import eventually
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devstack.proxy import TcpProxy
 from gateway.api import parts
 from gateway.config import GatewayConfig
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 

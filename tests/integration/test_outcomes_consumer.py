@@ -10,8 +10,8 @@ from celery.result import AsyncResult
 from kombu.connection import Connection
 
 from gateway.api import parts
+from tests.deployment.workers import Deployment
 from tests.stream_client import Stream
-from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment.workers import Deployment
 from tests.hostile import QUEUE, Hostile, publish
-from tests.tasks_core_deployment import Deployment
 
 SLOTS = 12
 DEADLY = 24

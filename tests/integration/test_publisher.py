@@ -17,6 +17,8 @@ from tests.waiting import eventually
 from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology
 
+pytestmark = pytest.mark.bare_vhost
+
 LAYOUT = Topology(
     exchanges=[Exchange(name="tasks", type="direct")],
     queues=[Queue(name="default"), Queue(name="small", limit=1)],

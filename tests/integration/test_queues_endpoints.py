@@ -10,7 +10,7 @@ import pytest
 from devstack.proxy import TcpProxy
 from gateway.api import parts
 from gateway.config import GatewayConfig
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 from topology import layout
 
@@ -90,6 +90,7 @@ async def test_the_topology_is_told_as_declared(config):
     assert not names & set(shipped.queues)
 
 
+@pytest.mark.bare_vhost
 async def test_a_route_is_explained_for_a_task_and_for_a_key(small):
     async with running_gateway(**small) as client:
 
@@ -198,6 +199,7 @@ async def test_a_management_api_that_fails_is_told_as_such(config, rabbit):
             assert (problem["code"], "401" in problem["detail"]) == ("metrics-unavailable", True)
 
 
+@pytest.mark.bare_vhost
 async def test_a_queue_at_its_limit_refuses_until_it_is_emptied(small, amqp_url):
     body = {"task": "demo.add", "args": [1, 2]}
     async with running_gateway(**small) as client:
@@ -220,6 +222,7 @@ async def test_a_queue_at_its_limit_refuses_until_it_is_emptied(small, amqp_url)
         await post(client, "/v1/tasks", body, 202)
 
 
+@pytest.mark.bare_vhost
 async def test_the_sampler_survives_a_lost_connection_and_forgets_old_figures(
     small, amqp_url, rabbit
 ):
@@ -306,6 +309,7 @@ async def test_a_bad_broadcast_is_refused(config, body, status, code):
     assert (problem["code"], problem["queued"]) == (code, "no")
 
 
+@pytest.mark.bare_vhost
 async def test_a_headers_exchange_is_published_to_by_headers_and_cannot_delay(small):
     async with running_gateway(**small) as client:
 

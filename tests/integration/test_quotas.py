@@ -4,7 +4,7 @@ from typing import Any
 
 from gateway.config import GatewayConfig, Quotas
 from gateway.redis.client import make_redis
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}

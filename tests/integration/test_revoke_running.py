@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.api import parts
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 

@@ -19,9 +19,9 @@ from gateway.timestamps import rfc3339
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from tasks.app import build_app
 from tasks.config import WorkerConfig
+from tests.deployment.workers import Deployment
 from tests.integration.test_canvas_refusals import announce
 from tests.integration.test_submit import messages
-from tests.tasks_core_deployment import Deployment
 from tests.waiting import eventually
 from topology.layout import load
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.wire.announcements import SlotCounts, WorkerRecord, decode_worker
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 

@@ -5,7 +5,8 @@ import time
 
 from aiohttp import ClientSession
 
-from tests.gateway_sockets import Socket, listening_gateway
+from tests.deployment.gateway import running_gateway
+from tests.deployment.sockets import Socket
 from tests.waiting import eventually
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -26,7 +27,7 @@ async def trickle(socket: Socket, octets: bytes, every_s: float) -> None:
 
 
 async def test_a_head_that_trickles_in_is_refused_when_its_time_is_over():
-    async with listening_gateway(header_timeout_s=0.4) as gateway:
+    async with running_gateway(header_timeout_s=0.4) as gateway:
         socket = await Socket.to(gateway.port)
         started = time.monotonic()
         writing = asyncio.create_task(trickle(socket, HEALTH * 10, 0.05))
@@ -37,20 +38,20 @@ async def test_a_head_that_trickles_in_is_refused_when_its_time_is_over():
         assert answer.headers["connection"] == "close"
         assert time.monotonic() - started >= 0.4
         assert await socket.end() == b""
-        assert not gateway.connections
+        assert not gateway.listener.connections
 
 
 async def test_a_connection_that_never_says_anything_is_closed_without_a_word():
-    async with listening_gateway(header_timeout_s=0.3) as gateway:
+    async with running_gateway(header_timeout_s=0.3) as gateway:
         silent = [await Socket.to(gateway.port) for _ in range(50)]
-        await eventually(lambda: len(gateway.connections) == 50)
+        await eventually(lambda: len(gateway.listener.connections) == 50)
 
         assert {await socket.end() for socket in silent} == {b""}
-        assert not gateway.connections
+        assert not gateway.listener.connections
 
 
 async def test_a_later_head_is_bounded_too_but_a_rest_between_requests_is_not():
-    async with listening_gateway(header_timeout_s=0.3) as gateway:
+    async with running_gateway(header_timeout_s=0.3) as gateway:
         resting, begun = await Socket.to(gateway.port), await Socket.to(gateway.port)
         for socket in (resting, begun):
             await socket.write(HEALTH)
@@ -65,7 +66,7 @@ async def test_a_later_head_is_bounded_too_but_a_rest_between_requests_is_not():
 
 
 async def test_a_head_in_pieces_within_the_time_is_served():
-    async with listening_gateway(header_timeout_s=5) as gateway:
+    async with running_gateway(header_timeout_s=5) as gateway:
         socket = await Socket.to(gateway.port)
         await trickle(socket, HEALTH, 0.001)
 
@@ -74,7 +75,7 @@ async def test_a_head_in_pieces_within_the_time_is_served():
 
 
 async def test_slow_clients_do_not_disturb_a_fast_one():
-    async with listening_gateway(header_timeout_s=30) as gateway, ClientSession() as fast:
+    async with running_gateway(header_timeout_s=30) as gateway, ClientSession() as fast:
         slow = [await Socket.to(gateway.port) for _ in range(200)]
         for socket in slow:
             await socket.write(HEALTH[:10])
@@ -82,14 +83,14 @@ async def test_slow_clients_do_not_disturb_a_fast_one():
             async with fast.get(f"http://127.0.0.1:{gateway.port}/healthz") as response:
                 assert response.status == 200
 
-        assert len(gateway.connections) == 201
+        assert len(gateway.listener.connections) == 201
         for socket in slow:
             socket.close()
-        await eventually(lambda: len(gateway.connections) == 1)
+        await eventually(lambda: len(gateway.listener.connections) == 1)
 
 
 async def test_requests_that_take_longer_than_a_head_may_are_left_alone():
-    async with listening_gateway(header_timeout_s=0.2, body_timeout_s=10) as gateway:
+    async with running_gateway(header_timeout_s=0.2, body_timeout_s=10) as gateway:
         stream = await Socket.to(gateway.port)
         await stream.write(NDJSON + b"Transfer-Encoding: chunked\r\n\r\n")
         for _ in range(6):  # a line now and then, as sensors send them
@@ -110,7 +111,7 @@ async def test_requests_that_take_longer_than_a_head_may_are_left_alone():
 
 
 async def test_a_whole_body_may_not_trickle_in_but_a_stream_may():
-    async with listening_gateway(body_timeout_s=0.5) as gateway:
+    async with running_gateway(body_timeout_s=0.5) as gateway:
         whole, stream = await Socket.to(gateway.port), await Socket.to(gateway.port)
         await whole.write(SUBMIT + b"Content-Length: 1000\r\n\r\n")
         await stream.write(NDJSON + b"Content-Length: 1000\r\n\r\n")
@@ -132,9 +133,9 @@ async def test_a_whole_body_may_not_trickle_in_but_a_stream_may():
 
 
 async def test_connections_beyond_the_bound_are_told_so_and_those_within_it_go_on():
-    async with listening_gateway(max_connections=3) as gateway:
+    async with running_gateway(max_connections=3) as gateway:
         within = [await Socket.to(gateway.port) for _ in range(3)]
-        await eventually(lambda: len(gateway.connections) == 3)
+        await eventually(lambda: len(gateway.listener.connections) == 3)
         beyond = await Socket.to(gateway.port)
         await beyond.write(HEALTH)
         refusal = await beyond.answer()
@@ -147,23 +148,23 @@ async def test_connections_beyond_the_bound_are_told_so_and_those_within_it_go_o
             await socket.write(HEALTH)
             assert (await socket.answer()).status == 200
         within[0].close()
-        await eventually(lambda: len(gateway.connections) == 2)
+        await eventually(lambda: len(gateway.listener.connections) == 2)
         again = await Socket.to(gateway.port)
         await again.write(HEALTH)
         assert (await again.answer()).status == 200
-        assert gateway.refused == 1
+        assert gateway.listener.refused == 1
         for socket in (*within, again):
             socket.close()
 
 
 async def test_many_more_than_the_bound_leave_nothing_behind():
-    async with listening_gateway(max_connections=3) as gateway:
+    async with running_gateway(max_connections=3) as gateway:
         within = [await Socket.to(gateway.port) for _ in range(3)]
-        await eventually(lambda: len(gateway.connections) == 3)
+        await eventually(lambda: len(gateway.listener.connections) == 3)
         beyond = [await Socket.to(gateway.port) for _ in range(300)]
         assert {await socket.end() for socket in beyond} == {b""}  # each within two seconds
 
-        assert gateway.refused == 300
-        assert len(gateway.connections) == 3
+        assert gateway.listener.refused == 300
+        assert len(gateway.listener.connections) == 3
         for socket in (*within, *beyond):
             socket.close()

@@ -7,6 +7,7 @@ import json
 from io import BytesIO
 
 import aio_pika
+import pytest
 
 from devstack.rabbit import Rabbit
 from gateway.api import parts
@@ -85,6 +86,7 @@ async def test_options_reach_the_message(gateway, amqp_url):
     assert message.expiration is not None
 
 
+@pytest.mark.bare_vhost
 async def test_a_message_for_several_queues_is_not_tracked(make_gateway, tmp_path, amqp_url):
     layout = tmp_path / "layout.toml"
     layout.write_text(

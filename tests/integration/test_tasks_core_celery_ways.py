@@ -11,7 +11,7 @@ from kombu.connection import Connection
 
 from devstack.children import Child
 from devstack.product import ROOT
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 CLIENT = """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])

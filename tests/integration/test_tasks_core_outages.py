@@ -8,7 +8,7 @@ import redis.asyncio
 
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = [

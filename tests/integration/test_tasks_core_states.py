@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])

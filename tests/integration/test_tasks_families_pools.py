@@ -11,7 +11,7 @@ from devstack.mongo import Mongo
 from penstock.wire.document_rules import BAD_ID, NO_OBJECT, NOT_FINITE
 from penstock.wire.ingest import CHECKED_HEADER
 from tasks.registry import TASKS
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])

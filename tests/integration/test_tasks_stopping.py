@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devstack.product import ROOT
-from tests.tasks_core_deployment import Deployment
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)

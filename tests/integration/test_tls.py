@@ -33,7 +33,7 @@ from penstock.worker.redis_client import async_client, sync_client
 from tasks.app import PenstockCelery, build_app
 from tasks.config import WorkerConfig
 from tasks.store import Store
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 from topology.layout import load
 from topology.management import ManagementError, fetch

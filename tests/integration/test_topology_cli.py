@@ -16,6 +16,8 @@ from tests.waiting import eventually
 from topology.__main__ import main
 from topology.layout import DEFAULT_LAYOUT
 
+pytestmark = pytest.mark.bare_vhost
+
 Run = Callable[..., tuple[int, str]]
 
 

@@ -10,7 +10,7 @@ import pytest
 from kombu.connection import Connection
 
 from devstack.rabbit import Rabbit
-from devstack.vhosts import fresh_vhost
+from tests.deployment.vhosts import VirtualHosts
 from topology import kombu_queues
 from topology.comparison import conflicts, missing, surplus
 from topology.declare import DeclarationConflict, DeclarationError, declare, probe
@@ -19,6 +19,8 @@ from topology.layout import load
 from topology.management import Live, fetch
 from topology.model import Topology
 from topology.plan import declarations
+
+pytestmark = pytest.mark.bare_vhost
 
 ODD = Topology(
     exchanges=[
@@ -66,8 +68,10 @@ async def declare_with_aio_pika(url: str, topology: Topology) -> None:
 
 
 @pytest.mark.parametrize("topology", [load(), ODD], ids=["shipped", "odd"])
-async def test_both_libraries_declare_the_same(rabbit: Rabbit, topology: Topology):
-    async with fresh_vhost(rabbit) as one, fresh_vhost(rabbit) as other:
+async def test_both_libraries_declare_the_same(
+    rabbit: Rabbit, vhosts: VirtualHosts, topology: Topology
+):
+    async with vhosts.empty() as one, vhosts.empty() as other:
         await declare_with_aio_pika(one, topology)
         await asyncio.to_thread(declare_with_kombu, other, topology)
 

@@ -17,6 +17,8 @@ from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology
 from topology.plan import declarations
 
+pytestmark = pytest.mark.bare_vhost
+
 TOPOLOGY = Topology(
     exchanges=[
         Exchange(name="d", type="direct"),

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.connection import Connection
 
-from devstack.rabbit import Rabbit
-from devstack.vhosts import fresh_vhost
+from tests.deployment.vhosts import VirtualHosts
 from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology
 
@@ -119,8 +118,8 @@ class Broker:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def broker(rabbit: Rabbit) -> AsyncIterator[Broker]:
-    async with fresh_vhost(rabbit) as url:
+async def broker(vhosts: VirtualHosts) -> AsyncIterator[Broker]:
+    async with vhosts.empty() as url:
         with closing(Broker(url)) as broker:
             yield broker
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import GatewayConfig
 from tests.dead_letters import DeadLetterBroker
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 
 
 @pytest.fixture

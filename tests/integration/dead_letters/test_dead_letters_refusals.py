@@ -11,7 +11,7 @@ import pytest
 from devstack.proxy import Direction, TcpProxy
 from gateway.config import GatewayConfig
 from tests.dead_letters import BODY, look, replay
-from tests.gateway_client import running_gateway
+from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
 

@@ -1,48 +1,9 @@
-"""Raw sockets to the gateway as it listens in production, for what no HTTP client would send."""
+"""Raw sockets to a gateway, for what no HTTP client would send."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
-
-from aiohttp import web
-
-from gateway.app import add_listener, make_app
-from gateway.config import GatewayConfig
-from gateway.http.listener import Listener, listening
-
-
-@asynccontextmanager
-async def listening_gateway(**fields: Any) -> AsyncIterator[Listener]:
-    """A gateway on a free port, without servers unless the fields name some."""
-    config = GatewayConfig(
-        **{
-            "amqp_url": "amqp://127.0.0.1:1/",
-            "redis_url": "redis://127.0.0.1:1/0",
-            "task_id_keys": ((1, b"s" * 32),),
-            "port": 0,
-            **fields,
-        }
-    )
-    app = make_app(config)
-    async with listening(app, config, partial(add_listener, app)) as listener:
-        listener.app = app  # type: ignore[attr-defined]  # for tests that look inside
-        try:
-            yield listener
-        finally:
-            for socket in Socket.opened:
-                socket.close()
-            Socket.opened.clear()
-            await asyncio.sleep(0)  # what was aborted is closed in the next turn of the loop
-
-
-def app_of(listener: Listener) -> web.Application:
-    """The application of a listener from `listening_gateway`, for tests that look inside."""
-    app: web.Application = listener.app  # type: ignore[attr-defined]  # put there above
-    return app
 
 
 @dataclass
@@ -105,3 +66,11 @@ class Socket:
     def close(self) -> None:
         """Reset the connection."""
         self._writer.transport.abort()
+
+    @classmethod
+    async def close_all(cls) -> None:
+        """Reset every connection that a test left open."""
+        for socket in cls.opened:
+            socket.close()
+        cls.opened.clear()
+        await asyncio.sleep(0)  # what was aborted is closed in the next turn of the loop
