@@ -60,7 +60,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
 the layers below its own. The highest layer starts the process, and may know itself."""
 
 HOMES: dict[str, set[str]] = {
-    "aio_pika": {"gateway/endings", "gateway/rabbitmq", "topology"},
+    "aio_pika": {"gateway/rabbitmq", "topology"},
     "aiormq": {"gateway/rabbitmq", "topology"},
     "pamqp": {"gateway/rabbitmq"},
     "motor": {"tasks/store.py"},

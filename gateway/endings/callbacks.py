@@ -15,14 +15,13 @@ from typing import Any
 
 import msgspec
 import orjson
-from aio_pika.abc import AbstractIncomingMessage
 
 from gateway.access.task_id import claims
 from gateway.config import GatewayConfig
 from gateway.endings.callback_events import CallbackEvents, Event, insist, next_delay_s, parse_event
 from gateway.endings.callback_post import CallbackFailedError, CallbackPost
 from gateway.errors import Problem
-from gateway.rabbitmq.consumer import LOST, Consumer
+from gateway.rabbitmq.consumer import Consumer, Delivery, UnusableError
 from gateway.states.states import States
 from penstock.wire.names import CALLBACKS_QUEUE
 
@@ -47,18 +46,17 @@ class Callbacks:
         self._states = states
         self._post = post
 
-    async def handle(self, message: AbstractIncomingMessage) -> None:
-        """Deliver the event of one message, or see to it that it is tried again."""
-        event = parse_event(message.body, message.headers)
-        try:
-            if event is None:
-                log.warning("callback-not-an-event", extra={"id": repr(message.message_id)})
-                await message.reject(requeue=False)
-                return
-            await self._deliver(event)
-            await message.ack()
-        except LOST:
-            return  # it comes again
+    async def handle(self, delivery: Delivery) -> None:
+        """Deliver the event of one message, or see to it that it is tried again.
+
+        Raises:
+            UnusableError: It is no event.
+        """
+        event = parse_event(delivery.body, delivery.headers)
+        if event is None:
+            log.warning("callback-not-an-event", extra={"id": repr(delivery.message_id)})
+            raise UnusableError
+        await self._deliver(event)
 
     async def _deliver(self, event: Event) -> None:
         try:

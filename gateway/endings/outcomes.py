@@ -18,14 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
 
 from gateway.access.task_id import claims
 from gateway.endings.callback_events import CallbackEvents, event_of, insist
 from gateway.endings.revocation import final_record, revoked_record
 from gateway.endings.unbegun import Unbegun, Why, unbegun
-from gateway.rabbitmq.consumer import LOST, Consumer
+from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisAwayError, WrongTypeError, commands
 from gateway.states.redis_scripts import END, TaskKeys
 from penstock.wire.failures import error_record
@@ -131,25 +130,19 @@ class Outcomes:
         self._script = redis.register_script(END)
         self._kept_s = result_expires_s
         self._callbacks = callbacks
-        self.handled = 0
-        """Letters acknowledged by this process."""
         self.told = 0
         """Ends told by this process."""
 
-    async def handle(self, message: AbstractIncomingMessage) -> None:
-        """Tell the end of one letter's task, however long Redis is away, then acknowledge it."""
-        end = outcome(message.headers)
-        if end is not None:
-            state = await self._tell(end) if end.kept else end.state
-            await self._announce(end.task_id, state, message.headers)
-            if state == end.state:
-                for behind in unbegun(message.body):
-                    await self._tell_unbegun(end, behind)
-        try:
-            await message.ack()
-        except LOST:
-            return  # it comes again, and will be found told
-        self.handled += 1
+    async def handle(self, letter: Delivery) -> None:
+        """Record the end of one letter's task, however long Redis is away."""
+        end = outcome(letter.headers)
+        if end is None:
+            return
+        state = await self._tell(end) if end.kept else end.state
+        await self._announce(end.task_id, state, letter.headers)
+        if state == end.state:
+            for behind in unbegun(letter.body):
+                await self._tell_unbegun(end, behind)
 
     async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
         """Announce an end to its callback, however long that takes."""

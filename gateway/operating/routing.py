@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.rabbitmq.priorities import honours
+from gateway.submitting.priorities import honours
 from topology.entities import Binding, Exchange
 from topology.matching import headers_match, key_words, topic_matches
 from topology.model import Topology

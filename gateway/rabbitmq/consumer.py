@@ -1,38 +1,54 @@
-"""A consumer that stays: one queue, its messages handed on, connected again whenever needed.
+"""A consumer that stays: one queue, its deliveries handed on, connected again whenever needed.
 
-A message that cannot be handled costs no slot of the consumer:
+A delivery that cannot be handled costs no slot of the consumer:
 
-    handle ──raises──► requeued after a pause ──third time──► rejected: a dead letter where the
-                                                              queue has a dead-letter exchange
+    handle ──returns──────────────► acknowledged
+       ├── raises UnusableError ──► rejected: a dead letter where the queue has a dead-letter
+       │                            exchange
+       └── raises anything else ──► requeued after a pause ──third time──► rejected, too
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from gateway.rabbitmq.publisher import amqp_url
+from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, amqp_url
+from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
 from penstock.looper import Faults, Looper
 
 log = logging.getLogger(__name__)
 
 PREFETCH: Final = 64
-"""Messages handled at once."""
+"""Deliveries handled at once."""
 ATTEMPTS: Final = 3
-"""At a message that raises something which no server's absence explains."""
-_CONNECT_TIMEOUT_S: Final = 5.0
+"""At a delivery that raises something which no server's absence explains."""
 _AGAIN_S: Final = 1.0
 _REMEMBERED: Final = 1024
-_BROKER_FAULTS: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
-LOST: Final = (ChannelInvalidStateError, *_BROKER_FAULTS)
-"""What an ack or a reject raises when the connection is lost: the message will come again."""
+_SETTLE_TIMEOUT_S: Final = 5.0
 
-Handle = Callable[[AbstractIncomingMessage], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message from a queue."""
+
+    message_id: str | None
+    headers: Mapping[str, Any] = field(repr=False)
+    """Anything may be in them."""
+    body: bytes = field(repr=False)
+
+
+class UnusableError(Exception):
+    """Raised by a handler: the delivery is nothing that it knows, now or later."""
+
+
+Handle = Callable[[Delivery], Awaitable[None]]
 
 
 class Consumer:
@@ -42,23 +58,25 @@ class Consumer:
         url: RabbitMQ.
         queue_name: A queue that the layout declares.
         name: One word for the connection's name, the loop and the log.
-        handle: Called with each message; acknowledges it.
+        handle: Called with each delivery; once it returns, the delivery is acknowledged.
     """
 
     def __init__(self, url: str, queue_name: str, name: str, handle: Handle) -> None:
         self._url = amqp_url(url, f"penstock-{name}")
         self._queue_name = queue_name
         self._handle = handle
-        self._messages = Faults(f"{name}-messages")
+        self._unhandled = Faults(f"{name}-messages")
         self._attempts: OrderedDict[str, int] = OrderedDict()
+        self.acknowledged = 0
+        """Deliveries handled and acknowledged."""
         self.given_up = 0
-        """Messages rejected because they could not be handled."""
+        """Deliveries rejected because they could not be handled."""
         self.looper = Looper(
             name,
             self._consume,
             interval_s=0.0,
-            deadline_s=2 * _CONNECT_TIMEOUT_S,
-            expected=_BROKER_FAULTS,
+            deadline_s=2 * CONNECT_TIMEOUT_S,
+            expected=(BrokerAwayError, MissingEntityError),
         )
         """Keeps the connection."""
 
@@ -66,16 +84,18 @@ class Consumer:
         """Connect and consume until the channel or its connection is lost.
 
         Raises:
-            ConnectionError: They were lost.
+            BrokerAwayError: They were lost.
+            MissingEntityError: The queue is not declared yet.
         """
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            connection = await aio_pika.connect(self._url)
-        async with connection:
-            channel = await connection.channel()
-            await channel.set_qos(PREFETCH)
-            queue = await channel.get_queue(self._queue_name)
-            await self._until_lost(queue)
-        raise ConnectionError(f"the channel on {self._queue_name!r} was closed")
+        async with broker_calls(None):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                connection = await aio_pika.connect(self._url)
+            async with connection:
+                channel = await connection.channel()
+                await channel.set_qos(PREFETCH)
+                queue = await channel.get_queue(self._queue_name)
+                await self._until_lost(queue)
+        raise BrokerAwayError(f"the channel on {self._queue_name!r} was closed")
 
     async def _until_lost(self, queue: AbstractQueue) -> None:
         closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,29 +110,42 @@ class Consumer:
         await closed
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
+        delivery = Delivery(
+            message_id=message.message_id, headers=message.headers, body=message.body
+        )
         try:
-            await self._handle(message)
+            await self._handle(delivery)
+        except UnusableError:
+            await self._settle(message.reject)
         except Exception as error:  # noqa: BLE001  # whatever a message makes of us
-            self._messages.failed(error)
+            self._unhandled.failed(error)
             await self._give_back(message)
+        else:
+            self.acknowledged += await self._settle(message.ack)
 
     async def _give_back(self, message: AbstractIncomingMessage) -> None:
-        """Have a message come again, or not."""
+        """Requeue a delivery after a pause, or reject it."""
         name = f"{message.message_id} {hash(message.body)}"
         attempt = self._attempts.pop(name, 0) + 1
-        again = attempt < ATTEMPTS
-        if again:
-            self._attempts[name] = attempt
-            while len(self._attempts) > _REMEMBERED:
-                self._attempts.popitem(last=False)
-            await asyncio.sleep(_AGAIN_S)
-        else:
+        if attempt == ATTEMPTS:
             self.given_up += 1
             log.error(
                 "message-given-up",
                 extra={"queue": self._queue_name, "id": repr(message.message_id)[:200]},
             )
+            await self._settle(message.reject)
+            return
+        self._attempts[name] = attempt
+        while len(self._attempts) > _REMEMBERED:
+            self._attempts.popitem(last=False)
+        await asyncio.sleep(_AGAIN_S)
+        await self._settle(partial(message.reject, requeue=True))
+
+    async def _settle(self, settle: Callable[[], Awaitable[None]]) -> bool:
+        """Acknowledge, requeue or reject a delivery; False: it was lost, and comes again."""
         try:
-            await message.reject(requeue=again)
-        except (*LOST, aio_pika.exceptions.MessageProcessError):
-            return  # it comes again; or the handler had acknowledged it
+            async with broker_calls(_SETTLE_TIMEOUT_S):
+                await settle()
+        except BrokerAwayError:
+            return False
+        return True

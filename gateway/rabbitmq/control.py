@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import AMQPError
 
 from gateway.errors import Problem
-from gateway.rabbitmq.publisher import amqp_url
+from gateway.rabbitmq.connection import amqp_url
 
 log = logging.getLogger(__name__)
 

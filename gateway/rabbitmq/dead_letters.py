@@ -20,8 +20,8 @@ from aiormq.exceptions import AMQPError, PublishError
 
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
+from gateway.rabbitmq.connection import amqp_url
 from gateway.rabbitmq.letters import Letter, read_letter
-from gateway.rabbitmq.publisher import amqp_url
 from penstock.wire.names import DEAD_SUFFIX, UNROUTED_QUEUE
 from topology.model import Topology
 

@@ -25,7 +25,7 @@ from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
-from gateway.rabbitmq.priorities import major_version
+from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, amqp_url, major_version
 from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
 from gateway.rabbitmq.task_message import Template
 from gateway.sharing.tenant import TENANT
@@ -37,9 +37,6 @@ from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 10
-"""AMQP heartbeat unless the URL names one: a silent connection is given up after twice that."""
-CONNECT_TIMEOUT_S = 5.0
 RECONNECT_INTERVAL_S = 0.5
 _MOST_AT_ONCE = 24
 """Messages in one write. With one write for all that a turn of the loop published, the gateway and
@@ -368,10 +365,3 @@ class Publisher:
         self._channel = await PublishChannel.open(
             connection, transport, self, timeout_s=CONNECT_TIMEOUT_S
         )
-
-
-def amqp_url(url: str, connection_name: str) -> str:
-    """The URL with a heartbeat and a connection name unless it has them."""
-    parsed = URL(url)
-    extra = {"heartbeat": str(HEARTBEAT_S), "name": connection_name}
-    return str(parsed.extend_query({k: v for k, v in extra.items() if k not in parsed.query}))

@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 
 from gateway.cancellation import told_to_stop
-from gateway.rabbitmq.publisher import amqp_url
+from gateway.rabbitmq.connection import amqp_url
 from penstock.looper import Looper
 from penstock.wire.delay import LEVELS, level_name
 from penstock.wire.names import UNROUTED_QUEUE

@@ -16,7 +16,6 @@ from gateway.endings import callback_events
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import check_url
 from gateway.errors import Problem, invalid_request
-from gateway.rabbitmq.priorities import check_priority
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.queue_depths import QueueDepths, queue_full
 from gateway.rabbitmq.task_message import (
@@ -32,6 +31,7 @@ from gateway.submitting.absent_tasks import AbsentTasks, Answer
 from gateway.submitting.catalog import Catalog
 from gateway.submitting.destinations import Destination, Destinations
 from gateway.submitting.prepared import CanvasPart, Checked, Prepared
+from gateway.submitting.priorities import check_priority
 from gateway.submitting.task_request import NO_OPTIONS, TaskRequest, parse, times
 from penstock.wire.headers import TENANT_HEADER
 from penstock.wire.names import BROADCAST_EXCHANGE

@@ -101,7 +101,7 @@ async def test_an_end_that_was_told_stays(gateway, channel, worker):
     await worker.succeed(task_id, "mine")
     await bury(channel, id=task_id, task="demo.add")
     await consumed(channel)
-    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged >= 1)
 
     body = await (await gateway.get(f"/v1/tasks/{task_id}")).json()
     assert (body["state"], body["result"]) == ("SUCCESS", "mine")
@@ -112,7 +112,7 @@ async def test_an_end_whose_record_expired_is_not_told_again(gateway, channel, w
     await worker.succeed(task_id)
     await worker.client.delete(f"celery-task-meta-{task_id}")
     await bury(channel, id=task_id)
-    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged >= 1)
 
     assert (await gateway.get(f"/v1/tasks/{task_id}")).status == 410
 
@@ -125,7 +125,7 @@ async def test_a_copy_that_dies_does_not_end_the_other_that_runs(
     await worker.start(task_id)
     await worker.client.set(f"penstock:copy:{task_id}", started_copy)
     await bury(channel, id=task_id, **{"x-penstock-copy": "two"})
-    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged >= 1)
 
     assert (await (await gateway.get(f"/v1/tasks/{task_id}")).json())["state"] == state
 
@@ -172,7 +172,7 @@ async def _taken(channel, published):
 
 async def test_a_lost_broker_connection_is_made_again(gateway, channel, rabbit, amqp_url):
     await bury(channel, id=gateway.app[parts.ACCESS].task_ids.issue("anonymous"))
-    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled == 1, 10)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged == 1, 10)
     await rabbit.restart()
 
     async def told():
@@ -190,7 +190,7 @@ async def test_celerys_clients_see_the_end_too(gateway, channel, redis_url):
     app = Celery("client", backend=redis_url, set_as_current=False)
     task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await bury(channel, id=task_id)
-    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.handled >= 1, 10)
+    await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged >= 1, 10)
     result = AsyncResult(task_id, app=app)
 
     assert await asyncio.to_thread(lambda: result.state) == "FAILURE"

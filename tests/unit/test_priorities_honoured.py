@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.errors import Problem
-from gateway.rabbitmq.priorities import check_priority, honours, major_version
+from gateway.rabbitmq.connection import major_version
+from gateway.submitting.priorities import check_priority, honours
 from topology.entities import Queue
 
 QUORUM = Queue(name="q")

@@ -4,8 +4,7 @@ Classic queues do with `x-max-priority`; quorum queues since RabbitMQ 4 (its doc
 Queues: Message Priorities": two levels, 0–4 and above), and ignore it before.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from gateway.errors import invalid_request
 from topology.entities import Queue
@@ -14,20 +13,8 @@ QUORUM_SINCE = 4
 """First major version whose quorum queues honour priorities."""
 
 
-def major_version(server_properties: Mapping[str, Any]) -> int | None:
-    """RabbitMQ's major version; None where it does not say.
-
-    Args:
-        server_properties: Of `connection.start`.
-    """
-    version = server_properties.get("version")
-    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
-    major = text.partition(".")[0]
-    return int(major) if major.isascii() and major.isdigit() else None
-
-
 def honours(queue: Queue, rabbitmq: int | None) -> bool:
-    """Whether the queue honours priorities; one that may, if the version is not known, does.
+    """Return whether the queue honours priorities; one that may, if the version is not known, does.
 
     Args:
         queue: Of the layout.
