@@ -1,29 +1,14 @@
-"""A private CA and a server's certificate for as long as a test runs, made by `openssl`."""
+"""A private CA and a server's certificate for as long as a test runs, made by trustme."""
 
 import ssl
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import trustme
+
 TLS_HOST = "localhost"
 """The only name in the certificate: who asks for 127.0.0.1 by number is to be refused."""
-
-_DAYS = "2"
-_CONFIG = f"""\
-[req]
-distinguished_name = name
-prompt = no
-[name]
-CN = Penstock, for a test
-[ca]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-[server]
-basicConstraints = critical, CA:FALSE
-subjectAltName = DNS:{TLS_HOST}
-extendedKeyUsage = serverAuth
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,33 +41,20 @@ def make_certificates(folder: Path) -> Certificates:
 
     Args:
         folder: for the files; made when it does not exist.
-
-    Raises:
-        CalledProcessError: `openssl` failed.
-        FileNotFoundError: there is no `openssl` (Debian's package of that name).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "openssl.cnf"
-    config.write_text(_CONFIG)
     made = Certificates(
         ca=folder / "ca.pem",
         certificate=folder / "server.pem",
         key=folder / "server.key",
         both=folder / "server-both.pem",
     )
-    ca_key = folder / "ca.key"
-    _make(config, "ca", made.ca, ca_key)
-    _make(config, "server", made.certificate, made.key, "-CA", made.ca, "-CAkey", ca_key)
-    made.both.touch(mode=0o600)
-    made.both.write_text(made.certificate.read_text() + made.key.read_text())
+    authority = trustme.CA()
+    server = authority.issue_cert(TLS_HOST)
+    authority.cert_pem.write_to_path(str(made.ca))
+    server.cert_chain_pems[0].write_to_path(str(made.certificate))
+    for secret in (made.key, made.both):
+        secret.touch(mode=0o600)
+    server.private_key_pem.write_to_path(str(made.key))
+    made.both.write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
     return made
-
-
-def _make(config: Path, kind: str, certificate: Path, key: Path, *more: str | Path) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", _DAYS, "-config", config, "-extensions", kind,
-         "-out", certificate, "-keyout", key, *more],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip

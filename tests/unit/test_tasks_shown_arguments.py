@@ -32,10 +32,10 @@ for _ in range(90):
     ],
 )
 def test_arguments_are_written_short(value: Any, text: str):
-    began = time.perf_counter()
+    began = time.thread_time()
 
     assert shown(value) == text[:MOST]
-    assert time.perf_counter() - began < 0.02
+    assert time.thread_time() - began < 0.02
 
 
 def test_the_whole_is_bounded():
