@@ -43,13 +43,13 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.suffix in {".py", ".toml"} and path.name != "__init__.py"
+        if path.suffix in {".py", ".toml", ".lua"} and path.name != "__init__.py"
     ]
 
 
 def _sentence(path: Path) -> str:
-    if path.suffix == ".toml":
-        text = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    if path.suffix in {".toml", ".lua"}:
+        text = path.read_text(encoding="utf-8").splitlines()[0].lstrip("#- ")
     else:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     first = re.split(r"(?<=[.!?])\s|\n\n", text.strip(), maxsplit=1)[0]

@@ -172,7 +172,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     """Start what runs beside requests; at the end stop it in reverse order."""
     app[parts.LOOPS].guard(asyncio.get_running_loop())
     async with contextlib.AsyncExitStack() as ends:
-        ends.push_async_callback(app[parts.REDIS].aclose)
+        ends.push_async_callback(app[parts.REDIS].close)
         await ends.enter_async_context(app[parts.BROKER].running())
         await ends.enter_async_context(app[parts.ENDINGS].running())
         loops = [asyncio.create_task(each.run(), name=each.name) for each in _loopers(app)]

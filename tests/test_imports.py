@@ -63,6 +63,7 @@ HOMES: dict[str, set[str]] = {
     "aio_pika": {"gateway/rabbitmq", "topology"},
     "aiormq": {"gateway/rabbitmq", "topology"},
     "pamqp": {"gateway/rabbitmq"},
+    "redis": {"gateway/redis", "penstock/worker"},
     "motor": {"tasks/store.py"},
 }
 """Foreign library → the only folders and files that may import it."""

@@ -7,7 +7,9 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio import Redis
 
-from penstock.worker.results.states import LOG, RECORD, START, TRUNCATE_BYTES, Keys
+from penstock.wire.keys import TaskKeys
+from penstock.wire.records import FINAL, LONG_RECORD_BYTES
+from penstock.wire.scripts import script
 
 
 class WorkerStates:
@@ -21,16 +23,16 @@ class WorkerStates:
     def __init__(self, client: Redis, keep_s: int = 3600) -> None:
         self.client = client
         self._keep_s = keep_s
-        self._start = client.register_script(START)
-        self._record = client.register_script(RECORD)
-        self._log = client.register_script(LOG)
+        self._start = client.register_script(script("task_start").text)
+        self._record = client.register_script(script("task_record").text)
+        self._log = client.register_script(script("task_log").text)
 
     @classmethod
     def at(cls, url: str) -> "WorkerStates":
         return cls(redis.asyncio.from_url(url))
 
     async def start(self, task_id: str, *, redelivered: bool = False) -> str:
-        keys = Keys.of(task_id)
+        keys = TaskKeys.of(task_id)
         answer = await self._start(
             keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
             args=[self._body(task_id, "STARTED", None), self._keep_s, int(redelivered), "", 0, 0],
@@ -38,12 +40,12 @@ class WorkerStates:
         return str(answer, "ascii")
 
     async def store(self, task_id: str, state: str, result: Any = None, **more: Any) -> int:
-        keys = Keys.of(task_id)
+        keys = TaskKeys.of(task_id)
         body = self._body(task_id, state, result, **more)
         event = ""
-        if len(body) > TRUNCATE_BYTES:
+        if len(body) > LONG_RECORD_BYTES:
             event = "{" + self._body(task_id, state, None, truncated=True)
-        final = state if state in {"SUCCESS", "FAILURE", "REVOKED"} else ""
+        final = state if state in FINAL else ""
         written: int = await self._record(
             keys=[keys.record, keys.events, keys.ended, keys.revoked],
             args=[body, event, final, self._keep_s, 1, 0],
@@ -63,7 +65,7 @@ class WorkerStates:
         )
 
     async def log(self, task_id: str, line: str, stream: str = "stdout") -> None:
-        keys = Keys.of(task_id)
+        keys = TaskKeys.of(task_id)
         log = {"stream": stream, "line": line}
         notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
         await self._log(
@@ -79,8 +81,8 @@ class WorkerStates:
             "date_done": done, "task_id": task_id,
         }  # fmt: skip
         async with self.client.pipeline() as pipe:
-            pipe.set(Keys.of(task_id).record, json.dumps(record), ex=self._keep_s)
-            pipe.publish(Keys.of(task_id).record, json.dumps(record))
+            pipe.set(TaskKeys.of(task_id).record, json.dumps(record), ex=self._keep_s)
+            pipe.publish(TaskKeys.of(task_id).record, json.dumps(record))
             await pipe.execute()
 
     def _body(self, task_id: str, state: str, result: Any, **more: Any) -> str:
@@ -89,7 +91,7 @@ class WorkerStates:
             "status": state, "task_id": task_id, "name": "demo.test", "worker": "celery@w1",
             "retries": 0,
         } | ({"started_at": now} if state == "STARTED" else {}) | {
-            "date_done": now if state in {"SUCCESS", "FAILURE", "REVOKED"} else None,
+            "date_done": now if state in FINAL else None,
             "children": [], "traceback": more.pop("traceback", None), **more, "result": result,
         }  # fmt: skip
         return json.dumps(record, separators=(",", ":"))[1:]

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from penstock.worker.results.states import RECORD, Keys
+from penstock.wire.keys import TaskKeys
+from penstock.wire.scripts import script
 
 _TURN_S = 0.01
 _KEEP_S = 3600
@@ -32,7 +33,7 @@ def command(*parts: bytes) -> bytes:
 
 def change(sha: bytes, task_id: str, step: int, *, final: bool) -> bytes:
     """One change of state as `penstock.worker.results.result_backend` stores it."""
-    keys = Keys.of(task_id)
+    keys = TaskKeys.of(task_id)
     stamp = f"t={time.monotonic_ns()};"
     record: dict[str, object] = {
         "status": "SUCCESS" if final else "PROGRESS",
@@ -96,7 +97,7 @@ async def main() -> None:
     rate, seconds, finish = float(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "1"
     url = urlsplit(os.environ["REDIS_URL"])
     reader, stream = await asyncio.open_connection(url.hostname, url.port)
-    stream.write(command(b"SCRIPT", b"LOAD", RECORD.encode()))
+    stream.write(command(b"SCRIPT", b"LOAD", script("task_record").text.encode()))
     await reader.readline()
     writer = Writer(reader, stream, (await reader.readline()).strip())
     started = time.monotonic()

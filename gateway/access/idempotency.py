@@ -12,7 +12,6 @@ The record is written before the publish. A second copy under one id carries `x-
 as the first does, and the worker's start script lets one of them start.
 """
 
-import asyncio
 import hashlib
 import re
 import secrets
@@ -22,13 +21,14 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, RedisError
 
 from gateway.access.auth import Caller
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.errors import Problem, invalid_request
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
+from penstock.wire.keys import IDEMPOTENCY_PREFIX, KEPT_IDEMPOTENCY_PREFIX
 
 KEEP_S = 86_400
 """How long an answer is told again."""
@@ -37,56 +37,7 @@ IN_FLIGHT_S = 60
 REDIS_TIMEOUT_S = 1.0
 """For each of the two questions before a publish: with its confirm (5 s) an answer comes in 6 s."""
 HEADER = "Idempotency-Key"
-_USAGE_KEY = "penstock:kept:idempotency:"
 _SANE_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
-
-_CLAIM = """
-local found = redis.call('GET', KEYS[1])
-if found then
-  local record = cjson.decode(found)
-  if record.fingerprint ~= ARGV[2] or record.state == 'done'
-     or (record.state == 'in-flight' and tonumber(ARGV[3]) - record.at < tonumber(ARGV[4])) then
-    return found
-  end
-  record.state = 'in-flight'
-  record.owner = ARGV[5]
-  record.at = tonumber(ARGV[3])
-  redis.call('SET', KEYS[1], cjson.encode(record), 'KEEPTTL')
-  return cjson.encode(record)
-end
-local now, size, used, oldest = tonumber(ARGV[7]), #KEYS[1] + #ARGV[1], 0, tonumber(ARGV[7])
-local kept = redis.call('HGETALL', KEYS[2])
-for i = 1, #kept, 2 do
-  local hour = tonumber(kept[i]) or 0
-  if hour < now - 24 then
-    redis.call('HDEL', KEYS[2], kept[i])
-  else
-    used, oldest = used + (tonumber(kept[i + 1]) or 0), math.min(oldest, hour)
-  end
-end
-if used + size > tonumber(ARGV[8]) then return oldest end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[6])
-redis.call('HINCRBY', KEYS[2], ARGV[7], size)
-redis.call('EXPIRE', KEYS[2], 26 * 3600)
-return ARGV[1]
-"""
-"""Take the key if nobody has it: record, fingerprint, now, in-flight seconds, owner, keep seconds,
-the hour, the tenant's quota of octets. KEYS: the record, what the tenant's records take by hour.
-Returns the record as it is afterwards, the caller's when the owner is theirs; or, where the quota
-is used up, the first hour of which records are kept."""
-
-_SETTLE = """
-local found = redis.call('GET', KEYS[1])
-if not found or cjson.decode(found).owner ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then
-  redis.call('HINCRBY', KEYS[2], ARGV[3], -#KEYS[1] - #found)
-  return redis.call('DEL', KEYS[1])
-end
-redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-redis.call('HINCRBY', KEYS[2], ARGV[3], #ARGV[2] - #found)
-return 1
-"""
-"""End one's own claim: owner, the new record or '' to free the key, the hour. KEYS as above."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,11 +93,11 @@ class Idempotency:
         quota_bytes: What the records of one tenant may take, of a day.
     """
 
-    def __init__(self, client: Redis, quota_bytes: int = Quotas().idempotency_bytes) -> None:
-        self._redis = client
+    def __init__(self, client: RedisClient, quota_bytes: int = Quotas().idempotency_bytes) -> None:
+        self._redis = client.within(REDIS_TIMEOUT_S)
         self._quota_bytes = quota_bytes
-        self._claim = client.register_script(_CLAIM)
-        self._settle = client.register_script(_SETTLE)
+        self._claim = self._redis.script("idempotency_claim")
+        self._settle = self._redis.script("idempotency_settle")
 
     async def replay(self, caller: Caller, key: str, mark: str) -> bytes | None:
         """The first answer, when the same request was answered before.
@@ -183,7 +134,7 @@ class Idempotency:
             "state": "in-flight", "fingerprint": mark, "owner": owner, "at": now, "ids": task_ids,
         }  # fmt: skip
         redis_key = _redis_key(caller, key)
-        usage = _USAGE_KEY + caller.tenant
+        usage = KEPT_IDEMPOTENCY_PREFIX + caller.tenant
         values: list[str | bytes | float] = [
             *(orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S),
             *(int(now // 3600), self._quota_bytes),
@@ -222,12 +173,11 @@ class Idempotency:
     async def _end(self, claim: Claim, record: dict[str, Any] | None) -> None:
         text = b"" if record is None else orjson.dumps(record)
         try:
-            async with asyncio.timeout(1):
-                await self._settle(
-                    keys=[claim.redis_key, claim.usage_key],
-                    args=[claim.owner, text, int(time.time() // 3600)],
-                )
-        except (RedisError, OSError, TimeoutError):
+            await self._settle(
+                keys=[claim.redis_key, claim.usage_key],
+                args=[claim.owner, text, int(time.time() // 3600)],
+            )
+        except RedisAwayError:
             return
 
 
@@ -238,13 +188,10 @@ async def _call(command: Any) -> Any:
         Problem: `state-unavailable` (queued: no): better no task than perhaps two.
     """
     try:
-        async with asyncio.timeout(REDIS_TIMEOUT_S):
-            return await command
-    except (RedisError, OSError, TimeoutError) as error:
-        state = "is full" if isinstance(error, OutOfMemoryError) else "does not answer"
-        raise Problem(
-            "state-unavailable", f"idempotency keys need Redis, which {state}", queued="no"
-        ) from error
+        return await command
+    except RedisAwayError as error:
+        words = f"idempotency keys need Redis, which {error.detail_words}"
+        raise Problem("state-unavailable", words, queued="no") from error
 
 
 def _refuse(record: dict[str, Any], mark: str, *, in_flight: bool) -> None:
@@ -262,4 +209,4 @@ def _refuse(record: dict[str, Any], mark: str, *, in_flight: bool) -> None:
 
 
 def _redis_key(caller: Caller, key: str) -> str:
-    return f"penstock:idempotency:{caller.tenant}:{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{IDEMPOTENCY_PREFIX}{caller.tenant}:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from redis.asyncio import Redis
-
 from gateway.access.quotas import over_quota
-from gateway.redis.client import RedisAwayError, commands
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
 from penstock.looper import Looper
 from penstock.wire.kept_results import room_in_s, usage_key
 
@@ -34,7 +33,7 @@ class KeptResults:
         quota_bytes: Octets of one tenant; 0: no bound; None: three quarters of Redis' `maxmemory`.
     """
 
-    def __init__(self, redis: Redis, quota_bytes: int | None) -> None:
+    def __init__(self, redis: RedisClient, quota_bytes: int | None) -> None:
         self._redis = redis
         self._configured = quota_bytes
         self._quota = quota_bytes or 0
@@ -97,27 +96,24 @@ class KeptResults:
 
     async def _find_quota(self) -> None:
         if self._configured is None:
-            async with commands():
-                memory = await self._redis.info("memory")
+            memory = await self._redis.memory()
             self._quota = int(memory.get("maxmemory", 0)) * 3 // 4
 
     async def _ask(self, tenants: Iterable[str]) -> dict[str, float]:
         """When there is room again, of those who are over."""
         room_at: dict[str, float] = {}
         now = time.time()
-        async with commands():
-            reading = self._redis.pipeline(transaction=False)
+        async with self._redis.pipeline() as pipe:
             for tenant in tenants:
-                reading.hgetall(usage_key(tenant))
-            found = await reading.execute()
-            clearing = self._redis.pipeline(transaction=False)
+                pipe.hgetall(usage_key(tenant))
+            found = await pipe.execute()
             for tenant, fields in zip(tenants, found, strict=True):
                 kept = {int(gone): int(size) for gone, size in fields.items()}
                 past = [str(gone) for gone in kept if gone < now - _SETTLED_S]
                 if past:
-                    clearing.hdel(usage_key(tenant), *past)
+                    pipe.hdel(usage_key(tenant), *past)
                 left_s = room_in_s(kept, self._quota, now)
                 if left_s:
                     room_at[tenant] = now + left_s
-            await clearing.execute()
+            await pipe.execute()
         return room_at

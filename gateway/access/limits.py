@@ -20,11 +20,11 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from redis.asyncio import Redis
-
 from gateway.access.auth import Caller
 from gateway.errors import Problem
-from gateway.redis.client import RedisAwayError, commands
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
+from penstock.wire.keys import RATE_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -36,27 +36,6 @@ LEASE_TIMEOUT_S = 0.5
 """Longest wait for Redis; a submit must be answered in 6 s in all."""
 ASK_AGAIN_S = 1.0
 """After a failure the rate is kept locally for so long."""
-_RATE_KEY = "penstock:rate:"
-_LEASE = """
--- KEYS: bucket.  ARGV: rate, burst, tokens wanted, tokens owed
--- The answer: {tokens granted, microseconds until there is one more}
-local now = redis.call('TIME')
-now = now[1] * 1000000 + now[2]
-local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local sound, kept = pcall(redis.call, 'HMGET', KEYS[1], 'tokens', 'at')
-if not sound or kept.err then
-  redis.call('DEL', KEYS[1])
-  kept = {}
-end
-local tokens = math.min(burst, (tonumber(kept[1]) or burst)
-    + math.max(0, now - (tonumber(kept[2]) or now)) / 1000000 * rate) - tonumber(ARGV[4])
-local granted = math.max(0, math.min(tonumber(ARGV[3]), math.floor(tokens)))
-tokens = tokens - granted
-redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%d', now))
-local full_ms = math.ceil((burst - tokens) / rate * 1000)
-redis.call('PEXPIRE', KEYS[1], string.format('%d', full_ms + 1000))
-return {granted, math.ceil(math.max(0, 1 - tokens) / rate * 1000000)}
-"""
 
 
 @dataclass(slots=True)
@@ -84,8 +63,10 @@ class Limits:
         client: Redis; None: this gateway is alone.
     """
 
-    def __init__(self, client: Redis | None) -> None:
-        self._script = client.register_script(_LEASE) if client is not None else None
+    def __init__(self, client: RedisClient | None) -> None:
+        self._script = (
+            None if client is None else client.within(LEASE_TIMEOUT_S).script("rate_lease")
+        )
         self._budgets: dict[str, _Budget] = {}
         self._ask_again_at = 0.0
         self._redis_answers = True
@@ -200,10 +181,9 @@ class Limits:
     ) -> tuple[int, int]:
         if self._script is None or time.monotonic() < self._ask_again_at:
             raise RedisAwayError("not asked")
-        async with commands(), asyncio.timeout(LEASE_TIMEOUT_S):
-            granted, wait_us = await self._script(
-                keys=[_RATE_KEY + name], args=[repr(rate), repr(burst), want, repr(owed)]
-            )
+        granted, wait_us = await self._script(
+            keys=[RATE_PREFIX + name], args=[repr(rate), repr(burst), want, repr(owed)]
+        )
         return int(granted), int(wait_us)
 
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.access.idempotency import Idempotency
 from gateway.access.kept_results import KeptResults
 from gateway.access.keyring import KeyRing
@@ -12,6 +10,7 @@ from gateway.access.limits import Limits
 from gateway.access.task_id import TaskIds
 from gateway.access.tickets import Tickets
 from gateway.config import GatewayConfig
+from gateway.redis.client import RedisClient
 from penstock.looper import Looper
 
 
@@ -32,7 +31,7 @@ class Access:
     idempotency: Idempotency
 
     @classmethod
-    def make(cls, config: GatewayConfig, redis: Redis) -> "Access":
+    def make(cls, config: GatewayConfig, redis: RedisClient) -> "Access":
         """Make it.
 
         Args:

@@ -27,7 +27,7 @@ from gateway.canvas.groups import issued_ids
 from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.traits import IDEMPOTENT
-from gateway.redis.client import RedisAwayError
+from gateway.redis.faults import RedisAwayError
 from gateway.timestamps import issued_at
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024

@@ -9,7 +9,7 @@ from gateway.access.auth import require
 from gateway.api.parts import BROKER, CONFIG, FRONT, INTAKE, LOOPS, REDIS, SUBMITTING
 from gateway.errors import RETRY_AFTER_S
 from gateway.http.traits import ANY_HOST, OPEN
-from gateway.redis.client import RedisAwayError, commands
+from gateway.redis.faults import RedisAwayError
 from gateway.telemetry.log import hide_secrets
 from gateway.timestamps import rfc3339
 
@@ -89,8 +89,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def _redis(request: web.Request) -> tuple[bool, str]:
     try:
-        async with commands():
-            memory = await request.app[REDIS].info("memory")
+        memory = await request.app[REDIS].memory()
     except RedisAwayError as error:
         return False, hide_secrets(error.reason)
     used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))

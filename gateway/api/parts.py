@@ -7,7 +7,6 @@ Only this folder and `gateway.app` look anything up by these keys.
 from dataclasses import dataclass
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
@@ -21,6 +20,7 @@ from gateway.http.parts import Intake
 from gateway.http.traits import RouteTraits
 from gateway.ingesting.parts import Ingesting
 from gateway.rabbitmq.parts import Broker
+from gateway.redis.client import RedisClient
 from gateway.schedules.parts import Scheduling
 from gateway.states.states import States
 from gateway.submitting.parts import Submitting
@@ -46,7 +46,7 @@ CONFIG = web.AppKey("config", GatewayConfig)
 TOPOLOGY = web.AppKey("topology", Topology)
 FRONT = web.AppKey("front", Front)
 INTAKE = web.AppKey("intake", Intake)
-REDIS = web.AppKey("redis", Redis)
+REDIS = web.AppKey("redis", RedisClient)
 ACCESS = web.AppKey("access", Access)
 BROKER = web.AppKey("broker", Broker)
 STATES = web.AppKey("states", States)

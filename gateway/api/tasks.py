@@ -16,7 +16,7 @@ from gateway.api.queries import wait_seconds
 from gateway.api.submit import check_json
 from gateway.errors import Problem, invalid_request
 from gateway.http.problems import REQUEST_ID
-from gateway.redis.client import RedisAwayError
+from gateway.redis.faults import RedisAwayError
 from gateway.states.states import State
 from gateway.submitting.task_request import decode_with
 

@@ -10,18 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId, claims, vouched_for
 from gateway.canvas.canvas import Result
 from gateway.errors import Problem
-from gateway.redis.client import commands
-from gateway.states.redis_scripts import ENDED_EXTRA_S
+from gateway.redis.client import RedisClient
 from gateway.states.states import State, States
-
-GROUP_PREFIX = "celery-taskset-meta-"
-"""Celery's `KeyValueStoreBackend.group_keyprefix`."""
-HEADER_PREFIX = "penstock:header:"
+from penstock.wire.keys import ENDED_EXTRA_S, GROUP_PREFIX, HEADER_PREFIX
 
 
 class Groups:
@@ -33,7 +28,7 @@ class Groups:
         result_expires_s: How long results are kept.
     """
 
-    def __init__(self, redis: Redis, states: States, result_expires_s: int) -> None:
+    def __init__(self, redis: RedisClient, states: States, result_expires_s: int) -> None:
         self._redis = redis
         self._states = states
         self._kept_s = result_expires_s + ENDED_EXTRA_S
@@ -60,7 +55,7 @@ class Groups:
         if not groups:
             return
         try:
-            async with commands(), self._redis.pipeline(transaction=True) as pipe:
+            async with self._redis.pipeline(transaction=True) as pipe:
                 for group_id, result in groups.items():
                     prefix = HEADER_PREFIX if group_id in headers else GROUP_PREFIX
                     record = orjson.dumps({"result": result})
@@ -83,16 +78,15 @@ class Groups:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        async with commands():
-            for found in await self._redis.mget(GROUP_PREFIX + group_id, HEADER_PREFIX + group_id):
-                if found is None:
-                    continue
-                try:
-                    _, members = orjson.loads(found)["result"]
-                    if isinstance(members, list) and all(task_ids(members)):
-                        return members
-                except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-                    continue
+        for found in await self._redis.mget(GROUP_PREFIX + group_id, HEADER_PREFIX + group_id):
+            if found is None:
+                continue
+            try:
+                _, members = orjson.loads(found)["result"]
+                if isinstance(members, list) and all(task_ids(members)):
+                    return members
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+                continue
         return None
 
     async def states(self, members: list[Any]) -> "Told":

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.access.task_id import TaskIds
 from gateway.canvas.canvas_submission import CanvasSubmission
 from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
 from gateway.rabbitmq.publisher import Publisher
+from gateway.redis.client import RedisClient
 from gateway.states.states import States
 from gateway.submitting.submission import Submission
 
@@ -24,7 +23,7 @@ class Canvases:
     def make(
         cls,
         config: GatewayConfig,
-        redis: Redis,
+        redis: RedisClient,
         states: States,
         task_ids: TaskIds,
         tasks: Submission,

@@ -15,18 +15,18 @@ from typing import Any
 
 import msgspec
 import orjson
-from redis.asyncio import Redis
 
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, cached_template, template
-from gateway.redis.client import RedisAwayError, commands
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
 from gateway.sharing.tenant import TENANT
-from gateway.states.redis_scripts import DAY_S
 from penstock.looper import Faults
 from penstock.wire.delay import delay_route
+from penstock.wire.keys import CALLBACK_PREFIX, CALLED_PREFIX, DAY_S, KEPT_CALLBACKS_PREFIX
 from penstock.wire.names import CALLBACKS_QUEUE, DEAD_EXCHANGE
 
 log = logging.getLogger(__name__)
@@ -120,35 +120,6 @@ def next_delay_s(event: Event, now: float) -> int | None:
     return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter
 
 
-_USAGE_KEY = "penstock:kept:callbacks:"
-_REMEMBER = """
--- KEYS: record, what the tenant's records take by the day when they are gone, and in all
--- ARGV: record, seconds to keep it, today, the day when it is gone, the quota; days since 1970
-local total = tonumber(redis.call('HGET', KEYS[2], 'total')) or 0
-if redis.call('HGET', KEYS[2], 'day') ~= ARGV[3] then
-  local kept = redis.call('HGETALL', KEYS[2])
-  for i = 1, #kept, 2 do
-    local day = tonumber(kept[i])
-    if day and day < tonumber(ARGV[3]) then
-      total = total - tonumber(kept[i + 1])
-      redis.call('HDEL', KEYS[2], kept[i])
-    end
-  end
-  redis.call('HSET', KEYS[2], 'day', ARGV[3], 'total', total)
-end
-local size = #KEYS[1] + #ARGV[1]
-if total + size > tonumber(ARGV[5]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('HINCRBY', KEYS[2], ARGV[4], size)
-redis.call('HINCRBY', KEYS[2], 'total', size)
-if redis.call('TTL', KEYS[2]) < tonumber(ARGV[2]) + 86400 then
-  redis.call('EXPIRE', KEYS[2], tonumber(ARGV[2]) + 2 * 86400)
-end
-return 1
-"""
-"""Write down a callback within the quota of its tenant; 0: it is used up."""
-
-
 class CallbackEvents:
     """Publishes events, and remembers URLs of tasks that may be revoked before they start.
 
@@ -162,14 +133,14 @@ class CallbackEvents:
     def __init__(
         self,
         publisher: Publisher,
-        redis: Redis,
+        redis: RedisClient,
         origin: str,
         quota_bytes: int = Quotas().callback_bytes,
     ) -> None:
         self._publisher = publisher
         self._redis = redis
         self._origin = origin
-        self._remember = redis.register_script(_REMEMBER)
+        self._remember = redis.script("callback_remember")
         self._quota_bytes = quota_bytes
         self._unnoted = Faults("callbacks-unnoted", expected=(Problem,))
         self._writes: set[asyncio.Task[None]] = set()
@@ -244,7 +215,7 @@ class CallbackEvents:
         """
         headers = orjson.dumps({HEADER: url, "task": task})
         write = asyncio.create_task(
-            self._note(TENANT.get(), f"penstock:callback:{task_id}", headers, KEPT_S + delay_s),
+            self._note(TENANT.get(), CALLBACK_PREFIX + task_id, headers, KEPT_S + delay_s),
             name="remember-callback",
         )
         self._writes.add(write)
@@ -253,8 +224,7 @@ class CallbackEvents:
     async def revoked(self, task_id: str) -> None:
         """Announce that a task was revoked before it started, if that can be done now."""
         try:
-            async with commands():
-                found = await self._redis.get(f"penstock:callback:{task_id}")
+            found = await self._redis.get(CALLBACK_PREFIX + task_id)
             event = event_of(task_id, "REVOKED", orjson.loads(found)) if found else None
             if event is not None:
                 await self.announce(event)
@@ -268,13 +238,12 @@ class CallbackEvents:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        async with commands():
-            return bool(await self._redis.exists(f"penstock:called:{event.event}:{event.replays}"))
+        return await self._redis.exists(f"{CALLED_PREFIX}{event.event}:{event.replays}")
 
     async def mark_delivered(self, event: Event) -> None:
         """Remember, if Redis is there, that the event was delivered."""
         at = str(time.time()).encode()
-        await self._write(f"penstock:called:{event.event}:{event.replays}", at, KEPT_S)
+        await self._write(f"{CALLED_PREFIX}{event.event}:{event.replays}", at, KEPT_S)
 
     async def _note(self, tenant: str, key: str, value: bytes, keep_s: int) -> None:
         today = int(time.time() // DAY_S)
@@ -286,8 +255,7 @@ class CallbackEvents:
             self._quota_bytes,
         ]
         try:
-            async with commands():
-                noted = await self._remember(keys=[key, _USAGE_KEY + tenant], args=values)
+            noted = await self._remember(keys=[key, KEPT_CALLBACKS_PREFIX + tenant], args=values)
             if not noted:
                 raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
         except Problem as problem:
@@ -297,8 +265,7 @@ class CallbackEvents:
 
     async def _write(self, key: str, value: bytes, keep_s: int) -> None:
         try:
-            async with commands():
-                await self._redis.set(key, value, ex=keep_s)
+            await self._redis.set(key, value, keep_s=keep_s)
         except RedisAwayError as error:
             log.warning("callback-not-noted", extra={"key": key, "reason": error.reason})
 

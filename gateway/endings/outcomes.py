@@ -18,17 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from gateway.access.task_id import claims
 from gateway.endings.callback_events import CallbackEvents, event_of, insist
 from gateway.endings.revocation import final_record, revoked_record
 from gateway.endings.unbegun import Unbegun, Why, unbegun
 from gateway.rabbitmq.consumer import Consumer, Delivery
-from gateway.redis.client import RedisAwayError, WrongTypeError, commands
-from gateway.states.redis_scripts import END, TaskKeys
-from penstock.wire.failures import error_record
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError, WrongTypeError
+from penstock.wire.keys import TaskKeys
 from penstock.wire.names import OUTCOMES_QUEUE
+from penstock.wire.records import error_record
 
 log = logging.getLogger(__name__)
 
@@ -123,15 +122,15 @@ class Outcomes:
     """
 
     def __init__(
-        self, url: str, redis: Redis, result_expires_s: int, callbacks: CallbackEvents
+        self, url: str, redis: RedisClient, result_expires_s: int, callbacks: CallbackEvents
     ) -> None:
         self.consumer = Consumer(url, OUTCOMES_QUEUE, "outcomes", self.handle)
         self._redis = redis
-        self._script = redis.register_script(END)
+        self._script = redis.script("task_end")
         self._kept_s = result_expires_s
         self._callbacks = callbacks
-        self.told = 0
-        """Ends told by this process."""
+        self.recorded = 0
+        """Ends recorded by this process."""
 
     async def handle(self, letter: Delivery) -> None:
         """Record the end of one letter's task, however long Redis is away."""
@@ -176,19 +175,18 @@ class Outcomes:
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                async with commands():
-                    answer = await self._script(
-                        keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
-                        args=[end.state, end.record(), self._kept_s, end.copy],
-                    )
-                    found = answer == b"ended" and await self._redis.get(keys.ended)
+                answer = await self._script(
+                    keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+                    args=[end.state, end.record(), self._kept_s, end.copy],
+                )
+                found = await self._redis.get(keys.ended) if answer == b"ended" else None
             except WrongTypeError:
                 raise  # the consumer gives the letter a few more chances
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
-                self.told += answer == b"told"
-                if answer == b"told":
+                if answer == b"recorded":
+                    self.recorded += 1
                     return end.state
-                return str(found, "ascii") if isinstance(found, bytes) else None
+                return None if found is None else str(found, "ascii")

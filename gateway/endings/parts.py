@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.config import GatewayConfig
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import CallbackPost
@@ -13,6 +11,7 @@ from gateway.endings.callbacks import Callbacks
 from gateway.endings.outcomes import Outcomes
 from gateway.endings.revocation import Revocation
 from gateway.rabbitmq.parts import Broker
+from gateway.redis.client import RedisClient
 from gateway.states.states import States
 from penstock.looper import Looper
 
@@ -31,7 +30,9 @@ class Endings:
     post: CallbackPost
 
     @classmethod
-    def make(cls, config: GatewayConfig, redis: Redis, states: States, broker: Broker) -> "Endings":
+    def make(
+        cls, config: GatewayConfig, redis: RedisClient, states: States, broker: Broker
+    ) -> "Endings":
         """Make it.
 
         Args:

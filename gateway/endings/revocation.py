@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId
 from gateway.errors import Problem
 from gateway.rabbitmq.control import Control
-from gateway.redis.client import commands
-from gateway.states.redis_scripts import ASK, REVOKE, REVOKED_EXTRA_S, TaskKeys
+from gateway.redis.client import RedisClient
 from gateway.states.states import States
-from penstock.wire.failures import error_record
+from penstock.wire.keys import REVOKED_S, TaskKeys
+from penstock.wire.records import error_record
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 0.2
@@ -33,13 +32,13 @@ class Revocation:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         states: States,
         control: Control,
         result_expires_s: int,
     ) -> None:
-        self._script = redis.register_script(REVOKE)
-        self._ask_script = redis.register_script(ASK)
+        self._script = redis.script("task_revoke")
+        self._ask_script = redis.script("task_ask")
         self._states = states
         self._control = control
         self._kept_s = result_expires_s
@@ -66,11 +65,10 @@ class Revocation:
         due_in_s = max(0, int(issued.due_by - time.time()))
         keys = TaskKeys.of(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
-        async with commands():
-            outcome, state = await self._script(
-                keys=[keys.record, keys.events, keys.ended, keys.revoked],
-                args=[body, self._kept_s, due_in_s + REVOKED_EXTRA_S],
-            )
+        outcome, state = await self._script(
+            keys=[keys.record, keys.events, keys.ended, keys.revoked],
+            args=[body, self._kept_s, due_in_s + REVOKED_S],
+        )
         if outcome == b"ended":
             raise _ended(task_id, state)
         terminating = False
@@ -93,10 +91,9 @@ class Revocation:
             Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
         """
         keys = TaskKeys.of(task_id)
-        async with commands():
-            outcome, state = await self._ask_script(
-                keys=[keys.record, keys.ended, keys.revoked], args=[REVOKED_EXTRA_S]
-            )
+        outcome, state = await self._ask_script(
+            keys=[keys.record, keys.ended, keys.revoked], args=[REVOKED_S]
+        )
         if outcome == b"ended":
             raise _ended(task_id, state)
         answer: dict[str, Any] = {"id": task_id, "state": state.decode()}

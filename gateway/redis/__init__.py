@@ -1,1 +1,1 @@
-"""The only home of redis-py: one client, one mapping of its faults."""
+"""The only home of redis-py: a client for commands, a connection for notices, their faults."""

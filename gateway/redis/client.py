@@ -1,51 +1,135 @@
-"""The only place that builds Redis clients: one pool for commands, one connection for notices."""
+"""The client for commands: one pool of connections, each command bounded in time."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError
 
-from gateway.cancellation import told_to_stop
-from gateway.errors import Problem
-from penstock.looper import described
-from penstock.wire import tls
+from gateway.redis.faults import bounded
+from penstock.wire.scripts import script
 
 COMMAND_TIMEOUT_S = 3.0
 """How long a command may take in all, waiting for a free connection included."""
-_SOCKET_TIMEOUT_S = 2.5
-_CONNECT_TIMEOUT_S = 1.5
+SOCKET_TIMEOUT_S = 2.5
+CONNECT_TIMEOUT_S = 1.5
 _MAX_CONNECTIONS = 32
-_RESP2 = 2
+RESP2 = 2
 """Notices come as plain arrays, and the pure Python parser is at its fastest."""
 
 
-class RedisAwayError(Problem):
-    """Redis cannot be reached, is loading its data, or refuses commands.
+class ScriptCall(Protocol):
+    """A script of `penstock/wire/lua`, ready to be called."""
+
+    def __call__(self, *, keys: Sequence[str], args: Sequence[Any] = ()) -> Awaitable[Any]:
+        """Call it in one round trip; text in its answer is bytes.
+
+        Raises:
+            RedisAwayError: It was not called, or its answer is not known.
+        """
+
+
+class RedisClient:
+    """Redis for commands.
+
+    Every method but `close` raises RedisAwayError, a problem `state-unavailable`, or one of its
+    subclasses.
 
     Args:
-        reason: For logs; the client is told `state-unavailable`.
+        redis: The library's client, from `make_redis`.
+        timeout_s: For each command, waiting for a free connection included.
     """
 
-    detail_words = "does not answer"
+    def __init__(self, redis: Redis, timeout_s: float) -> None:
+        self._redis = redis
+        self._timeout_s = timeout_s
+        self._execute: Callable[..., Awaitable[Any]] = redis.execute_command
 
-    def __init__(self, reason: str) -> None:
-        words = f"Redis, which holds the task states, {self.detail_words}"
-        super().__init__("state-unavailable", words)
-        self.reason = reason
+    def within(self, timeout_s: float) -> "RedisClient":
+        """Return a client of the same connections with another time for each command."""
+        return RedisClient(self._redis, timeout_s)
 
-    def __str__(self) -> str:
-        """For logs: the reason."""
-        return self.reason
+    def script(self, name: str) -> ScriptCall:
+        """Return a script to call.
+
+        Args:
+            name: Of its file in `penstock/wire/lua`.
+        """
+        found, timeout_s, execute = script(name), self._timeout_s, self._execute
+
+        async def call(*, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+            async with bounded(timeout_s):
+                try:
+                    return await execute("EVALSHA", found.sha, len(keys), *keys, *args)
+                except NoScriptError:  # Redis was restarted; this makes it remember the text
+                    return await execute("EVAL", found.text, len(keys), *keys, *args)
+
+        return call
+
+    @contextlib.asynccontextmanager
+    async def pipeline(self, *, transaction: bool = False) -> AsyncIterator[Pipeline]:
+        """Give several commands that leave together; await its `execute` within the block.
+
+        Args:
+            transaction: Execute all of them or none, with nothing between them.
+        """
+        async with bounded(self._timeout_s), self._redis.pipeline(transaction=transaction) as pipe:
+            yield pipe
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a string; None: there is none."""
+        found: bytes | None = await self._command("GET", key)
+        return found
+
+    async def mget(self, *keys: str) -> list[bytes | None]:
+        """Return several strings; None for each that there is not."""
+        found: list[bytes | None] = await self._command("MGET", *keys)
+        return found
+
+    async def set(self, key: str, value: bytes, *, keep_s: int) -> None:
+        """Store a string for so many seconds."""
+        await self._command("SET", key, value, "EX", keep_s)
+
+    async def exists(self, key: str) -> bool:
+        """Return whether there is such a key."""
+        return bool(await self._command("EXISTS", key))
+
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
+        """Return the fields of a hash; none where there is no hash."""
+        found: dict[bytes, bytes] = await self._command("HGETALL", key)
+        return found
+
+    async def members(self, key: str) -> list[bytes]:
+        """Return the members of a sorted set, by their scores."""
+        found: list[bytes] = await self._command("ZRANGE", key, 0, -1)
+        return found
+
+    async def memory(self) -> dict[str, Any]:
+        """Return the section `memory` of Redis' INFO."""
+        found: dict[str, Any] = await self._command("INFO", "memory")
+        return found
+
+    async def ping(self) -> None:
+        """Find out whether Redis answers."""
+        await self._command("PING")
+
+    async def _command(self, *words: Any) -> Any:
+        async with bounded(self._timeout_s):
+            return await self._execute(*words)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._redis.aclose()
 
 
-def make_redis(url: str) -> Redis:
-    """A client for commands; connects when first used.
+def make_redis(url: str) -> RedisClient:
+    """Return a client, which connects when first used.
 
-    Every call ends within `COMMAND_TIMEOUT_S`; a stale connection of the pool is tried again once.
+    A stale connection of the pool is tried again once.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
@@ -54,109 +138,9 @@ def make_redis(url: str) -> Redis:
         url,
         max_connections=_MAX_CONNECTIONS,
         timeout=COMMAND_TIMEOUT_S,
-        socket_timeout=_SOCKET_TIMEOUT_S,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 1),
-        protocol=_RESP2,
+        protocol=RESP2,
     )
-    return Redis.from_pool(pool)
-
-
-class RedisFullError(RedisAwayError):
-    """Redis is at its `maxmemory`: it reads and deletes, and refuses to store."""
-
-    detail_words = "is full"
-
-
-class WrongTypeError(RedisAwayError):
-    """A key holds something else than what this deployment writes there: waiting does not help."""
-
-
-@contextlib.asynccontextmanager
-async def commands() -> AsyncIterator[None]:
-    """Bound commands in time, and turn each failure of the client into one of ours.
-
-    Raises:
-        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content,
-            RedisFullError where nothing can be stored.
-    """
-    try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
-        if told_to_stop():
-            raise asyncio.CancelledError from error
-        raise _kind(error)(tls.refusal(error) or described(error)) from error
-
-
-def _kind(error: Exception) -> type[RedisAwayError]:
-    if isinstance(error, OutOfMemoryError):
-        return RedisFullError
-    return WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
-
-
-class NoticeConnection:
-    """One connection that is only subscribed: raw bytes out, chunks of raw bytes in.
-
-    redis-py makes the connection (TLS, AUTH, SELECT); its PubSub class is not used, because it
-    costs more per message than all the rest of the gateway, and resubscribes silently.
-
-    Args:
-        url: As for `make_redis`.
-    """
-
-    def __init__(self, url: str) -> None:
-        pool: ConnectionPool = ConnectionPool.from_url(
-            url,
-            socket_timeout=_SOCKET_TIMEOUT_S,
-            socket_connect_timeout=_CONNECT_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            protocol=_RESP2,
-        )
-        self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def open(self) -> None:
-        """Connect and authenticate.
-
-        Raises:
-            RedisAwayError: It did not work.
-        """
-        async with commands():
-            await self._connection.connect()
-        # redis-py has no public way to these two; the version is pinned and a test reads both.
-        self._reader = self._connection._reader  # noqa: SLF001
-        self._writer = self._connection._writer  # noqa: SLF001
-
-    def write(self, command: bytes) -> None:
-        """Write an encoded command; it leaves in the background."""
-        if self._writer is not None:
-            self._writer.write(command)
-
-    async def read(self) -> bytes:
-        """The next bytes, however long they take: an idle subscription is a healthy one.
-
-        Raises:
-            RedisAwayError: The connection was lost.
-        """
-        if self._reader is None:
-            raise RedisAwayError("not connected")
-        try:
-            chunk = await self._reader.read(1 << 18)
-        except OSError as error:
-            raise RedisAwayError(repr(error)) from error
-        if not chunk:
-            raise RedisAwayError("Redis closed the connection")
-        return chunk
-
-    def abort(self) -> None:
-        """Cut the connection; `read` then raises."""
-        if self._writer is not None:
-            self._writer.transport.abort()
-
-    async def close(self) -> None:
-        """Disconnect."""
-        self._reader = self._writer = None
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await self._connection.disconnect(nowait=True)
+    return RedisClient(Redis.from_pool(pool), COMMAND_TIMEOUT_S)

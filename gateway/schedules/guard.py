@@ -11,7 +11,7 @@ import time
 
 from gateway.access.keyring import KeyRing
 from gateway.errors import Problem
-from gateway.redis.client import RedisAwayError
+from gateway.redis.faults import RedisAwayError
 from gateway.schedules.schedule_request import task_of
 from gateway.schedules.schedules import READ_AT_ONCE, Schedule, Schedules
 from gateway.submitting.submission import Submission

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.access.keyring import KeyRing
 from gateway.config import Quotas
+from gateway.redis.client import RedisClient
 from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
 from gateway.submitting.submission import Submission
@@ -21,7 +20,7 @@ class Scheduling:
 
     @classmethod
     def make(
-        cls, quotas: Quotas, redis: Redis, keyring: KeyRing, submission: Submission
+        cls, quotas: Quotas, redis: RedisClient, keyring: KeyRing, submission: Submission
     ) -> "Scheduling":
         """Make it.
 

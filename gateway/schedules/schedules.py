@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
-from gateway.redis.client import commands
+from gateway.redis.client import RedisClient
 from gateway.schedules.schedule_request import (
     ScheduleRequest,
     client_options,
@@ -38,43 +37,6 @@ NEVER = -1.0
 
 READ_AT_ONCE = 200
 """Entries read in one step: a few milliseconds of work."""
-
-_PUT = """
--- KEYS: entry, schedule
--- ARGV: definition, when it is due or '', now as RedBeat writes it or '' when its times stay,
---       its last run so far, its owner, the owner who must still be it or ''
-if ARGV[6] ~= '' and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[6] then return -1 end
-local existed = redis.call('HEXISTS', KEYS[1], 'definition')
-redis.call('HSET', KEYS[1], 'definition', ARGV[1], 'owner', ARGV[5])
-if ARGV[3] ~= '' then
-  local runs, found = 0, redis.call('HGET', KEYS[1], 'meta')
-  local sound, meta = pcall(cjson.decode, found or '{}')
-  if sound and type(meta) == 'table' then runs = tonumber(meta.total_run_count) or 0 end
-  redis.call('HSET', KEYS[1],
-    'penstock', '{"changed_at":' .. ARGV[3] .. ',"ran_at":' .. ARGV[4] .. '}',
-    'meta', string.format('{"last_run_at":%s,"total_run_count":%d}', ARGV[3], runs))
-end
-if ARGV[2] ~= '' then redis.call('ZADD', KEYS[2], ARGV[2], KEYS[1]) end
-return existed
-"""
-"""Make or change an entry. Its count is kept; a run noted meanwhile may be told as not the last."""
-
-_DELETE = """
--- KEYS: entry, schedule
-redis.call('ZREM', KEYS[2], KEYS[1])
-local existed = redis.call('HEXISTS', KEYS[1], 'definition')
-redis.call('DEL', KEYS[1])
-return existed
-"""
-"""Delete an entry. A script, as a full Redis takes no command in a transaction, not even DEL."""
-
-_SUSPEND = """
--- KEYS: entry, schedule.  ARGV: its owner, the owner who must still be it, the score
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1])
-redis.call('ZADD', KEYS[2], ARGV[3], KEYS[1])
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +88,12 @@ class Schedules:
         quotas: What one tenant may keep.
     """
 
-    def __init__(self, redis: Redis, quotas: Quotas = Quotas()) -> None:  # noqa: B008  # frozen
+    def __init__(self, redis: RedisClient, quotas: Quotas = Quotas()) -> None:  # noqa: B008  # frozen
         self._redis = redis
         self._quotas = quotas
-        self._put = redis.register_script(_PUT)
-        self._suspend = redis.register_script(_SUSPEND)
-        self._delete = redis.register_script(_DELETE)
+        self._put = redis.script("schedule_put")
+        self._suspend = redis.script("schedule_suspend")
+        self._delete = redis.script("schedule_delete")
 
     async def all(self, tenant: str | None = None) -> list[Schedule]:
         """Every schedule, by tenant and name.
@@ -150,10 +112,8 @@ class Schedules:
 
     async def _names(self, tenant: str | None) -> list[tuple[str, str]]:
         """Tenant and name of each schedule of a tenant; None: of everybody."""
-        async with commands():
-            keys: list[bytes] = list(await self._redis.zrange(SCHEDULE_KEY, 0, -1))  # type: ignore[arg-type]
         names = []
-        for key in keys:
+        for key in await self._redis.members(SCHEDULE_KEY):
             try:
                 named = tenant_and_name(key.decode().removeprefix(PREFIX))
                 internal_name(*named)
@@ -169,7 +129,7 @@ class Schedules:
             Problem: `rate-limited`, `state-unavailable`.
         """
         others = [one for one in await self._names(tenant) if one != (tenant, name)]
-        async with commands(), self._redis.pipeline(transaction=False) as pipe:
+        async with self._redis.pipeline() as pipe:
             for other in others:
                 pipe.hstrlen(PREFIX + internal_name(*other), "definition")
             sizes: list[int] = await pipe.execute() if others else []
@@ -192,7 +152,7 @@ class Schedules:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         wanted = []
-        async with commands(), self._redis.pipeline(transaction=False) as pipe:
+        async with self._redis.pipeline() as pipe:
             for tenant, name in names:
                 try:
                     key = PREFIX + internal_name(tenant, name)
@@ -212,7 +172,7 @@ class Schedules:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        async with commands(), self._redis.pipeline(transaction=False) as pipe:
+        async with self._redis.pipeline() as pipe:
             pipe.exists(LOCK_KEY)
             pipe.get(BEAT_KEY)
             locked, sign = await pipe.execute()
@@ -260,8 +220,7 @@ class Schedules:
             Problem: `state-unavailable`.
         """
         key = PREFIX + internal_name(schedule.tenant, schedule.name)
-        async with commands():
-            return bool(await self._delete(keys=[key, SCHEDULE_KEY]))
+        return bool(await self._delete(keys=[key, SCHEDULE_KEY]))
 
     async def suspend(self, schedule: Schedule, reason: str) -> None:
         """Keep beat from running a schedule, or let it run again, counting from now.
@@ -287,11 +246,10 @@ class Schedules:
                 unless_written_since=True,
             )
             return
-        async with commands():
-            await self._suspend(
-                keys=[PREFIX + internal, SCHEDULE_KEY],
-                args=[owner.dump(), schedule.raw_owner, repr(NEVER)],
-            )
+        await self._suspend(
+            keys=[PREFIX + internal, SCHEDULE_KEY],
+            args=[owner.dump(), schedule.raw_owner, repr(NEVER)],
+        )
 
     async def _write(
         self,
@@ -312,20 +270,18 @@ class Schedules:
             except ValueError:
                 due = now  # beat says what is wrong with it
             score = repr(NEVER if due is None else due)
-        async with commands():
-            return int(
-                await self._put(
-                    keys=[PREFIX + internal, SCHEDULE_KEY],
-                    args=[
-                        orjson.dumps(definition),
-                        score,
-                        orjson.dumps(redbeat_time(now)) if changed else "",
-                        orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
-                        owner.dump(),
-                        before.raw_owner if before and unless_written_since else "",
-                    ],
-                )
-            )
+        existed = await self._put(
+            keys=[PREFIX + internal, SCHEDULE_KEY],
+            args=[
+                orjson.dumps(definition),
+                score,
+                orjson.dumps(redbeat_time(now)) if changed else "",
+                orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
+                owner.dump(),
+                before.raw_owner if before and unless_written_since else "",
+            ],
+        )
+        return int(existed)
 
 
 def _schedule(

@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
-from gateway.redis.client import RedisAwayError, commands
-from gateway.states.redis_scripts import SNAPSHOT, TaskKeys
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
 from gateway.states.states import MAX_TOLD_BYTES
 from penstock.looper import Faults, described
+from penstock.wire.keys import TaskKeys
 
 PAGE = 64
 """Events of one task read at once."""
@@ -53,8 +52,8 @@ class Snapshots:
         redis: From `make_redis`.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self._script = redis.register_script(SNAPSHOT)
+    def __init__(self, redis: RedisClient) -> None:
+        self._script = redis.script("task_snapshot")
         self._queue: deque[_Request] = deque()
         self._unreadable = Faults("snapshots")
         self._workers: set[asyncio.Task[None]] = set()
@@ -104,10 +103,8 @@ class Snapshots:
         for want in wants:
             task = TaskKeys.of(want.task_id)
             keys += (task.record, task.ended, task.revoked, task.events)
-        async with commands():
-            answer = await self._script(
-                keys=keys, args=[MAX_TOLD_BYTES, PAGE, *(want.cursor for want in wants)]
-            )
+        cursors = (want.cursor for want in wants)
+        answer = await self._script(keys=keys, args=[MAX_TOLD_BYTES, PAGE, *cursors])
         return [
             Snapshot(
                 record,

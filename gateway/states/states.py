@@ -14,21 +14,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from gateway.access.task_id import IssuedId
-from gateway.redis.client import commands
-from gateway.states.redis_scripts import ENDED_EXTRA_S, READ, TaskKeys
+from gateway.redis.client import RedisClient
 from gateway.timestamps import rfc3339
-from penstock.wire.failures import shown
 from penstock.wire.json_meaning import without_marks
+from penstock.wire.keys import ENDED_EXTRA_S, TaskKeys
+from penstock.wire.records import FINAL, LONG_RECORD_BYTES, shown
 
-FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
-"""Celery's READY_STATES."""
 READ_BUDGET_BYTES = 32 * 1024 * 1024
 """Records read at once; what is beyond takes another round trip."""
-MAX_TOLD_BYTES = 64 * 1024 + 64
-"""A longer record is told without its result; 64 KiB and what a cursor takes."""
+MAX_TOLD_BYTES = LONG_RECORD_BYTES + 64
+"""A longer record is told without its result; 64 bytes are what a cursor takes."""
 CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
 """A place in an event stream: the entry id of a Redis stream."""
 _AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
@@ -242,8 +239,8 @@ class States:
         result_expires_s: How long the workers keep results.
     """
 
-    def __init__(self, redis: Redis, result_expires_s: int) -> None:
-        self._read = redis.register_script(READ)
+    def __init__(self, redis: RedisClient, result_expires_s: int) -> None:
+        self._read = redis.script("task_read")
         self._kept_s = result_expires_s + ENDED_EXTRA_S
 
     async def read(self, ids: Mapping[str, IssuedId | None]) -> dict[str, State]:
@@ -288,8 +285,7 @@ class States:
         for task_id in ids:
             task = TaskKeys.of(task_id)
             keys += (task.record, task.ended, task.revoked)
-        async with commands():
-            answer: list[bytes | int] = await self._read(keys=keys, args=[READ_BUDGET_BYTES])
+        answer: list[bytes | int] = await self._read(keys=keys, args=[READ_BUDGET_BYTES])
         return answer
 
     def interpret(self, task_id: str, record: bytes | int, issued: IssuedId | None) -> State:

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 import orjson
-from redis.asyncio import Redis
 
 from gateway.errors import Fault, Problem
-from gateway.redis.client import COMMAND_TIMEOUT_S, RedisAwayError, WrongTypeError, commands
+from gateway.redis.client import COMMAND_TIMEOUT_S, RedisClient
+from gateway.redis.faults import RedisAwayError, WrongTypeError
 from gateway.submitting.arguments import Signature
 from gateway.submitting.worker_records import WorkerRecords
 from penstock.looper import Looper
@@ -54,7 +54,7 @@ class Catalog:
         client: Redis; None: nothing is ever announced.
     """
 
-    def __init__(self, client: Redis | None = None) -> None:
+    def __init__(self, client: RedisClient | None = None) -> None:
         self._client = client
         self._live: dict[str, tuple[Announced, ...]] = {}
         self._signatures: dict[tuple[str, bytes], Signature] = {}
@@ -144,7 +144,7 @@ class Catalog:
         """
         if self._client is None:
             return
-        async with commands(), self._client.pipeline(transaction=False) as pipe:
+        async with self._client.pipeline() as pipe:
             pipe.hgetall(CATALOG_KEY)
             pipe.hgetall(WORKERS_KEY)
             tasks, workers = await pipe.execute()
@@ -158,8 +158,7 @@ class Catalog:
         if self._client is None:
             return
         try:
-            async with commands():
-                found = await self._client.hgetall(WORKERS_KEY)
+            found = await self._client.hgetall(WORKERS_KEY)
         except RedisAwayError:
             self.redis_answers = False
             return

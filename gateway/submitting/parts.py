@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.access.parts import Access
 from gateway.config import GatewayConfig
 from gateway.endings.parts import Endings
 from gateway.rabbitmq.parts import Broker
+from gateway.redis.client import RedisClient
 from gateway.submitting.catalog import Catalog
 from gateway.submitting.submission import Submission
 from penstock.looper import Looper
@@ -29,7 +28,7 @@ class Submitting:
         cls,
         config: GatewayConfig,
         topology: Topology,
-        redis: Redis,
+        redis: RedisClient,
         access: Access,
         broker: Broker,
         endings: Endings,

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from gateway.access.known_ids import unknown_task_id
 from gateway.errors import REFUSALS, Problem
-from gateway.redis.client import COMMAND_TIMEOUT_S, RedisAwayError
+from gateway.redis.client import COMMAND_TIMEOUT_S
+from gateway.redis.faults import RedisAwayError
 from gateway.watching.events import Event, error_event
 from gateway.watching.feed import Feed
 from gateway.watching.sockets import KEY_GONE

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
-from gateway.redis.client import RedisAwayError
+from gateway.redis.faults import RedisAwayError
 from gateway.states.snapshots import PAGE, Snapshot, Snapshots, Want
 from gateway.states.states import States
 from gateway.watching.counts import Counts

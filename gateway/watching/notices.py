@@ -20,12 +20,13 @@ from typing import Final, Protocol
 from gateway.access.task_id import IssuedId
 from gateway.cancellation import stop
 from gateway.redis import resp
-from gateway.redis.client import NoticeConnection, RedisAwayError
+from gateway.redis.faults import RedisAwayError
+from gateway.redis.notice_connection import NoticeConnection
 from gateway.redis.resp import ProtocolError, Replies, Reply
-from gateway.states.redis_scripts import RECORD_PREFIX
 from gateway.watching.counts import Counts
 from gateway.watching.events import Event, decode_event, unix_time
 from penstock.looper import Faults, Looper
+from penstock.wire.keys import RECORD_PREFIX
 
 PING_INTERVAL_S: Final = 3.0
 """A connection that is silent for twice as long is given up."""

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from gateway.access.parts import Access
 from gateway.config import GatewayConfig
 from gateway.http.parts import Intake
+from gateway.redis.client import RedisClient
 from gateway.states.states import States
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.counts import Counts
@@ -29,7 +28,7 @@ class Watching:
     def make(
         cls,
         config: GatewayConfig,
-        redis: Redis,
+        redis: RedisClient,
         states: States,
         access: Access,
         intake: Intake,

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
 
-from redis.asyncio import Redis
-
 from gateway.access.task_id import IssuedId, claims
-from gateway.redis.client import RedisAwayError, commands
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
 from gateway.states.snapshots import Snapshots
 from gateway.states.states import State, States
 from gateway.watching.counts import Counts
@@ -24,13 +23,13 @@ class Watch:
 
     Args:
         url: Redis, for the connection that notices come by.
-        redis: Redis, for commands.
+        redis: RedisClient, for commands.
         states: Reads states.
         counts: For /metrics.
     """
 
-    def __init__(self, url: str, redis: Redis, states: States, counts: Counts) -> None:
-        self._redis = redis
+    def __init__(self, url: str, redis: RedisClient, states: States, counts: Counts) -> None:
+        self._redis = redis.within(_ONLINE_WITHIN_S)
         self._sources = Sources(Notices(url, counts), Snapshots(redis), states, counts)
 
     def __repr__(self) -> str:
@@ -77,8 +76,7 @@ class Watch:
         if await self.notices.until_online(_ONLINE_WITHIN_S):
             return True
         try:
-            async with commands(), asyncio.timeout(_ONLINE_WITHIN_S):
-                await self._redis.ping()
+            await self._redis.ping()
         except RedisAwayError:
             return False
         return True

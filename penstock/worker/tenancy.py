@@ -37,7 +37,7 @@ def passed_on(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def charge(request: Any, keep_s: int, length: int) -> tuple[list[str], list[str | int]]:
-    """Return what the RECORD script needs to charge an end to its tenant: keys and arguments.
+    """Return the keys and arguments by which `task_record.lua` charges an end to its tenant.
 
     Args:
         request: Celery's context of the execution.

@@ -6,11 +6,13 @@ import time
 from typing import Any
 
 import pytest
+from redis.asyncio import from_url
 
 from devstack.proxy import TcpProxy
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.redis.client import RedisAwayError, make_redis
+from gateway.redis.client import make_redis
+from gateway.redis.faults import RedisAwayError
 from gateway.submitting.catalog import Catalog
 from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.gateway import running_gateway
@@ -33,9 +35,8 @@ def entry(task: str, *types: str, seen: float | None = None) -> str:
 
 @pytest.fixture
 async def redis(redis_url):
-    client = make_redis(redis_url)
-    yield client
-    await client.aclose()
+    async with from_url(redis_url) as redis:
+        yield redis
 
 
 def fits(catalog: Catalog, task: str, args: bytes) -> bool:
@@ -47,8 +48,9 @@ def fits(catalog: Catalog, task: str, args: bytes) -> bool:
     return True
 
 
-async def test_what_is_announced_is_checked_and_what_is_withdrawn_is_not(redis):
-    catalog = Catalog(redis)
+async def test_what_is_announced_is_checked_and_what_is_withdrawn_is_not(redis_url, redis):
+    client = make_redis(redis_url)
+    catalog = Catalog(client)
     await catalog.refresh()
     assert fits(catalog, "demo.add", b'["x"]')
 
@@ -60,6 +62,7 @@ async def test_what_is_announced_is_checked_and_what_is_withdrawn_is_not(redis):
     await redis.hdel(CATALOG_KEY, "demo.add\nabc")
     await catalog.refresh()
     assert fits(catalog, "demo.add", b'["x"]')
+    await client.close()
 
 
 async def test_the_last_catalog_stays_while_redis_is_away(redis_server, redis):
@@ -78,7 +81,7 @@ async def test_the_last_catalog_stays_while_redis_is_away(redis_server, redis):
         proxy.resume()
         await catalog.refresh()
         assert catalog.tasks == ()
-        await client.aclose()
+        await client.close()
 
 
 async def test_the_loop_goes_on_after_an_outage_and_ends_when_cancelled(redis_server, redis):
@@ -96,7 +99,7 @@ async def test_the_loop_goes_on_after_an_outage_and_ends_when_cancelled(redis_se
         loop.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loop
-        await client.aclose()
+        await client.close()
 
 
 async def test_a_submit_with_bad_arguments_is_a_422_that_names_each(amqp_url, redis_url, redis):

@@ -3,6 +3,7 @@
 import asyncio
 
 import orjson
+from redis.asyncio import from_url
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.access import idempotency
@@ -107,19 +108,22 @@ async def test_a_refusal_after_an_unknown_end_keeps_the_id(make_gateway, amqp_ur
         assert receipt["id"] == problem["id"]
 
 
-async def test_a_first_try_that_never_ended_counts_as_unknown_after_a_minute(gateway, amqp_url):
+async def test_a_first_try_that_never_ended_counts_as_unknown_after_a_minute(
+    gateway, amqp_url, redis_url
+):
     _, receipt = await submit(gateway, "k1")
-    redis = gateway.app[parts.REDIS]
-    [name] = await redis.keys("penstock:idempotency:*")
-    record = orjson.loads(await redis.get(name))
-    record["state"] = "in-flight"
-    await redis.set(name, orjson.dumps(record))
+    async with from_url(redis_url) as redis:
+        [name] = await redis.keys("penstock:idempotency:*")
+        record = orjson.loads(await redis.get(name) or b"")
+        record["state"] = "in-flight"
+        await redis.set(name, orjson.dumps(record))
     busy, problem = await submit(gateway, "k1")
     assert (busy.status, problem["code"]) == (409, "idempotency-in-flight")
     assert busy.headers["Retry-After"]
 
     record["at"] -= idempotency.IN_FLIGHT_S
-    await redis.set(name, orjson.dumps(record))
+    async with from_url(redis_url) as redis:
+        await redis.set(name, orjson.dumps(record))
     retry, body = await submit(gateway, "k1")
 
     assert (retry.status, body["id"]) == (202, receipt["id"])

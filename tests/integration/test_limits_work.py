@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import from_url
 
 from gateway.config import GatewayConfig
-from gateway.redis.client import make_redis
 from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
@@ -95,7 +95,7 @@ async def spender(amqp_url, redis_url, tmp_path: Path):
         f'[[key]]\nname = "k"\nsha256 = "{sha256(b"k").hexdigest()}"\n'
         f'scopes = ["submit", "read", "ingest", "schedule"]\nrate = 0.001\nburst = {BURST}\n'
     )
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     config = GatewayConfig(amqp_url=amqp_url, redis_url=redis_url, keys_file=keys)
     async with running_gateway(config) as client:
         client.session.headers["Authorization"] = "Bearer k"

@@ -15,13 +15,13 @@ import aio_pika
 import aiohttp
 import pytest
 import pytest_asyncio
+from redis.asyncio import from_url
 
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.rabbit_container import rabbit_for
 from gateway.api import parts
 from gateway.config import GatewayConfig
-from gateway.redis.client import make_redis
 from tests.deployment.gateway import running_gateway
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -219,7 +219,7 @@ async def test_an_account_without_permission_is_seen_and_taken_when_it_is_grante
 
 
 async def test_a_catalog_of_another_type_is_degraded_until_it_is_gone(amqp_url, redis_url):
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     await redis.set("penstock:catalog", "text")
     async with running_gateway(GatewayConfig(amqp_url=amqp_url, redis_url=redis_url)) as client:
 
@@ -235,7 +235,7 @@ async def test_a_catalog_of_another_type_is_degraded_until_it_is_gone(amqp_url, 
 
 
 async def test_a_gateway_is_not_ready_before_it_has_read_the_catalog(amqp_url, redis_server):
-    redis = make_redis(redis_server.url)
+    redis = from_url(redis_server.url)
     await redis.flushall()
     announced = {"task": "demo.add", "seen": time.time() + 60, "params": []}
     await redis.hset("penstock:catalog", "demo.add\nabc", json.dumps(announced))
@@ -274,7 +274,7 @@ PREFETCH = 64
 
 async def test_messages_of_any_form_take_no_slot_of_the_consumers(broken, amqp_url, redis_url):
     client, _ = broken
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     ids = client.app[parts.ACCESS].task_ids
     event = {"event": "e" * 300, "id": "x", "url": "https://x.example/", "state": "SUCCESS"}
     async with await aio_pika.connect(amqp_url) as connection:

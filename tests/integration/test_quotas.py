@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from redis.asyncio import from_url
+
 from gateway.config import GatewayConfig, Quotas
-from gateway.redis.client import make_redis
 from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
@@ -40,7 +41,7 @@ async def test_idempotency_keys_are_bounded_and_those_that_are_kept_go_on(amqp_u
         assert 23 * 3600 <= int(retry_after) <= 25 * 3600
         assert (await submit(0))[0] == 202
         assert (await asked(client, "POST", "/v1/tasks", json=ADD))[0] == 202
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     used = sum(map(int, await redis.hvals("penstock:kept:idempotency:anonymous")))
     found = [key async for key in redis.scan_iter("penstock:idempotency:*")]
     assert used == sum([len(key) + await redis.strlen(key) for key in found]) <= 7000
@@ -55,7 +56,7 @@ async def test_what_is_refused_gives_its_room_back(amqp_url, redis_url):
             client, "POST", "/v1/tasks", json=full, headers={"Idempotency-Key": "k"}
         )
         assert status == 404
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     assert sum(map(int, await redis.hvals("penstock:kept:idempotency:anonymous"))) == 0
     await redis.aclose()
 
@@ -89,7 +90,7 @@ async def test_remembered_callbacks_are_bounded_and_no_submit_is_refused_for_the
         callback_secret=b"s",
         quotas=Quotas(callback_bytes=2000),
     )
-    redis = make_redis(redis_url)
+    redis = from_url(redis_url)
     async with running_gateway(config) as client:
         options = {"callback_url": "https://there.example/x", "countdown": 3_000_000}
         for _ in range(40):

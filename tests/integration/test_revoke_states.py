@@ -8,8 +8,8 @@ import redis.asyncio
 
 from gateway.api import parts
 from gateway.endings.revocation import revoked_record
-from gateway.states.redis_scripts import REVOKE
-from penstock.worker.results.states import START, Keys
+from penstock.wire.keys import TaskKeys
+from penstock.wire.scripts import script
 from tests.stream_client import Stream
 from tests.worker_states import WorkerStates
 
@@ -136,15 +136,16 @@ async def test_revoking_needs_the_scope_submit_and_an_own_id(make_keyed_gateway)
 async def test_a_revoke_and_a_start_that_race_end_in_exactly_one_of_both(redis_url, issue):
     ids = [issue() for _ in range(TRIES)]
     async with redis.asyncio.from_url(redis_url) as one, redis.asyncio.from_url(redis_url) as two:
-        revoking, starting = one.register_script(REVOKE), two.register_script(START)
-        await one.script_load(REVOKE)
-        await two.script_load(START)
+        revoke_text, start_text = script("task_revoke").text, script("task_start").text
+        revoking, starting = one.register_script(revoke_text), two.register_script(start_text)
+        await one.script_load(revoke_text)
+        await two.script_load(start_text)
         body = WorkerStates(two)._body
 
         async def revoke_all(some):
             pipe = one.pipeline(transaction=False)
             for task_id in some:
-                keys = Keys.of(task_id)
+                keys = TaskKeys.of(task_id)
                 await revoking(
                     keys=[keys.record, keys.events, keys.ended, keys.revoked],
                     args=[revoked_record(task_id, "revoked"), 60, 60],
@@ -155,7 +156,7 @@ async def test_a_revoke_and_a_start_that_race_end_in_exactly_one_of_both(redis_u
         async def start_all(some):
             pipe = two.pipeline(transaction=False)
             for task_id in some:
-                keys = Keys.of(task_id)
+                keys = TaskKeys.of(task_id)
                 await starting(
                     keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
                     args=[body(task_id, "STARTED", None), 60, 0, "", 0, 0],

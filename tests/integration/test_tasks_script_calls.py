@@ -11,8 +11,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from devstack.ports import free_port
+from penstock.wire.scripts import Script
 from penstock.worker.redis_client import sync_client
-from penstock.worker.results.script_calls import Script, ScriptCalls
+from penstock.worker.results.script_calls import ScriptCalls
 
 
 class StopWaitingError(Exception):

@@ -22,37 +22,7 @@ from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 from penstock.wire.json_meaning import DATA, HEADER
 from penstock.wire.recurrence import KINDS, crontab_of, next_run
 from penstock.wire.schedules import Owner
-
-NOTE_RUN = """
--- KEYS: entry, schedule
--- ARGV: definition and meta that were read, meta to write ('' = only the score), score
-local definition = redis.call('HGET', KEYS[1], 'definition')
-if not definition then return 0 end
-local meta = redis.call('HGET', KEYS[1], 'meta')
-if ARGV[3] ~= '' and (meta or '') == ARGV[2] then
-  redis.call('HSET', KEYS[1], 'meta', ARGV[3])
-elseif ARGV[3] ~= '' then
-  local counted, ran = cjson.decode(meta), cjson.decode(ARGV[3])
-  counted.total_run_count = (tonumber(counted.total_run_count) or 0) + 1
-  redis.call('HSET', KEYS[1], 'meta', cjson.encode(counted))
-  local change = redis.call('HGET', KEYS[1], 'penstock')
-  if change then
-    change = cjson.decode(change)
-    change.ran_at = ran.last_run_at
-    redis.call('HSET', KEYS[1], 'penstock', cjson.encode(change))
-  end
-  return 1
-end
-if definition ~= ARGV[1] then return 1 end
-if tonumber(redis.call('ZSCORE', KEYS[2], KEYS[1]) or 0) < 0 then return 1 end
-redis.call('ZADD', KEYS[2], ARGV[4], KEYS[1])
-return 2
-"""
-"""Note a run, and when the next is due.
-
-An entry that was deleted meanwhile stays so; in one whose times were changed, which counts from the
-change, only the count goes up; one that was suspended stays so.
-"""
+from penstock.wire.scripts import script
 
 NEVER = -1.0
 """The score of an entry that is not due again."""
@@ -248,7 +218,8 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
         due = self.score if score is None else score
-        get_redis(self.app).eval(NOTE_RUN, 2, *keys, *self.raw, body, repr(due))
+        text = script("schedule_ran").text
+        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(due))
 
 
 class _Values(RedBeatJSONDecoder):  # type: ignore[misc]  # RedBeat has no hints

@@ -18,7 +18,7 @@ from billiard.common import terminate_handler_fired
 from billiard.einfo import ExceptionInfo
 from celery.utils.saferepr import saferepr
 
-from penstock.wire.failures import error_record
+from penstock.wire.records import error_record
 
 MAX_TRACEBACK_CHARS = 64 * 1024
 """Of a longer traceback the beginning and, three times as much, the end are kept."""
@@ -52,7 +52,7 @@ class Failure:
     """An exception in words. Text only, so that every process and every client can read it."""
 
     record: dict[str, Any]
-    """`penstock.wire.failures.error_record`."""
+    """`penstock.wire.records.error_record`."""
     traceback: str
     """With causes and contexts, as Python prints it."""
     shown: str

@@ -37,7 +37,9 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from penstock.wire.failures import error_record, shown
+from penstock.wire.keys import DEATHS_S, REVOKED_S, TaskKeys
+from penstock.wire.records import LONG_RECORD_BYTES, error_record, shown
+from penstock.wire.scripts import script
 from penstock.worker.ending.ending import ending_of, failure_of
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import NotNeeded, TaskError
@@ -46,17 +48,7 @@ from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
 from penstock.worker.results.canvas import CanvasEnds
 from penstock.worker.results.joining import joining
-from penstock.worker.results.script_calls import Script, ScriptCalls
-from penstock.worker.results.states import (
-    CHARGE,
-    DEATHS_S,
-    RECORD,
-    REVOKED_S,
-    START,
-    SUSPECT,
-    TRUNCATE_BYTES,
-    Keys,
-)
+from penstock.worker.results.script_calls import ScriptCalls
 from penstock.worker.stopping import stopping
 from penstock.worker.tenancy import charge
 
@@ -74,10 +66,6 @@ _PASSING = (
 """In errors that end when Redis, or who runs it, has mended something. Redis 6 puts what a command
 of a script answered behind its place in the script."""
 
-_START = Script(START)
-_RECORD = Script(RECORD)
-_SUSPECT, _CHARGE = Script(SUSPECT), Script(CHARGE)
-
 _logger = logging.getLogger(__name__)
 
 
@@ -93,7 +81,7 @@ class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract:
 
 
 class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
-    """States in Redis as `penstock/worker/results/states.py` says."""
+    """States in Redis as `penstock.wire.records` says."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,7 +121,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         """
         headers = request.headers or {}
         delivery = request.delivery_info or {}
-        keys = Keys.of(request.id)
+        keys = TaskKeys.of(request.id)
         started = self._meta(request.id, None, celery_states.STARTED, None, request)
         arguments = [
             self._body(started) if tracked else "",
@@ -145,7 +133,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         ]
         answer = self._ensure_retryable(
             self.scripts.call,
-            _START,
+            script("task_start"),
             [keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
             arguments,
         )
@@ -162,11 +150,11 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         Raises:
             Reject: the worker stops while Redis is away; the broker keeps the message.
         """
-        keys = Keys.of(task_id)
+        keys = TaskKeys.of(task_id)
         arguments = [process, int(tracked), DEATHS_S]
         return bool(
             self._ensure_retryable(
-                self.scripts.call, _SUSPECT, [keys.record, keys.deaths], arguments
+                self.scripts.call, script("task_suspect"), [keys.record, keys.deaths], arguments
             )
         )
 
@@ -179,8 +167,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         Raises:
             redis.exceptions.RedisError: Redis is away: it is not counted.
         """
-        keys = Keys.of(task_id)
-        return int(self.scripts.call(_CHARGE, [keys.deaths, keys.ended], [DEATHS_S]))
+        keys = TaskKeys.of(task_id)
+        return int(self.scripts.call(script("task_charge"), [keys.deaths, keys.ended], [DEATHS_S]))
 
     def mark_as_done(self, task_id: str, *args: Any, **options: Any) -> None:
         """Store a success and tell those who wait for it, as Celery's method does."""
@@ -223,10 +211,10 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             kept = (traceback or "")[-KEPT_TRACEBACK_CHARS:]
             body = self._body(self._meta(task_id, _cut(result), state, kept, request))
         event = ""
-        if len(body) > TRUNCATE_BYTES:
+        if len(body) > LONG_RECORD_BYTES:
             short = self._meta(task_id, None, state, None, request)
             event = "{" + self._body({**short, "truncated": True})
-        keys = Keys.of(task_id)
+        keys = TaskKeys.of(task_id)
         keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
         charged: tuple[list[str], list[str | int]] = ([], [])
         if state in self.READY_STATES:
@@ -234,7 +222,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         elif request is not None:
             request.reported = True
         self.scripts.call(
-            _RECORD,
+            script("task_record"),
             [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],
             [
                 body,
@@ -308,8 +296,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             )
 
     def progress_arguments(self, request: Any, progress: dict[str, Any]) -> dict[str, Any]:
-        """Return what the RECORD script is called with to store a PROGRESS state."""
-        keys = Keys.of(request.id)
+        """Return what the script `task_record` is called with to store a PROGRESS state."""
+        keys = TaskKeys.of(request.id)
         body = self._body(self._meta(request.id, progress, "PROGRESS", None, request))
         return {
             "keys": [keys.record, keys.events, keys.ended, keys.revoked],
@@ -317,8 +305,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         }
 
     def log_arguments(self, task_id: str, log: dict[str, str]) -> dict[str, Any]:
-        """Return what the LOG script is called with to append a line of output."""
-        keys = Keys.of(task_id)
+        """Return what the script `task_log` is called with to append a line of output."""
+        keys = TaskKeys.of(task_id)
         notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
         return {
             "keys": [keys.record, keys.events, keys.ended],
@@ -326,7 +314,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         }
 
     def _forget(self, task_id: str) -> None:
-        keys = Keys.of(bytes_to_str(task_id))
+        keys = TaskKeys.of(bytes_to_str(task_id))
         self.client.delete(keys.record, keys.events)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:

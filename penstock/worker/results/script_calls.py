@@ -5,32 +5,18 @@ polls the socket, takes each argument apart and keeps four metrics. Here it is o
 read on redis-py's own connection, with redis-py's errors.
 """
 
-import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis
+import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from penstock.wire.scripts import Script
 from penstock.worker.redis_client import ATTEMPTS_MORE
-
-
-@dataclass(frozen=True)
-class Script:
-    """The text of a script, and what Redis knows it by."""
-
-    text: str = field(repr=False)
-
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Compute the digest once; it is sent with each call."""
-        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        object.__setattr__(self, "sha", digest)
 
 
 class ScriptCalls:
@@ -94,6 +80,24 @@ class ScriptCalls:
                 return answer
             # Not an idle one: what cut this connection has cut those, too.
             connection = self._pool.get_connection()
+
+
+async def call_script(
+    client: redis.asyncio.Redis, script: Script, keys: Sequence[str], args: Sequence[str | int]
+) -> Any:
+    """Call a script from a coroutine.
+
+    Returns:
+        Its answer; text as bytes.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away, or refused.
+    """
+    execute: Callable[..., Awaitable[Any]] = client.execute_command
+    try:
+        return await execute("EVALSHA", script.sha, len(keys), *keys, *args)
+    except NoScriptError:
+        return await execute("EVAL", script.text, len(keys), *keys, *args)
 
 
 def _pack(command: str, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bytes:

@@ -10,20 +10,20 @@ from typing import Any, SupportsIndex
 import redis.asyncio
 from celery.exceptions import SoftTimeLimitExceeded
 
+from penstock.wire.scripts import Script, script
 from penstock.worker.ending.failures import MAX_SHOWN_CHARS, safe_text, safely
 from penstock.worker.results.result_backend import RedisBackend
-from penstock.worker.results.script_calls import Script
-from penstock.worker.results.states import LOG, MAX_LINE_CHARS, RECORD
+from penstock.worker.results.script_calls import call_script
 
 PATIENCE_S = 1.0
 """How long a task waits for Redis to take a progress state, before it goes on without."""
 
+MAX_LINE_CHARS = 16 * 1024
+"""Of a longer line, its beginning is kept."""
 MAX_STREAM_CHARS = 64
 
 _INTERRUPTIONS = (SoftTimeLimitExceeded, asyncio.CancelledError)
 """What the code of others did not raise when it is asked for its text: it is for the task."""
-
-_SCRIPTS = {text: Script(text) for text in (RECORD, LOG)}
 
 _logger = logging.getLogger(__name__)
 
@@ -48,19 +48,19 @@ class Reporter:
 
     async def progress(self, current: float, total: float | None, message: str | None) -> None:
         """Store a PROGRESS state."""
-        await self._write(RECORD, lambda: self._progress(current, total, message))
+        await self._write(script("task_record"), lambda: self._progress(current, total, message))
 
     def progress_sync(self, current: float, total: float | None, message: str | None) -> None:
         """Do so from a thread."""
-        self._write_sync(RECORD, lambda: self._progress(current, total, message))
+        self._write_sync(script("task_record"), lambda: self._progress(current, total, message))
 
     async def log(self, line: str, stream: str) -> None:
         """Append a line of output; of a very long one, its beginning."""
-        await self._write(LOG, lambda: self._line(line, stream))
+        await self._write(script("task_log"), lambda: self._line(line, stream))
 
     def log_sync(self, line: str, stream: str) -> None:
         """Do so from a thread."""
-        self._write_sync(LOG, lambda: self._line(line, stream))
+        self._write_sync(script("task_log"), lambda: self._line(line, stream))
 
     def _progress(self, current: object, total: object, message: object) -> dict[str, Any]:
         progress = {
@@ -86,24 +86,24 @@ class Reporter:
             )
         return found
 
-    async def _write(self, script: str, make: Callable[[], dict[str, Any]]) -> None:
+    async def _write(self, change: Script, make: Callable[[], dict[str, Any]]) -> None:
         if not self._tracked:
             return
         try:
             arguments = make()
             self._request.reported = True
             async with asyncio.timeout(PATIENCE_S):
-                await self._client.register_script(script)(**arguments)
+                await call_script(self._client, change, **arguments)
         except Exception as error:  # noqa: BLE001  # a task does not fail for its spectators
             _logger.warning("progress dropped: task_id=%s error=%r", self._request.id, error)
 
-    def _write_sync(self, script: str, make: Callable[[], dict[str, Any]]) -> None:
+    def _write_sync(self, change: Script, make: Callable[[], dict[str, Any]]) -> None:
         if not self._tracked:
             return
         try:
             arguments = make()
             self._request.reported = True
-            self._backend.scripts.call(_SCRIPTS[script], arguments["keys"], arguments["args"])
+            self._backend.scripts.call(change, **arguments)
         except _INTERRUPTIONS:
             raise
         except Exception as error:  # noqa: BLE001  # as above

@@ -1,4 +1,12 @@
-"""The error of a task as it stands in its record: for Celery's clients, and for whoever shows it.
+"""The record of a task in Redis, for whoever writes and reads it: its states, its error.
+
+    (nothing) ──start──► STARTED ──► PROGRESS … ──► SUCCESS | FAILURE | REVOKED   (ended, once)
+                            ▲ └────► RETRY ──┐
+                            └── redelivery ──┘
+
+Each change is one script: the record, an entry of the task's event stream and a notice to those who
+watch are stored together or not at all. The first end that is stored stays; what arrives after it
+is dropped, unless the task is started again on purpose.
 
 Celery's clients build an exception from `exc_module`, `exc_type` and `exc_message`
 (`celery.backends.base.Backend.exception_to_python`): a class and its arguments. The name and the
@@ -7,6 +15,11 @@ text of an exception cannot be found again from these, so `type` and `text` say 
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+"""Celery's READY_STATES."""
+LONG_RECORD_BYTES = 64 * 1024
+"""The event of a longer record carries no result: streams are for news, records for results."""
 
 
 def error_record(

@@ -1,0 +1,12 @@
+-- Record an end that the broker decided, unless the task ended before or another copy of it runs.
+-- KEYS: record, events, ended, revoked, copy
+-- ARGV: final state, its record without the opening brace, seconds to keep it, nonce of the copy
+-- Answer: recorded, ended or other-copy
+--- include state
+--- include write
+if redis.call('EXISTS', KEYS[3]) == 1 or FINAL[state_of(KEYS[1])] then return 'ended' end
+local started = redis.call('GET', KEYS[5])
+if ARGV[4] ~= '' and started and started ~= ARGV[4] then return 'other-copy' end
+write(ARGV[2], '', tonumber(ARGV[3]))
+mark_ended(ARGV[1], tonumber(ARGV[3]))
+return 'recorded'

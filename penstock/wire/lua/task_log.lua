@@ -1,0 +1,9 @@
+-- One line of output of a running task.
+-- KEYS: record (the channel), events, ended
+-- ARGV: event, notice without its opening brace, seconds to keep
+-- Answer: 1; 0: it had ended before, nothing was written
+--- include write
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local cursor = append(ARGV[1], tonumber(ARGV[3]))
+redis.call('PUBLISH', KEYS[1], '{"cursor":"' .. cursor .. '",' .. ARGV[2])
+return 1

@@ -1,0 +1,17 @@
+-- Revoke a task unless it ended; one that runs goes on, but never starts again.
+-- KEYS: record, events, ended, revoked
+-- ARGV: the REVOKED record without its opening brace ('' = untracked), seconds to keep it,
+--       seconds to keep the mark
+-- Answer: {ended, running or revoked; its state}
+--- include state
+--- include running
+--- include write
+local state = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
+if FINAL[state] then return {'ended', state} end
+redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[3]))
+if running(state) then return {'running', state} end
+if ARGV[1] ~= '' then
+  write(ARGV[1], '', tonumber(ARGV[2]))
+  mark_ended('REVOKED', tonumber(ARGV[2]))
+end
+return {'revoked', 'REVOKED'}
