@@ -21,7 +21,7 @@ from penstock import VERSION
 from penstock.wire.announcements import CATALOG_KEY
 from penstock.worker.consuming.announce import encode
 from penstock.worker.consuming.signatures import describe
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.authored import Authored
 from tasks.registry import TASKS
 from topology.declare import declare
 from topology.layout import load
@@ -107,7 +107,9 @@ async def running(*, mongo: bool = False) -> AsyncIterator[Servers]:
 
 async def _announce(url: str) -> None:
     """Announce the shipped tasks as a worker would, so that arguments are checked."""
-    described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in TASKS]
+    described = [
+        describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION) for spec in TASKS
+    ]
     async with RedisClient.from_url(url) as client:
         while True:
             with contextlib.suppress(RedisConnectionError):  # a part that kills Redis

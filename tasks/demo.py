@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from penstock.worker.errors import RetryableError
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.context import TaskContext
 
 FLAKY_RETRY_S = 1.0
 
@@ -38,7 +38,7 @@ def fail(message: str) -> None:
     raise RuntimeError(message)
 
 
-def flaky(context: TaskContext, failures: int) -> int:
+def flaky(context: TaskContext[Any], failures: int) -> int:
     """Fail that often, one second apart, and then return the number of attempts."""
     if context.retries < failures:
         raise RetryableError(
@@ -48,7 +48,7 @@ def flaky(context: TaskContext, failures: int) -> int:
     return context.retries + 1
 
 
-async def progress(context: TaskContext, steps: int, delay_s: float = 0.1) -> int:
+async def progress(context: TaskContext[Any], steps: int, delay_s: float = 0.1) -> int:
     """Take that many steps, tell of each, and return their number."""
     for step in range(1, steps + 1):
         await asyncio.sleep(delay_s)

@@ -14,11 +14,11 @@ from penstock.wire.document_rules import (
 )
 from penstock.wire.ingest import CHECKED_HEADER
 from penstock.worker.errors import PermanentError
-from penstock.worker.running.runtime import TaskContext
+from tasks.resources import Context
 
 
 async def store(
-    context: TaskContext,
+    context: Context,
     collection: str,
     documents: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -49,7 +49,7 @@ async def store(
     """
     find_fault: Callable[[Any], str | None] | None = None
     if context.headers.get(CHECKED_HEADER) is not True:
-        fault = collection_fault(collection, re.compile(context.collection_pattern))
+        fault = collection_fault(collection, re.compile(context.resources.collection_pattern))
         if fault is not None:
             raise PermanentError(f"collection {str(collection)[:80]!r}: {fault}")
         if not isinstance(documents, list | tuple):
@@ -58,7 +58,9 @@ async def store(
     elif is_system_collection(collection):
         raise PermanentError(f"collection {collection[:80]!r}: it is MongoDB's own")
     batch = with_ids(context.task_id, documents)
-    outcome = await context.store.insert_documents(collection, batch, find_fault=find_fault)
+    outcome = await context.resources.store.insert_documents(
+        collection, batch, find_fault=find_fault
+    )
     return outcome.as_json()
 
 

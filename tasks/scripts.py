@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.worker.errors import TaskError
-from penstock.worker.running.runtime import TaskContext
+from tasks.resources import Context
 from tasks.script_output import Capture, Lines
 
 MAX_TIMEOUT_S = 86_400.0
@@ -32,7 +32,7 @@ class ScriptTimeoutError(TaskError):
 
 
 async def run(
-    context: TaskContext,
+    context: Context,
     script: str,
     arguments: list[str] | None = None,
     timeout_s: float = 60.0,
@@ -61,7 +61,7 @@ async def run(
     """
     if not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise ScriptRefusedError(f"timeout_s must be over 0 and at most {MAX_TIMEOUT_S:.0f}")
-    program = await asyncio.to_thread(find, context.scripts_dir, script)
+    program = await asyncio.to_thread(find, context.resources.scripts_dir, script)
     lines = Lines()
     started = time.monotonic()
     async with Capture(lines, "stdout") as out, Capture(lines, "stderr") as err:

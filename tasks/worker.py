@@ -6,7 +6,6 @@ The only module here that does something at import: Celery imports it to find `a
 import os
 from pathlib import Path
 
-from penstock.worker.beat.liveness import touch_with_heartbeats
 from penstock.worker.tls import warn_when_unverified
 from tasks.app import build_app
 from tasks.config import WorkerConfig
@@ -19,4 +18,3 @@ _config = WorkerConfig.from_env(_environment)
 
 warn_when_unverified(_config.unverified)
 app = build_app(_config, load_from_env(_environment))
-touch_with_heartbeats(_config.health_file)

@@ -6,9 +6,10 @@ Started as `celery -A tests.canvas_app worker`.
 import os
 from typing import Any
 
+from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.registry import TASKS, TaskSpec
+from tasks.registry import TASKS
 from topology.layout import load_from_env
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.context import TaskContext
+from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.registry import TASKS, TaskSpec
+from tasks.registry import TASKS
 from tests.ends import Recipe, make
 from topology.layout import load_from_env
 
@@ -34,7 +35,7 @@ async def in_a_group(recipe: Recipe) -> None:
     await asyncio.gather(coroutine(recipe), asyncio.sleep(0.01))
 
 
-async def while_telling(context: TaskContext, recipe: Recipe) -> None:
+async def while_telling(context: TaskContext[Any], recipe: Recipe) -> None:
     """Tell of things that cannot be told, then raise it."""
     error = make(recipe)
     await context.progress(error, error, error)  # type: ignore[arg-type]
@@ -45,7 +46,7 @@ async def while_telling(context: TaskContext, recipe: Recipe) -> None:
     raise error
 
 
-def while_telling_sync(context: TaskContext, recipe: Recipe) -> None:
+def while_telling_sync(context: TaskContext[Any], recipe: Recipe) -> None:
     """Do so from a function."""
     error = make(recipe)
     for value in (error, float("nan"), 2**80, "a\udc80", [error]):
@@ -54,7 +55,7 @@ def while_telling_sync(context: TaskContext, recipe: Recipe) -> None:
     raise error
 
 
-async def meet(context: TaskContext, key: str, guests: int) -> int:
+async def meet(context: TaskContext[Any], key: str, guests: int) -> int:
     """Wait until so many run at a time: one for each slot."""
     redis = context.writer._client  # type: ignore[attr-defined]  # the loop's
     await redis.incr(key)

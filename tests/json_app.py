@@ -11,10 +11,11 @@ from typing import Any
 from celery import current_task
 
 from penstock.worker.errors import PermanentError, RetryableError
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.context import TaskContext
+from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.registry import TASKS, TaskSpec
+from tasks.registry import TASKS
 from tests.json_shapes import PYTHON_VALUES
 from topology.layout import load_from_env
 
@@ -34,7 +35,7 @@ def returns(value: Any) -> Any:
     return value
 
 
-def again(context: TaskContext, value: Any) -> Any:
+def again(context: TaskContext[Any], value: Any) -> Any:
     """Return what the second attempt is given."""
     if context.retries == 0:
         raise RetryableError("once more", retry_in_s=1)

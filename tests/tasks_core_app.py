@@ -9,14 +9,16 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from celery import current_app, current_task
 
 from penstock.worker.errors import PermanentError, RetryableError
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.context import TaskContext
+from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.registry import TASKS, TaskSpec
+from tasks.registry import TASKS
 from topology.layout import load_from_env
 
 _config = WorkerConfig.from_env(os.environ)
@@ -114,7 +116,7 @@ def hopeless(message: str) -> None:
     raise RetryableError(message, retry_in_s=1)
 
 
-def late_failure(context: TaskContext, mark: str, seconds: float) -> int:
+def late_failure(context: TaskContext[Any], mark: str, seconds: float) -> int:
     """Fail once, after a while."""
     if context.retries:
         note(f"{mark} again")
@@ -135,7 +137,7 @@ def not_a_number() -> float:
     return float("nan")
 
 
-def custom(context: TaskContext) -> int:
+def custom(context: TaskContext[Any]) -> int:
     """Use Celery's own way to tell of progress, and ours, from a function."""
     current_task.update_state(state="DIGGING", meta={"depth": 3})
     context.progress_sync(1, 4, "a quarter")
@@ -157,7 +159,7 @@ async def start_async(count: int) -> None:
     start(count - 1)
 
 
-def talk(context: TaskContext, lines: int, length: int) -> None:
+def talk(context: TaskContext[Any], lines: int, length: int) -> None:
     """Say a lot."""
     for _ in range(lines):
         context.log_sync("x" * length, "stdout")

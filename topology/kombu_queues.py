@@ -20,12 +20,11 @@ from topology.declarations import (
 )
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.model import Topology
-from topology.plan import broadcast, declarations
+from topology.plan import declarations
 
 __all__ = [
     "DeclarationConflict",
     "DeclarationError",
-    "broadcast_queue",
     "celery_routes",
     "declare",
     "work_queues",
@@ -43,17 +42,6 @@ def work_queues(topology: Topology) -> list[Queue]:
     through the default exchange (``celery.app.amqp``: a direct exchange and no routing key).
     """
     return [_undeclared(queue.name, queue.arguments) for queue in topology.queues.values()]
-
-
-def broadcast_queue(topology: Topology, hostname: str) -> Queue:
-    """Give the queue through which one worker receives broadcasts.
-
-    Args:
-        topology: the layout.
-        hostname: the worker's node name, ``celery@w1``.
-    """
-    (queue,) = broadcast(topology, hostname).queues
-    return _undeclared(queue.name, queue.arguments)
 
 
 def celery_routes(topology: Topology) -> Router:
@@ -85,14 +73,13 @@ def celery_routes(topology: Topology) -> Router:
     return route_task
 
 
-def declare(channel_or_connection: Any, topology: Topology, hostname: str | None = None) -> None:
-    """Declare the whole layout, and a worker's broadcast queue; what exists stays as it is.
+def declare(channel_or_connection: Any, topology: Topology) -> None:
+    """Declare the whole layout; what exists stays as it is.
 
     Args:
         channel_or_connection: a kombu connection or one of its channels; the declarations use
             channels of their own on the same connection.
         topology: the layout.
-        hostname: the worker's node name; None: no broadcast queue.
 
     Raises:
         DeclarationConflict: live exchanges or queues have other arguments; holds all of them. What
@@ -102,7 +89,7 @@ def declare(channel_or_connection: Any, topology: Topology, hostname: str | None
     What `Connection.recoverable_connection_errors` lists is raised as it is: Celery retries it.
     """
     open_channel = _opener(channel_or_connection)
-    plan = declarations(topology, hostname)
+    plan = declarations(topology)
     conflicts = [
         *_declare_all(open_channel, "exchange", plan.exchanges, _declare_exchange),
         *_declare_all(open_channel, "queue", plan.queues, _declare_queue),

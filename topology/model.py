@@ -9,7 +9,6 @@ from typing import Any
 
 from penstock.wire.names import (
     BROADCAST_EXCHANGE,
-    BROADCAST_QUEUE_PREFIX,
     DEAD_SUFFIX,
 )
 from topology.entities import (
@@ -157,10 +156,6 @@ class Topology:
     def dead_queue(self, queue: str) -> str:
         """Name the queue that keeps the dead letters of a work queue."""
         return queue + DEAD_SUFFIX
-
-    def broadcast_queue(self, hostname: str) -> str:
-        """Name the queue through which one worker receives broadcasts."""
-        return BROADCAST_QUEUE_PREFIX + hostname
 
     def _look_up(
         self, exchange: str, routing_key: str, headers: Mapping[str, Any]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from penstock.wire.delay import ANY_DELAY, DELIVERY_EXCHANGE, destination_words
 from penstock.wire.names import (
-    BROADCAST_EXCHANGE,
     DEAD_EXCHANGE,
     OUTCOMES_QUEUE,
     UNROUTED_EXCHANGE,
@@ -29,44 +28,11 @@ DEAD_QUEUE_ARGUMENTS = {
     # times unless told otherwise, and 3.10 takes -1 (no limit) for "at the first return".
     "x-delivery-limit": 1_000_000,
 }
-BROADCAST_EXPIRES_MS = 3_600_000
-"""How long the broadcast queue of a worker that is gone is kept."""
 
 
-def declarations(topology: Topology, hostname: str | None = None) -> Declarations:
-    """List what to declare for a layout.
-
-    Args:
-        topology: the layout.
-        hostname: the node name of a worker, which also needs its broadcast queue; None: no worker.
-    """
-    everything = _layout(topology) + _dead_letters(topology) + levels() + _deliveries(topology)
-    return everything if hostname is None else everything + broadcast(topology, hostname)
-
-
-def broadcast(topology: Topology, hostname: str) -> Declarations:
-    """List what one worker adds: its queue on the broadcast exchange.
-
-    Classic because it is one worker's own, durable because RabbitMQ 4 refuses transient queues, and
-    expiring because hostnames come and go.
-    """
-    queue = topology.broadcast_queue(hostname)
-    return Declarations(
-        queues=(
-            QueueDeclaration(
-                name=queue,
-                arguments={"x-queue-type": "classic", "x-expires": BROADCAST_EXPIRES_MS},
-            ),
-        ),
-        bindings=(
-            BindingDeclaration(source=BROADCAST_EXCHANGE, destination=queue),
-            BindingDeclaration(
-                source=DELIVERY_EXCHANGE,
-                destination=queue,
-                key=f"{ANY_DELAY}.{BROADCAST_EXCHANGE}.#",
-            ),
-        ),
-    )
+def declarations(topology: Topology) -> Declarations:
+    """List what to declare for a layout; each worker adds the queue of its broadcasts."""
+    return _layout(topology) + _dead_letters(topology) + levels() + _deliveries(topology)
 
 
 def _layout(topology: Topology) -> Declarations:

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.context import TaskContext
 
 SURROGATE = "a\udc80b"
 """A file name that is not UTF-8, as `os.fsdecode` returns it."""
@@ -60,7 +61,7 @@ ENDS: Mapping[str, End] = {
 """What must be recorded of each way; progress fails no task."""
 
 
-async def end(context: TaskContext, number: int, way: str) -> object:
+async def end(context: TaskContext[Any], number: int, way: str) -> object:
     """End in one of the ways, on the event loop."""
     match way:
         case "progress NaN":
@@ -70,7 +71,7 @@ async def end(context: TaskContext, number: int, way: str) -> object:
     return _end(number, way)
 
 
-def end_sync(context: TaskContext, number: int, way: str) -> object:
+def end_sync(context: TaskContext[Any], number: int, way: str) -> object:
     """End in one of the ways, in the pool's thread or process."""
     match way:
         case "progress NaN":

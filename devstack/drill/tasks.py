@@ -5,18 +5,21 @@ import os
 import secrets
 import signal
 import time
+from typing import Any
 
 from devstack.drill.endings import end, end_sync
 from devstack.drill.meeting import meet
 from penstock.worker.errors import RetryableError
-from penstock.worker.running.runtime import TaskContext
-from tasks.registry import TaskSpec
+from penstock.worker.running.context import TaskContext
+from penstock.worker.running.spec import TaskSpec
 
 RUNS = "drill_runs"
 """Collection with a document for each execution of `drill.tally`."""
 
 
-async def tally(context: TaskContext, number: int, seconds: float = 0, failures: int = 0) -> int:
+async def tally(
+    context: TaskContext[Any], number: int, seconds: float = 0, failures: int = 0
+) -> int:
     """Write down this execution, take that long, fail that often, and return the number."""
     run = {
         "_id": secrets.token_hex(12),
@@ -25,7 +28,7 @@ async def tally(context: TaskContext, number: int, seconds: float = 0, failures:
         "retries": context.retries,
         "at": time.time(),
     }
-    await context.store.insert_documents(RUNS, [run])
+    await context.resources.store.insert_documents(RUNS, [run])
     if seconds:
         await asyncio.sleep(seconds)
     if context.retries < failures:

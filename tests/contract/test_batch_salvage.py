@@ -76,7 +76,7 @@ def test_a_worker_names_the_document_and_stores_the_others():
         content_encoding="utf-8",
         headers={"task": STORE_TASK, HEADER: DATA},
     )
-    read_body(message)
+    read_body(message, {STORE_TASK: salvage})
     documents = json.loads(json.dumps(message.payload))[0][1]  # as after a retry
 
     good, failed = encode(documents)
@@ -92,4 +92,4 @@ def test_other_tasks_are_not_guessed_at():
         body=body(list(BAD)), content_type="application/json", headers={"task": "demo.add"}
     )
     with pytest.raises((ValueError, RecursionError)):
-        read_body(message)
+        read_body(message, {STORE_TASK: salvage})

@@ -10,11 +10,9 @@ import pytest
 from gateway.errors import Problem
 from gateway.submitting.catalog import Catalog
 from penstock.worker.consuming.signatures import Described, describe
+from penstock.worker.running.authored import Authored
+from penstock.worker.running.context import TaskContext
 from tasks.registry import TASKS
-
-
-class Context:
-    """Stands where the worker injects its own."""
 
 
 def announced(*described: Described, seen: float | None = None) -> Catalog:
@@ -31,7 +29,7 @@ def announced(*described: Described, seen: float | None = None) -> Catalog:
 
 
 def one(run: Callable[..., Any]) -> Catalog:
-    return announced(describe("t", run, Context, "1"))
+    return announced(describe("t", Authored.of(run, takes_self=False), "1"))
 
 
 def faults(catalog: Catalog, args: Any = (), kwargs: Any = None, task: str = "t") -> list[str]:
@@ -58,7 +56,7 @@ def many(
     del day, factor, rest, kind, tags, limits, more
 
 
-async def injected(context: Context, steps: int, unknown=None) -> int:
+async def injected(context: TaskContext[Any], steps: int, unknown=None) -> int:
     del context, unknown
     return steps
 
@@ -99,7 +97,10 @@ def test_the_injected_context_is_no_parameter_and_what_has_no_hint_takes_anythin
 def test_two_releases_side_by_side_are_two_entries():
     def add_text(x: str) -> None: ...
 
-    catalog = announced(describe("t", add, Context, "1"), describe("t", add_text, Context, "2"))
+    catalog = announced(
+        describe("t", Authored.of(add, takes_self=False), "1"),
+        describe("t", Authored.of(add_text, takes_self=False), "2"),
+    )
 
     assert len(catalog.announced("t")) == 2
     assert faults(catalog, [1, 2]) == []
@@ -109,7 +110,7 @@ def test_two_releases_side_by_side_are_two_entries():
 
 @pytest.mark.parametrize("spec", TASKS, ids=lambda spec: spec.name)
 def test_every_task_that_ships_can_be_announced_and_checked(spec):
-    catalog = announced(describe(spec.name, spec.run, Context, "1"))
+    catalog = announced(describe(spec.name, Authored.of(spec.run, takes_self=False), "1"))
 
     assert catalog.tasks == (spec.name,)
     assert isinstance(faults(catalog, [], {}, spec.name), list)

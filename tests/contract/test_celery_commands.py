@@ -10,9 +10,10 @@ import pytest
 from celery.concurrency.thread import TaskPool
 
 from devstack.product import ROOT
-from penstock.worker.consuming.command_line import unknown_queue, unrouted
-from tasks.app import PenstockCelery, build_app
+from penstock.worker.app import Penstock
+from tasks.app import build_app
 from tasks.config import WorkerConfig
+from tasks.layout import DeclaredLayout
 from topology.conflicts import explain
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.layout import load
@@ -31,7 +32,7 @@ def test_the_package_is_an_application_for_celery(program: list[str]):
     status, output = run(sys.executable, *program, "-A", "tasks", "report")
 
     assert status == 0, output
-    assert "penstock.worker.results.result_backend:RedisBackend" in output
+    assert "penstock.worker.consuming.consumer:Consumer" in output
 
 
 def test_importing_the_package_makes_no_application():
@@ -76,20 +77,19 @@ def test_multi_shows_why_no_worker_starts(tmp_path: Path):
 
 def test_a_queue_of_the_layout_is_no_fault():
     topology = load()
+    layout = DeclaredLayout(topology)
 
-    assert [unknown_queue(topology, name) for name in topology.queues if name != "callbacks"] == [
-        None
-    ] * (len(topology.queues) - 1)
+    assert {name for name in topology.queues if layout.queue_fault(name)} == {"callbacks"}
 
 
 def test_tasks_without_a_route_are_named_with_the_remedy():
     app = application()
-    assert unrouted(app.topology, app.tasks) is None
+    assert app.layout.unrouted(app.tasks) is None
 
-    advice = unrouted(app.topology, [*app.tasks, "shop.price", "a.b"]) or ""
+    advice = app.layout.unrouted([*app.tasks, "shop.price", "a.b"]) or ""
 
     assert "names a.b, shop.price: " in advice
-    assert str(app.topology.source) in advice
+    assert str(load().source) in advice
     assert "Add [[routes]]" in advice
 
 
@@ -122,7 +122,7 @@ def test_pools_whose_patches_break_asyncio_are_refused(pool: str):
     check.callback(context, check, None)
 
 
-def application() -> PenstockCelery:
+def application() -> Penstock:
     return build_app(WorkerConfig(), load())
 
 

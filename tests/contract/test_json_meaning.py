@@ -20,9 +20,10 @@ from gateway.schedules.schedule_request import client_options, parse_schedule
 from gateway.states.states import decode as read_record
 from gateway.states.states import state_of
 from penstock.wire.json_meaning import DATA, HEADER, mark_of, mixed
+from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import read_definition
 from penstock.worker.consuming.consumer import read_body
-from tasks.app import PenstockCelery, build_app
+from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.json_shapes import PYTHON_VALUES, exact, lookalike, spelled, tree
 from topology.layout import load
@@ -36,7 +37,7 @@ RANDOM = st.randoms(use_true_random=False)
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[PenstockCelery]:
+def app() -> Iterator[Penstock]:
     with build_app(WorkerConfig(), load()) as app:
         yield app
 
@@ -66,7 +67,7 @@ def message(body: bytes, headers: dict[str, Any] | None = None) -> Message:
 
 
 def read(made: Message) -> Any:
-    read_body(made)
+    read_body(made, {})
     return made.payload
 
 
@@ -80,9 +81,7 @@ def with_values(rng: random.Random, value: Any) -> Any:
 
 
 @given(RANDOM)
-def test_what_one_task_passes_to_the_next_arrives_as_it_was(
-    app: PenstockCelery, rng: random.Random
-):
+def test_what_one_task_passes_to_the_next_arrives_as_it_was(app: Penstock, rng: random.Random):
     body = [[with_values(rng, tree(rng, big=True))], {"k": lookalike(rng)}, NOTHING]
     first = published(app, body)
     assert repr(read(first)) == repr(body)
@@ -109,7 +108,7 @@ def test_the_gateway_says_that_all_it_publishes_is_data():
     assert b"\x0fx-penstock-jsonS\x00\x00\x00\x04data" in made.properties
 
 
-def test_stock_messages_arrive_typed(stock: Celery, app: PenstockCelery):
+def test_stock_messages_arrive_typed(stock: Celery, app: Penstock):
     body = [list(PYTHON_VALUES), {}, NOTHING]
 
     assert read(published(stock, body))[0] == list(PYTHON_VALUES)
@@ -118,7 +117,7 @@ def test_stock_messages_arrive_typed(stock: Celery, app: PenstockCelery):
     assert plain.payload == body, "a stock worker reads what ours publish"
 
 
-def test_a_stock_worker_reads_the_values_beside_data(app: PenstockCelery):
+def test_a_stock_worker_reads_the_values_beside_data(app: Penstock):
     made = published(app, [[DATETIME, LOOKALIKE, UNKNOWN], {}, NOTHING])
 
     moment, *objects = made.payload[0]
@@ -151,12 +150,12 @@ def test_what_is_no_value_of_any_type_is_an_object_and_raises_nothing(found: Any
     assert read(message(json.dumps([[found], {}, NOTHING]).encode()))[0] == [found]
 
 
-def test_what_has_no_json_is_an_encode_error(app: PenstockCelery):
+def test_what_has_no_json_is_an_encode_error(app: Penstock):
     with pytest.raises(EncodeError):
         published(app, [[object()], {}, NOTHING])
 
 
-def test_other_serialisers_say_nothing(app: PenstockCelery):
+def test_other_serialisers_say_nothing(app: Penstock):
     headers: dict[str, Any] = {HEADER: DATA}
     app.amqp.Producer(None)._prepare([UNKNOWN], "pickle", headers=headers)
 
@@ -164,7 +163,7 @@ def test_other_serialisers_say_nothing(app: PenstockCelery):
 
 
 @given(RANDOM)
-def test_a_result_is_shown_as_it_is_and_read_as_it_was(app: PenstockCelery, rng: random.Random):
+def test_a_result_is_shown_as_it_is_and_read_as_it_was(app: Penstock, rng: random.Random):
     result = with_values(rng, tree(rng, big=True))
     record = "{" + stored(app, result)
 
@@ -181,25 +180,25 @@ def shown_result(record: str) -> bytes:
     return state_of("i", found, None).result or b""
 
 
-def stored(app: PenstockCelery, result: Any, state: str = "SUCCESS") -> str:
+def stored(app: Penstock, result: Any, state: str = "SUCCESS") -> str:
     meta = app.backend._meta("i", result, state, None, Context({"id": "i", "task": "demo.add"}))
     return str(app.backend._body(meta))
 
 
-def test_a_stock_client_reads_a_result_beside_data(app: PenstockCelery, stock: Celery):
+def test_a_stock_client_reads_a_result_beside_data(app: Penstock, stock: Celery):
     meta = stock.backend.decode_result("{" + stored(app, [DATETIME, UNKNOWN]))
 
     assert meta["result"] == [DATETIME, {**UNKNOWN, "__data__": None}]
 
 
-def test_a_stock_result_is_read_typed(app: PenstockCelery, stock: Celery):
+def test_a_stock_result_is_read_typed(app: Penstock, stock: Celery):
     meta = {"status": "SUCCESS", "result": list(PYTHON_VALUES)}
 
     assert app.backend.decode_result(stock.backend.encode(meta))["result"] == list(PYTHON_VALUES)
 
 
 @given(RANDOM)
-def test_the_parts_of_a_chord_are_joined_as_they_were(app: PenstockCelery, rng: random.Random):
+def test_the_parts_of_a_chord_are_joined_as_they_were(app: Penstock, rng: random.Random):
     result = with_values(rng, tree(rng, big=True))
     part = app.backend.encode([1, "i", "SUCCESS", result])
 

@@ -20,14 +20,16 @@ from penstock.wire.announcements import (
 )
 from penstock.worker.consuming.announce import encode
 from penstock.worker.consuming.signatures import describe
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.authored import Authored
 from tasks.registry import TASKS
 
 
 @pytest.fixture
 def catalog() -> Catalog:
     now = time.time()
-    described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in TASKS]
+    described = [
+        describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION) for spec in TASKS
+    ]
     found = {one.field.encode(): encode(one, now).encode() for one in described}
     catalog = Catalog()
     catalog.take(found, now)
@@ -80,7 +82,7 @@ def test_the_entry_is_this_text():
         """Return the sum."""
         return x + y
 
-    described = describe("demo.add", add, TaskContext, "0.1.0")
+    described = describe("demo.add", Authored.of(add, takes_self=False), "0.1.0")
 
     assert described.field == "demo.add\n867da558c417"
     assert encode(described, 1_700_000_000.25) == (

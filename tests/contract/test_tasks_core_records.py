@@ -16,20 +16,24 @@ from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from kombu.exceptions import EncodeError
 
 from penstock.wire.delay import delay_route
+from penstock.worker.app import Penstock
 from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
 from penstock.worker.errors import DelayNotSupportedError, PermanentError, RetryableError
 from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
+from penstock.worker.policy import OURS, POLICY
 from penstock.worker.results.result_backend import ResultTooLarge, _cut
-from penstock.worker.running.execution import _retry_delay_s
-from tasks.app import POLICY, PenstockCelery, build_app
+from penstock.worker.running.authored import Authored
+from penstock.worker.running.spec import TaskSpec
+from penstock.worker.running.task import _retry_delay_s
+from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tasks.registry import TaskSpec
+from tasks.periodic import SHIPPED
 from tests.ends import _HOSTILE, expected, make
 from topology.layout import load
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[PenstockCelery]:
+def app() -> Iterator[Penstock]:
     config = WorkerConfig(max_result_bytes=1000)
     with build_app(config, load()) as app:
         yield app
@@ -41,7 +45,7 @@ def stock() -> Iterator[Celery]:
         yield stock
 
 
-def record(app: PenstockCelery, result: Any, state: str, **request: Any) -> str:
+def record(app: Penstock, result: Any, state: str, **request: Any) -> str:
     """The record as the script would store it."""
     backend = app.backend
     context = Context({"id": "i", "task": "demo.add", "hostname": "w@h", **request})
@@ -49,7 +53,7 @@ def record(app: PenstockCelery, result: Any, state: str, **request: Any) -> str:
     return '{"cursor":"1-0",' + backend._body(backend._meta("i", result, state, None, context))
 
 
-def test_celery_reads_our_records(app: PenstockCelery, stock: Celery):
+def test_celery_reads_our_records(app: Penstock, stock: Celery):
     meta = stock.backend.decode_result(record(app, {"x": [1, None]}, "SUCCESS", retries=2))
     assert (meta["status"], meta["result"]) == ("SUCCESS", {"x": [1, None]})
     assert (meta["name"], meta["worker"], meta["retries"]) == ("demo.add", "w@h", 2)
@@ -74,7 +78,7 @@ def test_celery_reads_our_records(app: PenstockCelery, stock: Celery):
     ids=repr,
 )  # fmt: skip
 def test_celery_builds_the_exception_again_where_it_can(
-    app: PenstockCelery, stock: Celery, error: BaseException
+    app: Penstock, stock: Celery, error: BaseException
 ):
     built = stock.backend.decode_result(record(app, error, "FAILURE"))["result"]
 
@@ -85,7 +89,7 @@ def test_celery_builds_the_exception_again_where_it_can(
 
 
 @pytest.mark.parametrize("kind", list(_HOSTILE))
-def test_an_exception_that_cannot_be_asked_is_recorded(app: PenstockCelery, kind: str):
+def test_an_exception_that_cannot_be_asked_is_recorded(app: Penstock, kind: str):
     recipe = {"kind": "ExplodingError", "args": ["x"], "hostile": [kind]}
     told = json.loads("{" + record(app, make(recipe), "FAILURE").partition(",")[2])["result"]
 
@@ -124,7 +128,7 @@ def test_an_error_too_long_to_be_stored_is_cut(stored: Any):
     assert told["type"] in {"ValueError", "Exception"}
 
 
-def test_our_records_have_the_members_of_celerys(app: PenstockCelery, stock: Celery):
+def test_our_records_have_the_members_of_celerys(app: Penstock, stock: Celery):
     theirs = stock.backend._get_result_meta(5, "SUCCESS", None, None) | {"task_id": "i"}
     ours = json.loads(record(app, 5, "SUCCESS"))
 
@@ -135,22 +139,22 @@ def test_our_records_have_the_members_of_celerys(app: PenstockCelery, stock: Cel
 @pytest.mark.parametrize(
     "result", [math.nan, [math.inf], "\ud800", object(), {1: {2}} | {"f": len}]
 )
-def test_what_json_cannot_say_is_no_result(app: PenstockCelery, result: Any):
+def test_what_json_cannot_say_is_no_result(app: Penstock, result: Any):
     with pytest.raises(EncodeError):
         record(app, result, "SUCCESS")
 
 
-def test_texts_and_numbers_that_other_readers_refuse_together_are_a_result(app: PenstockCelery):
+def test_texts_and_numbers_that_other_readers_refuse_together_are_a_result(app: Penstock):
     assert json.loads(record(app, ["😀", "\\ud800", 10**400], "SUCCESS"))["result"][2] == 10**400
 
 
-def test_a_result_over_the_limit_is_refused_before_what_follows(app: PenstockCelery):
+def test_a_result_over_the_limit_is_refused_before_what_follows(app: Penstock):
     app.backend.check_result("x" * 900)
     with pytest.raises(ResultTooLarge):
         app.backend.check_result("x" * 1000)
 
 
-def test_celerys_messages_pass_our_checks(app: PenstockCelery, stock: Celery):
+def test_celerys_messages_pass_our_checks(app: Penstock, stock: Celery):
     message = stock.amqp.as_task_v2(
         "i", "demo.add", (1, 2), {}, time_limit=5, soft_time_limit=2.5, retries=1
     )
@@ -178,7 +182,7 @@ class Producer:
         self.published = {"body": body, **options}
 
 
-def send(app: PenstockCelery, eta: str | None = None, **options: Any) -> dict[str, Any]:
+def send(app: Penstock, eta: str | None = None, **options: Any) -> dict[str, Any]:
     """Address a message the way `send_task` does, and return what is published."""
     producer = Producer()
     options = app.amqp.router.route(options, "demo.add")
@@ -200,7 +204,7 @@ def send(app: PenstockCelery, eta: str | None = None, **options: Any) -> dict[st
     ],
 )
 def test_a_message_goes_where_its_caller_says(
-    app: PenstockCelery, options: dict[str, Any], destination: tuple[str, str]
+    app: Penstock, options: dict[str, Any], destination: tuple[str, str]
 ):
     published = send(app, **options)
 
@@ -220,14 +224,14 @@ def test_a_message_goes_where_its_caller_says(
     assert published["expiration"] == 500
 
 
-def test_an_unknown_exchange_cannot_delay(app: PenstockCelery):
+def test_an_unknown_exchange_cannot_delay(app: Penstock):
     later = (app.now() + timedelta(seconds=9)).isoformat()
     with pytest.raises(DelayNotSupportedError):
         send(app, eta=later, exchange="unheard", routing_key="x")
 
 
 def test_a_retry_goes_to_the_queue_of_its_delivery_without_the_brokers_headers(
-    app: PenstockCelery,
+    app: Penstock,
 ):
     task = app.tasks["demo.flaky"]
     request = Context(
@@ -260,9 +264,13 @@ def test_retries_back_off_with_jitter():
     assert max(_retry_delay_s(RetryableError("x"), 10_000) for _ in range(50)) <= 300
 
 
-def test_the_policy_is_set(app: PenstockCelery):
+def test_the_policy_is_set(app: Penstock):
     assert {name: app.conf[name] for name in POLICY} == dict(POLICY)
-    assert app.tasks["demo.sleep"].max_retries == 12
+    assert {name: app.conf[name] for name in OURS} == {
+        **OURS,
+        "penstock_max_result_bytes": 1000,
+        "penstock_first_schedule": SHIPPED,
+    }
     assert app.conf.task_default_queue == "default"
     with pytest.raises(TypeError):
         app.tasks["demo.progress"].delay()
@@ -293,7 +301,7 @@ def test_what_cannot_be_published_goes_back_to_the_broker(task: str, args: list[
 
         for run in (raise_retryable, raise_permanent):
             with pytest.raises(Reject) as caught:
-                app.tasks[task].execute(TaskSpec(task, run), (), {})
+                app.tasks[task].execute(Authored.of(run, takes_self=False), (), {})
             assert caught.value.requeue
             assert "refused" in str(caught.value.reason)
 
@@ -323,8 +331,15 @@ def test_a_request_shows_the_limits_that_its_task_declares(run: Any):
         assert app.tasks["celery.group"].limits_of(Context()) is None
 
 
-def test_only_tasks_of_ours_are_tried_for_half_an_hour():
+def test_a_retryable_error_is_tried_for_half_an_hour_unless_the_task_says_otherwise():
     with build_app(WorkerConfig(), load(), [TaskSpec("demo.noop", noop)]) as app:
         plain = app.task(noop, name="plain.noop")
+        own = app.task(noop, name="plain.own", max_retries=4)
+        endless = app.task(noop, name="plain.endless", max_retries=None)
         assert plain.max_retries == Celery("stock", set_as_current=False).Task.max_retries == 3
-        assert app.tasks["demo.noop"].max_retries == 12
+        assert [task.retry_limit for task in (app.tasks["demo.noop"], plain, own, endless)] == [
+            12,
+            12,
+            4,
+            None,
+        ]

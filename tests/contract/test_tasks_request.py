@@ -13,9 +13,10 @@ from kombu.message import Message
 
 from devstack.reserved_headers import CLASSES
 from penstock.wire.headers import is_reserved
+from penstock.worker.app import Penstock
 from penstock.worker.consuming.request import Request
 from penstock.worker.messages.envelope import PROTOCOL
-from tasks.app import PenstockCelery, build_app
+from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.hostile import EDGES, JSON_VALUES, VALUES
 from topology.layout import load
@@ -37,7 +38,7 @@ class Pool:
 
 
 def delivered(
-    app: PenstockCelery, task: str, body: object, pool: Pool, headers: Mapping[str, Any]
+    app: Penstock, task: str, body: object, pool: Pool, headers: Mapping[str, Any]
 ) -> Request:
     """Make the request of a delivery, as Celery's strategy does."""
     message = Message(
@@ -79,7 +80,7 @@ def app():
 
 
 def context(
-    app: PenstockCelery, embed: Any = None, headers: Mapping[str, Any] | None = None
+    app: Penstock, embed: Any = None, headers: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     request = delivered(app, "demo.add", [[1, 2], {}, embed or {}], Pool(), headers or {})
     return dict(vars(request._context))
@@ -89,7 +90,7 @@ NAMES = sorted({name for owner in CLASSES for name in dir(owner)} | set(vars(Con
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_header_is_an_attribute_only_if_the_protocol_has_it(app: PenstockCelery, name: str):
+def test_a_header_is_an_attribute_only_if_the_protocol_has_it(app: Penstock, name: str):
     usual = context(app)
     for value in VALUES + EDGES:
         try:
@@ -103,12 +104,12 @@ def test_a_header_is_an_attribute_only_if_the_protocol_has_it(app: PenstockCeler
         assert context(app, {name: None})["headers"] == {}, "nor an option of the body"
 
 
-def test_every_name_that_becomes_an_attribute_is_refused_to_clients(app: PenstockCelery):
+def test_every_name_that_becomes_an_attribute_is_refused_to_clients(app: Penstock):
     assert all(is_reserved(name) for name in {*context(app), *NAMES})
 
 
 @pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
-def test_what_follows_a_task_must_be_signatures(app: PenstockCelery, name: str):
+def test_what_follows_a_task_must_be_signatures(app: Penstock, name: str):
     good: dict[str, Any] = {
         "task": "demo.add",
         "args": [],

@@ -7,8 +7,9 @@ import pytest
 from celery import Celery
 from celery.signals import before_task_publish
 
+from penstock.worker.messages.own_queue import own_queue
 from topology.entities import Binding, Exchange, Queue, Route
-from topology.kombu_queues import broadcast_queue, celery_routes, work_queues
+from topology.kombu_queues import celery_routes, work_queues
 from topology.layout import load
 from topology.model import Topology
 
@@ -80,7 +81,7 @@ def test_a_worker_would_consume_every_queue_and_declare_none():
         consumed = app.amqp.queues.consume_from
 
     assert list(consumed) == list(load().queues)
-    for queue in (*consumed.values(), broadcast_queue(load(), "celery@w1")):
+    for queue in (*consumed.values(), own_queue("celery@w1")):
         assert queue.no_declare
         assert queue.durable
 
@@ -90,4 +91,4 @@ def test_queue_arguments_are_the_layouts_own():
 
     for name, queue in load().queues.items():
         assert vars(queues[name])["queue_arguments"] == queue.arguments
-    assert broadcast_queue(load(), "celery@w1").name == "broadcast.celery@w1"
+    assert own_queue("celery@w1").name == "broadcast.celery@w1"

@@ -12,11 +12,11 @@ from penstock.wire.announcements import CATALOG_KEY
 from penstock.worker.consuming.announce import Announcer
 from penstock.worker.consuming.signatures import describe
 from penstock.worker.redis_client import sync_client
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.authored import Authored
 from tasks.registry import TASKS
 from tests.waiting import eventually
 
-DESCRIBED = [describe(spec.name, spec.run, TaskContext, "1") for spec in TASKS]
+DESCRIBED = [describe(spec.name, Authored.of(spec.run, takes_self=False), "1") for spec in TASKS]
 
 
 @pytest.fixture
@@ -67,7 +67,10 @@ def test_two_releases_are_announced_side_by_side(client: Redis):
     def changed(x: str) -> None:
         """Take another argument."""
 
-    old, new = DESCRIBED[:1], [describe(DESCRIBED[0].task, changed, TaskContext, "2")]
+    old, new = (
+        DESCRIBED[:1],
+        [describe(DESCRIBED[0].task, Authored.of(changed, takes_self=False), "2")],
+    )
     Announcer(client, old).refresh()
     Announcer(client, new).refresh()
 

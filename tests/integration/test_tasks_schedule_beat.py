@@ -1,6 +1,5 @@
 """A real beat process against real servers; what it publishes is counted in the queues."""
 
-import dataclasses
 import json
 import signal
 import sys
@@ -23,13 +22,15 @@ from devstack.programs import child_environment
 from devstack.proxy import Direction, TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis as RedisServer
+from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule import LOCK_TIMEOUT_S, Scheduler
 from penstock.worker.beat.schedule_entries import PeriodicEntry
-from penstock.worker.beat.seeds import SHIPPED, Seeds
+from penstock.worker.beat.seeds import Seeds
 from penstock.worker.beat.solar import Solar
 from penstock.worker.redis_client import sync_client
-from tasks.app import PenstockCelery, build_app
+from tasks.app import build_app
 from tasks.config import WorkerConfig
+from tasks.periodic import SHIPPED
 from tests.waiting import eventually
 from topology.kombu_queues import declare
 from topology.layout import load
@@ -45,7 +46,7 @@ def topology() -> Topology:
 
 
 @pytest.fixture
-def app(amqp_url: str, redis_url: str, topology: Topology) -> PenstockCelery:
+def app(amqp_url: str, redis_url: str, topology: Topology) -> Penstock:
     return build_app(WorkerConfig(amqp_url=amqp_url, redis_url=redis_url), topology)
 
 
@@ -94,9 +95,7 @@ async def leading(beats: BeatMaker, name: str = "beat") -> AsyncIterator[Child]:
     await beat.stop()
 
 
-def every(
-    app: PenstockCelery, name: str, seconds: float = 1, **fields: Any
-) -> RedBeatSchedulerEntry:
+def every(app: Penstock, name: str, seconds: float = 1, **fields: Any) -> RedBeatSchedulerEntry:
     definition = {"task": "demo.add", "args": [1, 2], **fields}
     entry = RedBeatSchedulerEntry(
         name=name, schedule=schedule(timedelta(seconds=seconds)), app=app, **definition
@@ -115,7 +114,7 @@ def due(client: Redis, name: str) -> float:
     return float(client.zscore("redbeat::schedule", f"redbeat:{name}") or 0)
 
 
-def is_due(app: PenstockCelery, name: str) -> bool:
+def is_due(app: Penstock, name: str) -> bool:
     return bool(PeriodicEntry.from_key(f"redbeat:{name}", app=app).is_due().is_due)
 
 
@@ -152,7 +151,7 @@ def test_one_shipped_task_fires_at_least_every_15_s_and_one_each_minute():
 
 @pytest.mark.usefixtures("declared")
 async def test_edits_and_deletions_of_shipped_tasks_survive_a_restart(
-    beats: BeatMaker, client: Redis, app: PenstockCelery
+    beats: BeatMaker, client: Redis, app: Penstock
 ):
     async with leading(beats, "first"):
         await eventually(lambda: runs(client, "script-heartbeat"))
@@ -169,7 +168,7 @@ async def test_edits_and_deletions_of_shipped_tasks_survive_a_restart(
 
 
 @pytest.fixture
-def sowing(app: PenstockCelery, client: Redis):
+def sowing(app: Penstock, client: Redis):
     """Say what the code says, and start a beat as far as that matters."""
 
     def sow(**seconds: float) -> dict[str, Any]:
@@ -186,7 +185,7 @@ def sowing(app: PenstockCelery, client: Redis):
 
 
 def test_what_the_code_says_is_taken_over_unless_it_was_edited_or_deleted(
-    sowing: Any, client: Redis, app: PenstockCelery
+    sowing: Any, client: Redis, app: Penstock
 ):
     assert sowing(a=10, b=20, c=30) == {"a": 10, "b": 20, "c": 30}
     assert is_due(app, "heartbeat")  # shipped: a new deployment shows that it works
@@ -206,7 +205,7 @@ def test_what_the_code_says_is_taken_over_unless_it_was_edited_or_deleted(
 
 
 def test_seeds_of_before_there_were_fingerprints_are_known_again(
-    sowing: Any, client: Redis, app: PenstockCelery
+    sowing: Any, client: Redis, app: Penstock
 ):
     every(app, "a", 10)  # as RedBeat writes it
     every(app, "b", 20)
@@ -216,7 +215,7 @@ def test_seeds_of_before_there_were_fingerprints_are_known_again(
     assert sowing(a=11, b=21, c=30) == {"a": 11, "b": 20}
 
 
-def test_what_cannot_be_kept_stops_no_other_seed(app: PenstockCelery, client: Redis):
+def test_what_cannot_be_kept_stops_no_other_seed(app: Penstock, client: Redis):
     app.conf.beat_schedule = {
         "no-task": {"schedule": 5},
         "no-schedule": {"task": "demo.add", "schedule": {}},
@@ -231,7 +230,7 @@ def test_what_cannot_be_kept_stops_no_other_seed(app: PenstockCelery, client: Re
 
 
 @pytest.mark.usefixtures("declared")
-def test_when_the_clock_was_set_every_entry_is_planned_again(app: PenstockCelery, client: Redis):
+def test_when_the_clock_was_set_every_entry_is_planned_again(app: Penstock, client: Redis):
     scheduler = Scheduler(app)
     scheduler.tick()
     every(app, "mine", 3600)
@@ -252,7 +251,7 @@ def test_when_the_clock_was_set_every_entry_is_planned_again(app: PenstockCelery
 @pytest.mark.usefixtures("declared")
 @pytest.mark.parametrize("key", ["redbeat::schedule", "redbeat::statics", "redbeat::lock"])
 def test_beat_survives_keys_of_another_type_and_goes_on(
-    app: PenstockCelery, client: Redis, key: str, caplog: pytest.LogCaptureFixture
+    app: Penstock, client: Redis, key: str, caplog: pytest.LogCaptureFixture
 ):
     scheduler = Scheduler(app)
     client.rpush(key, "x")
@@ -273,9 +272,9 @@ def test_beat_survives_keys_of_another_type_and_goes_on(
 
 @pytest.mark.usefixtures("declared")
 def test_beat_survives_a_health_file_that_cannot_be_touched(
-    app: PenstockCelery, client: Redis, tmp_path: Path
+    app: Penstock, client: Redis, tmp_path: Path
 ):
-    app.config = dataclasses.replace(app.config, health_file=tmp_path / "gone" / "alive")
+    app.conf.penstock_health_file = tmp_path / "gone" / "alive"
     scheduler = Scheduler(app)
 
     scheduler.tick()
@@ -286,7 +285,7 @@ def test_beat_survives_a_health_file_that_cannot_be_touched(
 
 
 def test_a_run_that_is_noted_after_a_change_is_counted_and_counts_for_nothing_else(
-    app: PenstockCelery, client: Redis
+    app: Penstock, client: Redis
 ):
     every(app, "mine", 3600)
     read_before = PeriodicEntry.from_key("redbeat:mine", app=app)
@@ -342,7 +341,7 @@ async def test_a_program_of_celerys_documentation_is_beaten(
 
 @pytest.mark.usefixtures("declared")
 async def test_after_a_kill_9_the_other_beat_leads_within_seconds_and_never_both(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, tmp_path: Path
+    beats: BeatMaker, client: Redis, app: Penstock, amqp_url: str, tmp_path: Path
 ):
     every(app, "mine", 1)
     async with leading(beats, "first") as first:
@@ -378,7 +377,7 @@ async def test_a_beat_that_is_stopped_gives_the_lock_back_at_once(beats: BeatMak
 
 @pytest.mark.usefixtures("declared")
 async def test_a_beat_that_is_stopped_while_it_publishes_ends_and_gives_the_lock_back(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, rabbit: Rabbit
+    beats: BeatMaker, client: Redis, app: Penstock, amqp_url: str, rabbit: Rabbit
 ):
     every(app, "mine", 1)
     due = ("mine", "heartbeat", "script-heartbeat")
@@ -402,7 +401,7 @@ async def test_a_beat_that_is_stopped_while_it_publishes_ends_and_gives_the_lock
 
 @pytest.mark.usefixtures("declared")
 async def test_an_entry_that_cannot_be_read_stops_no_other(
-    beats: BeatMaker, client: Redis, app: PenstockCelery
+    beats: BeatMaker, client: Redis, app: Penstock
 ):
     good = {"every": 1, "relative": False, "__type__": "interval"}
     bad = {
@@ -427,7 +426,7 @@ async def test_an_entry_that_cannot_be_read_stops_no_other(
 
 @pytest.mark.usefixtures("declared")
 async def test_beat_outlives_redis(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, redis_server: RedisServer
+    beats: BeatMaker, client: Redis, app: Penstock, redis_server: RedisServer
 ):
     every(app, "mine", 1)
     async with leading(beats) as beat:
@@ -457,7 +456,7 @@ async def test_beat_starts_while_redis_is_away(amqp_url: str, beats: BeatMaker, 
 
 
 async def test_a_run_that_no_queue_takes_is_not_counted_and_comes_later(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str, topology: Topology
+    beats: BeatMaker, client: Redis, app: Penstock, amqp_url: str, topology: Topology
 ):
     every(app, "mine", 1)
     async with leading(beats) as beat:
@@ -473,7 +472,7 @@ async def test_a_run_that_no_queue_takes_is_not_counted_and_comes_later(
 
 @pytest.mark.usefixtures("declared")
 async def test_beat_outlives_rabbitmq_and_a_run_is_published_when_it_is_back(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, rabbit: Rabbit, amqp_url: str
+    beats: BeatMaker, client: Redis, app: Penstock, rabbit: Rabbit, amqp_url: str
 ):
     every(app, "mine", 1)
     async with leading(beats) as beat:
@@ -496,7 +495,7 @@ async def test_beat_outlives_rabbitmq_and_a_run_is_published_when_it_is_back(
 
 @pytest.mark.usefixtures("declared")
 async def test_a_frozen_beat_publishes_nothing_after_another_took_over(
-    beats: BeatMaker, client: Redis, app: PenstockCelery, amqp_url: str
+    beats: BeatMaker, client: Redis, app: Penstock, amqp_url: str
 ):
     async with leading(beats, "frozen") as frozen:
         await eventually(lambda: runs(client, "heartbeat"), timeout_s=20)

@@ -30,7 +30,7 @@ from gateway.errors import Problem
 from gateway.rabbitmq.management import Management
 from penstock.worker.errors import RetryableError
 from penstock.worker.redis_client import async_client, sync_client
-from tasks.app import PenstockCelery, build_app
+from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.store import Store
 from tests.deployment.gateway import running_gateway
@@ -222,13 +222,10 @@ async def test_a_gateway_tells_whom_it_does_not_trust_and_hangs_nowhere(
         assert "CERTIFICATE_VERIFY_FAILED" in events[event], event
 
 
-def app_of(urls: Urls) -> PenstockCelery:
-    return build_app(WorkerConfig.from_env(urls.variables()), load())
-
-
-async def touch_all(app: PenstockCelery) -> list[BaseException | None]:
+async def touch_all(urls: Urls) -> list[BaseException | None]:
     """Use each client of a worker and of beat once; what each of them raised."""
-    config = app.config
+    config = WorkerConfig.from_env(urls.variables())
+    app = build_app(config, load())
 
     def broker() -> None:
         with app.connection_for_write() as connection:
@@ -257,7 +254,7 @@ async def touch_all(app: PenstockCelery) -> list[BaseException | None]:
 
 
 async def test_each_client_of_a_worker_trusts_the_ca_of_its_url(urls: Urls):
-    assert await touch_all(app_of(urls)) == [None] * 6
+    assert await touch_all(urls) == [None] * 6
 
 
 async def test_the_ca_may_be_named_by_openssl_for_all(
@@ -267,7 +264,7 @@ async def test_the_ca_may_be_named_by_openssl_for_all(
     plain = {name: url.partition("?")[0] for name, url in vars(urls).items()}
     unnamed = Urls(**plain | {"mongo": f"{plain['mongo']}?tls=true"})
 
-    assert await touch_all(app_of(unnamed)) == [None] * 6
+    assert await touch_all(unnamed) == [None] * 6
     async with running_gateway(GatewayConfig.from_env(unnamed.variables())) as client:
         assert (await answer(client, "GET", "/readyz"))[1]["checks"]["redis"]["ok"]
         assert (await answer(client, "GET", "/v1/queues"))[0] == 200
@@ -276,7 +273,7 @@ async def test_the_ca_may_be_named_by_openssl_for_all(
 
 
 async def test_each_client_of_a_worker_refuses_another_ca_and_another_name(refused: Urls):
-    outcomes = await touch_all(app_of(refused))
+    outcomes = await touch_all(refused)
 
     assert [type(outcome) for outcome in outcomes] == [
         OperationalError, *[RedisConnectionError] * 4, RetryableError

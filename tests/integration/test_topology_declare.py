@@ -10,6 +10,8 @@ import pytest
 from kombu.connection import Connection
 
 from devstack.rabbit import Rabbit
+from penstock.wire.delay import ANY_DELAY
+from penstock.worker.messages.own_queue import declare_own_queue
 from tests.deployment.vhosts import VirtualHosts
 from topology import kombu_queues
 from topology.comparison import conflicts, missing, surplus
@@ -57,9 +59,9 @@ def comparable(live: Live) -> tuple[object, ...]:
     return dict(live.exchanges), dict(live.queues), bindings
 
 
-def declare_with_kombu(url: str, topology: Topology, hostname: str | None = None) -> None:
+def declare_with_kombu(url: str, topology: Topology) -> None:
     with Connection(url) as connection:
-        kombu_queues.declare(connection, topology, hostname)
+        kombu_queues.declare(connection, topology)
 
 
 async def declare_with_aio_pika(url: str, topology: Topology) -> None:
@@ -105,8 +107,14 @@ async def test_processes_that_start_at_once_do_not_disturb_each_other(
     assert list(missing(declarations(load()), await listing(rabbit, amqp_url))) == []
 
 
+def declare_own(url: str) -> None:
+    with Connection(url) as connection:
+        declare_own_queue(connection, "celery@w1")
+
+
 async def test_a_worker_adds_its_broadcast_queue(rabbit: Rabbit, amqp_url: str):
-    await asyncio.to_thread(declare_with_kombu, amqp_url, load(), "celery@w1")
+    await declare_with_aio_pika(amqp_url, load())
+    await asyncio.to_thread(declare_own, amqp_url)
 
     live = await listing(rabbit, amqp_url)
     assert live.queues["broadcast.celery@w1"] == {
@@ -116,7 +124,11 @@ async def test_a_worker_adds_its_broadcast_queue(rabbit: Rabbit, amqp_url: str):
         "x-queue-type": "classic",
         "x-expires": 3_600_000,
     }
-    assert list(missing(declarations(load(), "celery@w1"), live)) == []
+    assert {(b.source, b.key) for b in live.bindings if b.destination == "broadcast.celery@w1"} == {
+        ("broadcast", ""),
+        ("penstock_delivery", f"{ANY_DELAY}.broadcast.#"),
+        ("penstock_delivery", f"{ANY_DELAY}.own-broadcast.celery@w1"),
+    }
 
 
 async def make_conflicts(url: str) -> aio_pika.abc.AbstractConnection:
@@ -164,7 +176,7 @@ async def test_aio_pika_tells_every_conflict_and_declares_the_rest(rabbit: Rabbi
 async def test_kombu_tells_every_conflict(amqp_url: str):
     async with await make_conflicts(amqp_url):
         with pytest.raises(DeclarationConflict) as raised:
-            await asyncio.to_thread(declare_with_kombu, amqp_url, load(), "celery@w1")
+            await asyncio.to_thread(declare_with_kombu, amqp_url, load())
 
     assert_all_conflicts_told(raised.value)
 

@@ -8,7 +8,8 @@ import pytest
 
 from penstock import VERSION
 from penstock.worker.consuming.signatures import describe, schema
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.authored import Authored
+from penstock.worker.running.context import TaskContext
 from tasks.registry import TASKS
 
 
@@ -52,7 +53,7 @@ def test_a_hint_is_told_as_json_schema(hint, expected):
 
 
 async def sample(
-    context: TaskContext, first, /, x: int, y: float = 0.5, *rest: str, flag: bool, **more: Any
+    context: TaskContext[Any], first, /, x: int, y: float = 0.5, *rest: str, flag: bool, **more: Any
 ) -> list[int]:
     """Do it.
 
@@ -66,7 +67,7 @@ def plain(x: int, y: Any = Other) -> None:
 
 
 def test_parameters_are_told_with_kind_default_and_whether_they_are_required():
-    entry = describe("a.sample", sample, TaskContext, "9").entry
+    entry = describe("a.sample", Authored.of(sample, takes_self=False), "9").entry
 
     assert entry == {
         "task": "a.sample",
@@ -107,7 +108,7 @@ def test_parameters_are_told_with_kind_default_and_whether_they_are_required():
 
 
 def test_a_default_that_json_cannot_hold_is_left_out():
-    params = describe("a.plain", plain, TaskContext, "9").entry["params"]
+    params = describe("a.plain", Authored.of(plain, takes_self=False), "9").entry["params"]
 
     assert params[1] == {
         "name": "y",
@@ -124,10 +125,10 @@ def test_the_field_changes_with_the_schema_and_with_nothing_else():
     def schema_changed(x: str, y: Any = Other) -> None:
         """Do nothing."""
 
-    field = describe("a.plain", plain, TaskContext, "9").field
+    field = describe("a.plain", Authored.of(plain, takes_self=False), "9").field
 
-    assert describe("a.plain", doc_changed, TaskContext, "10").field == field
-    assert describe("a.plain", schema_changed, TaskContext, "9").field != field
+    assert describe("a.plain", Authored.of(doc_changed, takes_self=False), "10").field == field
+    assert describe("a.plain", Authored.of(schema_changed, takes_self=False), "9").field != field
     task, _, digest = field.partition("\n")
     assert task == "a.plain"
     assert len(bytes.fromhex(digest)) == 6
@@ -135,7 +136,7 @@ def test_the_field_changes_with_the_schema_and_with_nothing_else():
 
 @pytest.mark.parametrize("spec", TASKS, ids=[spec.name for spec in TASKS])
 def test_every_registered_task_has_a_doc_and_hints_for_all_its_parameters(spec):
-    entry = describe(spec.name, spec.run, TaskContext, VERSION).entry
+    entry = describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION).entry
 
     assert entry["doc"]
     assert all(parameter["schema"] for parameter in entry["params"])

@@ -19,7 +19,7 @@ from tests.waiting import eventually
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return Runtime("mongodb://127.0.0.1:1/none", "redis://127.0.0.1:1/0")
+    return Runtime("redis://127.0.0.1:1/0")
 
 
 class Sleeper:
@@ -204,7 +204,7 @@ async def test_no_coroutine_ends_the_loop_or_leaves_another_waiting(
 
 
 async def test_a_loop_that_is_closed_fails_who_waits_and_who_comes():
-    runtime = Runtime("mongodb://127.0.0.1:1/none", "redis://127.0.0.1:1/0")
+    runtime = Runtime("redis://127.0.0.1:1/0")
     bystander = Sleeper()
     waiting, out = in_thread(lambda: runtime.run("bystander", bystander, Limits()))
     await eventually(bystander.started.is_set)

@@ -1,6 +1,7 @@
 """Scripts as real processes, on the loop of a thread as in a worker."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from penstock.worker.running.runtime import Limits, Runtime, TaskContext
+from penstock.worker.running.runtime import Limits, Runtime
 from tasks import scripts
+from tasks.resources import Context, Resources
 from tasks.script_output import MAX_OUTPUT_BYTES
 from tasks.scripts import ScriptRefusedError, ScriptTimeoutError
 from tasks.store import Store
@@ -44,32 +46,31 @@ def log() -> Log:
 
 
 @pytest.fixture
-def context(tmp_path: Path, log: Log) -> TaskContext:
+def context(tmp_path: Path, log: Log) -> Context:
     folder = tmp_path / "allowed"
     folder.mkdir()
-    return TaskContext(
+    return Context(
         task_id="the-task",
         task_name="scripts.run",
         retries=0,
-        store=Store(NOWHERE),
-        scripts_dir=folder,
+        resources=Resources(store=Store(NOWHERE), scripts_dir=folder),
         writer=log,
     )
 
 
-def script(context: TaskContext, body: str, name: str = "it.sh") -> str:
-    path = context.scripts_dir / name
+def script(context: Context, body: str, name: str = "it.sh") -> str:
+    path = context.resources.scripts_dir / name
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
     return name
 
 
-async def run(context: TaskContext, *args: Any, **kwargs: Any) -> dict[str, Any]:
+async def run(context: Context, *args: Any, **kwargs: Any) -> dict[str, Any]:
     async with asyncio.timeout(20):
         return await scripts.run(context, *args, **kwargs)
 
 
-async def test_output_exit_code_and_lines_are_told(context: TaskContext, log: Log):
+async def test_output_exit_code_and_lines_are_told(context: Context, log: Log):
     name = script(context, 'echo "hello $1"; echo oops >&2; printf "no newline"; exit 3')
 
     result = await run(context, name, ["you"])
@@ -86,7 +87,7 @@ async def test_output_exit_code_and_lines_are_told(context: TaskContext, log: Lo
     assert ("stderr", "oops") in log.lines
 
 
-async def test_arguments_reach_the_script_as_they_are(context: TaskContext):
+async def test_arguments_reach_the_script_as_they_are(context: Context):
     name = script(context, 'for one in "$@"; do printf "%s|" "$one"; done')
     arguments = ["a b", "$(id)", "; rm -rf x", "`id`", "*", "", "\n", "-é"]
 
@@ -95,7 +96,7 @@ async def test_arguments_reach_the_script_as_they_are(context: TaskContext):
     assert result["stdout"] == "".join(f"{one}|" for one in arguments)
 
 
-async def test_lines_are_told_while_the_script_runs(context: TaskContext, log: Log, tmp_path: Path):
+async def test_lines_are_told_while_the_script_runs(context: Context, log: Log, tmp_path: Path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     name = script(context, f"echo first; read line < {gate}; echo last")
@@ -108,7 +109,7 @@ async def test_lines_are_told_while_the_script_runs(context: TaskContext, log: L
 
 
 async def test_the_script_sees_no_secret_of_the_worker(
-    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AMQP_URL", "amqp://user:hunter2@host/")
     name = script(context, "env; cat; pwd")
@@ -117,7 +118,7 @@ async def test_the_script_sees_no_secret_of_the_worker(
 
     assert "hunter2" not in result["stdout"]
     assert "PENSTOCK_TASK_ID=the-task\n" in result["stdout"]
-    assert result["stdout"].endswith(f"{context.scripts_dir}\n")  # and stdin was empty
+    assert result["stdout"].endswith(f"{context.resources.scripts_dir}\n")  # and stdin was empty
 
 
 @pytest.mark.parametrize(
@@ -125,50 +126,50 @@ async def test_the_script_sees_no_secret_of_the_worker(
     ["/bin/sh", "../out.sh", "sub/../../out.sh", "link.sh", "no.sh", ".", "", "plain.txt", "a\0b",
      "x" * 5_000],
 )  # fmt: skip
-async def test_only_programs_of_the_folder_run(context: TaskContext, tmp_path: Path, name: str):
+async def test_only_programs_of_the_folder_run(context: Context, tmp_path: Path, name: str):
     outside = tmp_path / "out.sh"
     outside.write_text("#!/bin/sh\ntouch ran\n")
     outside.chmod(0o755)
-    (context.scripts_dir / "sub").mkdir()
-    (context.scripts_dir / "link.sh").symlink_to(outside)
-    (context.scripts_dir / "plain.txt").write_text("not executable")
+    (context.resources.scripts_dir / "sub").mkdir()
+    (context.resources.scripts_dir / "link.sh").symlink_to(outside)
+    (context.resources.scripts_dir / "plain.txt").write_text("not executable")
 
     with pytest.raises(ScriptRefusedError, match="not an executable file"):
         await run(context, name)
 
 
-async def test_the_absolute_path_of_an_allowed_script_is_refused_too(context: TaskContext):
+async def test_the_absolute_path_of_an_allowed_script_is_refused_too(context: Context):
     name = script(context, "true")
 
     with pytest.raises(ScriptRefusedError):
-        await run(context, str(context.scripts_dir / name))
+        await run(context, str(context.resources.scripts_dir / name))
 
 
 @pytest.mark.parametrize("arguments", [["a\0b"], [5], ["x" * 200_000]])
-async def test_arguments_that_no_program_can_get_are_refused(context: TaskContext, arguments):
+async def test_arguments_that_no_program_can_get_are_refused(context: Context, arguments):
     name = script(context, "true")
 
     with pytest.raises(ScriptRefusedError):
         await run(context, name, arguments)
 
 
-async def test_a_script_without_an_interpreter_is_refused(context: TaskContext):
-    (context.scripts_dir / "bad").write_text("#!/no/such/program\n")
-    (context.scripts_dir / "bad").chmod(0o755)
+async def test_a_script_without_an_interpreter_is_refused(context: Context):
+    (context.resources.scripts_dir / "bad").write_text("#!/no/such/program\n")
+    (context.resources.scripts_dir / "bad").chmod(0o755)
 
     with pytest.raises(ScriptRefusedError, match="cannot be executed"):
         await run(context, "bad")
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), 1e9])
-async def test_a_senseless_time_limit_is_refused(context: TaskContext, timeout_s: float):
+async def test_a_senseless_time_limit_is_refused(context: Context, timeout_s: float):
     name = script(context, "true")
 
     with pytest.raises(ScriptRefusedError, match="timeout_s"):
         await run(context, name, timeout_s=timeout_s)
 
 
-async def test_out_of_time_the_whole_process_group_is_killed(context: TaskContext, log: Log):
+async def test_out_of_time_the_whole_process_group_is_killed(context: Context, log: Log):
     name = script(context, "sleep 300 & echo $!; trap '' TERM; while :; do sleep 1; done")
 
     with pytest.raises(ScriptTimeoutError, match=r"it\.sh was killed after 0\.5 s"):
@@ -177,7 +178,7 @@ async def test_out_of_time_the_whole_process_group_is_killed(context: TaskContex
     await eventually(lambda: not alive(int(log.lines[0][1])))
 
 
-async def test_a_script_out_of_time_may_clean_up_first(context: TaskContext):
+async def test_a_script_out_of_time_may_clean_up_first(context: Context):
     name = script(
         context, "trap 'touch cleaned; exit 0' TERM; echo on; while :; do sleep 0.1; done"
     )
@@ -185,10 +186,10 @@ async def test_a_script_out_of_time_may_clean_up_first(context: TaskContext):
     with pytest.raises(ScriptTimeoutError):
         await run(context, name, timeout_s=0.5)
 
-    assert (context.scripts_dir / "cleaned").exists()
+    assert (context.resources.scripts_dir / "cleaned").exists()
 
 
-async def test_a_cancelled_task_leaves_no_process(context: TaskContext, log: Log):
+async def test_a_cancelled_task_leaves_no_process(context: Context, log: Log):
     name = script(context, "echo $$; sleep 300")
     running = asyncio.create_task(run(context, name))
     await eventually(lambda: log.lines)
@@ -200,7 +201,7 @@ async def test_a_cancelled_task_leaves_no_process(context: TaskContext, log: Log
     assert not alive(int(log.lines[0][1]))
 
 
-async def test_what_a_script_leaves_in_the_background_ends_with_it(context: TaskContext):
+async def test_what_a_script_leaves_in_the_background_ends_with_it(context: Context):
     name = script(context, "sleep 300 & echo $!; exit 4")
 
     result = await run(context, name)
@@ -209,7 +210,7 @@ async def test_what_a_script_leaves_in_the_background_ends_with_it(context: Task
     await eventually(lambda: not alive(int(result["stdout"])))
 
 
-async def test_a_daemon_that_keeps_the_pipes_does_not_keep_the_task(context: TaskContext):
+async def test_a_daemon_that_keeps_the_pipes_does_not_keep_the_task(context: Context):
     name = script(context, 'setsid sh -c "echo \\$\\$; sleep 300" & sleep 0.2; exit 0')
 
     result = await run(context, name, timeout_s=15)
@@ -219,12 +220,12 @@ async def test_a_daemon_that_keeps_the_pipes_does_not_keep_the_task(context: Tas
     os.kill(int(result["stdout"]), signal.SIGKILL)
 
 
-async def test_a_signal_is_a_negative_exit_code(context: TaskContext):
+async def test_a_signal_is_a_negative_exit_code(context: Context):
     assert (await run(context, script(context, "kill -9 $$")))["exit_code"] == -9
 
 
 async def test_output_is_bounded_and_its_flood_does_not_block_the_script(
-    context: TaskContext, log: Log
+    context: Context, log: Log
 ):
     name = script(context, "yes 0123456789 | head -n 200000; echo end >&2")  # 2.2 MB
 
@@ -237,7 +238,7 @@ async def test_output_is_bounded_and_its_flood_does_not_block_the_script(
     assert sum(len(line) + 1 for _, line in log.lines) < MAX_OUTPUT_BYTES + 100
 
 
-async def test_an_endless_line_is_logged_in_pieces(context: TaskContext, log: Log):
+async def test_an_endless_line_is_logged_in_pieces(context: Context, log: Log):
     name = script(context, "head -c 20000 /dev/zero | tr '\\0' x")
 
     result = await run(context, name)
@@ -246,23 +247,23 @@ async def test_an_endless_line_is_logged_in_pieces(context: TaskContext, log: Lo
     assert result["stdout"] == "x" * 20_000
 
 
-async def test_bytes_that_are_no_text_are_replaced(context: TaskContext, log: Log):
+async def test_bytes_that_are_no_text_are_replaced(context: Context, log: Log):
     result = await run(context, script(context, r"printf 'a\377\r\nb'"))
 
     assert result["stdout"] == "a\ufffd\r\nb"
     assert log.lines == [("stdout", "a\ufffd"), ("stdout", "b")]
 
 
-def test_a_script_runs_on_the_loop_of_a_worker_process(context: TaskContext):
-    runtime = Runtime(NOWHERE, "redis://127.0.0.1:9/0")
+def test_a_script_runs_on_the_loop_of_a_worker_process(context: Context):
+    runtime = Runtime("redis://127.0.0.1:9/0")
 
     result = runtime.run("id", lambda: scripts.run(context, script(context, "echo hi")), Limits())
 
     assert result["stdout"] == "hi\n"
 
 
-def test_a_time_limit_of_the_task_kills_the_script(context: TaskContext, log: Log):
-    runtime = Runtime(NOWHERE, "redis://127.0.0.1:9/0")
+def test_a_time_limit_of_the_task_kills_the_script(context: Context, log: Log):
+    runtime = Runtime("redis://127.0.0.1:9/0")
     name = script(context, "echo $$; sleep 300")
 
     with pytest.raises(SoftTimeLimitExceeded):
@@ -272,8 +273,9 @@ def test_a_time_limit_of_the_task_kills_the_script(context: TaskContext, log: Lo
 
 
 @pytest.mark.parametrize("name", ["hello.sh", "heartbeat.sh", "countdown.sh"])
-async def test_the_shipped_scripts_run(context: TaskContext, name: str):
-    context.scripts_dir = Path(scripts.__file__).parent / "scripts_allowed"
+async def test_the_shipped_scripts_run(context: Context, name: str):
+    folder = Path(scripts.__file__).parent / "scripts_allowed"
+    context.resources = dataclasses.replace(context.resources, scripts_dir=folder)
 
     assert (await run(context, name, ["1"]))["exit_code"] == 0
 

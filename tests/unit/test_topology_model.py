@@ -228,5 +228,4 @@ def test_derived_names():
     topology = Topology()
 
     assert topology.dead_queue("q") == "q.dead"
-    assert topology.broadcast_queue("celery@w1") == "broadcast.celery@w1"
     assert repr(topology) == "<Topology 4 exchanges, 0 queues, 0 bindings, 0 routes>"

@@ -1,4 +1,4 @@
-"""What follows from a layout: dead letters, deliveries after a delay, a worker's own queue."""
+"""What follows from a layout: dead letters, deliveries after a delay."""
 
 from penstock.wire.delay import ANY_DELAY
 from topology.entities import Binding, Exchange, Queue
@@ -7,8 +7,8 @@ from topology.model import Topology
 from topology.plan import declarations
 
 
-def keys(topology: Topology, source: str, hostname: str | None = None) -> set[tuple[str, str]]:
-    plan = declarations(topology, hostname)
+def keys(topology: Topology, source: str) -> set[tuple[str, str]]:
+    plan = declarations(topology)
     return {(b.destination, b.key) for b in plan.bindings if b.source == source}
 
 
@@ -63,25 +63,13 @@ def test_what_a_delay_cannot_deliver_is_kept_and_told():
     assert keys(load(), "unrouted") == {("unrouted.dead", ""), ("dead.outcomes", "")}
 
 
-def test_a_worker_adds_its_own_queue_on_the_broadcast_exchange():
-    with_worker = declarations(load(), "celery@w1")
-    without = declarations(load())
-
-    (queue,) = {q.name for q in with_worker.queues} - {q.name for q in without.queues}
-    assert queue == "broadcast.celery@w1"
-    assert with_worker.queues[-1].arguments == {"x-queue-type": "classic", "x-expires": 3_600_000}
-    assert keys(load(), "broadcast", "celery@w1") == {(queue, "")}
-    delivered = keys(load(), "penstock_delivery", "celery@w1")
-    assert (queue, f"{ANY_DELAY}.broadcast.#") in delivered
-
-
 def test_nothing_is_declared_twice_and_every_binding_has_both_ends():
-    plan = declarations(load(), "celery@w1")
+    plan = declarations(load())
     exchanges = {exchange.name for exchange in plan.exchanges}
     queues = {queue.name for queue in plan.queues}
 
     assert len(exchanges) == len(plan.exchanges) == 34
-    assert len(queues) == len(plan.queues) == 45
+    assert len(queues) == len(plan.queues) == 44
     ends = {(b.source, b.destination_type, b.destination, b.key) for b in plan.bindings}
     assert len(ends) == len(plan.bindings)
     for binding in plan.bindings:

@@ -15,6 +15,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -55,7 +56,7 @@ BEAT_SETTINGS: Mapping[str, Any] = {
     "redbeat_lock_timeout": LOCK_TIMEOUT_S,
     "redbeat_redis_options": {"socket_timeout": 3, "socket_connect_timeout": 3},
 }
-"""Celery settings of beat that are policy; the application adds `redbeat_redis_url`."""
+"""Celery settings of beat that are policy."""
 
 _RUNS = uuid.UUID("5c3f7a52-9d0e-4c0f-8f4b-2f6f1f6d1c11")
 """Namespace of the task ids of periodic runs."""
@@ -82,7 +83,10 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     Entry = PeriodicEntry
 
     def __init__(self, app: Celery, **options: Any) -> None:
+        if not app.conf.get("redbeat_redis_url"):
+            app.conf.update(redbeat_redis_url=app.redis_url, redbeat_redis_use_ssl=None)
         super().__init__(app, Producer=Producer, **options)
+        self._health_file: Path | None = app.conf.penstock_health_file
         # Celery's option is an upper bound; a longer sleep would lose the lock each time.
         self.max_interval: float = min(float(app.conf.beat_max_loop_interval), LOOP_INTERVAL_S)
         self._lock_key: str = app.redbeat_conf.lock_key
@@ -111,13 +115,13 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             lock = self._lead()
             if lock is None:
                 self.faults.well()
-                touch(self.app.config.health_file)
+                touch(self._health_file)
                 return float(self.max_interval)
-            touch(self.app.config.health_file)
+            touch(self._health_file)
             self._say_alive()
             self._plan(lock)
             waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
-            touch(self.app.config.health_file)
+            touch(self._health_file)
         except RedisError as error:
             self.faults.failed(error)
             if not isinstance(error, ResponseError):  # after an answer the lock is still ours

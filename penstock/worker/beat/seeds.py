@@ -1,4 +1,4 @@
-"""The periodic tasks that come with the code: the shipped ones, and the app's `beat_schedule`.
+"""The periodic tasks that come with the code: `beat_schedule`, and `penstock_first_schedule`.
 
     not yet seeded ──► written, and its fingerprint kept
     the code's changed ──► replaced, unless it was edited or deleted over HTTP since
@@ -11,7 +11,6 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -24,19 +23,6 @@ from penstock.wire.crontab import RANGES
 from penstock.wire.recurrence import next_run
 from penstock.wire.schedules import PREFIX
 from penstock.worker.beat.schedule_entries import Recurring
-
-SHIPPED: Mapping[str, Mapping[str, Any]] = {
-    "heartbeat": {
-        "task": "periodic.heartbeat",
-        "schedule": schedule(timedelta(seconds=10)),
-    },
-    "script-heartbeat": {
-        "task": "scripts.run",
-        "schedule": crontab(),
-        "args": ["heartbeat.sh"],
-    },
-}
-"""What a new deployment starts with. The first is promised to fire at least every 15 s."""
 
 FINGERPRINTS_KEY = "penstock:seeds"
 """Hash: name of a seed → fingerprint of the definition that was written."""
@@ -66,7 +52,7 @@ class Seeds:
         before = client.smembers(self._app.redbeat_conf.statics_key)
         for name, definition in wanted.items():
             self._sow(name, definition, known.get(name), seeded=name in before)
-        for name in known.keys() - self._app.conf.beat_schedule.keys() - SHIPPED.keys():
+        for name in known.keys() - self._seeds().keys():
             self._remove(name, known[name])
 
     def _sow(self, name: str, definition: str, known: str | None, *, seeded: bool) -> None:
@@ -118,8 +104,13 @@ class Seeds:
         client.hdel(key, "owner")  # who edited it, and edited it back
         client.zadd(self._app.redbeat_conf.schedule_key, {key: now.timestamp()})
 
+    def _seeds(self) -> dict[str, Mapping[str, Any]]:
+        """Those of the first schedule are due at once in a new deployment, others after a while."""
+        conf = self._app.conf
+        return {**conf.penstock_first_schedule, **conf.beat_schedule}
+
     def _definitions(self) -> Iterator[tuple[str, str]]:
-        for name, shipped in {**SHIPPED, **self._app.conf.beat_schedule}.items():
+        for name, shipped in self._seeds().items():
             try:
                 yield name, self._definition(name, shipped)
             except (AttributeError, KeyError, TypeError, ValueError) as error:

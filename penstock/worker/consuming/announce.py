@@ -27,8 +27,7 @@ from penstock.wire.announcements import (
 from penstock.worker.consuming.presence import Presence, Queues
 from penstock.worker.consuming.signatures import Described, describe
 from penstock.worker.redis_client import sync_client
-from penstock.worker.running.execution import PenstockTask
-from penstock.worker.running.runtime import TaskContext
+from penstock.worker.running.task import PenstockTask
 
 RETRY_S = 1.0
 """Between attempts while Redis is away."""
@@ -183,17 +182,12 @@ def announcer_of(
     """Return what announces a worker of this application; it stops when the worker shuts down.
 
     Args:
-        app: a `PenstockCelery`.
+        app: a `Penstock`.
         worker: the node name.
         queues: returns what it consumes at the moment; None: nothing.
         counts: returns what becomes of its slots.
     """
-    client = sync_client(app.config.redis_url)
-    specs = [
-        task.spec
-        for task in app.tasks.values()
-        if isinstance(task, PenstockTask) and task.spec is not None
-    ]
+    client = sync_client(app.redis_url)
     record = WorkerRecord(
         worker=worker,
         start=uuid.uuid4().hex[:12],
@@ -201,7 +195,11 @@ def announcer_of(
         tasks=tuple(sorted(app.tasks)),
         seen=0,
     )
-    described = [describe(spec.name, spec.run, TaskContext, VERSION) for spec in specs]
+    described = [
+        describe(task.name, task.authored, VERSION)
+        for task in app.tasks.values()
+        if isinstance(task, PenstockTask) and task.authored is not None
+    ]
     announcer = Announcer(client, described, Presence(client, record, queues, counts))
     worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
     return announcer

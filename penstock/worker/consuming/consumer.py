@@ -5,7 +5,7 @@ something that is no task. Here both are rejected into the dead letters of their
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,19 +14,18 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
-from penstock.wire.delay import ANY_DELAY, DELIVERY_EXCHANGE
-from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import HEADER
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.consuming.announce import announcer_of
-from penstock.worker.consuming.command_line import unrouted
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.deaths.prefork import see_every_death
-from penstock.worker.messages.amqp import own_words
+from penstock.worker.layout import LayoutError
 from penstock.worker.messages.json_values import decode
-from tasks.batch_salvage import salvage
-from topology import kombu_queues
-from topology.conflicts import explain
-from topology.errors import DeclarationError
+from penstock.worker.messages.own_queue import declare_own_queue, own_queue
+
+Salvage = Callable[[Any, object], Any]
+"""Takes a body and what its publisher said of it; returns the decoded body, or raises as `decode`
+does."""
 
 _logger = get_logger(__name__)
 
@@ -52,14 +51,16 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if (advice := unrouted(self.app.topology, self.app.tasks)) is not None:
+        if (advice := self.app.layout.unrouted(self.app.tasks)) is not None:
             _logger.warning("%s", advice)
         # What kombu makes of a connection lost while a step asks its neighbours (mingle): Celery
         # takes it for a bug and ends the worker.
         lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
         self.connection_errors = (*lost, OperationalError)
         self._consumes = False
-        self._slots = Slots(lambda: int(self.pool.num_processes), self.app.config.slot_grace_s)
+        self._slots = Slots(
+            lambda: int(self.pool.num_processes), self.app.conf.penstock_slot_grace_s
+        )
         self._announcer = announcer_of(
             self.app, self.hostname, self.consumed_queues, self._slots.counts
         )
@@ -70,7 +71,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         if not self._consumes or consumer is None:
             return None
         names = [queue.name for queue in consumer.queues]
-        return tuple(name for name in names if name in self.app.topology.queues)
+        return tuple(name for name in names if not name.startswith(BROADCAST_QUEUE_PREFIX))
 
     def connect(self) -> Any:
         """Declare the whole layout, then connect to consume.
@@ -79,19 +80,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         a message into dead letters that nobody keeps.
 
         Raises:
-            SystemExit: live queues have other arguments, or RabbitMQ refused to declare one; the
-                log names all of them and what to do.
+            SystemExit: RabbitMQ is not as the layout says; the log names what, and what to do.
         """
         with self.connection_for_read() as connection:
             try:
-                kombu_queues.declare(connection, self.app.topology, self.hostname)
-            except DeclarationError as error:
-                _logger.critical("%s", explain(error, self.app.topology.source))
+                self.app.layout.declare(connection, self.app.amqp.queues.consume_from)
+                declare_own_queue(connection, self.hostname)
+            except LayoutError as error:
+                _logger.critical("%s", error)
                 raise SystemExit(os.EX_CONFIG) from error
-            own = kombu_queues.broadcast_queue(self.app.topology, self.hostname)
-            own(connection.default_channel).bind_to(
-                DELIVERY_EXCHANGE, f"{ANY_DELAY}.{own_words(own.name)}"
-            )
         return super().connect()
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -114,15 +111,16 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""
         # Whatever -Q says. A step of its own would have to stand between Tasks and Control.
-        self.task_consumer.add_queue(kombu_queues.broadcast_queue(self.app.topology, self.hostname))
+        self.task_consumer.add_queue(own_queue(self.hostname))
         handle = super().create_task_handler(*args, **kwargs)
         tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
         lost = (*self.connection_errors, *self.channel_errors)
+        salvages = self.app.salvages
 
         def handle_guarded(message: Any) -> None:
             message.queue_name = _queue_of(tags, message.delivery_info.get("consumer_tag"))
             try:
-                read_body(message)
+                read_body(message, salvages)
                 handle(message)
             except lost:
                 raise
@@ -179,8 +177,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         return self.ensure_connected(connection)
 
 
-def read_body(message: Any) -> None:
+def read_body(message: Any, salvages: Mapping[str, Salvage]) -> None:
     """Decode a body of JSON as its publisher means it; kombu, which would otherwise, cannot know.
+
+    Args:
+        message: kombu's.
+        salvages: task → what reads a body of it that cannot be decoded.
 
     Raises:
         ValueError, RecursionError: It is no JSON that can be read.
@@ -191,7 +193,8 @@ def read_body(message: Any) -> None:
         try:
             body = decode(message.body, meaning)
         except (ValueError, RecursionError):
-            if headers.get("task") != STORE_TASK:
+            salvage = salvages.get(headers.get("task", ""))
+            if salvage is None:
                 raise
             body = salvage(message.body, meaning)
         message._decoded_cache = body  # noqa: SLF001  # what its `payload` returns

@@ -1,16 +1,28 @@
-"""Stopping a running task: a remote control command, and what children do when told so."""
+"""Remote control: what a client of Celery's asks of workers, and what they do about it."""
 
 import signal
 from typing import Any
 
+from celery.app.control import Control as CeleryControl
 from celery.signals import worker_process_init
 from celery.worker import state as worker_state
 from celery.worker.control import add_consumer as celery_add_consumer
 from celery.worker.control import control_command, nok, ok
 
-from penstock.worker.consuming.command_line import unknown_queue
 from penstock.worker.consuming.request import Request
 from penstock.worker.running.runtime import STOP_SIGNALS
+
+
+class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
+    """Celery's client of remote control, which can purge what was never declared."""
+
+    def purge(self, connection: Any = None) -> int:
+        """Discard the messages of every work queue; on a new broker there are none."""
+        with self.app.connection_or_acquire(connection) as established:
+            self.app.layout.declare(established)
+            return int(super().purge(established))
+
+    discard_all = purge
 
 
 @control_command(  # type: ignore[untyped-decorator]  # Celery has no types
@@ -53,8 +65,9 @@ def add_consumer(state: Any, queue: str, **more: Any) -> dict[str, Any]:
         queue: its name; Celery would declare one that the layout does not have.
         more: Celery's exchange and routing key, which the layout knows.
     """
-    fault = unknown_queue(state.app.topology, queue) if hasattr(state.app, "topology") else None
-    if fault is not None:
+    # The command is registered for every application of the process.
+    layout = getattr(state.app, "layout", None)
+    if layout is not None and (fault := layout.queue_fault(queue)) is not None:
         return dict(nok(fault))
     return dict(celery_add_consumer(state, queue, **more))
 

@@ -23,9 +23,9 @@ from penstock.worker.deaths.suspects import MAX_DEATHS
 from penstock.worker.ending.ending import NoEndError
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import body_parts, request_headers
-from penstock.worker.running.execution import PenstockTask
 from penstock.worker.running.runtime import STOP_SIGNALS
 from penstock.worker.running.shown_arguments import HIDDEN, shown
+from penstock.worker.running.task import PenstockTask
 from penstock.worker.stopping import stopping
 
 COROUTINE_GRACE_S = 5.0
@@ -109,8 +109,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
 
     def _show_arguments(self, parts: Any) -> None:
         """Set what Flower, events and `celery inspect` show; a gateway's message says nothing."""
-        route = self._app.topology.route(self.name)
-        if route is not None and not route.show_arguments:
+        if not getattr(self._task, "show_arguments", True):
             self._argsrepr = self._kwargsrepr = HIDDEN
         elif not self._argsrepr:
             self._argsrepr, self._kwargsrepr = shown(parts[0]), shown(parts[1])
@@ -192,8 +191,8 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         self.reject(requeue=self._app.backend.exception_safe_to_retry(error))
 
     def _is_coroutine(self) -> bool:
-        spec = self._task.spec if isinstance(self._task, PenstockTask) else None
-        return spec is not None and spec.is_coroutine
+        authored = self._task.authored if isinstance(self._task, PenstockTask) else None
+        return authored is not None and authored.is_coroutine
 
     def stop_coroutine(self, reason: str) -> bool:
         """Cancel the coroutine of this task, so that it can clean up.

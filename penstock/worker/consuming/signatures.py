@@ -6,8 +6,10 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Union
+
+from penstock.worker.running.authored import Authored
 
 Schema = dict[str, Any]
 
@@ -45,30 +47,23 @@ class Described:
         return f"{self.task}\n{digest[:12]}"
 
 
-def describe(task: str, run: Callable[..., Any], context: type, version: str) -> Described:
+def describe(task: str, authored: Authored, version: str) -> Described:
     """Describe a task by the hints and the docstring of its function.
 
     Args:
         task: its name.
-        run: the function, a coroutine function or not.
-        context: the type whose first parameter the worker injects; it is left out.
+        authored: its function; what the worker gives it is left out.
         version: of the code that announces.
-
-    Raises:
-        NameError: a hint names something that does not exist.
     """
-    signature = inspect.signature(run, eval_str=True)
-    parameters = list(signature.parameters.values())
-    if parameters and parameters[0].annotation is context:
-        parameters = parameters[1:]
+    signature = authored.signature()
     return Described(
         task=task,
         entry={
             "task": task,
-            "doc": inspect.getdoc(run) or "",
+            "doc": inspect.getdoc(authored.run) or "",
             "version": version,
-            "coroutine": inspect.iscoroutinefunction(run),
-            "params": [_parameter(one) for one in parameters],
+            "coroutine": authored.is_coroutine,
+            "params": [_parameter(one) for one in signature.parameters.values()],
             "returns": schema(signature.return_annotation),
         },
     )

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # a class, whatever its case
+from celery.app.amqp import Queues as CeleryQueues
 from celery.app.routes import Router as CeleryRouter
 from celery.utils.time import maybe_iso8601
 from kombu import pools
@@ -22,21 +23,11 @@ from penstock.wire.json_meaning import HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
 from penstock.worker.messages.json_values import encode
-
-OWN_PREFIX = "own-"
+from penstock.worker.messages.own_queue import own_words
 
 CONFIRM_TIMEOUT_S = 15.0
 """After so long without a confirm a connection counts as lost, and the message is published again:
 a broker that vanished without a word would hold a retry, its slot and a shutdown for ever."""
-
-
-def own_words(broadcast_queue: str) -> str:
-    """Write a worker's broadcast queue as the destination of a delay.
-
-    Its bare name begins with that of the exchange, whose delayed messages go to every worker: the
-    retry of one worker's share would be executed by all.
-    """
-    return OWN_PREFIX + broadcast_queue
 
 
 class Producer(KombuProducer):
@@ -116,8 +107,19 @@ class Router(CeleryRouter):  # type: ignore[misc]
         return routed
 
 
+class Queues(CeleryQueues):  # type: ignore[misc]
+    """Queues that exist: of the layout, or made by a gateway. kombu declares none of them."""
+
+    def __setitem__(self, name: str, queue: Queue) -> None:
+        """Add a queue."""
+        queue.no_declare = True  # type: ignore[attr-defined]  # kombu's types lack it
+        super().__setitem__(name, queue)
+
+
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Celery's way to send task messages, with ours to address, confirm and delay them."""
+
+    queues_cls = Queues
 
     Producer = Producer
     """Of who publishes on a connection of their own; the pool has the same."""
@@ -189,6 +191,6 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
     def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
         if not exchange and routing_key.startswith(BROADCAST_QUEUE_PREFIX):
             return delay_route(delay_s, "", own_words(routing_key))
-        if not self.app.topology.delayable(exchange, routing_key):
+        if not self.app.layout.delayable(exchange, routing_key):
             raise DelayNotSupportedError(f"{exchange!r} cannot delay {routing_key!r}")
         return delay_route(delay_s, exchange, routing_key)

@@ -88,7 +88,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         # Before the client is made of them: redis-py would wait inside each command, unseen.
         self.connparams["retry"] = sync_retry()
         self.scripts = ScriptCalls(self.client.connection_pool)
-        self._max_result_bytes: int = self.app.config.max_result_bytes
+        self._max_result_bytes: int = self.app.conf.penstock_max_result_bytes
 
     def _encode(self, data: Any) -> tuple[str, str, str]:
         """Encode what Celery stores of groups and chords."""

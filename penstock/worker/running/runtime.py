@@ -1,4 +1,4 @@
-"""Where coroutines run, and what a task is handed to talk about itself.
+"""Where coroutines run.
 
 There is one event loop per worker process, in a thread of its own, made on first use: after a
 fork.
@@ -12,19 +12,16 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from penstock.wire.document_rules import COLLECTION_PATTERN
 from penstock.worker.errors import LoopLostError
 from penstock.worker.redis_client import async_client
-from tasks.store import Store
 
 STOP_SIGNALS: Mapping[str, signal.Signals] = MappingProxyType(
     {"terminated": signal.SIGUSR2, "connection-lost": signal.SIGURG}
@@ -37,95 +34,6 @@ CANCEL_AGAIN_S = 1.0
 
 
 _logger = logging.getLogger(__name__)
-
-
-class StateWriter(Protocol):
-    """What a context writes with: the states of one task."""
-
-    async def progress(self, current: float, total: float | None, message: str | None) -> None:
-        """Store a PROGRESS state."""
-
-    def progress_sync(self, current: float, total: float | None, message: str | None) -> None:
-        """Do so from a thread."""
-
-    async def log(self, line: str, stream: str) -> None:
-        """Append a line of output."""
-
-    def log_sync(self, line: str, stream: str) -> None:
-        """Do so from a thread."""
-
-
-class _Done:
-    """What is awaited in vain: it was done before."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
-DONE = _Done()
-
-
-def _in_coroutine() -> bool:
-    """Whether an event loop runs the caller; of a function on a pool's thread none does."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-@dataclass(kw_only=True)
-class TaskContext:
-    """One execution, as its task sees it; Celery's `self.request` is empty on the loop's thread.
-
-    What it tells those who watch is best effort: while Redis is away it is dropped and the task
-    goes on, since a task must not fail or wait for its spectators.
-    """
-
-    task_id: str
-    task_name: str
-    retries: int
-    """0 on the first attempt."""
-
-    store: Store
-    """MongoDB; for coroutine tasks only: it belongs to the event loop."""
-
-    scripts_dir: Path
-    """The only folder to start programs from."""
-
-    writer: StateWriter = field(repr=False)
-
-    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Custom headers of the message."""
-
-    collection_pattern: str = COLLECTION_PATTERN
-    """Names of collections that documents may go to."""
-
-    def progress(
-        self, current: float, total: float | None = None, message: str | None = None
-    ) -> Awaitable[None]:
-        """Report how far the task is: a function calls it, a coroutine awaits it."""
-        if _in_coroutine():
-            return self.writer.progress(current, total, message)
-        self.writer.progress_sync(current, total, message)
-        return DONE
-
-    def progress_sync(
-        self, current: float, total: float | None = None, message: str | None = None
-    ) -> None:
-        """Report how far the task is without an `await`, wherever it is called; blocks."""
-        self.writer.progress_sync(current, total, message)
-
-    def log(self, line: str, stream: str = "stdout") -> Awaitable[None]:
-        """Show a line of output to those who watch: a function calls it, a coroutine awaits it."""
-        if _in_coroutine():
-            return self.writer.log(line, stream)
-        self.writer.log_sync(line, stream)
-        return DONE
-
-    def log_sync(self, line: str, stream: str = "stdout") -> None:
-        """Show a line of output without an `await`, wherever it is called; blocks."""
-        self.writer.log_sync(line, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +79,19 @@ class _Running:
 
 
 class Runtime:
-    """The event loop of this process and the store that lives on it.
+    """The event loop of this process, and what lives on it.
 
     Whoever calls `run` waits for an event that is set, whatever happens: asyncio calls what
     `add_done_callback` was given at each end of a task, the thread sets it for all when the loop
     ends, and nobody is let in afterwards.
 
     Args:
-        mongo_url: where documents are stored.
-        redis_url: where progress is told.
+        redis_url: where progress and lines of output are written.
+        resources: makes what the application gives its tasks, once; not on the loop.
     """
 
-    def __init__(self, mongo_url: str, redis_url: str) -> None:
-        self.store = Store(mongo_url)
+    def __init__(self, redis_url: str, resources: Callable[[], Any] | None = None) -> None:
+        self.resources = resources() if resources is not None else None
         self.redis = async_client(redis_url)
         """For coroutines on the loop; it connects on first use, there."""
         self._running: dict[_Running, str] = {}
@@ -196,7 +104,7 @@ class Runtime:
 
     def __repr__(self) -> str:
         """Tell what runs."""
-        return f"<Runtime {len(self._running)} coroutines, {self.store!r}>"
+        return f"<Runtime {len(self._running)} coroutines, {self.resources!r}>"
 
     def _keep_running(self) -> None:
         """Be the loop's thread: what a callback raises, or `loop.stop()`, does not end it.

@@ -1,4 +1,4 @@
-"""What happens around one execution of a task: the base class of all tasks.
+"""The base class of all tasks, and what happens around one execution.
 
 delivery ─► before_start: may it start? ──no──► Ignore (acked, not run)
                  │ yes: STARTED
@@ -11,12 +11,14 @@ delivery ─► before_start: may it start? ──no──► Ignore (acked, not
                  └── anything else ────────► FAILURE (penstock/worker/ending/ending.py)
 """
 
+import inspect
 import logging
 import math
 import random
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from celery import Celery, Task
@@ -27,15 +29,24 @@ from celery.utils.functional import head_from_fun
 from penstock.worker.ending.dead_letters import bury
 from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
 from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.running.authored import Authored
+from penstock.worker.running.context import TaskContext, in_coroutine
 from penstock.worker.running.reporting import Reporter
-from penstock.worker.running.runtime import Limits, StoppedError, TaskContext
+from penstock.worker.running.runtime import Limits, StoppedError
 from penstock.worker.tenancy import TENANT, tenant_of
-from tasks.registry import TaskSpec
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
 MAX_RETRIES = 12
-"""With the back-off above a dependency may be away for half an hour before a task is given up."""
+"""Of a `RetryableError`, for tasks that say no `max_retries`: with the back-off above a dependency
+may be away for half an hour before a task is given up."""
+
+_REQUEST: ContextVar[tuple[Task | None, Any]] = ContextVar("request", default=(None, None))
+"""Of the coroutine that runs, with its task: Celery keeps requests by thread, and the loop's has
+many at once."""
+
+CELERYS_OWN = "celery."
+"""What the names of Celery's own tasks begin with."""
 
 _BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
@@ -43,29 +54,69 @@ _logger = logging.getLogger(__name__)
 
 
 class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
-    """Base of every task of this deployment; `register` makes one of a `TaskSpec`."""
+    """Base of every task of an application: of functions, coroutine functions and classes."""
 
     abstract = True
     Request = "penstock.worker.consuming.request:Request"
-    spec: TaskSpec | None = None
-    """None for Celery's own tasks and those of `@app.task`, which run as Celery runs them."""
+    authored: Authored | None = None
+    """What runs; None for Celery's own tasks, which run as Celery runs them."""
+
+    show_arguments = True
+    """Whether Flower, events and `celery inspect` show the arguments, bounded; False: secrets."""
 
     limits = Limits()
     """Of coroutines, when the message has none."""
 
     @classmethod
-    def on_bound(cls, app: Celery) -> None:  # noqa: ARG003  # Celery's
-        """Refuse limits that Celery refuses when it publishes; here the gateway publishes.
+    def on_bound(cls, app: Celery) -> None:
+        """Put this class around what the author of the task wrote; Celery calls it twice.
 
         Raises:
-            ValueError: the soft limit is above the hard one.
+            ValueError: the soft limit is above the hard one. Celery refuses such when it publishes;
+                here a gateway publishes.
         """
+        if not (cls.name or "").startswith(CELERYS_OWN):
+            cls.show_arguments = cls.show_arguments and app.layout.shows_arguments(cls.name)
+            cls._wrap()
         hard_s = cls.limits.hard_s or cls.time_limit
         soft_s = cls.limits.soft_s or cls.soft_time_limit
         if hard_s and soft_s and soft_s > hard_s:
             raise ValueError(
                 f"{cls.name}: soft_time_limit must be less than or equal to time_limit"
             )
+
+    @classmethod
+    def _wrap(cls) -> None:
+        found = inspect.getattr_static(cls, "run")
+        if getattr(found, "executes", False):
+            return
+        takes_self = not isinstance(found, staticmethod)
+        authored = cls.authored = Authored.of(cls.run, takes_self=takes_self)
+
+        @wraps(cls.run)
+        def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
+            return self.execute(authored, args, kwargs)
+
+        run.executes = True  # type: ignore[attr-defined]
+        cls.run = run
+        if authored.takes_context:
+            cls.__header__ = staticmethod(_header(authored))
+        if authored.is_coroutine:
+            # Taken from Celery, which knows only to kill the process.
+            cls.limits = Limits(cls.time_limit, cls.soft_time_limit)
+            cls.time_limit = cls.soft_time_limit = None
+
+    def _get_request(self) -> Any:
+        """Return the request of this execution, inside of a coroutine too."""
+        request = self.request_stack.top
+        if request is None:
+            task, request = _REQUEST.get()
+            if task is not self:
+                return super()._get_request()
+        return request
+
+    request = property(_get_request)
+    """Celery's context of this execution."""
 
     _tracer: Callable[..., Any] | None = None
 
@@ -129,10 +180,10 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             # No failure of a task that has ended: it is told once more, or looked at.
             raise Reject(repr(error), requeue=retryable(self, error)) from error
 
-    def execute(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the function of the task, and turn what it raises into what Celery understands."""
+    def execute(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run what the author wrote, and turn what it raises into what Celery understands."""
         try:
-            result = self._call(spec, args, kwargs)
+            result = self._call(authored, args, kwargs)
         except RetryableError as error:
             self._retry_later(error)
         except PermanentError as error:
@@ -146,42 +197,55 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             self.backend.check_result(result)
         return result
 
-    def _call(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        first = (self._context(),) if spec.takes_context else ()
-        if not spec.is_coroutine:
-            return spec.run(*first, *args, **kwargs)
-        hard_s, soft_s = self.request.timelimit or (None, None)
+    def _call(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if authored.takes_context:
+            args = (self._context(), *args)
+        if authored.takes_self:
+            args = (self, *args)
+        if not authored.is_coroutine:
+            return authored.run(*args, **kwargs)
+        request = self.request
+        if request.called_directly and in_coroutine():
+            return authored.run(*args, **kwargs)  # for the caller to await
+        hard_s, soft_s = request.timelimit or (None, None)
         limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
-        task_id, tenant = self.request.id or self.name, tenant_of(self.request)
+        tenant = tenant_of(request)
 
         def start() -> Any:
             TENANT.set(tenant)  # of this coroutine's own context
-            return spec.run(*first, *args, **kwargs)
+            _REQUEST.set((self, request))
+            return authored.run(*args, **kwargs)
 
-        return self.app.runtime.run(task_id, start, limits)
+        return self.app.runtime.run(request.id or self.name, start, limits)
 
-    def _context(self) -> TaskContext:
+    def _context(self) -> TaskContext[Any]:
         request, runtime = self.request, self.app.runtime
         tracked = not (request.called_directly or get_actual_ignore_result(self, request))
         return TaskContext(
             task_id=request.id or "",
             task_name=self.name,
             retries=request.retries,
-            store=runtime.store,
-            scripts_dir=self.app.config.scripts_dir,
+            resources=runtime.resources,
             writer=Reporter(self.backend, request, runtime.redis, tracked=tracked),
             headers=request.headers or {},
-            collection_pattern=self.app.config.collection_pattern,
         )
 
     def _retry_later(self, error: RetryableError) -> None:
         request = self.request
         if request.called_directly:
             raise error
-        if self.max_retries is not None and request.retries >= self.max_retries:
+        limit = self.retry_limit
+        if limit is not None and request.retries >= limit:
             self._bury(error, "retries-exhausted")
             raise error
-        self.retry(exc=error, countdown=_retry_delay_s(error, request.retries))
+        self.retry(exc=error, countdown=_retry_delay_s(error, request.retries), max_retries=limit)
+
+    @property
+    def retry_limit(self) -> int | None:
+        """How often a `RetryableError` is tried again; Celery's own 3 are for `self.retry`."""
+        says = next(one for one in (self, *type(self).__mro__) if "max_retries" in vars(one))
+        limit: int | None = MAX_RETRIES if says is Task else self.max_retries
+        return limit
 
     def retry(self, args: Any = None, kwargs: Any = None, exc: Any = None, **options: Any) -> Any:
         """Publish this task again, as Celery's method does, whatever asks for it.
@@ -193,7 +257,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             Exception: the new arguments cannot be published.
         """
         kind = type(exc)  # isinstance() asks the exception itself
-        if issubclass(kind, Reject) or (issubclass(kind, BaseException) and leaving(exc)):
+        given_up = issubclass(kind, Reject) or self.request.__dict__.get("buried") is True
+        if given_up or (issubclass(kind, BaseException) and leaving(exc)):
             raise exc  # `autoretry_for` catches what was not meant for it
         try:
             return super().retry(args, kwargs, exc, **options)
@@ -206,6 +271,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def _bury(self, error: Exception, reason: str) -> None:
         if not (self.request.called_directly or self.request.is_eager):
             bury(self.app, self.request, error, reason)
+            self.request.buried = True
 
     def _stopped(self, stopped: StoppedError) -> Exception:
         request = self.request
@@ -260,32 +326,7 @@ def _retry_delay_s(error: RetryableError, retries: int) -> int:
     return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
 
 
-def register(app: Celery, spec: TaskSpec) -> Task:
-    """Register a task with an application.
-
-    Args:
-        app: a `PenstockCelery`.
-        spec: its name, function and options.
-    """
-
-    def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
-        return self.execute(spec, args, kwargs)
-
-    run.__name__ = spec.run.__name__
-    run.__module__ = spec.run.__module__
-    run.__doc__ = spec.run.__doc__
-    options = {"max_retries": MAX_RETRIES, **spec.options}
-    limits = Limits()
-    if spec.is_coroutine:
-        # Taken from Celery, which knows only to kill the process.
-        limits = Limits(options.pop("time_limit", None), options.pop("soft_time_limit", None))
-    return app._task_from_fun(  # noqa: SLF001  # what @app.task does, without its laziness
-        run,
-        name=spec.name,
-        base=PenstockTask,
-        bind=True,
-        spec=spec,
-        limits=limits,
-        __header__=staticmethod(head_from_fun(spec.run, bound=spec.takes_context)),
-        **options,
-    )
+def _header(authored: Authored) -> Callable[..., Any]:
+    """Return what Celery checks the arguments of a call with, as its own for `bind=True`."""
+    check = head_from_fun(authored.run)
+    return partial(check, *([None] * authored.given))

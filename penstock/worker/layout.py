@@ -1,0 +1,132 @@
+"""What a worker asks of the layout of RabbitMQ, and the answer of an application that has none.
+
+The layout itself is no part of this library. An application that has one hands over a `Layout`;
+any other consumes queues `AsDeclared`: a gateway has made them, and this process takes them as they
+are.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from amqp.exceptions import NotFound
+from kombu.entity import Exchange, Queue
+
+from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
+from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE
+
+NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
+"""What a worker publishes and binds to besides the queues of its tasks."""
+
+NO_LAYOUT = (
+    "RabbitMQ has no exchange {!r}: start a gateway on this broker first, or run `python -m "
+    "topology apply` where the gateway is installed. Either declares the layout, in which your "
+    "queues stand."
+)
+NO_QUEUE = (
+    "RabbitMQ has no queue {0!r}: add [queues.{0}] with its binding, and a route for its tasks, to "
+    "the layout of the gateway (TOPOLOGY_FILE), and restart the gateway."
+)
+
+Router = Callable[..., dict[str, Any] | None]
+"""A function for Celery's `task_routes`."""
+
+
+class LayoutError(Exception):
+    """RabbitMQ is not as the layout says; the message names what, and the remedy."""
+
+
+class Layout(Protocol):
+    """Exchanges, queues and routes, as far as a worker asks."""
+
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> None:
+        """Declare everything; what exists stays as it is.
+
+        Args:
+            connection: kombu's.
+            consumed: queues that this process is about to consume.
+
+        Raises:
+            LayoutError: RabbitMQ has something else, or refuses.
+        """
+
+    def queues(self) -> Sequence[Queue] | None:
+        """Return the work queues, for `task_queues`; None: what Celery's settings name."""
+
+    def router(self) -> Router | None:
+        """Return the routes, for `task_routes`; None: what Celery's settings name."""
+
+    def queue_fault(self, queue: str) -> str | None:
+        """Return why no worker can consume a queue, and what to do; None: it can."""
+
+    def unrouted(self, tasks: Iterable[str]) -> str | None:
+        """Return which of a worker's tasks no client can submit, and what to do; None: none."""
+
+    def delayable(self, exchange: str, routing_key: str) -> bool:
+        """Return whether a message to this destination can wait in the delay levels."""
+
+    def shows_arguments(self, task: str) -> bool:
+        """Return whether Flower, events and `celery inspect` may show its arguments."""
+
+
+class AsDeclared:
+    """Queues that a gateway declares, of which this process knows what Celery's settings name."""
+
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> None:
+        """Declare nothing, and see that a gateway has.
+
+        Raises:
+            LayoutError: none has declared its layout on this broker, or it lacks a queue.
+        """
+        channel = connection.channel()
+        try:
+            for name in NEEDED_EXCHANGES:
+                _must_exist(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
+            for name in consumed:
+                queue = Queue(name, channel=channel)
+                _must_exist(partial(queue.queue_declare, passive=True), NO_QUEUE, name)
+        finally:
+            channel.close()
+
+    def queues(self) -> None:
+        """Leave it to `task_queues` and `-Q`."""
+
+    def router(self) -> None:
+        """Leave it to `task_routes`."""
+
+    def queue_fault(self, queue: str) -> None:
+        """Leave it to RabbitMQ."""
+
+    def unrouted(self, tasks: Iterable[str]) -> None:
+        """Know no routes."""
+
+    def delayable(self, exchange: str, routing_key: str) -> bool:  # noqa: ARG002  # the interface
+        """Take the layout to deliver it; a message that it cannot deliver is recorded as failed."""
+        return True
+
+    def shows_arguments(self, task: str) -> bool:  # noqa: ARG002  # the interface
+        """Show them; a task with secrets says `show_arguments=False`."""
+        return True
+
+
+def _must_exist(declare_passively: Callable[[], Any], otherwise: str, name: str) -> None:
+    try:
+        declare_passively()
+    except NotFound as error:
+        raise LayoutError(otherwise.format(name)) from error
+
+
+def undeclared(name: str, arguments: dict[str, Any] | None = None) -> Queue:
+    """Return a queue that kombu consumes and does not declare.
+
+    kombu would declare one exchange and one binding with it, where the layout knows them all.
+    Publishing to it by name goes through the default exchange.
+    """
+    return Queue(
+        name,
+        Exchange("", type="direct", no_declare=True),
+        routing_key=name,
+        durable=True,
+        queue_arguments=arguments,
+        no_declare=True,
+    )
