@@ -17,6 +17,7 @@ from celery.utils.time import maybe_iso8601
 from penstock.worker.beat.schedule import BEAT_SETTINGS
 from penstock.worker.consuming import command_line
 from penstock.worker.consuming.consumer import Salvage
+from penstock.worker.consuming.control import Control
 from penstock.worker.deaths.suspects import Suspects
 from penstock.worker.layout import AsDeclared, Layout
 from penstock.worker.policy import OURS, POLICY
@@ -43,7 +44,7 @@ class Penstock(Celery):  # type: ignore[misc]  # Celery has no types
     """
 
     amqp_cls = "penstock.worker.messages.amqp:AMQP"
-    control_cls = "penstock.worker.consuming.control:Control"
+    control_cls = Control  # imported: the program `celery` lists its commands
     task_cls = "penstock.worker.running.task:PenstockTask"
     on_after_configure: Signal
 
