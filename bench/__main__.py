@@ -16,6 +16,7 @@ from bench import (
     latency,
     memory,
     outage,
+    path,
     results,
     scaling,
     streams,
@@ -47,6 +48,7 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "redis-killed": outage.outage,
     "workers": workers.compare,
     "hostile-bodies": hostile_bodies.compare,
+    "path": path.compare,
 }
 """What `full` runs, in this order; each can be named alone."""
 
@@ -61,7 +63,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="contestants by name, separated by commas")
     parser.add_argument("--server-cpus", default="", help="processors of the contestants")
     parser.add_argument("--load-cpus", default="", help="processors of the load generator")
-    parser.add_argument("--tree", type=Path, help="another checkout, for hostile-bodies")
+    parser.add_argument("--tree", type=Path, help="another checkout, for hostile-bodies and path")
     parser.add_argument("--no-save", action="store_true", help="write neither results nor charts")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

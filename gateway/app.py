@@ -84,7 +84,6 @@ def make_app(config: GatewayConfig) -> web.Application:
     states = States(redis, config.result_expires_s)
     endings = Endings.make(config, redis, states, broker)
     submitting = Submitting.make(config, topology, redis, access, broker, endings)
-    submission = submitting.submission
     watching = Watching.make(config, redis, states, access, intake, metrics)
 
     app[parts.CONFIG] = config
@@ -98,9 +97,11 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
     app[parts.INGESTING] = Ingesting.make(config, topology, access, broker, intake)
-    app[parts.SCHEDULING] = Scheduling.make(config.quotas, redis, access.keyring, submission)
+    app[parts.SCHEDULING] = Scheduling.make(
+        config.quotas, redis, access.keyring, submitting.planner
+    )
     app[parts.CANVASES] = Canvases.make(
-        config, redis, states, access.task_ids, submission, broker.publisher
+        config, redis, states, access.task_ids, submitting.submission
     )
     app[parts.FRONT] = parts.Front(
         metrics=metrics,

@@ -23,9 +23,10 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller
+from gateway.access.copies import Copy
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
-from gateway.errors import Problem, invalid_request
+from gateway.errors import Problem, Queued, invalid_request
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
 from penstock.wire.keys import IDEMPOTENCY_PREFIX, KEPT_IDEMPOTENCY_PREFIX
@@ -65,6 +66,39 @@ class Claim:
         """The ids to publish under: one's own, or those of the first try."""
         return list(self.record["ids"])
 
+    @property
+    def copies(self) -> list[Copy]:
+        """What each message of the claim is a copy of."""
+        return [Copy(task_id, self.owner) for task_id in self.task_ids]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A key, and what is asked under it."""
+
+    caller: Caller
+    key: str
+    mark: str
+    """Fingerprint of the request."""
+
+    @property
+    def redis_key(self) -> str:
+        """Where its record is kept."""
+        digest = hashlib.sha256(self.key.encode()).hexdigest()
+        return f"{IDEMPOTENCY_PREFIX}{self.caller.tenant}:{digest}"
+
+
+def key_use(request: web.Request, caller: Caller, key: str, body: bytes) -> KeyUse:
+    """Return what a request asks under its key.
+
+    Args:
+        request: With the header.
+        caller: Whose key it is.
+        key: From `key_of`.
+        body: The expanded body.
+    """
+    return KeyUse(caller, key, fingerprint(request, body))
+
 
 def key_of(request: web.Request) -> str | None:
     """The request's idempotency key.
@@ -99,29 +133,27 @@ class Idempotency:
         self._claim = self._redis.script("idempotency_claim")
         self._settle = self._redis.script("idempotency_settle")
 
-    async def replay(self, caller: Caller, key: str, mark: str) -> bytes | None:
-        """The first answer, when the same request was answered before.
+    async def replay(self, use: KeyUse) -> bytes | None:
+        """Return the first answer, when the same request was answered before.
 
         Raises:
             Problem: as `claim`.
         """
-        redis_key = _redis_key(caller, key)
+        redis_key = use.redis_key
         found = await _call(self._redis.get(redis_key))
         if found is None:
             return None
         record = orjson.loads(found)
         claim = Claim(redis_key=redis_key, usage_key="", record=record, owner="")
         in_flight = record["state"] == "in-flight" and time.time() - record["at"] < IN_FLIGHT_S
-        _refuse(record, mark, in_flight=in_flight)
+        _refuse(record, use.mark, in_flight=in_flight)
         return claim.answer
 
-    async def claim(self, caller: Caller, key: str, mark: str, task_ids: list[str]) -> Claim:
+    async def claim(self, use: KeyUse, task_ids: list[str]) -> Claim:
         """Write down the ids before anything is published under them.
 
         Args:
-            caller: Whose key it is.
-            key: The idempotency key.
-            mark: The request's fingerprint.
+            use: The key, and what is asked under it.
             task_ids: Ids to publish under, unless an earlier try has left its own.
 
         Raises:
@@ -130,11 +162,11 @@ class Idempotency:
         """
         owner = secrets.token_hex(8)
         now = time.time()
+        tenant, mark, redis_key = use.caller.tenant, use.mark, use.redis_key
         record = {
             "state": "in-flight", "fingerprint": mark, "owner": owner, "at": now, "ids": task_ids,
         }  # fmt: skip
-        redis_key = _redis_key(caller, key)
-        usage = KEPT_IDEMPOTENCY_PREFIX + caller.tenant
+        usage = KEPT_IDEMPOTENCY_PREFIX + tenant
         values: list[str | bytes | float] = [
             *(orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S),
             *(int(now // 3600), self._quota_bytes),
@@ -143,7 +175,7 @@ class Idempotency:
         if isinstance(answer, int):
             raise over_quota(
                 "idempotency",
-                f"the idempotency keys of tenant {caller.tenant!r} take all of their "
+                f"the idempotency keys of tenant {tenant!r} take all of their "
                 f"{self._quota_bytes} bytes of a day",
                 retry_after_s=max(1, int((answer + 25) * 3600 - now)),
                 queued="no",
@@ -160,12 +192,12 @@ class Idempotency:
         """Confirmed: keep the answer. Without Redis the claim turns unknown by itself."""
         await self._end(claim, {**claim.record, "state": "done", "answer": answer.decode()})
 
-    async def failed(self, claim: Claim, problem: Problem) -> None:
-        """Not confirmed: free the key when nothing is queued, else keep the ids for a retry.
+    async def failed(self, claim: Claim, queued: Queued | None) -> None:
+        """Free the key when nothing is queued, else keep the ids for a retry.
 
         What an earlier try published stays unknown, whatever became of this one.
         """
-        if problem.queued == "no" and not claim.repeated:
+        if queued == "no" and not claim.repeated:
             await self._end(claim, None)
         else:
             await self._end(claim, {**claim.record, "state": "unknown"})
@@ -206,7 +238,3 @@ def _refuse(record: dict[str, Any], mark: str, *, in_flight: bool) -> None:
             queued="no",
             retry_after_s=1,
         )
-
-
-def _redis_key(caller: Caller, key: str) -> str:
-    return f"{IDEMPOTENCY_PREFIX}{caller.tenant}:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -2,8 +2,7 @@
 
 import contextlib
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
@@ -12,18 +11,19 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.work import work_of
 from gateway.api.bulk_answer import OutcomeStream
-from gateway.api.parts import BROKER, CONFIG, INTAKE, SUBMITTING
-from gateway.api.submit import traceparent
+from gateway.api.parts import CONFIG, INTAKE, SUBMITTING
 from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
 from gateway.decoding.splitter import MalformedBodyError
 from gateway.decoding.steps import Pause
 from gateway.errors import Problem, invalid_request
 from gateway.http.body import CHUNK_BYTES, too_large
+from gateway.http.held_body import HeldBody
 from gateway.http.media_types import JSON, NDJSON
 from gateway.http.problems import REQUEST_ID
-from gateway.sharing.held_bytes import HeldBytes
-from gateway.submitting.bulk import Bulk, Listing
+from gateway.http.trace_context import traceparent
+from gateway.submitting.bulk import Bulk, BulkTerms
+from gateway.submitting.bulk_outcomes import BulkOutcomes, Listing
 
 _LISTINGS: Final[dict[str, Listing]] = {"errors": "errors", "all": "all", "none": "none"}
 _OMIT_AFTER_S: Final = 5.0
@@ -67,7 +67,7 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
     outcomes = OutcomeStream(
         request, response, eager=eager, stall_s=config.body_timeout_s if eager else _OMIT_AFTER_S
     )
-    tasks = _bulk(request, caller, listing, outcomes.tell, slowed=True)
+    tasks = _bulk(request, caller, BulkOutcomes(listing, outcomes.tell), slowed=True)
     splitter = LineSplitter(config.max_task_bytes)
     try:
         try:
@@ -83,7 +83,7 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
                 raise
             tasks.refuse(problem)
         await tasks.settle()
-        summary = tasks.summary()
+        summary = tasks.outcomes.summary()
         if outcomes.omitted:
             summary["omitted"] = outcomes.omitted
         await outcomes.finish(orjson.dumps({"summary": summary}))
@@ -97,10 +97,10 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
     config = request.app[CONFIG]
     pause = request.app[INTAKE].turns.of(request)
     with (
-        contextlib.closing(_HeldBody(request.app[INTAKE].held, caller.tenant)) as held,
-        contextlib.closing(_HeldBody(request.app[INTAKE].held, caller.tenant)) as told,
+        contextlib.closing(HeldBody(request.app[INTAKE].held, caller.tenant)) as held,
+        contextlib.closing(HeldBody(request.app[INTAKE].held, caller.tenant)) as told,
     ):
-        tasks = _bulk(request, caller, listing, told.tell, slowed=False)
+        tasks = _bulk(request, caller, BulkOutcomes(listing, told.tell), slowed=False)
         try:
             proof = ArraySplitter(config.max_task_bytes)
             async for chunk in request.app[INTAKE].bodies.chunks(request, whole=True):
@@ -115,9 +115,7 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
         return await _answer(request, tasks, told)
 
 
-async def _publish(
-    tasks: Bulk, held: "_HeldBody", told: "_HeldBody", splitter: ArraySplitter
-) -> None:
+async def _publish(tasks: Bulk, held: HeldBody, told: HeldBody, splitter: ArraySplitter) -> None:
     """Publish an array, as far as there is room for its outcomes: those of nothing are long."""
     parts = (part for chunk in held.take() for part in splitter.feed(chunk))
     for part in itertools.chain(parts, splitter.end()):
@@ -129,9 +127,9 @@ async def _publish(
     await tasks.settle()
 
 
-async def _answer(request: web.Request, tasks: Bulk, told: "_HeldBody") -> web.StreamResponse:
+async def _answer(request: web.Request, tasks: Bulk, told: HeldBody) -> web.StreamResponse:
     """The outcomes as one array."""
-    status = 207 if tasks.rejected else 202
+    status = 207 if tasks.outcomes.rejected else 202
     headers = {"Content-Type": "application/json; charset=utf-8"}
     if told.size <= CHUNK_BYTES:
         body = b"".join(told.take())
@@ -148,74 +146,6 @@ async def _answer(request: web.Request, tasks: Bulk, told: "_HeldBody") -> web.S
     return response
 
 
-class _HeldBody:
-    """A body, or outcomes for an answer, counted while they are held.
-
-    Args:
-        budget: Counts.
-        tenant: Whose it is.
-    """
-
-    def __init__(self, budget: HeldBytes, tenant: str) -> None:
-        self._budget = budget
-        self._tenant = tenant
-        self._blocks: deque[bytes] = deque()
-        self._open = bytearray()
-        self._counted = 0
-        self.size = 0
-        """Octets held."""
-        self.problem: Problem | None = None
-        """Why there was no room for an outcome."""
-
-    def add(self, chunk: bytes) -> None:
-        """Hold one more chunk, which may be a single octet: they are put together.
-
-        Raises:
-            Problem: `overloaded` (queued: no).
-        """
-        self._budget.hold(self._tenant, len(chunk))
-        self._counted += len(chunk)
-        self.size += len(chunk)
-        self._open += chunk
-        if len(self._open) >= CHUNK_BYTES:
-            self._blocks.append(bytes(self._open))
-            self._open.clear()
-
-    def tell(self, outcome: bytes) -> None:
-        """Hold one more outcome, whether or not there is room: its task is settled."""
-        self._open += b","
-        self._open += outcome
-        if len(self._open) >= CHUNK_BYTES:
-            block = bytes(self._open)
-            self._open.clear()
-            self._blocks.append(block)
-            try:
-                self._budget.hold(self._tenant, len(block))
-                self._counted += len(block)
-            except Problem as problem:
-                self.problem = problem
-        self.size += len(outcome) + 1
-
-    def take(self) -> Iterator[bytes]:
-        """The body, block by block, each let go when the next is asked for."""
-        self._blocks.append(bytes(self._open))
-        self._open.clear()
-        while self._blocks:
-            block = self._blocks.popleft()
-            yield block
-            self._let_go(len(block))
-
-    def close(self) -> None:
-        """Hold nothing any more."""
-        self._blocks.clear()
-        self._let_go(self._counted)
-
-    def _let_go(self, size: int) -> None:
-        size = min(size, self._counted)
-        self._budget.hold(self._tenant, -size)
-        self._counted -= size
-
-
 async def _prove(parts: Iterable[list[bytes]], pause: Pause) -> None:
     """Look whether elements are JSON.
 
@@ -228,25 +158,14 @@ async def _prove(parts: Iterable[list[bytes]], pause: Pause) -> None:
         await pause()
 
 
-def _bulk(
-    request: web.Request,
-    caller: Caller,
-    listing: Listing,
-    tell: Callable[[bytes], None],
-    *,
-    slowed: bool,
-) -> Bulk:
+def _bulk(request: web.Request, caller: Caller, outcomes: BulkOutcomes, *, slowed: bool) -> Bulk:
     config = request.app[CONFIG]
-    return Bulk(
-        request.app[SUBMITTING].submission,
-        request.app[BROKER].publisher,
-        caller,
-        traceparent(request),
-        work=work_of(request),
-        pause=request.app[INTAKE].turns.of(request),
+    terms = BulkTerms(
+        caller=caller,
+        traceparent=traceparent(request),
         slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,
-        listing=listing,
-        tell=tell,
     )
+    pause = request.app[INTAKE].turns.of(request)
+    return Bulk(request.app[SUBMITTING].submission, terms, outcomes, work_of(request), pause)

@@ -8,11 +8,12 @@ from aiohttp import web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
+from gateway.access.idempotency import Claim
+from gateway.access.once import Answered, once
 from gateway.access.task_id import claims
 from gateway.access.work import work_of
 from gateway.api.parts import ACCESS, CANVASES, INTAKE, WATCHING
 from gateway.api.queries import wait_seconds
-from gateway.api.submit import check_json, traceparent
 from gateway.canvas.canvas_request import (
     ChainNode,
     ChordNode,
@@ -22,10 +23,12 @@ from gateway.canvas.canvas_request import (
     parse_canvas,
     walk,
 )
-from gateway.canvas.canvas_submission import PreparedCanvas
+from gateway.canvas.canvas_submission import CanvasPlan
 from gateway.canvas.groups import issued_ids
 from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
+from gateway.http.media_types import check_json
+from gateway.http.trace_context import traceparent
 from gateway.http.traits import IDEMPOTENT
 from gateway.redis.faults import RedisAwayError
 from gateway.timestamps import issued_at
@@ -50,14 +53,14 @@ async def submit(request: web.Request) -> web.StreamResponse:
     wait_s = wait_seconds(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
     body = await request.app[INTAKE].bodies.read(request, MAX_CANVAS_BYTES)
+    attempt = _Attempt(request, caller, body)
     if key is not None:
-        answer, replayed = await _submit_once(request, caller, key, body)
+        use = idempotency.key_use(request, caller, key, body)
+        answered = await once(request.app[ACCESS].idempotency, use, attempt)
+        answer, replayed = orjson.loads(answered.body), answered.replayed
     else:
-        canvases, context = request.app[CANVASES].submission, traceparent(request)
-        checked = await canvases.check(await _parse(request, body), caller)
-        prepared = canvases.prepare(checked, caller, context)
-        await canvases.publish(prepared, context)
-        answer, replayed = receipt(prepared), False
+        await attempt.ids()
+        answer, replayed = await attempt.publish_as(None), False
     if wait_s and answer["tracked"] and not replayed:
         ended = await _ended(request, caller, answer, wait_s)
         if ended is not None:
@@ -126,36 +129,36 @@ async def _ended(
     return told.to_json(result_id, admin=caller.admin) if told.ready else None
 
 
-async def _submit_once(
-    request: web.Request, caller: Caller, key: str, body: bytes
-) -> tuple[dict[str, Any], bool]:
-    """Publish under an idempotency key: the receipt, and whether it was told before."""
-    keys, canvases = request.app[ACCESS].idempotency, request.app[CANVASES].submission
-    mark = idempotency.fingerprint(request, body)
-    answered = await keys.replay(caller, key, mark)
-    if answered is not None:
-        return orjson.loads(answered), True
-    context = traceparent(request)
-    checked = await canvases.check(await _parse(request, body), caller)
-    prepared = canvases.prepare(checked, caller, context)
-    claim = await keys.claim(caller, key, mark, prepared.ids)
-    if claim.answer is not None:
-        return orjson.loads(claim.answer), True
-    if claim.task_ids != prepared.ids:
-        prepared = canvases.prepare(checked, caller, context, claim.task_ids)
-    try:
-        await canvases.publish(prepared, context, claim.owner)
-    except Problem as problem:
-        await keys.failed(claim, problem)
-        raise
-    answer = receipt(prepared)
-    await keys.done(claim, orjson.dumps(answer))
-    return answer, False
+class _Attempt:
+    """A canvas, under an idempotency key or none: an `Attempt` of `once`."""
+
+    def __init__(self, request: web.Request, caller: Caller, body: bytes) -> None:
+        self._request = request
+        self._caller = caller
+        self._body = body
+        self._canvases = request.app[CANVASES].submission
+        self._context = traceparent(request)
+
+    async def ids(self) -> list[str]:
+        root = await _parse(self._request, self._body)
+        self._checked = await self._canvases.check(root, self._caller)
+        self._plan = self._canvases.plan(self._checked, self._context)
+        return self._plan.ids
+
+    async def publish(self, claim: Claim) -> Answered:
+        if claim.task_ids != self._plan.ids:
+            self._plan = self._canvases.plan(self._checked, self._context, claim.task_ids)
+        return Answered(orjson.dumps(await self.publish_as(claim.owner)))
+
+    async def publish_as(self, nonce: str | None) -> dict[str, Any]:
+        """Publish it; return the receipt."""
+        await self._canvases.publish(self._plan, nonce)
+        return receipt(self._plan)
 
 
-def receipt(prepared: PreparedCanvas) -> dict[str, Any]:
+def receipt(plan: CanvasPlan) -> dict[str, Any]:
     """The receipt of a canvas as a JSON object."""
-    (result_id, _), members = prepared.result
+    (result_id, _), members = plan.result
     links = {"self": f"/v1/tasks/{result_id}", "stream": f"/v1/tasks/{result_id}/stream"}
     if members is not None:
         links = {"self": f"/v1/groups/{result_id}"}
@@ -167,9 +170,9 @@ def receipt(prepared: PreparedCanvas) -> dict[str, Any]:
     return {
         **answer,
         "tracked": tracked,
-        "ids": [one for one in prepared.ids if one not in prepared.groups],
-        "groups": list(prepared.groups),
-        "canvas": _tree(prepared.root),
+        "ids": [one for one in plan.ids if one not in plan.groups],
+        "groups": list(plan.groups),
+        "canvas": _tree(plan.root),
         "accepted_at": issued_at(result_id),
         "links": links,
     }

@@ -9,8 +9,8 @@ from aiohttp import web
 from gateway.access.auth import require
 from gateway.access.work import work_of
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING
-from gateway.api.submit import check_json
 from gateway.errors import invalid_request
+from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
 from gateway.submitting.task_request import decode_with
 

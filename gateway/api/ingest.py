@@ -8,21 +8,25 @@ from aiohttp import web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
+from gateway.access.copies import Copy
+from gateway.access.idempotency import Claim
+from gateway.access.once import Answered, ClientLeftError, once
 from gateway.access.work import FREE, Work, work_of
 from gateway.api.ingest_answer import accepted, json_answer, receipt, stored
 from gateway.api.ingest_query import Query, read_query
 from gateway.api.parts import ACCESS, CONFIG, INGESTING, INTAKE
-from gateway.api.submit import traceparent
 from gateway.decoding.json_array import JsonSplitter
 from gateway.decoding.ndjson import LineSplitter
-from gateway.errors import Problem, Queued, invalid_request
+from gateway.errors import Problem, invalid_request
 from gateway.http.body import too_large
 from gateway.http.media_types import JSON, NDJSON
 from gateway.http.receipt import Receipt
+from gateway.http.trace_context import traceparent
 from gateway.http.traits import IDEMPOTENT
 from gateway.ingesting.batch_publisher import Lane
 from gateway.ingesting.checker import DocumentChecker
 from gateway.ingesting.ingestion import HELD_BYTES, Form, Ingestion
+from gateway.ingesting.request_batches import Tally
 
 _PLAIN: Final = Query()
 _ALONE_BYTES: Final = 256 * 1024
@@ -82,16 +86,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
 async def _ingest_once(
     request: web.Request, caller: Caller, lane: Lane, query: Query
 ) -> web.StreamResponse:
-    """Publish under an idempotency key.
-
-    The body is gone through twice: once to know how many batches it makes, so that their ids can
-    be written down before any of them is published.
-    """
-    keys, batches, config = (
-        request.app[ACCESS].idempotency,
-        request.app[INGESTING].batches,
-        request.app[CONFIG],
-    )
+    """Publish under an idempotency key."""
     key = idempotency.key_of(request) or ""
     try:
         body = await request.app[INTAKE].bodies.read(request, HELD_BYTES)
@@ -101,56 +96,70 @@ async def _ingest_once(
         raise invalid_request(
             idempotency.HEADER, f"Is taken with at most {HELD_BYTES} bytes", queued="no"
         ) from None
-    mark = idempotency.fingerprint(request, body)
-    answered = await keys.replay(caller, key, mark)
-    if answered is not None:
-        return _replayed(answered)
+    keyed = _Keyed(request, lane, query, body)
+    answered = await once(
+        request.app[ACCESS].idempotency, idempotency.key_use(request, caller, key, body), keyed
+    )
+    if answered.replayed:
+        return _replayed(answered.body)
+    if query.stored and lane.tracked and answered.whole:
+        return await stored(request, query, keyed.ingestion, keyed.counts)
+    return keyed.answer
 
-    def reading(
-        lane: Lane, seed: str | None, copies: list[tuple[str, str]], work: Work
-    ) -> Ingestion:
-        checker = DocumentChecker(config.max_document_bytes, query.key, seed)
+
+class _Keyed:
+    """Documents under an idempotency key: an `Attempt`.
+
+    The body is gone through twice: once to know how many batches it makes, so that their ids can
+    be written down before any of them is published.
+    """
+
+    ingestion: Ingestion
+    counts: Tally
+    answer: web.Response
+
+    def __init__(self, request: web.Request, lane: Lane, query: Query, body: bytes) -> None:
+        self._request = request
+        self._lane = lane
+        self._query = query
+        self._body = body
+
+    async def ids(self) -> list[str]:
+        reading = self._reading(self._lane, [], work_of(self._request))
+        count = await reading.count_batches(_pieces(self._body))
+        return [self._request.app[INGESTING].batches.issue(self._lane) for _ in range(count)]
+
+    async def publish(self, claim: Claim) -> Answered:
+        lane, copies = self._lane, claim.copies
+        named = self._request.app[INGESTING].batches.lane(
+            lane.tenant, lane.collection, traceparent(self._request), copy=claim.owner
+        )
+        # What was refused has been charged by the first reading.
+        work_of(self._request).charge(len(copies))
+        self.ingestion = self._reading(named, copies, FREE)
+        try:
+            self.counts = await self.ingestion.run(_pieces(self._body))
+        except ConnectionResetError:
+            raise ClientLeftError("unknown" if self.ingestion.published else "no") from None
+        self.answer = accepted(self.ingestion, self.counts)
+        assert isinstance(self.answer.body, bytes)  # noqa: S101  # for the type checker
+        # Where a part is queued a retry must use the same ids for all of it.
+        return Answered(self.answer.body, whole=self.counts.problem is None)
+
+    def _reading(self, lane: Lane, copies: list[Copy], work: Work) -> Ingestion:
+        app, query = self._request.app, self._query
+        seed = copies[0].task_id if copies else None
         return Ingestion(
-            batches,
+            app[INGESTING].batches,
             lane,
-            checker,
-            Form(splitter=_form(request).splitter, max_bytes=HELD_BYTES),
+            DocumentChecker(app[CONFIG].max_document_bytes, query.key, seed),
+            Form(splitter=_form(self._request).splitter, max_bytes=HELD_BYTES),
             work,
-            pause=request.app[INTAKE].turns.of(request),
+            pause=app[INTAKE].turns.of(self._request),
             skip=query.skip,
             every_id=query.every_id,
-            copies=copies,
+            copies=[(copy.task_id, copy.message_id) for copy in copies],
         )
-
-    count = await reading(lane, None, [], work_of(request)).count_batches(_pieces(body))
-    claim = await keys.claim(caller, key, mark, [batches.issue(lane) for _ in range(count)])
-    if claim.answer is not None:
-        return _replayed(claim.answer)
-    owner = claim.owner
-    # A message id is unique among the messages in flight, and of the task id's length.
-    copies = [(task_id, task_id[: -len(owner)] + owner) for task_id in claim.task_ids]
-    lane = batches.lane(caller.tenant, lane.collection, traceparent(request), copy=owner)
-    work_of(request).charge(count)  # what was refused has been charged by the first reading
-    ingestion = reading(lane, claim.task_ids[0] if copies else None, copies, FREE)
-    try:
-        counts = await ingestion.run(_pieces(body))
-        if counts.problem is not None and counts.accepted:
-            # A part is queued: a retry must use the same ids for all of it.
-            await keys.failed(claim, Problem("unconfirmed", "in part", queued="unknown"))
-            return accepted(ingestion, counts)
-        first = accepted(ingestion, counts)
-    except Problem as problem:
-        await keys.failed(claim, problem)
-        raise
-    except ConnectionResetError:
-        queued: Queued = "unknown" if ingestion.published else "no"
-        await keys.failed(claim, Problem("unconfirmed", "the client has left", queued=queued))
-        raise
-    assert isinstance(first.body, bytes)  # noqa: S101  # for the type checker
-    await keys.done(claim, first.body)
-    if query.stored and lane.tracked:
-        return await stored(request, query, ingestion, counts)
-    return first
 
 
 def _replayed(body: bytes) -> web.Response:

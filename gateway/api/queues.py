@@ -9,11 +9,13 @@ from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
-from gateway.api.submit import check_json, traceparent
 from gateway.errors import Problem, invalid_request
+from gateway.http.media_types import check_json
+from gateway.http.trace_context import traceparent
 from gateway.operating.routing import binding_json, explain
 from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.destinations import no_exchange, no_route
+from gateway.submitting.plan import EVERYWHERE
 from gateway.submitting.task_request import decode_with
 from gateway.timestamps import issued_at
 from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
@@ -152,16 +154,14 @@ async def broadcast(request: web.Request) -> web.Response:
     check_json(request)
     body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     submission = request.app[SUBMITTING].submission
-    context = traceparent(request)
-    prepared = await submission.surely(lambda: submission.prepare_broadcast(body, caller, context))
-    await submission.publish(prepared)
+    message = await submission.submit(body, caller, traceparent(request), EVERYWHERE)
     return _json(
         {
-            "id": prepared.task_id,
-            "task": prepared.task,
+            "id": message.task_id,
+            "task": message.task,
             "exchange": "broadcast",
             "tracked": False,
-            "accepted_at": issued_at(prepared.task_id),
+            "accepted_at": issued_at(message.task_id),
         },
         status=202,
     )

@@ -1,6 +1,5 @@
 """/v1/schedules: periodic tasks."""
 
-import dataclasses
 import re
 from typing import Any
 
@@ -9,10 +8,13 @@ from aiohttp import web
 
 from gateway.access.auth import Caller, require
 from gateway.api.parts import ACCESS, INTAKE, SCHEDULING, SUBMITTING, TOPOLOGY
-from gateway.api.submit import check_json, receipt, traceparent
+from gateway.api.submit import receipt
 from gateway.errors import Problem, invalid_request
+from gateway.http.media_types import check_json
+from gateway.http.trace_context import traceparent
 from gateway.schedules.schedule_request import parse_schedule, task_of
 from gateway.schedules.schedules import Schedule, Schedules
+from gateway.submitting.plan import LATER, Terms
 from penstock.wire.schedules import ADMIN
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -59,8 +61,7 @@ async def put(request: web.Request) -> web.StreamResponse:
     check_json(request)
     body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     wanted = parse_schedule(body)
-    submission = request.app[SUBMITTING].submission
-    await submission.surely(lambda: submission.check(wanted.request, caller, now=False))
+    await request.app[SUBMITTING].submission.plan(wanted.request, caller, LATER)
     schedules = request.app[SCHEDULING].schedules
     tenant = _asked_tenant(request, caller) or caller.tenant
     for before in (await schedules.read(_places(request, caller)))[:1]:
@@ -89,23 +90,17 @@ async def run(request: web.Request) -> web.StreamResponse:
     except Problem as problem:
         problem.queued = "no"  # a run is a submit
         raise
-    submission = request.app[SUBMITTING].submission
-    task = task_of(schedule.definition)
-    checked = await submission.surely(lambda: submission.check(task, caller))
     known = schedule.tenant in request.app[ACCESS].keyring.tenants
-    tenant = schedule.tenant if known else caller.tenant
-    task_id = request.app[ACCESS].task_ids.issue(
-        tenant,
-        tracked=checked.tracked,
-        delay_s=checked.when.delay_s,
+    message = await request.app[SUBMITTING].submission.submit(
+        task_of(schedule.definition),
+        caller,
+        traceparent(request),
+        Terms(tenant=schedule.tenant if known else None),
     )
-    checked = dataclasses.replace(checked, tenant=tenant)
-    prepared = submission.build(checked, task_id, traceparent(request))
-    await submission.publish(prepared)
     return web.Response(
         status=202,
-        body=orjson.dumps(receipt(prepared)),
-        headers={**_JSON, "Location": f"/v1/tasks/{prepared.task_id}"},
+        body=orjson.dumps(receipt(message)),
+        headers={**_JSON, "Location": f"/v1/tasks/{message.task_id}"},
     )
 
 

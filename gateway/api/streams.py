@@ -13,8 +13,8 @@ from gateway.access.known_ids import unknown_task_id
 from gateway.access.tickets import MAX_IDS
 from gateway.access.work import admit
 from gateway.api.parts import ACCESS, INTAKE, WATCHING
-from gateway.api.submit import check_json
 from gateway.errors import Problem
+from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.http.traits import TICKET
 from gateway.submitting.task_request import decode_with

@@ -13,8 +13,8 @@ from gateway.access.known_ids import unknown_task_id
 from gateway.access.task_id import IssuedId
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import wait_seconds
-from gateway.api.submit import check_json
 from gateway.errors import Problem, invalid_request
+from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.redis.faults import RedisAwayError
 from gateway.states.states import State

@@ -69,8 +69,8 @@ class Start:
 
 
 @dataclass(slots=True)
-class Plan:
-    """All that a canvas needs to begin."""
+class Opening:
+    """What a canvas needs to begin."""
 
     line: Line
     starts: list[Start] = field(default_factory=list)
@@ -142,14 +142,14 @@ def _join(last: Step, step: Step) -> Chord | None:
     return None
 
 
-def plan(line: Line) -> Plan:
-    """What to publish, and what to write down before, so that the canvas begins."""
-    made = Plan(line)
+def opening(line: Line) -> Opening:
+    """Return what to publish, and what to write down before, so that the canvas begins."""
+    made = Opening(line)
     _start(made, line, _ALONE)
     return made
 
 
-def _start(made: Plan, line: Line, membership: Membership, *, given: bool = False) -> None:
+def _start(made: Opening, line: Line, membership: Membership, *, given: bool = False) -> None:
     first, *rest = line
     if isinstance(first, Chord) and not first.header.members:
         # Nothing calls the body of an empty header: `_chord.run` publishes it at once.

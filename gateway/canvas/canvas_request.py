@@ -79,7 +79,7 @@ class _Chord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     body: msgspec.Raw
 
 
-class _Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class _AnyNode(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Any node: a signature, or one of the three compositions."""
 
     task: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
@@ -94,9 +94,9 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     chord: _Chord | None = None
 
 
-_decode = msgspec.json.Decoder(_Form, float_hook=finite).decode
+_decode = msgspec.json.Decoder(_AnyNode, float_hook=finite).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_PLAIN = _Form()
+_PLAIN = _AnyNode()
 
 
 def parse_canvas(body: bytes) -> Node:
@@ -169,7 +169,7 @@ class _Parser:
             raise invalid_request(place, f"Nested over {MAX_DEPTH} levels deep", queued="no")
         try:
             guard_headers(raw)
-            form: _Form = decode_with(_decode, raw)
+            form: _AnyNode = decode_with(_decode, raw)
         except Problem as problem:
             raise relocate(problem, place) from None
         given = [
@@ -204,7 +204,7 @@ class _Parser:
             body=self.node(bytes(chord.body), f"{place}.body", depth + 1),
         )
 
-    def _task(self, form: _Form, task: str, place: str, depth: int) -> TaskNode:
+    def _task(self, form: _AnyNode, task: str, place: str, depth: int) -> TaskNode:
         request = TaskRequest(
             task,
             form.args if bytes(form.args) else msgspec.Raw(b"[]"),

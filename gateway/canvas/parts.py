@@ -6,7 +6,6 @@ from gateway.access.task_id import TaskIds
 from gateway.canvas.canvas_submission import CanvasSubmission
 from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
-from gateway.rabbitmq.publisher import Publisher
 from gateway.redis.client import RedisClient
 from gateway.states.states import States
 from gateway.submitting.submission import Submission
@@ -27,7 +26,6 @@ class Canvases:
         states: States,
         task_ids: TaskIds,
         tasks: Submission,
-        publisher: Publisher,
     ) -> "Canvases":
         """Make it.
 
@@ -37,8 +35,7 @@ class Canvases:
             states: Reads states.
             task_ids: Issues ids.
             tasks: Checks each task.
-            publisher: Publishes.
         """
         groups = Groups(redis, states, config.result_expires_s)
-        submission = CanvasSubmission(tasks, task_ids, groups, publisher)
+        submission = CanvasSubmission(tasks, task_ids, groups)
         return cls(submission=submission, groups=groups)

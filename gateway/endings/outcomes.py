@@ -25,6 +25,7 @@ from gateway.endings.unbegun import Unbegun, Why, unbegun
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
+from penstock.wire.headers import COPY_HEADER
 from penstock.wire.keys import TaskKeys
 from penstock.wire.names import OUTCOMES_QUEUE
 from penstock.wire.records import error_record
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 2.0
 _WORKERS_OWN_REASON: Final = "x-penstock-reason"
-_COPY: Final = "x-penstock-copy"
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
 _SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -91,7 +91,7 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
     if not queue or queue.startswith(_DELAY_QUEUES):
         reason = "unrouted"
-    task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(_COPY)
+    task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(COPY_HEADER)
     return Outcome(
         task_id,
         "REVOKED" if expired else "FAILURE",

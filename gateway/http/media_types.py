@@ -2,8 +2,29 @@
 
 from typing import Final
 
+from aiohttp import web
+
+from gateway.errors import Problem
+
 JSON: Final = "application/json"
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 """Names of newline-delimited JSON; none is registered, all are in use."""
 MEDIA_TYPES: Final = NDJSON | {JSON}
 """Every type that some route takes."""
+
+
+def check_json(request: web.Request) -> None:
+    """Let JSON through, and what has neither a body nor a type.
+
+    Raises:
+        Problem: `unsupported-media-type` (queued: no).
+    """
+    kind = request.headers.get("Content-Type")
+    if kind == JSON:
+        return  # the usual one, without aiohttp's parsing of it
+    if request.content_type != JSON and (kind is not None or request.body_exists):
+        raise Problem(
+            "unsupported-media-type",
+            f"{request.content_type!r} is not application/json",
+            queued="no",
+        )

@@ -23,7 +23,7 @@ from gateway.rabbitmq.task_message import (
 )
 from gateway.sharing.held_bytes import HeldBytes
 from penstock.wire.document_rules import collection_fault
-from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
 from penstock.wire.ingest import CHECKED_HEADER, STORE_TASK
 from topology.model import Topology
 
@@ -126,7 +126,7 @@ class BatchPublisher:
         Raises:
             Problem: `unknown-collection`, `unroutable` (queued: no).
         """
-        headers = {"traceparent": traceparent, "x-penstock-copy": copy}
+        headers = {"traceparent": traceparent, COPY_HEADER: copy}
         given = tuple((name, value) for name, value in headers.items() if value is not None)
         if given:
             return self._make_lane(tenant, collection, given)

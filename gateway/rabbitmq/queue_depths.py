@@ -50,7 +50,8 @@ class QueueDepths:
     def __init__(self, url: str, topology: Topology) -> None:
         self._url = amqp_url(url, "penstock-queue-depths")
         self._topology = topology
-        self._full: frozenset[str] = frozenset()
+        self.full_queues: frozenset[str] = frozenset()
+        """Those that were at their limit a second ago."""
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._samples = 0
@@ -69,11 +70,11 @@ class QueueDepths:
 
     def __repr__(self) -> str:
         """How many are known and which are full."""
-        return f"<QueueDepths {len(self.depths)} queues, full: {sorted(self._full)}>"
+        return f"<QueueDepths {len(self.depths)} queues, full: {sorted(self.full_queues)}>"
 
     def full(self, queue: str) -> bool:
         """Whether the queue was at its limit a second ago."""
-        return queue in self._full
+        return queue in self.full_queues
 
     async def sample(self) -> None:
         """Ask once; every tenth time also the queues that nobody is refused for.
@@ -88,7 +89,7 @@ class QueueDepths:
             elif self._samples % _OTHERS_EVERY == 0:
                 await self._look_at(self._others())
         self._samples += there
-        self._full = frozenset(
+        self.full_queues = frozenset(
             name
             for name, queue in self._topology.queues.items()
             if name in self.depths and self.depths[name].ready >= queue.limit
@@ -155,7 +156,7 @@ class QueueDepths:
     async def _forget(self) -> None:
         """Nothing is known any more; nobody is refused by an old figure."""
         connection, self._connection, self._channel = self._connection, None, None
-        self._full = frozenset()
+        self.full_queues = frozenset()
         self._samples = 0
         self.depths = {}
         if connection is not None:

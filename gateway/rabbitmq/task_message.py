@@ -236,7 +236,7 @@ def task_body(args: bytes, kwargs: bytes, embed: bytes = NOTHING_FOLLOWS) -> byt
     """The message body from the client's raw JSON of args (an array) and kwargs (an object).
 
     Args:
-        args: An array.
+        args: An array; bytes, or msgspec's Raw.
         kwargs: An object.
         embed: What follows the task: callbacks, errbacks, chain and chord.
     """
@@ -250,7 +250,7 @@ def with_first(args: bytes, first: bytes) -> bytes:
         args: An array.
         first: Any JSON value.
     """
-    rest = args.strip()[1:].lstrip()
+    rest = bytes(args).strip()[1:].lstrip()
     return b"[%b%b%b" % (first, b"" if rest.startswith(b"]") else b",", rest)
 
 

@@ -14,7 +14,7 @@ from gateway.errors import Problem
 from gateway.redis.faults import RedisAwayError
 from gateway.schedules.schedule_request import task_of
 from gateway.schedules.schedules import READ_AT_ONCE, Schedule, Schedules
-from gateway.submitting.submission import Submission
+from gateway.submitting.planning import Planner
 from penstock.looper import Looper
 
 LOOK_S = 1.0
@@ -32,13 +32,13 @@ class ScheduleGuard:
     Args:
         schedules: All of them.
         keyring: The keys.
-        submission: Knows what a key may submit.
+        planner: Knows what a key may submit.
     """
 
-    def __init__(self, schedules: Schedules, keyring: KeyRing, submission: Submission) -> None:
+    def __init__(self, schedules: Schedules, keyring: KeyRing, planner: Planner) -> None:
         self._schedules = schedules
         self._keyring = keyring
-        self._submission = submission
+        self._planner = planner
         self._seen: object = None
         self._swept_at = float("-inf")
         self.looper = Looper(
@@ -100,7 +100,7 @@ class ScheduleGuard:
         if not caller.may("schedule"):
             return f"the key {key!r}, which made it, lacks the scope 'schedule'"
         try:
-            self._submission.authorise(task_of(schedule.definition), caller)
+            self._planner.authorise(task_of(schedule.definition), caller)
         except Problem as problem:
             if problem.code == "forbidden":
                 return f"{problem.detail} (key {key!r}, which made it)"

@@ -7,7 +7,7 @@ from gateway.config import Quotas
 from gateway.redis.client import RedisClient
 from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedules import Schedules
-from gateway.submitting.submission import Submission
+from gateway.submitting.planning import Planner
 from penstock.looper import Looper
 
 
@@ -20,7 +20,7 @@ class Scheduling:
 
     @classmethod
     def make(
-        cls, quotas: Quotas, redis: RedisClient, keyring: KeyRing, submission: Submission
+        cls, quotas: Quotas, redis: RedisClient, keyring: KeyRing, planner: Planner
     ) -> "Scheduling":
         """Make it.
 
@@ -28,10 +28,10 @@ class Scheduling:
             quotas: What one tenant may keep.
             redis: From `make_redis`.
             keyring: Knows the keys.
-            submission: Knows what they may submit.
+            planner: Knows what they may submit.
         """
         schedules = Schedules(redis, quotas)
-        return cls(schedules=schedules, guard=ScheduleGuard(schedules, keyring, submission))
+        return cls(schedules=schedules, guard=ScheduleGuard(schedules, keyring, planner))
 
     @property
     def loopers(self) -> tuple[Looper, ...]:

@@ -1,31 +1,28 @@
-"""Body of PUT /v1/schedules/{name} → what RedBeat keeps, and back. Pure.
+"""Body of PUT /v1/schedules/{name} → the definition that RedBeat keeps. Pure.
 
-Source: `redbeat.schedulers.RedBeatSchedulerEntry.save` and `redbeat.decoder`. A crontab's time zone
-and `solar` are additions that our beat understands (penstock/worker/beat/schedule_entries.py);
-RedBeat's own would drop the entry that has them.
+Source: `redbeat.schedulers.RedBeatSchedulerEntry.save`. A crontab's time zone and `solar` are
+additions that our beat understands (penstock/worker/beat/schedule_entries.py); RedBeat's own would
+drop the entry that has them.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import orjson
 
-from gateway.endings.callback_events import HEADER as CALLBACK_HEADER
 from gateway.errors import invalid_request
+from gateway.submitting.celery_options import client_options, later_options, own_headers
+from gateway.submitting.start_times import times
 from gateway.submitting.task_request import (
     NO_OPTIONS,
     Options,
     TaskRequest,
     check_form,
     decode_with,
-    times,
 )
 from penstock.wire.crontab import RANGES, parse_crontab, parse_field, time_zone
 from penstock.wire.json_meaning import DATA, HEADER, TYPE
@@ -89,7 +86,7 @@ class ScheduleRequest:
         """
         request = self.request
         args, kwargs = orjson.loads(bytes(request.args)), orjson.loads(bytes(request.kwargs))
-        options = celery_options(request.options)
+        options = later_options(request.options, own_headers(request.options))
         if _tempts([args, kwargs]):
             options["headers"] = {**options.get("headers", {}), HEADER: DATA}
         return {
@@ -116,9 +113,8 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
     request = TaskRequest(form.task, form.args, form.kwargs, form.options)
     check_form(request)
     times(form.options, time.time())
-    for name in ("eta",):
-        if getattr(form.options, name) is not None:
-            raise invalid_request(f"$.options.{name}", "Is one time, and a schedule has many")
+    if form.options.eta is not None:
+        raise invalid_request("$.options.eta", "Is one time, and a schedule has many")
     if isinstance(form.options.expires, str):
         raise invalid_request("$.options.expires", "Expected seconds: a schedule has many runs")
     for at, raw in (("$.args", form.args), ("$.kwargs", form.kwargs)):
@@ -190,7 +186,7 @@ def task_of(definition: Mapping[str, Any]) -> TaskRequest:
         definition: As RedBeat keeps it.
 
     Raises:
-        Problem: `invalid-request` (queued: no): somebody else wrote it, in words that we lack.
+        Problem: `invalid-request` (queued: no): another program wrote it, in words that we lack.
     """
     try:
         options = client_options(definition.get("options") or {})
@@ -205,97 +201,3 @@ def task_of(definition: Mapping[str, Any]) -> TaskRequest:
         raise invalid_request("$.options", str(error), queued="no") from None
     check_form(request)
     return request
-
-
-def celery_options(options: Options) -> dict[str, Any]:
-    """Options of a submit as `apply_async` takes them.
-
-    Args:
-        options: The client's.
-    """
-    headers = dict(options.headers or {})
-    if options.callback_url is not None:
-        headers[CALLBACK_HEADER] = options.callback_url
-    told = {
-        name: getattr(options, name)
-        for name in Options.__struct_fields__
-        if name not in {"headers", "callback_url", "eta"}
-    }
-    told = {name: value for name, value in told.items() if value is not None and value is not False}
-    if options.exchange is not None:
-        told["routing_key"] = options.routing_key or ""
-    return {**told, "headers": headers} if headers else told
-
-
-def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as the client writes them; what has no such word stays as it is.
-
-    Args:
-        options: Of an entry.
-    """
-    told = dict(options)
-    headers = dict(told.pop("headers", None) or {})
-    headers.pop(HEADER, None)
-    callback = headers.pop(CALLBACK_HEADER, None)
-    if callback is not None:
-        told["callback_url"] = callback
-    return {**told, "headers": headers} if headers else told
-
-
-def client_schedule(schedule: Any) -> dict[str, Any]:
-    """A schedule as the client writes it: `every`, `crontab` or `solar`.
-
-    Args:
-        schedule: As RedBeat keeps it; one of another kind is told as it is.
-    """
-    if isinstance(schedule, dict):
-        told = {name: value for name, value in schedule.items() if name != "__type__"}
-        match schedule.get("__type__"):
-            case "interval":
-                return {"every": schedule.get("every")}
-            case "crontab":
-                return {"crontab": told}
-            case "solar":
-                return {"solar": told}
-    return {"schedule": schedule}
-
-
-def redbeat_time(moment: float) -> dict[str, Any]:
-    """A time as RedBeat's encoder writes it.
-
-    Args:
-        moment: Unix seconds.
-    """
-    at = datetime.fromtimestamp(moment, UTC)
-    return {
-        "__type__": "datetime",
-        "year": at.year,
-        "month": at.month,
-        "day": at.day,
-        "hour": at.hour,
-        "minute": at.minute,
-        "second": at.second,
-        "microsecond": at.microsecond,
-        "timezone": "UTC",
-    }
-
-
-def unix_time(value: Any) -> float | None:
-    """A time that RedBeat wrote, unix seconds; None when it is none.
-
-    Args:
-        value: Decoded JSON.
-    """
-    if not isinstance(value, dict):
-        return None
-    zone = value.get("timezone", "UTC")
-    try:
-        parts = [int(value[name]) for name in ("year", "month", "day", "hour", "minute", "second")]
-        # A number is an offset in seconds, a text a zone's name: `RedBeatJSONDecoder`.
-        offset = float(zone) if isinstance(zone, int | float) else 0.0
-        tzinfo = UTC if isinstance(zone, int | float) else ZoneInfo(zone)
-        at = datetime(*parts, int(value.get("microsecond", 0)), tzinfo=tzinfo)  # type: ignore[misc, arg-type]
-    except (KeyError, TypeError, ValueError, OSError):
-        return None
-    moment = at.timestamp() - offset
-    return moment if math.isfinite(moment) else None

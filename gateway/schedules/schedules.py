@@ -10,13 +10,9 @@ import orjson
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.redis.client import RedisClient
-from gateway.schedules.schedule_request import (
-    ScheduleRequest,
-    client_options,
-    client_schedule,
-    redbeat_time,
-    unix_time,
-)
+from gateway.schedules.redbeat_forms import client_schedule, redbeat_time, unix_time
+from gateway.schedules.schedule_request import ScheduleRequest
+from gateway.submitting.celery_options import client_options
 from gateway.timestamps import rfc3339
 from penstock.wire.recurrence import KINDS, next_run
 from penstock.wire.schedules import (

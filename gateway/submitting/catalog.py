@@ -32,6 +32,7 @@ _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _positional = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _keywords = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NO_KEYWORDS: dict[str, msgspec.Raw] = {}
+_EMPTY = msgspec.Raw(b"{}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class Catalog:
 
         Args:
             task: Its name.
-            args: A JSON array, UTF-8.
+            args: A JSON array, UTF-8; bytes, or msgspec's Raw.
             kwargs: A JSON object, UTF-8.
             skip: How many parameters are given by the task before it in a canvas.
 
@@ -100,7 +101,7 @@ class Catalog:
                 _skip(kwargs)
                 return
             positional = _positional(args)
-            keywords = _NO_KEYWORDS if kwargs == b"{}" else _keywords(kwargs)
+            keywords = _NO_KEYWORDS if kwargs == _EMPTY else _keywords(kwargs)
             faults = live[0].signature.faults(positional, keywords, skip=skip)
             if not faults:
                 return
@@ -224,7 +225,7 @@ def _wrong_form(args: bytes, error: msgspec.ValidationError) -> Problem:
     detail = str(error).replace("`", "")
     if "out of range" in detail:
         return _malformed(detail)
-    at = "$.kwargs" if args.lstrip()[:1] == b"[" else "$.args"
+    at = "$.kwargs" if bytes(args).lstrip()[:1] == b"[" else "$.args"
     return Problem("invalid-request", f"{at}: {detail}", queued="no", faults=(Fault(at, detail),))
 
 

@@ -1,15 +1,15 @@
 """Where a task may go: by its route or the client's choice, if topology and key allow it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem, invalid_request
+from gateway.submitting.task_request import Options
 from penstock.wire.delay import delay_route
 from penstock.wire.ingest import STORE_TASK
-from penstock.wire.names import CALLBACKS_QUEUE
+from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE
 from topology.entities import Route
 from topology.model import Topology
 
@@ -29,7 +29,16 @@ class Destination:
     exchange: str
     routing_key: str
     queues: tuple[str, ...]
-    """Every queue that takes it; at least one."""
+    """Every queue that takes it; none: those of the workers themselves, by a broadcast."""
+
+
+class _Place(NamedTuple):
+    """What a client chose of a destination."""
+
+    queue: str | None
+    exchange: str | None
+    routing_key: str | None
+    headers: None = None
 
 
 class Destinations:
@@ -44,32 +53,23 @@ class Destinations:
         self._by_headers = any(one.type == "headers" for one in topology.exchanges.values())
         self._remembered = lru_cache(maxsize=4096)(self._resolve)
 
-    def resolve(
-        self,
-        task: str,
-        caller: Caller,
-        queue: str | None,
-        exchange: str | None,
-        routing_key: str | None,
-        headers: Mapping[str, Any] | None = None,
-    ) -> Destination:
+    def resolve(self, task: str, options: Options, caller: Caller) -> Destination:
         """Find where a task goes.
 
         Args:
             task: Its name.
+            options: Of which the client may choose the queue, or exchange and routing key. Only
+                headers exchanges look at the headers.
             caller: Who submits.
-            queue: Chosen by the client, or exchange and routing key are, or neither.
-            exchange: See `queue`.
-            routing_key: See `queue`.
-            headers: The client's; only headers exchanges look at them.
 
         Raises:
             Problem: `forbidden`, `unknown-task`, `unknown-queue`, `unknown-exchange`, `unroutable`
                 (queued: no).
         """
-        if headers and self._by_headers:
-            return self._resolve(task, caller, queue, exchange, routing_key, headers)
-        return self._remembered(task, caller, queue, exchange, routing_key)
+        if options.headers and self._by_headers:
+            return self._resolve(task, options, caller)
+        place = _Place(options.queue, options.exchange, options.routing_key)
+        return self._remembered(task, place, caller)
 
     def route(self, task: str, caller: Caller) -> Route:
         """The route of a task that the caller may submit.
@@ -88,26 +88,22 @@ class Destinations:
             raise _forbidden(f"{task!r} is Celery's own: only a route of that very name allows it")
         return route
 
-    def anywhere(self, task: str, caller: Caller) -> None:
-        """Let a task through that may go to every worker.
+    def everywhere(self, task: str, options: Options, caller: Caller) -> Destination:
+        """Find the way to every worker, for a task that may go there.
 
         Raises:
-            Problem: `unknown-task`, `forbidden` (queued: no).
+            Problem: `unknown-task`, `forbidden`, `invalid-request` (queued: no).
         """
+        if (options.queue, options.exchange, options.routing_key) != (None, None, None):
+            raise invalid_request("$.options", "A broadcast has no destination", queued="no")
         if self.route(task, caller).privileged:
             raise _privileged(task)
+        return Destination(BROADCAST_EXCHANGE, "", ())
 
-    def _resolve(
-        self,
-        task: str,
-        caller: Caller,
-        queue: str | None,
-        exchange: str | None,
-        routing_key: str | None,
-        headers: Mapping[str, Any] | None = None,
-    ) -> Destination:
+    def _resolve(self, task: str, chosen: "Options | _Place", caller: Caller) -> Destination:
         topology = self._topology
         route = self.route(task, caller)
+        queue, exchange, routing_key = chosen.queue, chosen.exchange, chosen.routing_key
         if queue is not None:
             if queue not in topology.queues:
                 raise Problem(
@@ -122,7 +118,7 @@ class Destinations:
                 raise _forbidden(f"exchange {exchange!r} is not publishable = true in the layout")
         else:
             exchange, routing_key = route.exchange, route.routing_key
-        queues = topology.match(exchange, routing_key, {**(headers or {}), "task": task})
+        queues = topology.match(exchange, routing_key, {**(chosen.headers or {}), "task": task})
         if not queues:
             raise Problem(
                 "unroutable",

@@ -1,13 +1,18 @@
 """What takes a task: checked, planned, published."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.access.parts import Access
+from gateway.access.room import Room
 from gateway.config import GatewayConfig
+from gateway.endings.callback_post import check_url
 from gateway.endings.parts import Endings
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
+from gateway.submitting.absent_tasks import AbsentTasks
 from gateway.submitting.catalog import Catalog
+from gateway.submitting.planning import Planner
 from gateway.submitting.submission import Submission
 from penstock.looper import Looper
 from topology.model import Topology
@@ -17,6 +22,8 @@ from topology.model import Topology
 class Submitting:
     """How tasks are submitted."""
 
+    planner: Planner
+    """Knows what a key may submit."""
     submission: Submission
     catalog: Catalog
     """The tasks that workers announce."""
@@ -44,18 +51,23 @@ class Submitting:
             endings: Remembers who is called when a task has ended.
         """
         catalog = Catalog(redis)
-        submission = Submission(
-            config,
+        planner = Planner(
             topology,
-            access.task_ids,
             catalog,
-            broker.depths,
+            AbsentTasks(topology, catalog, broker.depths),
+            Room(topology, broker.depths, access.kept_results),
+            partial(check_url, topology=topology, patterns=config.callback_hosts),
             broker.publisher,
-            broker.origin,
-            endings.events,
-            access.kept_results,
         )
-        return cls(submission=submission, catalog=catalog, max_task_bytes=config.max_task_bytes)
+        submission = Submission(
+            planner, access.task_ids, broker.publisher, endings.events, broker.origin
+        )
+        return cls(
+            planner=planner,
+            submission=submission,
+            catalog=catalog,
+            max_task_bytes=config.max_task_bytes,
+        )
 
     @property
     def loopers(self) -> tuple[Looper, ...]:

@@ -6,7 +6,6 @@ The envelope is parsed once; arguments stay the client's raw JSON.
 import math
 import re
 from collections.abc import Generator, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -311,74 +310,6 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
             raise _invalid(at, "Outside 64 bits")
     if len(msgspec.json.encode(headers)) > MAX_HEADERS_BYTES:
         raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
-
-
-class Times(msgspec.Struct, frozen=True):
-    """When a task may start; unix seconds."""
-
-    delay_s: int = 0
-    """Whole seconds for the broker to hold it, rounded up; 0: now."""
-    eta: str | None = None
-    """When it is due, ISO 8601."""
-    expires: str | None = None
-    """When it must no longer start, ISO 8601."""
-    expiration_ms: int | None = None
-    """The same for the broker, where it does not delay; milliseconds from now."""
-
-
-AT_ONCE = Times()
-
-
-def times(options: Options, now: float) -> Times:
-    """Resolve countdown, eta and expires.
-
-    Args:
-        options: Of one submit.
-        now: Unix seconds.
-
-    Raises:
-        Problem: `invalid-request` (queued: no).
-    """
-    if options.countdown is None and options.eta is None and options.expires is None:
-        return AT_ONCE
-    countdown = options.countdown or 0.0
-    start = now + countdown
-    if options.eta is not None:
-        start = max(now, _time("$.options.eta", options.eta))
-        if start - now > MAX_DELAY_S:
-            raise _invalid("$.options.eta", "Is over a year away")
-    delay_s = math.ceil(countdown or start - now)
-    eta = _iso(start) if delay_s else None
-    if options.expires is None:
-        return Times(delay_s=delay_s, eta=eta)
-    if isinstance(options.expires, str):
-        end = _time("$.options.expires", options.expires)
-    else:
-        end = now + options.expires
-    if not math.isfinite(end) or end > now + 10 * MAX_DELAY_S:
-        raise _invalid("$.options.expires", "Is too far away")
-    if end <= start or end <= now + delay_s:
-        raise _invalid("$.options.expires", "Is not later than the start")
-    return Times(
-        delay_s=delay_s,
-        eta=eta,
-        expires=_iso(end),
-        expiration_ms=None if delay_s else max(1, math.ceil((end - now) * 1000)),
-    )
-
-
-def _time(at: str, text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text.upper())  # `t` and `z` are RFC 3339, too
-        if moment.tzinfo is None:
-            raise _invalid(at, "Expected a time with its offset, as RFC 3339 writes it")
-        return moment.timestamp()
-    except (ValueError, OverflowError):
-        raise _invalid(at, "Expected a time as RFC 3339 writes it") from None
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 def malformed(detail: str) -> Problem:

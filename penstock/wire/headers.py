@@ -5,6 +5,8 @@ from penstock.wire.reserved_names import RESERVED_NAMES
 TENANT_HEADER = "x-penstock-tenant"
 """Whose the task is. The gateway puts it on what it publishes, and workers on what its tasks start;
 a client cannot set it, since names that begin with `x-` are refused."""
+COPY_HEADER = "x-penstock-copy"
+"""Names a message where its id may be published more than once; a worker starts one of them."""
 OTHERS = frozenset(("cc", "bcc", "traceparent", "tracestate"))
 """CC and BCC route a message to more queues (RabbitMQ, "Sender-selected Distribution"); the rest is
 the trace of the request."""

@@ -11,7 +11,7 @@ from celery.canvas import Signature
 from kombu.entity import Queue
 
 from gateway.access.task_id import TaskIds
-from gateway.canvas.canvas import line_of, plan
+from gateway.canvas.canvas import line_of, opening
 from gateway.canvas.canvas_request import GroupNode, TaskNode, parse_canvas, walk
 from gateway.rabbitmq.task_message import with_first
 from tests.canvases import CANVASES, add, celerys, total
@@ -77,7 +77,7 @@ def published_by_us(canvas: dict[str, Any]) -> list[dict[str, Any]]:
                 name: value for name in chosen.__struct_fields__ if (value := getattr(chosen, name))
             }
     found = []
-    for start in plan(line_of(root)).starts:
+    for start in opening(line_of(root)).starts:
         embed = json.loads(msgspec.json.encode(start.embed))
         headers = {
             "task": start.node.request.task,

@@ -16,9 +16,10 @@ from kombu.message import Message
 from kombu.utils import json as kombus
 
 from gateway.rabbitmq.task_message import MessageOptions, task_body, template
-from gateway.schedules.schedule_request import client_options, parse_schedule
+from gateway.schedules.schedule_request import parse_schedule
 from gateway.states.states import decode as read_record
 from gateway.states.states import state_of
+from gateway.submitting.celery_options import client_options
 from penstock.wire.json_meaning import DATA, HEADER, mark_of, mixed
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import read_definition

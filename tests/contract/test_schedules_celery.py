@@ -12,12 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 
-from gateway.schedules.schedule_request import (
-    client_schedule,
-    parse_schedule,
-    redbeat_time,
-    unix_time,
-)
+from gateway.schedules.redbeat_forms import client_schedule, redbeat_time, unix_time
+from gateway.schedules.schedule_request import parse_schedule
 from penstock.wire.crontab import RANGES, parse_crontab
 from penstock.wire.recurrence import next_run
 from penstock.wire.sun import EVENTS, next_event

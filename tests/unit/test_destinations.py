@@ -6,6 +6,7 @@ from celery import Celery
 from gateway.access.auth import ANONYMOUS, Caller
 from gateway.errors import Problem
 from gateway.submitting.destinations import Destinations
+from gateway.submitting.task_request import NO_OPTIONS, Options
 from topology.entities import Binding, Exchange, Queue, Route
 from topology.layout import load
 from topology.model import Topology
@@ -35,8 +36,9 @@ SCRIPTER = Caller(name="s", tenant="s", scopes=frozenset({"submit"}), tasks=("sc
 
 def code(topology: Topology, caller: Caller, task: str, *where: str | None) -> str | None:
     queue, exchange, key = (*where, None, None, None)[:3]
+    options = Options(queue=queue, exchange=exchange, routing_key=key)
     try:
-        Destinations(topology).resolve(task, caller, queue, exchange, key)
+        Destinations(topology).resolve(task, options, caller)
     except Problem as problem:
         return problem.code
     return None
@@ -143,5 +145,5 @@ def test_an_allow_list_of_queues_covers_every_way_there(queues, where, expected)
 def test_privileged_tasks_are_not_broadcast():
     for task in ("scripts.run", "documents.store", "callbacks.deliver"):
         with pytest.raises(Problem, match=r"privileged|alone"):
-            Destinations(SHIPPED).anywhere(task, ANONYMOUS)
-    Destinations(SHIPPED).anywhere("demo.add", ANONYMOUS)
+            Destinations(SHIPPED).everywhere(task, NO_OPTIONS, ANONYMOUS)
+    assert not Destinations(SHIPPED).everywhere("demo.add", NO_OPTIONS, ANONYMOUS).queues

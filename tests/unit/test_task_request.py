@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Problem
-from gateway.submitting.task_request import MAX_DELAY_S, Options, check_raw, parse, times
+from gateway.submitting.start_times import times
+from gateway.submitting.task_request import MAX_DELAY_S, Options, check_raw, parse
 
 NOW = 1_800_000_000.0
 

@@ -1,0 +1,107 @@
+"""Options of a submit in Celery's words, and back: the one mapping. Pure.
+
+    message_options   of the message that the gateway publishes (`AMQP.as_task_v2`)
+    later_options     of the signature or schedule that a worker or beat publishes (`apply_async`)
+    client_options    the client's words for these again
+
+A new option is a field of `Options` and a line in each.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.endings.callback_events import HEADER as CALLBACK_HEADER
+from gateway.rabbitmq.task_message import MessageOptions
+from gateway.submitting.plan import Stamp, TaskPlan
+from gateway.submitting.start_times import AT_ONCE, Times
+from gateway.submitting.task_request import Options
+from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
+from penstock.wire.json_meaning import HEADER as MEANING_HEADER
+
+
+def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
+    """Return the options of a message.
+
+    Args:
+        plan: Of the task.
+        stamp: What this message says besides.
+    """
+    options, when, part = plan.options, plan.when, stamp.part
+    headers = own_headers(options, plan.tenant, stamp.traceparent)
+    if stamp.copy is not None:
+        headers[COPY_HEADER] = stamp.copy.nonce
+    return MessageOptions(
+        eta=when.eta,
+        expires=when.expires,
+        expiration_ms=when.expiration_ms,
+        time_limit_s=options.time_limit,
+        soft_time_limit_s=options.soft_time_limit,
+        priority=options.priority,
+        ignore_result=options.ignore_result,
+        group_id=part.group_id,
+        group_index=part.group_index,
+        headers=tuple(headers.items()),
+    )
+
+
+def later_options(
+    options: Options, headers: Mapping[str, Any], when: Times = AT_ONCE
+) -> dict[str, Any]:
+    """Return the options with which a worker or beat will publish a task.
+
+    Args:
+        options: The client's.
+        headers: From `own_headers`.
+        when: Of the plan, where the task starts at one time.
+    """
+    found: dict[str, Any] = {
+        "queue": options.queue,
+        "exchange": options.exchange,
+        "routing_key": options.routing_key,
+        "priority": options.priority,
+        "countdown": options.countdown,
+        "eta": when.eta if options.eta is not None else None,
+        "expires": when.expires if isinstance(options.expires, str) else options.expires,
+        "time_limit": options.time_limit,
+        "soft_time_limit": options.soft_time_limit,
+        "ignore_result": options.ignore_result or None,
+        "headers": headers or None,
+    }
+    if options.exchange is not None:
+        found["routing_key"] = options.routing_key or ""
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def own_headers(
+    options: Options, tenant: str | None = None, traceparent: str | None = None
+) -> dict[str, Any]:
+    """Return the headers of a task: the client's, then ours.
+
+    Args:
+        options: The client's.
+        tenant: Whose the task is; None: beat will say so.
+        traceparent: W3C trace context to carry on.
+    """
+    headers = dict(options.headers or {})
+    if tenant is not None:
+        headers[TENANT_HEADER] = tenant
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
+    if options.callback_url is not None:
+        headers[CALLBACK_HEADER] = options.callback_url
+    return headers
+
+
+def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `later_options` made as the client writes it; what has no such word stays.
+
+    Args:
+        options: Of a schedule.
+    """
+    found = dict(options)
+    headers = dict(found.pop("headers", None) or {})
+    headers.pop(MEANING_HEADER, None)
+    callback = headers.pop(CALLBACK_HEADER, None)
+    if callback is not None:
+        found["callback_url"] = callback
+    return {**found, "headers": headers} if headers else found

@@ -1,0 +1,116 @@
+"""What a caller may have published, where it goes and when: every check of a task, once each."""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import msgspec
+
+from gateway.access.auth import Caller
+from gateway.access.room import Room
+from gateway.rabbitmq.publisher import Publisher
+from gateway.submitting.absent_tasks import AbsentTasks
+from gateway.submitting.catalog import Catalog
+from gateway.submitting.destinations import Destinations
+from gateway.submitting.plan import SUBMITTED, TaskPlan, Terms
+from gateway.submitting.priorities import check_priority
+from gateway.submitting.start_times import times
+from gateway.submitting.task_request import NO_OPTIONS, Options, TaskRequest
+from topology.model import Topology
+
+
+class Planner:
+    """Makes plans.
+
+    Args:
+        topology: Where tasks go.
+        catalog: Checks arguments against what workers announced.
+        absent: Knows which tasks no worker has.
+        room: Knows what is full.
+        check_callback: Refuses an URL that no callback may go to.
+        publisher: Knows which RabbitMQ there is.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        catalog: Catalog,
+        absent: AbsentTasks,
+        room: Room,
+        check_callback: Callable[[str], None],
+        publisher: Publisher,
+    ) -> None:
+        self._topology = topology
+        self._catalog = catalog
+        self._room = room
+        self._check_callback = check_callback
+        self._publisher = publisher
+        self._destinations = Destinations(topology)
+        self.absent = absent
+        """Knows which tasks no worker has."""
+        self._plain = lru_cache(maxsize=4096)(self._place_plain)
+
+    def plan(self, request: TaskRequest, caller: Caller, terms: Terms = SUBMITTED) -> TaskPlan:
+        """Check one task.
+
+        Args:
+            request: Its form is checked.
+            caller: Who submits.
+            terms: What for.
+
+        Raises:
+            Problem: Every refusal that is known before anything is written (queued: no).
+            SeemsAbsentError: No worker seems to have the task; see `AbsentTasks`.
+        """
+        task, options = request.task, request.options
+        if options is NO_OPTIONS and not terms.everywhere and terms.tenant is None:
+            plan = self._plain(task, caller)
+        else:
+            plan = self._place(task, options, caller, terms)
+        queues = plan.destination.queues
+        self.absent.check(task, queues, caller)
+        if terms.now:
+            self._room.check(queues)
+            if not plan.options.ignore_result:
+                self._room.check_results(caller.tenant)
+        self._catalog.check(task, request.args, request.kwargs, skip=terms.receives)
+        return plan
+
+    def _place_plain(self, task: str, caller: Caller) -> TaskPlan:
+        """Find where a task without options goes: the answer recurs."""
+        return self._place(task, NO_OPTIONS, caller, SUBMITTED)
+
+    def _place(self, task: str, options: Options, caller: Caller, terms: Terms) -> TaskPlan:
+        """Find where and when a task goes."""
+        if terms.everywhere:
+            destination = self._destinations.everywhere(task, options, caller)
+            options = msgspec.structs.replace(options, ignore_result=True)
+        else:
+            destination = self._destinations.resolve(task, options, caller)
+        if options.priority is not None:
+            queues = [self._topology.queues[name] for name in destination.queues]
+            check_priority(queues, self._publisher.rabbitmq_major)
+        if options.callback_url is not None:
+            self._check_callback(options.callback_url)
+        when = times(options, time.time())
+        return TaskPlan(
+            task=task,
+            tenant=terms.tenant or caller.tenant,
+            options=options,
+            destination=destination,
+            when=when,
+            address=self._destinations.address(destination, when.delay_s),
+            tracked=len(destination.queues) == 1 and not options.ignore_result,
+        )
+
+    def authorise(self, request: TaskRequest, caller: Caller) -> None:
+        """Check only whether the caller may submit a task there.
+
+        Args:
+            request: The task.
+            caller: On whose behalf.
+
+        Raises:
+            Problem: `forbidden`, `unknown-task`, `unknown-queue`, … (queued: no).
+        """
+        self._destinations.resolve(request.task, request.options, caller)
