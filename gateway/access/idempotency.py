@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from multidict import istr
 
 from gateway.access.auth import Caller
 from gateway.access.copies import Copy
@@ -37,7 +38,7 @@ IN_FLIGHT_S = 60
 """After so long without an end the first request counts as unknown."""
 REDIS_TIMEOUT_S = 1.0
 """For each of the two questions before a publish: with its confirm (5 s) an answer comes in 6 s."""
-HEADER = "Idempotency-Key"
+HEADER = istr("Idempotency-Key")
 _SANE_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 
 

@@ -4,12 +4,12 @@ import logging
 import re
 import time
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from multidict import istr
 
 from gateway.access import idempotency, work
-from gateway.access.auth import CALLER, Caller
-from gateway.access.keyring import KeyRing
+from gateway.access.auth import CALLER
 from gateway.api.parts import FRONT
 from gateway.errors import (
     REFUSALS,
@@ -18,12 +18,14 @@ from gateway.errors import (
     invalid_request,
 )
 from gateway.http.front_door import check_media_type
+from gateway.http.media_types import JSON
 from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
 from gateway.http.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
 from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
 
 log = logging.getLogger(__name__)
 
+_REQUEST_ID = istr("X-Request-Id")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
@@ -33,7 +35,8 @@ _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable
 async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Wrap every request: nothing leaves the gateway that did not pass here."""
     started = time.perf_counter()
-    request_id = request.headers.get("X-Request-Id")
+    headers = request.headers
+    request_id = headers.get(_REQUEST_ID)
     if request_id is None or not _SANE_REQUEST_ID.fullmatch(request_id):
         request_id = new_request_id()
     request[REQUEST_ID] = request_id
@@ -43,19 +46,20 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.requests_in_flight += 1
     draining = parts.drain.started
     try:
-        traits_of = parts.traits
-        traits = traits_of.of(request)
+        traits = parts.traits.of(request)
         parts.front_door.check(request, any_host=ANY_HOST in traits)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
-        caller = _authenticate(request, parts.keyring, traits)
-        if caller is not None and caller.rate is not None:
-            await work.admit(request, parts.limits, caller)
+        if OPEN not in traits and not (TICKET in traits and "ticket" in request.query):
+            caller = request[CALLER] = parts.keyring.caller(headers.get(hdrs.AUTHORIZATION))
+            if caller.rate is not None:
+                await work.admit(request, parts.limits, caller)
         if request.match_info.http_exception is None:
             if request.query_string:
-                traits_of.check_query(request, _queued_of(request))
-            check_media_type(request)
-            if idempotency.HEADER in request.headers and IDEMPOTENT not in traits:
+                parts.traits.check_query(request, _queued_of(request))
+            if headers.get(hdrs.CONTENT_TYPE) != JSON:
+                check_media_type(request)
+            if idempotency.HEADER in headers and IDEMPOTENT not in traits:
                 raise _not_idempotent(request)
         response = await handler(request)
     except Problem as problem:
@@ -78,7 +82,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         metrics.requests_in_flight -= 1
     if not response.prepared:
-        response.headers["X-Request-Id"] = request_id
+        response.headers[_REQUEST_ID] = request_id
         if draining:
             response.force_close()
     metrics.observe_request(request, response.status, time.perf_counter() - started)
@@ -88,19 +92,6 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _queued_of(request: web.Request) -> Queued | None:
     """What a refusal before anything is published says of a message."""
     return None if request.method in _SAFE_METHODS else "no"
-
-
-def _authenticate(request: web.Request, keyring: KeyRing, traits: frozenset[str]) -> Caller | None:
-    """Find the caller by key; None where none is needed, or a handler checks a ticket itself.
-
-    Raises:
-        Problem: `unauthenticated` (queued: no).
-    """
-    if OPEN in traits or (TICKET in traits and "ticket" in request.query):
-        return None
-    caller = keyring.caller(request.headers.get("Authorization"))
-    request[CALLER] = caller
-    return caller
 
 
 def _not_idempotent(request: web.Request) -> Problem:

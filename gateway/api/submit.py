@@ -34,7 +34,9 @@ async def submit(request: web.Request) -> web.StreamResponse:
     check_json(request)
     wait_s = wait_seconds(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
-    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
+    app = request.app
+    submitting = app[SUBMITTING]
+    body = await app[INTAKE].bodies.read(request, submitting.max_task_bytes)
     context = traceparent(request)
     if key is not None:
         answered = await once(
@@ -45,7 +47,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
         answer, replayed = orjson.loads(answered.body), answered.replayed
     else:
         task = body if len(body) <= CHUNK_BYTES else await _parse(request, body)
-        message = await request.app[SUBMITTING].submission.submit(task, caller, context)
+        message = await submitting.submission.submit(task, caller, context)
         answer, replayed = receipt(message), False
     if wait_s and answer["tracked"] and not replayed:
         state = await _ended(request, str(answer["id"]), wait_s, admin=caller.admin)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.decoding import byte_order
 from gateway.decoding.gunzip import BadGzipError, Gunzip
@@ -62,7 +62,7 @@ class Bodies:
         if length is not None and length > max_bytes:
             raise too_large(max_bytes)
         content = request.content
-        if "Content-Encoding" not in request.headers and content.is_eof():
+        if hdrs.CONTENT_ENCODING not in request.headers and content.is_eof():
             # The usual small body has come with its headers: no timer, no loop.
             try:
                 body = content.read_nowait(-1)
@@ -101,7 +101,7 @@ class Bodies:
             Problem: as `read`, but for the size.
             ConnectionResetError: The client has left.
         """
-        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
         if encoding == "identity":
             chunks = self._raw_chunks(request, whole=whole)
         elif encoding in {"gzip", "x-gzip"}:

@@ -9,7 +9,7 @@ of forms without asking first: Fetch standard, "CORS-safelisted request-header")
 
 from functools import lru_cache
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
@@ -50,19 +50,20 @@ class FrontDoor:
         """
         headers = request.headers
         if not any_host and not self._any_host:
-            self._check_host(request, headers.get("Host", ""))
-        if "Origin" in headers:
-            self._check_origin(headers.getall("Origin"), headers.get("Host", ""))
+            host = headers.get(hdrs.HOST, "")
+            if not self._serves(host):
+                raise _unknown_host(host)
+            if request.raw_path[:1] not in "/*":
+                self._check_whole_url(request)
+        if hdrs.ORIGIN in headers:
+            self._check_origin(headers.getall(hdrs.ORIGIN), headers.get(hdrs.HOST, ""))
 
-    def _check_host(self, request: web.Request, host: str) -> None:
-        if not self._serves(host):
-            raise _unknown_host(host)
-        if request.raw_path[:1] not in "/*":
-            # RFC 9112, section 3.2.2: a target that is a whole URL names the host, too.
-            url = request.url
-            authority = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
-            if url.user is not None or url.password is not None or not self._serves(authority):
-                raise _unknown_host(authority)
+    def _check_whole_url(self, request: web.Request) -> None:
+        """RFC 9112, section 3.2.2: a target that is a whole URL names the host, too."""
+        url = request.url
+        authority = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
+        if url.user is not None or url.password is not None or not self._serves(authority):
+            raise _unknown_host(authority)
 
     def _check_origin(self, origins: list[str], host: str) -> None:
         for origin in origins:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.errors import Problem
 
@@ -19,7 +19,7 @@ def check_json(request: web.Request) -> None:
     Raises:
         Problem: `unsupported-media-type` (queued: no).
     """
-    kind = request.headers.get("Content-Type")
+    kind = request.headers.get(hdrs.CONTENT_TYPE)
     if kind == JSON:
         return  # the usual one, without aiohttp's parsing of it
     if request.content_type != JSON and (kind is not None or request.body_exists):

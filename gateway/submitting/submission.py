@@ -95,7 +95,9 @@ class Submission:
         request = parse(task) if isinstance(task, bytes) else task
         plan = self._planner.plan(request, caller, terms)
         if copy is None:
-            task_id = self.issue(plan)
+            task_id = self._task_ids.issue(
+                plan.tenant, tracked=plan.tracked, delay_s=plan.when.delay_s
+            )
             stamp = PLAIN if traceparent is None else Stamp(traceparent=traceparent)
         else:
             task_id = copy.task_id

@@ -104,9 +104,11 @@ def parse(body: bytes) -> TaskRequest:
     Raises:
         Problem: `malformed-json`, `invalid-request` (queued: no).
     """
-    guard_headers(body)
+    if len(body) >= _MIN_GUARDED_BYTES:
+        guard_headers(body)
     request: TaskRequest = decode_with(_decode, body)
-    check_form(request)
+    if not _check_short_form(request):
+        at_once(_form_steps(request))
     return request
 
 
@@ -170,8 +172,11 @@ def _check_short_form(request: TaskRequest) -> bool:
         raise _invalid("$.args", "Expected an array")
     if kwargs[:1] != b"{":
         raise _invalid("$.kwargs", "Expected an object")
-    if _may_hide(args) or _may_hide(kwargs):
-        return False
+    if len(args) + len(kwargs) >= _MAX_SAFE_DEPTH:
+        return False  # they may be deep, or hold a large number
+    raw = args + kwargs
+    if b"e" in raw or b"E" in raw:
+        return False  # a number may be out of range
     if request.options is not NO_OPTIONS:
         _check_options(request.options)
     return True
@@ -253,13 +258,8 @@ def check_raw(raw: bytes) -> None:
         pass
 
 
-def _may_hide(raw: bytes) -> bool:
-    """Whether a value is long enough to be deep or a large number, or may have an exponent."""
-    return len(raw) >= _MAX_SAFE_DEPTH or b"e" in raw or b"E" in raw
-
-
 def _raw_steps(raw: bytes) -> Iterator[None]:
-    if not _may_hide(raw):
+    if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
         return
     yield
     deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
