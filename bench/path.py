@@ -16,16 +16,21 @@ import http.client
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from bench.report import Context, Report
 from bench.servers import Servers
 from devstack.ports import free_port
 from devstack.product import ROOT
+from penstock.wire.announcements import WORKERS_KEY, WorkerRecord
+from tasks.registry import TASKS
 
 _REQUESTS = {
     "submit": ("/v1/tasks", {"task": "demo.add", "args": [1, 2]}),
@@ -62,6 +67,7 @@ async def compare(context: Context) -> Report:
     if context.plan.tree is not None:
         trees = {"other": context.plan.tree, **trees}
     walks = []
+    await _announce_worker(context.servers)
     for name, root in trees.items():
         async with _probed(context.servers, root) as gateway:
             for request in _REQUESTS:
@@ -69,6 +75,19 @@ async def compare(context: Context) -> Report:
                 walks.append(Walk(name, request, found.most_common(1)[0][0]))
     await context.servers.purge(("mongo_queue", "default"))
     return Report(name="path", data=walks, text="\n\n".join(map(_shown, walks)))
+
+
+async def _announce_worker(servers: Servers) -> None:
+    """Let there be a worker that has every task, as far as a gateway can see."""
+    record = WorkerRecord(
+        worker="path@bench",
+        start="1",
+        queues=tuple(servers.topology.queues),
+        tasks=tuple(spec.name for spec in TASKS),
+        seen=time.time(),
+    )
+    async with Redis.from_url(servers.redis.url) as client:
+        await client.hset(WORKERS_KEY, record.field, record.encode())
 
 
 def _shown(walk: Walk) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from gateway.access.copies import Copy
 from gateway.rabbitmq.task_message import NOTHING_FOLLOWS, Template
 from gateway.submitting.destinations import Destination
@@ -80,8 +82,7 @@ class Stamp:
 PLAIN: Final = Stamp()
 
 
-@dataclass(slots=True)
-class TaskMessage:
+class TaskMessage(msgspec.Struct):
     """A task, ready to be published."""
 
     task: str

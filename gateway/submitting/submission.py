@@ -68,7 +68,12 @@ class Submission:
         except SeemsAbsentError as seems:
             attempt = partial(self.prepare, task, caller, traceparent, terms)
             message = await self.absent.again(seems, attempt)
-        await self.publish(message)
+        await self._publisher.publish(
+            message.template,
+            message.task_id,
+            message.body,
+            queue_count=len(message.queues),
+        )
         return message
 
     def prepare(
