@@ -333,9 +333,9 @@ def test_a_request_shows_the_limits_that_its_task_declares(run: Any):
 
 def test_a_retryable_error_is_tried_for_half_an_hour_unless_the_task_says_otherwise():
     with build_app(WorkerConfig(), load(), [TaskSpec("demo.noop", noop)]) as app:
-        plain = app.task(noop, name="plain.noop")
-        own = app.task(noop, name="plain.own", max_retries=4)
-        endless = app.task(noop, name="plain.endless", max_retries=None)
+        plain = app.task(noop, name="plain.noop", shared=False)  # of no other app
+        own = app.task(noop, name="plain.own", max_retries=4, shared=False)
+        endless = app.task(noop, name="plain.endless", max_retries=None, shared=False)
         assert plain.max_retries == Celery("stock", set_as_current=False).Task.max_retries == 3
         assert [task.retry_limit for task in (app.tasks["demo.noop"], plain, own, endless)] == [
             12,

@@ -26,6 +26,7 @@ from devstack.rabbit import Rabbit
 from tests.waiting import eventually
 from topology.declare import declare
 from topology.layout import load
+from topology.plan import declarations
 
 _SETTLED_S: Final = 10.0
 _CHANNELS: Final = 4
@@ -73,6 +74,20 @@ class VirtualHosts:
         finally:
             self._retire(name)
 
+    async def purge(self, url: str) -> None:
+        """Purge until nothing is found: what is dead-lettered meanwhile arrives a moment later."""
+        queues = [queue.name for queue in declarations(load()).queues]
+        async with await aio_pika.connect(url) as connection:
+            channels = [await connection.channel() for _ in range(_CHANNELS)]
+
+            async def purge(number: int) -> int:
+                underlay = await channels[number].get_underlay_channel()
+                answers = [await underlay.queue_purge(one) for one in queues[number::_CHANNELS]]
+                return sum(answer.message_count or 0 for answer in answers)
+
+            while sum(await asyncio.gather(*map(purge, range(_CHANNELS)))):
+                pass
+
     async def _make(self) -> str:
         await self._delete_retired()
         name = f"test-{secrets.token_hex(6)}"
@@ -116,7 +131,7 @@ class VirtualHosts:
             for kind in ("queues", "exchanges"):
                 for one in added[kind]:
                     await self._call("DELETE", kind, name, one["name"])
-            await self._purge(name, [one["name"] for one in declared["queues"].values()])
+            await self.purge(self._rabbit.url_of(name))
         except (AssertionError, ConnectionError, aiohttp.ClientError):
             return False
         return True
@@ -130,19 +145,6 @@ class VirtualHosts:
             kind: {json.dumps(each, sort_keys=True): each for each in found[kind]}
             for kind in _KINDS
         }
-
-    async def _purge(self, name: str, queues: list[str]) -> None:
-        """Purge until nothing is found: what is dead-lettered meanwhile arrives a moment later."""
-        async with await aio_pika.connect(self._rabbit.url_of(name)) as connection:
-            channels = [await connection.channel() for _ in range(_CHANNELS)]
-
-            async def purge(number: int) -> int:
-                underlay = await channels[number].get_underlay_channel()
-                answers = [await underlay.queue_purge(one) for one in queues[number::_CHANNELS]]
-                return sum(answer.message_count or 0 for answer in answers)
-
-            while sum(await asyncio.gather(*map(purge, range(_CHANNELS)))):
-                pass
 
     async def _call(self, method: str, *path: str) -> Any:
         """Call the management API; what is not there has been deleted."""

@@ -59,6 +59,20 @@ class Deployment:
             cwd=ROOT,
         )
 
+    def make_worker(
+        self, pool: str, *arguments: str, name: str, concurrency: int, app: str
+    ) -> Process:
+        """Make a worker that is ready when it says so."""
+        child = self.celery(
+            name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", pool, "-c", str(concurrency),
+            *arguments, app=app,
+        )  # fmt: skip
+
+        async def ready() -> bool:
+            return b" ready." in child.logged()
+
+        return Process(child, ready)
+
     @contextlib.asynccontextmanager
     async def worker(
         self,
@@ -69,15 +83,8 @@ class Deployment:
         app: str = "",
     ) -> AsyncIterator[Process]:
         """Run a worker; at the end it must still be alive, unless it was killed."""
-        child = self.celery(
-            name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", pool, "-c", str(concurrency),
-            *arguments, app=app,
-        )  # fmt: skip
-
-        async def ready() -> bool:
-            return b" ready." in child.logged()
-
-        worker = Process(child, ready)
+        worker = self.make_worker(pool, *arguments, name=name, concurrency=concurrency, app=app)
+        child = worker.child
         try:
             await worker.start()
             yield worker

@@ -1,16 +1,21 @@
 """The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from devstack.redis_server import Redis
 from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.deployment.gateway import Gateway, running_gateway
+from tests.deployment.lasting import Lasting, lasting
+from tests.deployment.vhosts import VirtualHosts
 from tests.deployment.workers import Deployment
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -121,3 +126,17 @@ def shapes_deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployme
     return Deployment(
         amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.canvas_app"
     )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting_deployment(
+    request: pytest.FixtureRequest,
+    vhosts: VirtualHosts,
+    redis_server: Redis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Lasting]:
+    """The deployment of a module; its `DEPLOYMENT` gives further fields."""
+    fields = getattr(request.module, "DEPLOYMENT", {})
+    folder = tmp_path_factory.mktemp("lasting")
+    async with lasting(vhosts, redis_server, folder, **fields) as deployment:
+        yield deployment

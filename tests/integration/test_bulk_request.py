@@ -111,16 +111,16 @@ async def test_a_line_has_a_bound_and_costs_no_other(make_gateway):
 
 
 async def test_gzip_is_expanded_and_its_damage_told_behind_what_was_accepted(gateway):
-    packed = gzip.compress((GOOD + b"\n") * 50_000)
+    packed = gzip.compress((GOOD + b"\n") * 10_000)
     headers = {**NDJSON, "Content-Encoding": "gzip"}
     whole = await gateway.post("/v1/tasks/bulk", data=packed, headers=headers)
     cut = await gateway.post("/v1/tasks/bulk", data=packed[:-50], headers=headers)
     never = await gateway.post("/v1/tasks/bulk", data=b"no gzip", headers=headers)
 
-    assert lines_of(await whole.text()) == [{"summary": {"accepted": 50_000, "rejected": 0}}]
+    assert lines_of(await whole.text()) == [{"summary": {"accepted": 10_000, "rejected": 0}}]
     damage, summary = lines_of(await cut.text())
     accepted = summary["summary"]["accepted"]
-    assert 0 < accepted < 50_000
+    assert 0 < accepted < 10_000
     assert (damage["line"], damage["code"]) == (accepted + 1, "malformed-json")
     assert (never.status, (await never.json())["code"]) == (400, "malformed-json")
 
@@ -156,17 +156,18 @@ def half_duplex(port: int, query: str, body: Iterator[bytes]) -> tuple[int, byte
 
 
 @pytest.mark.timeout(300)
-async def test_a_half_duplex_client_sends_400_000_lines_without_blocking(gateway, amqp_url):
+@pytest.mark.parametrize("thousands", [100, pytest.param(400, marks=pytest.mark.long)])
+async def test_a_half_duplex_client_sends_many_lines_without_blocking(gateway, amqp_url, thousands):
     part = (GOOD + b"\n") * 999 + b'{"task":"nobody.knows"}\n'
     status, text = await asyncio.to_thread(
-        half_duplex, gateway.port, "", (part for _ in range(400))
+        half_duplex, gateway.port, "", (part for _ in range(thousands))
     )
     *outcomes, summary = lines_of(text.decode())
 
     assert status == 207
-    assert [one["line"] for one in outcomes] == list(range(1000, 400_001, 1000))
-    assert summary == {"summary": {"accepted": 399_600, "rejected": 400}}
-    assert await eventually(lambda: _is(depth(amqp_url), 399_600))
+    assert [one["line"] for one in outcomes] == list(range(1000, thousands * 1000 + 1, 1000))
+    assert summary == {"summary": {"accepted": thousands * 999, "rejected": thousands}}
+    assert await eventually(lambda: _is(depth(amqp_url), thousands * 999))
 
 
 async def _is(question, expected) -> bool:
@@ -178,7 +179,7 @@ async def test_errors_beyond_the_buffer_are_counted_for_a_client_that_does_not_r
     line = b'{"task":"nobody.knows"}' + b" " * 200  # more than sockets hold: sending must wait
     part = (line + b"\n") * 1000
     status, text = await asyncio.to_thread(
-        half_duplex, gateway.port, "", (part for _ in range(300))
+        half_duplex, gateway.port, "", (part for _ in range(100))
     )
     *outcomes, last = lines_of(text.decode())
     summary = last["summary"]
@@ -187,7 +188,7 @@ async def test_errors_beyond_the_buffer_are_counted_for_a_client_that_does_not_r
     told = [one["line"] for one in outcomes]
     assert told == sorted(set(told))
     assert len(text) >= MAX_BUFFERED_BYTES
-    assert summary["rejected"] == 300_000 == len(outcomes) + summary["omitted"]
+    assert summary["rejected"] == 100_000 == len(outcomes) + summary["omitted"]
 
 
 @pytest.mark.timeout(300)
@@ -196,8 +197,9 @@ async def test_a_slow_reader_of_all_outcomes_slows_the_sender(gateway):
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal sent
-        for _ in range(400):
-            yield b'{"task":"nobody.knows"}\n' * 1000
+        line = b'{"task":"nobody.knows"}' + b" " * 800  # more than sockets hold, both ways
+        for _ in range(100):
+            yield (line + b"\n") * 1000
             sent += 1000
 
     async with asyncio.timeout(280):
@@ -206,11 +208,11 @@ async def test_a_slow_reader_of_all_outcomes_slows_the_sender(gateway):
         while settled != sent:  # the sender has come to rest
             settled = sent
             await asyncio.sleep(1)
-        assert settled < 400_000
+        assert settled < 100_000
         text = await response.text()
 
-    assert lines_of(text)[-1] == {"summary": {"accepted": 0, "rejected": 400_000}}
-    assert text.count("\n") == 400_001
+    assert lines_of(text)[-1] == {"summary": {"accepted": 0, "rejected": 100_000}}
+    assert text.count("\n") == 100_001
 
 
 async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url):

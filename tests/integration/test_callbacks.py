@@ -6,7 +6,6 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from gateway.api import parts
 from gateway.endings import callback_events
 from gateway.endings.callback_events import Event, event_of
 from tests.canvases import add, total
-from tests.deployment.workers import Deployment
+from tests.deployment.lasting import Lasting
 from tests.integration.test_submit import messages
 from tests.receiver import Receiver, receiving
 from tests.waiting import eventually
@@ -25,8 +24,25 @@ SECRET = b"the receiver knows it"
 
 
 @pytest.fixture
-def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
-    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
+
+
+@pytest.fixture
+async def unannounced(deployment: Lasting) -> None:
+    """No worker runs, and the gateway, which starts later, knows no arguments of tasks."""
+    await deployment.forget()
+
+
+@pytest.fixture
+def amqp_url(deployment: Lasting) -> str:
+    return deployment.amqp_url
+
+
+@pytest.fixture
+def redis_url(deployment: Lasting) -> str:
+    return deployment.redis_url
 
 
 @pytest.fixture
@@ -94,7 +110,9 @@ async def test_the_final_state_is_posted_signed_and_with_its_event(deployment, c
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
-async def test_every_end_that_a_worker_sees_is_told(deployment, calling, receiver, pool):
+async def test_every_end_that_a_worker_sees_is_told(
+    unannounced, deployment, calling, receiver, pool
+):
     url = receiver.url()
     ends: dict[str, list[Any]] = {
         "SUCCESS": ["demo.add", 1, 2],
@@ -136,6 +154,7 @@ async def test_a_task_without_a_result_is_told(deployment, calling, receiver):
 
 
 async def test_a_revoked_task_is_told_at_once_and_once(deployment, calling, receiver):
+    await deployment.rest()
     task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
     later = await submit(calling, receiver.url(), "demo.add", 1, 2, countdown=86_400)
     for one in (task_id, later):
@@ -152,6 +171,7 @@ async def test_a_revoked_task_is_told_at_once_and_once(deployment, calling, rece
 async def test_a_revoked_task_is_told_by_the_worker_when_the_gateway_could_not(
     deployment, calling, receiver
 ):
+    await deployment.rest()
     task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
     deployment.redis.delete(f"penstock:callback:{task_id}")
     assert (await calling.delete(f"/v1/tasks/{task_id}")).status == 202
@@ -171,6 +191,7 @@ async def test_a_stopped_task_is_told(deployment, calling, receiver):
 
 
 async def test_ends_that_the_broker_decides_are_told(deployment, calling, receiver, amqp_url):
+    await deployment.rest()
     expired = await submit(calling, receiver.url(), "demo.add", 1, 2, expires=0.2)
     kept = await submit(calling, receiver.url(), "demo.add", 1, 2, expires=0.2, ignore_result=True)
     assert (await receiver.called(expired)).json["state"] == "REVOKED"
@@ -280,6 +301,7 @@ async def test_private_addresses_are_refused_whatever_they_are_called(
 async def test_hosts_are_checked_at_submit_and_again_at_delivery(
     make_calling_gateway, receiver, amqp_url, deployment
 ):
+    await deployment.rest()
     gateway = await make_calling_gateway(callback_hosts=("hooks.example", "*.trusted.example"))
     for url in (
         "http://127.0.0.1/x", "ftp://hooks.example/", "hooks.example", "http:///x", "http://[/",
@@ -326,6 +348,7 @@ async def test_redis_away_delays_a_callback_and_loses_none(
 async def test_what_waits_for_a_task_that_the_broker_ended_is_told(
     deployment, calling, receiver, amqp_url
 ):
+    await deployment.rest()
     told: dict[str, Any] = {"options": {"callback_url": receiver.url()}}
     expiring = add(1, 1, options={"expires": 0.2})
     chain = {"chain": [expiring, add(2, **told), {"group": [add(3, **told), add(4)]}]}
@@ -343,6 +366,7 @@ async def test_what_waits_for_a_task_that_the_broker_ended_is_told(
 
 
 async def test_a_replayed_dead_letter_lets_its_chord_go_on(deployment, calling, amqp_url):
+    await deployment.rest()
     canvas = {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}}
     answer = await (await calling.post("/v1/canvas", json=canvas)).json()
     with deployment_channel(amqp_url) as channel:

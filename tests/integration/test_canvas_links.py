@@ -5,13 +5,26 @@ from typing import Any
 import pytest
 
 from tests.canvases import add, total
-from tests.deployment.workers import Deployment
+from tests.deployment.lasting import Lasting
 from tests.integration.test_canvas_runs import FAIL, state, submit
+
+DEPLOYMENT = {"app": "tests.canvas_app"}
 
 
 @pytest.fixture
-def deployment(shapes_deployment: Deployment) -> Deployment:
-    return shapes_deployment
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
+
+
+@pytest.fixture
+def amqp_url(deployment: Lasting) -> str:
+    return deployment.amqp_url
+
+
+@pytest.fixture
+def redis_url(deployment: Lasting) -> str:
+    return deployment.redis_url
 
 
 def task(name: str, *args: Any, **more: Any) -> dict[str, Any]:
@@ -24,7 +37,7 @@ async def ends(gateway: Any, answer: dict[str, Any]) -> dict[str, dict[str, Any]
     return {one["id"]: one for one in (await response.json())["tasks"]}
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 async def test_errbacks_are_called_by_their_signature_and_each_ends(deployment, gateway, pool):
     failing = {
         **FAIL,
@@ -130,20 +143,8 @@ async def test_errbacks_of_a_chords_body_are_called_when_its_header_fails(deploy
     assert told[tree["link"][0]["id"]]["state"] == "REVOKED"
 
 
-@pytest.mark.parametrize("untracked", [False, True])
-async def test_links_of_a_task_that_the_broker_ended_end(deployment, gateway, untracked):
-    options = {"expires": 0.3, "ignore_result": untracked}
-    canvas = {"chain": [add(1, 2, options=options, **LINKED), add(1, **LINKED)]}
-    answer = await submit(gateway, canvas)
-    told = await ends(gateway, answer)  # no worker is there: it expires
-
-    first, second = answer["canvas"]["chain"]
-    assert told[second["id"]]["state"] == "REVOKED"
-    for linked in (first["link"], first["link_error"], second["link"], second["link_error"]):
-        assert told[linked[0]["id"]]["error"]["type"] == "NotNeeded"
-
-
 async def test_links_of_a_revoked_task_end(deployment, gateway):
+    await deployment.rest()
     answer = await submit(gateway, add(1, 1, **LINKED))
     assert (await gateway.delete(f"/v1/tasks/{answer['id']}")).status == 202
     async with deployment.worker():
@@ -153,9 +154,24 @@ async def test_links_of_a_revoked_task_end(deployment, gateway):
 
 
 async def test_an_errback_that_was_revoked_is_not_called(deployment, gateway):
+    await deployment.rest()
     answer = await submit(gateway, {**FAIL, "link_error": [task("mourn"), task("mourn")]})
     first, second = answer["canvas"]["link_error"]
     assert (await gateway.delete(f"/v1/tasks/{first['id']}")).status == 202
     async with deployment.worker():
         assert (await state(gateway, second["id"]))["state"] == "SUCCESS"
         assert (await state(gateway, first["id"]))["state"] == "REVOKED"
+
+
+@pytest.mark.parametrize("untracked", [False, True])
+async def test_links_of_a_task_that_the_broker_ended_end(deployment, gateway, untracked):
+    await deployment.rest()
+    options = {"expires": 0.3, "ignore_result": untracked}
+    canvas = {"chain": [add(1, 2, options=options, **LINKED), add(1, **LINKED)]}
+    answer = await submit(gateway, canvas)
+    told = await ends(gateway, answer)  # no worker is there: it expires
+
+    first, second = answer["canvas"]["chain"]
+    assert told[second["id"]]["state"] == "REVOKED"
+    for linked in (first["link"], first["link_error"], second["link"], second["link_error"]):
+        assert told[linked[0]["id"]]["error"]["type"] == "NotNeeded"

@@ -11,16 +11,29 @@ from devstack.children import Child
 from devstack.product import ROOT
 from gateway.api import parts
 from tests.canvases import CANVASES, add, total
+from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 from tests.worker_states import WorkerStates
 
+DEPLOYMENT = {"app": "tests.canvas_app"}
 FAIL = {"task": "demo.fail", "args": ["no"], "immutable": True}
 
 
 @pytest.fixture
-def deployment(shapes_deployment: Deployment) -> Deployment:
-    return shapes_deployment
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
+
+
+@pytest.fixture
+def amqp_url(deployment: Lasting) -> str:
+    return deployment.amqp_url
+
+
+@pytest.fixture
+def redis_url(deployment: Lasting) -> str:
+    return deployment.redis_url
 
 
 async def celery_says(deployment: Deployment, *arguments: str) -> Any:
@@ -62,7 +75,7 @@ async def state(gateway: Any, task_id: str, wait_s: float = 20) -> dict[str, Any
     return told
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
 async def test_results_are_celerys(deployment, gateway, pool):
     async with deployment.worker(pool):
         await announced(gateway)
@@ -84,7 +97,20 @@ async def everything_ended(gateway: Any, answer: dict[str, Any], *states: str) -
     assert set(found.values()) <= set(states), found
 
 
+@pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+async def test_a_failure_ends_everything_that_waits_for_it(deployment, gateway, pool):
+    async with deployment.worker(pool):
+        for name, canvas in FAILING.items():
+            answer = await submit(gateway, canvas)
+
+            await everything_ended(gateway, answer, "SUCCESS", "FAILURE")
+            if answer["kind"] == "task":
+                ended = await state(gateway, answer["id"])
+                assert ended["state"] == "FAILURE", name
+
+
 async def test_a_group_is_told_by_counts_and_results_in_order(deployment, gateway):
+    await deployment.rest()
     members = [add(1, 1), {"chain": [add(2, 2), add(3)]}, FAIL]
     answer = await submit(gateway, {"group": members})
 
@@ -113,15 +139,6 @@ async def test_celery_restores_our_groups(deployment, gateway):
     async with deployment.worker():
         assert await outcome(gateway, answer) == [2, [5, 6]]
         assert await celery_says(deployment, answer["id"]) == [2, [5, 6]]
-
-
-async def test_the_header_of_a_chord_can_be_asked_like_a_group(deployment, gateway):
-    answer = await submit(gateway, CANVASES["group then task"])
-    async with deployment.worker():
-        await outcome(gateway, answer)
-        [header] = answer["groups"]
-        told = await (await gateway.get(f"/v1/groups/{header}?wait=10")).json()
-        assert told["results"] == [2, 4]
 
 
 FAILING: dict[str, dict[str, Any]] = {
@@ -157,16 +174,13 @@ FAILING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
-async def test_a_failure_ends_everything_that_waits_for_it(deployment, gateway, pool):
-    async with deployment.worker(pool):
-        for name, canvas in FAILING.items():
-            answer = await submit(gateway, canvas)
-
-            await everything_ended(gateway, answer, "SUCCESS", "FAILURE")
-            if answer["kind"] == "task":
-                ended = await state(gateway, answer["id"])
-                assert ended["state"] == "FAILURE", name
+async def test_the_header_of_a_chord_can_be_asked_like_a_group(deployment, gateway):
+    answer = await submit(gateway, CANVASES["group then task"])
+    async with deployment.worker():
+        await outcome(gateway, answer)
+        [header] = answer["groups"]
+        told = await (await gateway.get(f"/v1/groups/{header}?wait=10")).json()
+        assert told["results"] == [2, 4]
 
 
 async def test_links_are_called_with_the_result_and_errbacks_with_the_id(deployment, gateway):
@@ -188,6 +202,21 @@ async def test_links_are_called_with_the_result_and_errbacks_with_the_id(deploym
         for unneeded in (bad["link"][0], good["link_error"][0]):
             told = await state(gateway, unneeded["id"])
             assert (told["state"], told["error"]["type"]) == ("REVOKED", "NotNeeded")
+
+
+async def test_the_same_key_publishes_a_canvas_once(deployment, gateway):
+    canvas = CANVASES["deep"]
+    first = await submit(gateway, canvas, **{"Idempotency-Key": "k"})
+    again = await gateway.post("/v1/canvas", json=canvas, headers={"Idempotency-Key": "k"})
+    other = await gateway.post(
+        "/v1/canvas", json=CANVASES["chain"], headers={"Idempotency-Key": "k"}
+    )
+
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (202, "true")
+    assert await again.json() == first
+    assert (other.status, (await other.json())["code"]) == (422, "idempotency-key-reused")
+    async with deployment.worker():
+        assert await outcome(gateway, first) == await outcome(gateway, await again.json())
 
 
 async def test_a_worker_obeys_the_options_of_later_tasks(deployment, make_gateway):
@@ -212,6 +241,7 @@ async def test_a_worker_obeys_the_options_of_later_tasks(deployment, make_gatewa
 
 
 async def test_a_revoked_task_ends_what_stands_behind_it(deployment, gateway):
+    await deployment.rest()
     canvas = {"chain": [add(1, 1), add(2), {"group": [add(3), add(4)]}, total()]}
     answer = await submit(gateway, canvas)
     response = await gateway.delete(f"/v1/tasks/{answer['ids'][0]}")
@@ -220,24 +250,10 @@ async def test_a_revoked_task_ends_what_stands_behind_it(deployment, gateway):
         await everything_ended(gateway, answer, "REVOKED")
 
 
-async def test_the_same_key_publishes_a_canvas_once(deployment, gateway):
-    canvas = CANVASES["deep"]
-    first = await submit(gateway, canvas, **{"Idempotency-Key": "k"})
-    again = await gateway.post("/v1/canvas", json=canvas, headers={"Idempotency-Key": "k"})
-    other = await gateway.post(
-        "/v1/canvas", json=CANVASES["chain"], headers={"Idempotency-Key": "k"}
-    )
-
-    assert (again.status, again.headers["Idempotency-Replayed"]) == (202, "true")
-    assert await again.json() == first
-    assert (other.status, (await other.json())["code"]) == (422, "idempotency-key-reused")
-    async with deployment.worker():
-        assert await outcome(gateway, first) == await outcome(gateway, await again.json())
-
-
 async def test_a_chord_goes_on_when_the_worker_died_before_it_told_of_a_part(
     deployment, gateway, amqp_url
 ):
+    await deployment.rest()
     answer = await submit(gateway, CANVASES["chord"])
     first = answer["ids"][0]
     states = WorkerStates.at(deployment.redis_url)
@@ -252,6 +268,7 @@ async def test_a_chord_goes_on_when_the_worker_died_before_it_told_of_a_part(
 
 
 async def test_wait_answers_with_the_final_result(deployment, gateway):
+    await deployment.rest()
     fast = await gateway.post("/v1/canvas?wait=0.05", json=CANVASES["chord"])
     assert fast.status == 202
     async with deployment.worker():

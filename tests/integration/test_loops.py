@@ -23,6 +23,7 @@ from devstack.rabbit_container import rabbit_for
 from gateway.api import parts
 from gateway.config import GatewayConfig
 from tests.deployment.gateway import running_gateway
+from tests.deployment.vhosts import VirtualHosts
 from tests.stream_client import Stream
 from tests.waiting import eventually
 
@@ -107,6 +108,12 @@ async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabb
     yield server
     await server.kill()
     await server.stop()
+
+
+@pytest.fixture(scope="module")
+def vhosts(rabbit: Rabbit) -> VirtualHosts:
+    """The virtual hosts of that node."""
+    return VirtualHosts(rabbit)
 
 
 @pytest.fixture

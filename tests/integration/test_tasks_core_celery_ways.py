@@ -159,6 +159,7 @@ async def test_multi_and_the_file_of_make_run(deployment: Deployment):
     assert not (folder / "m1.pid").exists()
 
 
+@pytest.mark.bare_vhost
 async def test_a_worker_purges_on_a_broker_that_has_nothing_yet(deployment: Deployment):
     async with deployment.worker("solo", "--purge") as worker:
         log = worker.child.logged().decode()
@@ -167,6 +168,7 @@ async def test_a_worker_purges_on_a_broker_that_has_nothing_yet(deployment: Depl
         assert (await deployment.ended(deployment.publish("demo.add", [1, 2])))["result"] == 3
 
 
+@pytest.mark.bare_vhost
 async def test_a_worker_whose_layout_differs_from_the_broker_says_so_and_ends(
     deployment: Deployment,
 ):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
 
 POISON: dict[str, dict[str, Any]] = {
     "not JSON": {"raw": b"{nonsense"},
@@ -34,12 +35,13 @@ POISON: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
-    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
 
 
-async def test_poison_becomes_a_dead_letter_and_the_worker_lives(deployment: Deployment, pool: str):
-    async with deployment.worker(pool, "-Q", "high_priority", concurrency=1) as worker:
+async def test_poison_becomes_a_dead_letter_and_the_worker_lives(deployment: Lasting, pool: str):
+    async with deployment.worker(pool, "-Q", "high_priority,mongo_queue") as worker:
         for poison in POISON.values():
             deployment.publish(
                 **{"task": "demo.add", "args": [1, 2], "routing_key": "high_priority", **poison}
@@ -55,7 +57,7 @@ async def test_poison_becomes_a_dead_letter_and_the_worker_lives(deployment: Dep
         assert worker.child.running
 
 
-async def test_a_retry_comes_back_on_the_queue_that_it_came_from(deployment: Deployment, pool: str):
+async def test_a_retry_comes_back_on_the_queue_that_it_came_from(deployment: Lasting, pool: str):
     async with deployment.worker(pool, "-Q", "high_priority,mongo_queue"):
         begun = time.monotonic()
         direct = deployment.publish("demo.flaky", [2], routing_key="high_priority")
@@ -74,7 +76,7 @@ async def test_a_retry_comes_back_on_the_queue_that_it_came_from(deployment: Dep
         assert deployment.depth("default") == 0
 
 
-async def test_failures_for_good_become_dead_letters(deployment: Deployment, pool: str):
+async def test_failures_for_good_become_dead_letters(deployment: Lasting, pool: str):
     async with deployment.worker(pool):
         headers = {"x-penstock-tenant": "a"}
         permanent = deployment.publish("demo.permanent", ["never"], extra=headers)
@@ -100,7 +102,25 @@ async def test_failures_for_good_become_dead_letters(deployment: Deployment, poo
         assert deployment.depth("dead.outcomes") == 2
 
 
-async def test_every_worker_executes_a_broadcast(deployment: Deployment, pool: str):
+async def test_what_the_broker_delayed_starts_in_time(deployment: Lasting, pool: str):
+    async with deployment.worker(pool):
+        delayed = deployment.celery(
+            "call", "call", "demo.run", '--args=["delayed"]', "--countdown=2", "--expires=60",
+            "--queue=high_priority",
+        )  # fmt: skip
+        begun = time.time()
+        delayed.spawn()
+        assert await delayed.wait() == 0
+        await eventually(lambda: deployment.runs == ["delayed"], 10)
+        assert time.time() - begun >= 2
+        task_id = delayed.logged().decode().split()[-1]
+        assert (await deployment.ended(task_id))["result"] == "delayed"
+
+
+async def test_every_worker_executes_a_broadcast(
+    amqp_url: str, redis_url: str, tmp_path: Path, pool: str
+):
+    deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
     async with (
         deployment.worker(pool, "-Q", "default", name="one"),
         deployment.worker(pool, "-Q", "scripts", name="two"),
@@ -118,18 +138,3 @@ async def test_every_worker_executes_a_broadcast(deployment: Deployment, pool: s
         last = deployment.publish("demo.flaky", [1])
         assert (await deployment.ended(last))["result"] == 2
         assert deployment.runs.count("late again") == 2  # each worker had its own share again
-
-
-async def test_what_the_broker_delayed_starts_in_time(deployment: Deployment, pool: str):
-    async with deployment.worker(pool, name="d"):
-        delayed = deployment.celery(
-            "call", "call", "demo.run", '--args=["delayed"]', "--countdown=2", "--expires=60",
-            "--queue=high_priority",
-        )  # fmt: skip
-        begun = time.time()
-        delayed.spawn()
-        assert await delayed.wait() == 0
-        await eventually(lambda: deployment.runs == ["delayed"], 10)
-        assert time.time() - begun >= 2
-        task_id = delayed.logged().decode().split()[-1]
-        assert (await deployment.ended(task_id))["result"] == "delayed"

@@ -1,28 +1,24 @@
 """What a worker stores of its tasks, on both pools."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from tests.deployment.workers import Deployment
+from tests.deployment.lasting import Lasting
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+DEPLOYMENT = {"env": {"MAX_RESULT_BYTES": "100000"}}
 
 
 @pytest.fixture
-def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
-    return Deployment(
-        amqp_url=amqp_url,
-        redis_url=redis_url,
-        folder=tmp_path,
-        env={"MAX_RESULT_BYTES": "100000"},
-    )
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
 
 
 async def test_states_are_stored_with_events_and_told_to_those_who_watch(
-    deployment: Deployment, pool: str
+    deployment: Lasting, pool: str
 ):
     async with deployment.worker(pool) as worker:
         watching = deployment.redis.pubsub(ignore_subscribe_messages=True)
@@ -54,8 +50,8 @@ async def test_states_are_stored_with_events_and_told_to_those_who_watch(
         assert worker.child.running
 
 
-async def test_ways_to_go(deployment: Deployment, pool: str):
-    async with deployment.worker(pool, "-Q", "default"):
+async def test_ways_to_go(deployment: Lasting, pool: str):
+    async with deployment.worker(pool):
         failed = deployment.publish("demo.fail", ["no"])
         progressing = deployment.publish("demo.progress", [3, 0.01])
         custom = deployment.publish("demo.custom")
@@ -97,7 +93,59 @@ async def test_ways_to_go(deployment: Deployment, pool: str):
         assert not deployment.redis.exists(f"penstock:ended:{untracked}")
 
 
-async def test_a_delivery_starts_only_when_it_may(deployment: Deployment, pool: str):
+async def test_the_first_end_stays(deployment: Lasting, pool: str):
+    async with deployment.worker(pool):
+        task_id = deployment.publish("demo.progress", [10])
+        await eventually(lambda: deployment.record(task_id).get("status") == "PROGRESS")
+        deployment.redis.set(f"penstock:ended:{task_id}", "FAILURE")
+        told = deployment.events(task_id)
+        second = deployment.publish("demo.progress", [12])
+        await deployment.ended(second)
+
+        assert len(deployment.events(task_id)) <= len(told) + 1
+        assert deployment.record(task_id)["status"] == "PROGRESS"
+        assert deployment.redis.get(f"penstock:ended:{task_id}") == "FAILURE"
+
+
+async def test_celerys_own_terminate_stops_a_coroutine(deployment: Lasting, pool: str):
+    async with deployment.worker(pool):
+        running = deployment.publish("demo.doze", ["running", 60])
+        await eventually(lambda: "running begins" in deployment.runs)
+        control = deployment.celery("control", "control", "terminate", "TERM", running)
+        control.spawn()
+        await control.wait()
+        assert (await deployment.ended(running))["status"] == "REVOKED"
+        assert "running cancelled" in deployment.runs
+
+
+async def test_a_running_task_can_be_terminated(deployment: Lasting, pool: str):
+    async with deployment.worker(pool) as worker:
+        running = deployment.publish("demo.doze", ["running", 60])
+        await eventually(lambda: "running begins" in deployment.runs)
+        control = deployment.celery("control", "control", "penstock_terminate", running)
+        control.spawn()
+        await control.wait()
+        assert b"terminating" in control.logged()
+        record = await deployment.ended(running)
+
+        assert record["status"] == "REVOKED"
+        assert record["result"]["exc_type"] == "TaskRevokedError"
+        assert (await deployment.ended(deployment.publish("demo.add", [1, 1])))["result"] == 2
+        assert deployment.depth("default") == 0
+        assert "running cancelled" in deployment.runs  # it could clean up, on prefork too
+        if pool == "threads":
+            nap = deployment.publish("demo.nap", ["nap", 8])
+            await eventually(lambda: "nap begins" in deployment.runs)
+            control = deployment.celery("control2", "control", "penstock_terminate", nap)
+            control.spawn()
+            await control.wait()
+            assert b"not-terminable" in control.logged()
+        assert worker.child.running
+        await asyncio.to_thread(deployment.redis.ping)
+    await deployment.rest()  # ends the nap
+
+
+async def test_a_delivery_starts_only_when_it_may(deployment: Lasting, pool: str):
     redis = deployment.redis
     async with deployment.worker(pool, concurrency=1):
         redis.set("penstock:revoked:r-1", "1")
@@ -131,52 +179,7 @@ async def test_a_delivery_starts_only_when_it_may(deployment: Deployment, pool: 
         assert len(set(copies)) == 1
 
 
-async def test_a_redelivery_of_what_has_ended_is_not_executed(deployment: Deployment, pool: str):
-    redis = deployment.redis
-    async with deployment.worker(pool, "-Q", "default"):  # it declares the queues
-        pass
-    redis.set("penstock:ended:d-1", "FAILURE")
-    redis.set("penstock:ended:d-2", "SUCCESS")
-    redis.set("penstock:ended:d-3", "FAILURE")
-    redis.set("celery-task-meta-d-4", '{"status": "SUCCESS", "result": 1}')  # a stock worker's
-    redis.set("celery-task-meta-d-5", '{"cursor":"1-0","status":"STARTED","result":null}')
-    replay = {"x-penstock-replay": 1}
-    for task_id, extra in (("d-1", {}), ("d-2", replay), ("d-3", replay), ("d-4", {}), ("d-5", {})):
-        deployment.publish("demo.run", [task_id], task_id=task_id, extra=extra)
-    await eventually(lambda: deployment.depth("default") == 5)
-    deployment.put_back("default")
-
-    async with deployment.worker(pool, "-Q", "default", concurrency=1):
-        await deployment.ended(deployment.publish("demo.run", ["last"]))
-        assert sorted(deployment.runs) == ["d-3", "d-5", "last"]
-
-
-async def test_the_first_end_stays(deployment: Deployment, pool: str):
-    async with deployment.worker(pool):
-        task_id = deployment.publish("demo.progress", [10])
-        await eventually(lambda: deployment.record(task_id).get("status") == "PROGRESS")
-        deployment.redis.set(f"penstock:ended:{task_id}", "FAILURE")
-        told = deployment.events(task_id)
-        second = deployment.publish("demo.progress", [12])
-        await deployment.ended(second)
-
-        assert len(deployment.events(task_id)) <= len(told) + 1
-        assert deployment.record(task_id)["status"] == "PROGRESS"
-        assert deployment.redis.get(f"penstock:ended:{task_id}") == "FAILURE"
-
-
-async def test_celerys_own_terminate_stops_a_coroutine(deployment: Deployment, pool: str):
-    async with deployment.worker(pool, name="t"):
-        running = deployment.publish("demo.doze", ["running", 60])
-        await eventually(lambda: "running begins" in deployment.runs)
-        control = deployment.celery("control", "control", "terminate", "TERM", running)
-        control.spawn()
-        await control.wait()
-        assert (await deployment.ended(running))["status"] == "REVOKED"
-        assert "running cancelled" in deployment.runs
-
-
-async def test_coroutines_end_at_their_limits(deployment: Deployment, pool: str):
+async def test_coroutines_end_at_their_limits(deployment: Lasting, pool: str):
     async with deployment.worker(pool, concurrency=1):
         soft = deployment.publish("demo.doze", ["soft", 60], timelimit=[5, 0.2])
         hard = deployment.publish("demo.doze", ["hard", 60], timelimit=[0.2, None])
@@ -195,27 +198,20 @@ async def test_coroutines_end_at_their_limits(deployment: Deployment, pool: str)
         ]  # fmt: skip
 
 
-async def test_a_running_task_can_be_terminated(deployment: Deployment, pool: str):
-    async with deployment.worker(pool, name="t") as worker:
-        running = deployment.publish("demo.doze", ["running", 60])
-        await eventually(lambda: "running begins" in deployment.runs)
-        control = deployment.celery("control", "control", "penstock_terminate", running)
-        control.spawn()
-        await control.wait()
-        assert b"terminating" in control.logged()
-        record = await deployment.ended(running)
+async def test_a_redelivery_of_what_has_ended_is_not_executed(deployment: Lasting, pool: str):
+    redis = deployment.redis
+    await deployment.rest()
+    redis.set("penstock:ended:d-1", "FAILURE")
+    redis.set("penstock:ended:d-2", "SUCCESS")
+    redis.set("penstock:ended:d-3", "FAILURE")
+    redis.set("celery-task-meta-d-4", '{"status": "SUCCESS", "result": 1}')  # a stock worker's
+    redis.set("celery-task-meta-d-5", '{"cursor":"1-0","status":"STARTED","result":null}')
+    replay = {"x-penstock-replay": 1}
+    for task_id, extra in (("d-1", {}), ("d-2", replay), ("d-3", replay), ("d-4", {}), ("d-5", {})):
+        deployment.publish("demo.run", [task_id], task_id=task_id, extra=extra)
+    await eventually(lambda: deployment.depth("default") == 5)
+    deployment.put_back("default")
 
-        assert record["status"] == "REVOKED"
-        assert record["result"]["exc_type"] == "TaskRevokedError"
-        assert (await deployment.ended(deployment.publish("demo.add", [1, 1])))["result"] == 2
-        assert deployment.depth("default") == 0
-        assert "running cancelled" in deployment.runs  # it could clean up, on prefork too
-        if pool == "threads":
-            nap = deployment.publish("demo.nap", ["nap", 8])
-            await eventually(lambda: "nap begins" in deployment.runs)
-            control = deployment.celery("control2", "control", "penstock_terminate", nap)
-            control.spawn()
-            await control.wait()
-            assert b"not-terminable" in control.logged()
-        assert worker.child.running
-        await asyncio.to_thread(deployment.redis.ping)
+    async with deployment.worker(pool, concurrency=1):
+        await deployment.ended(deployment.publish("demo.run", ["last"]))
+        assert sorted(deployment.runs) == ["d-3", "d-5", "last"]

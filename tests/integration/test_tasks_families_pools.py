@@ -1,40 +1,58 @@
 """Documents, scripts, the catalog and the health file in real workers, on both pools."""
 
 import json
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from pymongo import MongoClient
 
 from devstack.mongo import Mongo
+from devstack.redis_server import Redis
 from penstock.wire.document_rules import BAD_ID, NO_OBJECT, NOT_FINITE
 from penstock.wire.ingest import CHECKED_HEADER
 from tasks.registry import TASKS
-from tests.deployment.workers import Deployment
+from tests.deployment.lasting import Lasting, lasting
+from tests.deployment.vhosts import VirtualHosts
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"])
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting_deployment(
+    vhosts: VirtualHosts, redis_server: Redis, mongo: Mongo, tmp_path_factory: Any
+) -> AsyncIterator[Lasting]:
+    folder = tmp_path_factory.mktemp("lasting")
+    env = {
+        "MONGO_URL": f"{mongo.url_of('families')}?serverSelectionTimeoutMS=500",
+        "HEALTH_FILE": str(folder / "alive"),
+    }
+    async with lasting(vhosts, redis_server, folder, env=env) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def deployment(amqp_url: str, redis_url: str, mongo_url: str, tmp_path: Path) -> Deployment:
-    return Deployment(
-        amqp_url=amqp_url,
-        redis_url=redis_url,
-        folder=tmp_path,
-        env={
-            "MONGO_URL": f"{mongo_url}?serverSelectionTimeoutMS=500",
-            "HEALTH_FILE": str(tmp_path / "alive"),
-        },
-    )
+async def deployment(lasting_deployment: Lasting) -> Lasting:
+    await lasting_deployment.clear()
+    return lasting_deployment
+
+
+@pytest.fixture
+def database(mongo: Mongo) -> Iterator[Any]:
+    client: MongoClient[Any] = MongoClient(mongo.url_of("families"))
+    with client:
+        yield client.get_default_database()
+        for name in client.get_default_database().list_collection_names():
+            client.get_default_database()[name].delete_many({})
 
 
 def batch(number: int) -> list[dict[str, Any]]:
     return [{"_id": f"{number}-{index}"} for index in range(10)]
 
 
-def store(deployment: Deployment, documents: list[dict[str, Any]], **headers: Any) -> str:
+def store(deployment: Lasting, documents: list[dict[str, Any]], **headers: Any) -> str:
     return deployment.publish(
         "documents.store",
         ["papers", documents],
@@ -45,7 +63,7 @@ def store(deployment: Deployment, documents: list[dict[str, Any]], **headers: An
 
 
 async def test_a_batch_is_stored_with_ids_that_a_second_delivery_finds(
-    deployment: Deployment, pool: str, mongo_url: str
+    deployment: Lasting, pool: str, database: Any
 ):
     async with deployment.worker(pool):
         first = store(deployment, [{"n": 1}, {"_id": "own"}, {"_id": 2**63}])
@@ -57,13 +75,11 @@ async def test_a_batch_is_stored_with_ids_that_a_second_delivery_finds(
     assert (result["stored"], result["duplicates"]) == (2, 0)
     assert [(one["index"], one["_id"]) for one in result["failed"]] == [(2, 2**63)]
     assert repeated["result"] == {"stored": 2, "duplicates": 2, "failed": []}
-    client: MongoClient[Any] = MongoClient(mongo_url)
-    with client:
-        assert client.get_default_database()["papers"].count_documents({}) == 2
+    assert database["papers"].count_documents({}) == 2
 
 
 async def test_what_did_not_come_by_ingest_is_checked_by_the_worker(
-    deployment: Deployment, pool: str, mongo_url: str
+    deployment: Lasting, pool: str, database: Any
 ):
     bad: list[Any] = [{"_id": "d", "$set": 1}, {"_id": "n", "n": [float("nan")]}, {"_id": None}, 5]
     evil = [{"_id": "evil"}]
@@ -100,16 +116,14 @@ async def test_what_did_not_come_by_ingest_is_checked_by_the_worker(
     for record in refused:
         assert (record["status"], record["result"]["exc_type"]) == ("FAILURE", "PermanentError")
     assert trusted["result"]["stored"] == 1  # the gateway's pattern counts for what it checked
-    client: MongoClient[Any] = MongoClient(mongo_url)
-    with client:
-        assert sorted(client.get_default_database().list_collection_names()) == [
-            "of.ours",
-            "papers",
-        ]
+    stored = {
+        name for name in database.list_collection_names() if database[name].count_documents({})
+    }
+    assert stored == {"of.ours", "papers"}
 
 
 async def test_batches_wait_for_mongodb_outside_the_worker_and_are_stored_later(
-    deployment: Deployment, pool: str, mongo: Mongo
+    deployment: Lasting, pool: str, mongo: Mongo
 ):
     async with deployment.worker(pool):
         await deployment.ended(store(deployment, batch(0)))
@@ -129,7 +143,7 @@ async def test_batches_wait_for_mongodb_outside_the_worker_and_are_stored_later(
 
 
 async def test_a_script_tells_its_lines_while_it_runs_and_its_exit_code(
-    deployment: Deployment, pool: str
+    deployment: Lasting, pool: str
 ):
     async with deployment.worker(pool):
         task_id = deployment.publish("scripts.run", ["countdown.sh", ["2"]], routing_key="scripts")
@@ -149,7 +163,7 @@ async def test_a_script_tells_its_lines_while_it_runs_and_its_exit_code(
     assert refused["result"]["exc_type"] == "ScriptRefusedError"
 
 
-async def test_a_script_ends_with_the_time_limit_of_its_task(deployment: Deployment, pool: str):
+async def test_a_script_ends_with_the_time_limit_of_its_task(deployment: Lasting, pool: str):
     async with deployment.worker(pool):
         task_id = deployment.publish(
             "scripts.run", ["countdown.sh", ["60"]], routing_key="scripts", timelimit=[None, 1]
@@ -162,22 +176,19 @@ async def test_a_script_ends_with_the_time_limit_of_its_task(deployment: Deploym
     assert after["result"] == 3
 
 
-async def test_the_heartbeat_counts_up_in_mongodb(
-    deployment: Deployment, pool: str, mongo_url: str
-):
-    client: MongoClient[Any] = MongoClient(mongo_url)
-    with client:
-        beats = client.get_default_database()["penstock.periodic"]
-        async with deployment.worker(pool):
-            deployment.publish("periodic.heartbeat", routing_key="periodic")
-            await eventually(lambda: beats.count_documents({"count": 1}), 10)
-            deployment.publish("periodic.heartbeat", routing_key="periodic")
-            await eventually(lambda: beats.count_documents({"count": 2}), 10)
+async def test_the_heartbeat_counts_up_in_mongodb(deployment: Lasting, pool: str, database: Any):
+    beats = database["penstock.periodic"]
+    async with deployment.worker(pool):
+        deployment.publish("periodic.heartbeat", routing_key="periodic")
+        await eventually(lambda: beats.count_documents({"count": 1}), 10)
+        deployment.publish("periodic.heartbeat", routing_key="periodic")
+        await eventually(lambda: beats.count_documents({"count": 2}), 10)
 
 
 async def test_a_worker_announces_its_tasks_and_withdraws_them_when_it_stops(
-    deployment: Deployment, pool: str
+    deployment: Lasting, pool: str
 ):
+    await deployment.rest()
     worker = deployment.celery("shipped", "worker", "-P", pool, "-c", "1", app="tasks.worker")
     worker.spawn()
     try:
@@ -192,14 +203,14 @@ async def test_a_worker_announces_its_tasks_and_withdraws_them_when_it_stops(
     assert announced(deployment) == set()
 
 
-def retried(deployment: Deployment, task_id: str) -> bool:
+def retried(deployment: Lasting, task_id: str) -> bool:
     return deployment.states(task_id).count("RETRY") >= 2
 
 
-def logs(deployment: Deployment, task_id: str) -> list[dict[str, Any]]:
+def logs(deployment: Lasting, task_id: str) -> list[dict[str, Any]]:
     return [event for event in deployment.events(task_id) if "log" in event]
 
 
-def announced(deployment: Deployment) -> set[str]:
+def announced(deployment: Lasting) -> set[str]:
     entries = deployment.redis.hvals("penstock:catalog")
     return {json.loads(entry)["task"] for entry in entries}

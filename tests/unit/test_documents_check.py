@@ -241,12 +241,17 @@ def test_a_large_document_never_holds_the_loop_for_long():
     one = b'{"a":"' + b"x" * 4_000_000 + b'"}'
     escapes = b'{"a":"' + b"\\n" * 2_000_000 + b'"}'
     for raw in (numbers, texts, one, escapes):
-        leap_s = min(seconds_to_skip(raw) for _ in range(3))
-        checks = [check_large(DocumentChecker(1 << 22), raw) for _ in range(2)]
+        leaps_s, slowest_s = [], []
+        for _ in range(10):  # in turns, until both ran once without a neighbour on their processor
+            leaps_s.append(seconds_to_skip(raw))
+            checked, step_s = check_large(DocumentChecker(1 << 22), raw)
+            slowest_s.append(step_s)
+            assert not checked.rejected
+            if min(slowest_s) < 4 * min(leaps_s):
+                break
 
-        assert not any(checked.rejected for checked, _ in checks)
         # Nothing can be split off from one leap through the bytes; parsing numbers takes twenty.
-        assert min(slowest_s for _, slowest_s in checks) < 5 * leap_s
+        assert min(slowest_s) < 5 * min(leaps_s)
 
 
 def seconds_to_skip(raw: bytes) -> float:
