@@ -4,12 +4,14 @@ The middleware spends 1 before the handler runs, which pays for the first piece;
 does more charges the rest here, and one that reads a stream pauses while its key is in debt.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from gateway.access.auth import Caller
 from gateway.access.limits import Limits
+from gateway.decoding.steps import Pause
 
 
 class Work:
@@ -44,6 +46,24 @@ class Work:
         """Wait while the key is in debt: for streams, between two pieces of their body."""
         if not self._prepaid:
             await self._limits.pause(self._caller)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one request may go: long work is cut in slices, and waits between two of them."""
+
+    work: Work
+    """Pays for the pieces of each slice."""
+    turn: Pause
+    """Leaves the loop to others when it is their turn; raises ConnectionResetError when the client
+    has left."""
+    slowed: bool
+    """A stream: waits while its key is in debt. Anything else goes into debt at once."""
+
+    async def begin(self) -> None:
+        """Wait before a slice while the key is in debt, if that slows the request down."""
+        if self.slowed:
+            await self.work.pause()
 
 
 class _FreeWork(Work):

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
-from gateway.access.work import work_of
+from gateway.access.work import Pace, work_of
 from gateway.api.bulk_answer import OutcomeStream
 from gateway.api.parts import CONFIG, INTAKE, SUBMITTING
 from gateway.decoding.json_array import ArraySplitter, is_json
@@ -163,9 +163,8 @@ def _bulk(request: web.Request, caller: Caller, outcomes: BulkOutcomes, *, slowe
     terms = BulkTerms(
         caller=caller,
         traceparent=traceparent(request),
-        slowed=slowed,
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,
     )
-    pause = request.app[INTAKE].turns.of(request)
-    return Bulk(request.app[SUBMITTING].submission, terms, outcomes, work_of(request), pause)
+    pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed)
+    return Bulk(request.app[SUBMITTING].submission, terms, outcomes, pace)

@@ -1,6 +1,7 @@
 """POST /v1/ingest/{collection}: documents in, receipts of their batches out."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -11,27 +12,21 @@ from gateway.access.auth import Caller, require
 from gateway.access.copies import Copy
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, ClientLeftError, once
-from gateway.access.work import FREE, Work, work_of
+from gateway.access.work import FREE, Pace, Work, work_of
 from gateway.api.ingest_answer import accepted, json_answer, receipt, stored
 from gateway.api.ingest_query import Query, read_query
-from gateway.api.parts import ACCESS, CONFIG, INGESTING, INTAKE
-from gateway.decoding.json_array import JsonSplitter
-from gateway.decoding.ndjson import LineSplitter
+from gateway.api.parts import ACCESS, INGESTING, INTAKE
 from gateway.errors import Problem, invalid_request
-from gateway.http.body import too_large
+from gateway.http.body import CHUNK_BYTES, too_large
 from gateway.http.media_types import JSON, NDJSON
 from gateway.http.receipt import Receipt
 from gateway.http.trace_context import traceparent
 from gateway.http.traits import IDEMPOTENT
-from gateway.ingesting.batch_publisher import Lane
-from gateway.ingesting.checker import DocumentChecker
-from gateway.ingesting.ingestion import HELD_BYTES, Form, Ingestion
-from gateway.ingesting.request_batches import Tally
+from gateway.ingesting.documents import SINGLE_BYTES, Documents
+from gateway.ingesting.ingestion import HELD_BYTES, BodyForm, Ingestion
+from gateway.ingesting.lanes import Lane
 
 _PLAIN: Final = Query()
-_ALONE_BYTES: Final = 256 * 1024
-"""A JSON body up to this size is read at once, and may share its batch."""
-_CHUNK_BYTES: Final = 64 * 1024
 
 
 def routes() -> list[web.RouteDef]:
@@ -42,45 +37,29 @@ def routes() -> list[web.RouteDef]:
 async def ingest(request: web.Request) -> web.StreamResponse:
     """Publish documents in batches; 202 is a receipt that RabbitMQ confirmed each."""
     caller = require(request, "ingest")
-    batches = request.app[INGESTING].batches
-    collection = request.match_info["collection"]
-    lane = batches.lane(caller.tenant, collection, traceparent(request))
-    if not caller.may_ingest(collection):
-        raise Problem("forbidden", f"the key does not allow {collection!r}", queued="no")
-    batches.check_room(lane)
+    documents = request.app[INGESTING].documents
+    lane = documents.lane(caller, request.match_info["collection"], traceparent(request))
     query = read_query(request) if request.query_string else _PLAIN
-    form = _form(request)
+    form = _form(request, documents)
     if idempotency.HEADER in request.headers:
         return await _ingest_once(request, caller, lane, query)
     chunks: AsyncIterator[bytes]
     length = request.content_length
-    if not form.streamed and length is not None and length <= _ALONE_BYTES:
-        body = await request.app[INTAKE].bodies.read(request, request.app[CONFIG].max_array_bytes)
-        if query is _PLAIN and _first_byte(body) != b"[":
-            checked = request.app[INGESTING].checker.check((body,), 1, 0)
-            if checked.documents:
-                task_id = await request.app[INGESTING].group_commit.commit(
-                    lane, checked.documents[0]
-                )
-                return Receipt(receipt(1, b"[%b]" % checked.ids[0], [task_id]))
+    if not form.streamed and length is not None and length <= SINGLE_BYTES:
+        body = await request.app[INTAKE].bodies.read(request, documents.bounds.array_bytes)
+        single = await documents.single(lane, body) if query is _PLAIN else None
+        if single is not None:
+            id_, batch = single
+            return Receipt(receipt(1, b"[%b]" % id_, [batch]))
         chunks = _pieces(body)
     else:
         chunks = request.app[INTAKE].bodies.chunks(request, whole=not form.streamed)
-    checker = DocumentChecker(request.app[CONFIG].max_document_bytes, query.key)
-    ingestion = Ingestion(
-        batches,
-        lane,
-        checker,
-        form,
-        work_of(request),
-        pause=request.app[INTAKE].turns.of(request),
-        skip=query.skip,
-        every_id=query.every_id,
-    )
-    counts = await ingestion.run(chunks)
-    if query.stored and lane.tracked and counts.problem is None:
-        return await stored(request, query, ingestion, counts)
-    return accepted(ingestion, counts)
+    pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed=form.streamed)
+    ingestion = documents.begin(lane, form, query.options, pace)
+    tally = await ingestion.run(chunks)
+    if query.stored and lane.tracked and tally.problem is None:
+        return await stored(request, query, ingestion)
+    return accepted(ingestion)
 
 
 async def _ingest_once(
@@ -103,7 +82,7 @@ async def _ingest_once(
     if answered.replayed:
         return _replayed(answered.body)
     if query.stored and lane.tracked and answered.whole:
-        return await stored(request, query, keyed.ingestion, keyed.counts)
+        return await stored(request, query, keyed.ingestion)
     return keyed.answer
 
 
@@ -115,11 +94,11 @@ class _Keyed:
     """
 
     ingestion: Ingestion
-    counts: Tally
     answer: web.Response
 
     def __init__(self, request: web.Request, lane: Lane, query: Query, body: bytes) -> None:
         self._request = request
+        self._documents = request.app[INGESTING].documents
         self._lane = lane
         self._query = query
         self._body = body
@@ -127,64 +106,50 @@ class _Keyed:
     async def ids(self) -> list[str]:
         reading = self._reading(self._lane, [], work_of(self._request))
         count = await reading.count_batches(_pieces(self._body))
-        return [self._request.app[INGESTING].batches.issue(self._lane) for _ in range(count)]
+        return self._documents.issue(self._lane, count)
 
     async def publish(self, claim: Claim) -> Answered:
-        lane, copies = self._lane, claim.copies
-        named = self._request.app[INGESTING].batches.lane(
-            lane.tenant, lane.collection, traceparent(self._request), copy=claim.owner
-        )
+        copies = claim.copies
+        lane = self._documents.copies_of(self._lane, traceparent(self._request), claim.owner)
         # What was refused has been charged by the first reading.
         work_of(self._request).charge(len(copies))
-        self.ingestion = self._reading(named, copies, FREE)
+        self.ingestion = self._reading(lane, copies, FREE)
         try:
-            self.counts = await self.ingestion.run(_pieces(self._body))
+            tally = await self.ingestion.run(_pieces(self._body))
         except ConnectionResetError:
             raise ClientLeftError("unknown" if self.ingestion.published else "no") from None
-        self.answer = accepted(self.ingestion, self.counts)
+        self.answer = accepted(self.ingestion)
         assert isinstance(self.answer.body, bytes)  # noqa: S101  # for the type checker
         # Where a part is queued a retry must use the same ids for all of it.
-        return Answered(self.answer.body, whole=self.counts.problem is None)
+        return Answered(self.answer.body, whole=tally.problem is None)
 
     def _reading(self, lane: Lane, copies: list[Copy], work: Work) -> Ingestion:
-        app, query = self._request.app, self._query
-        seed = copies[0].task_id if copies else None
-        return Ingestion(
-            app[INGESTING].batches,
-            lane,
-            DocumentChecker(app[CONFIG].max_document_bytes, query.key, seed),
-            Form(splitter=_form(self._request).splitter, max_bytes=HELD_BYTES),
-            work,
-            pause=app[INTAKE].turns.of(self._request),
-            skip=query.skip,
-            every_id=query.every_id,
-            copies=[(copy.task_id, copy.message_id) for copy in copies],
-        )
+        form = replace(_form(self._request, self._documents), max_bytes=HELD_BYTES)
+        pace = Pace(work, self._request.app[INTAKE].turns.of(self._request), slowed=False)
+        return self._documents.begin(lane, form, self._query.options, pace, copies)
 
 
 def _replayed(body: bytes) -> web.Response:
-    """Tell the first answer again, in its 202 form; 207 where documents were skipped."""
-    told = json_answer(207 if "rejected" in orjson.loads(body) else 202, body)
-    told.headers["Idempotency-Replayed"] = "true"
-    return told
+    """Repeat the first answer, in its 202 form; 207 where documents were skipped."""
+    answer = json_answer(207 if "rejected" in orjson.loads(body) else 202, body)
+    answer.headers["Idempotency-Replayed"] = "true"
+    return answer
 
 
-def _form(request: web.Request) -> Form:
-    """What the body is.
+def _form(request: web.Request, documents: Documents) -> BodyForm:
+    """Return how the body is read.
 
     Raises:
         Problem: `unsupported-media-type`, `body-too-large` (queued: no).
     """
-    config = request.app[CONFIG]
-    bound = config.max_document_bytes
     match request.content_type if request.body_exists else JSON:
         case "application/json":
-            length = request.content_length
-            if length is not None and length > config.max_array_bytes:
-                raise too_large(config.max_array_bytes)
-            return Form(splitter=JsonSplitter(bound), max_bytes=config.max_array_bytes)
+            length, bound = request.content_length, documents.bounds.array_bytes
+            if length is not None and length > bound:
+                raise too_large(bound)
+            return documents.json()
         case kind if kind in NDJSON:
-            return Form(splitter=LineSplitter(bound), max_bytes=None)
+            return documents.lines()
     raise Problem(
         "unsupported-media-type",
         f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
@@ -192,12 +157,7 @@ def _form(request: web.Request) -> Form:
     )
 
 
-def _first_byte(body: bytes) -> bytes:
-    start = body[:1]
-    return start if start > b" " else body.lstrip(b" \t\r\n")[:1]
-
-
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:
     """Chunk a body that was read whole."""
-    for start in range(0, len(body), _CHUNK_BYTES):
-        yield body[start : start + _CHUNK_BYTES]
+    for start in range(0, len(body), CHUNK_BYTES):
+        yield body[start : start + CHUNK_BYTES]

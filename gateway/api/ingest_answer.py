@@ -11,61 +11,59 @@ from aiohttp import web
 from gateway.api.ingest_query import Query
 from gateway.api.parts import WATCHING
 from gateway.ingesting.ingestion import Ingestion
-from gateway.ingesting.request_batches import Tally
 from gateway.ingesting.stored import add_up
 from gateway.states.states import State
 
 
-async def stored(
-    request: web.Request, query: Query, ingestion: Ingestion, counts: Tally
-) -> web.Response:
-    """The answer once MongoDB has the documents; when that takes too long, the receipt says so."""
+async def stored(request: web.Request, query: Query, ingestion: Ingestion) -> web.Response:
+    """Answer once MongoDB has the documents; when that takes too long, the receipt says so."""
+    tally = ingestion.tally
     ended: Mapping[str, State] = {}
     started = time.monotonic()
-    if counts.batches:
-        ended = await request.app[WATCHING].watch.ended(counts.batches, query.wait_s)
-    listed = counts.ids if len(counts.ids) == len(counts.batches) else repeat(b"")
-    members = add_up(zip(counts.batches, counts.sizes, listed, strict=False), ended)
+    if tally.batches:
+        ended = await request.app[WATCHING].watch.ended(tally.batches, query.wait_s)
+    listed = tally.ids if len(tally.ids) == len(tally.batches) else repeat(b"")
+    members = add_up(zip(tally.batches, tally.sizes, listed, strict=False), ended)
     if members is None:
-        return accepted(ingestion, counts, waited_s=time.monotonic() - started)
-    members["batches"] = counts.batches
-    if counts.ids_json is not None:
-        members["ids"] = orjson.Fragment(counts.ids_json)
-    members |= ingestion.told_rejected()
-    return json_answer(207 if ingestion.rejected_count else 200, orjson.dumps(members))
+        return accepted(ingestion, waited_s=time.monotonic() - started)
+    members["batches"] = tally.batches
+    if tally.ids_json is not None:
+        members["ids"] = orjson.Fragment(tally.ids_json)
+    rejected = ingestion.rejected()
+    return json_answer(207 if rejected else 200, orjson.dumps(members | rejected))
 
 
-def accepted(ingestion: Ingestion, counts: Tally, *, waited_s: float | None = None) -> web.Response:
+def accepted(ingestion: Ingestion, *, waited_s: float | None = None) -> web.Response:
     """202 when RabbitMQ has every document, else 207.
 
     Args:
         ingestion: The request.
-        counts: How its documents ended.
         waited_s: How long MongoDB was waited for, in vain; None: it was not.
 
     Raises:
         Problem: It has none.
     """
-    problem = counts.problem
-    rejected = ingestion.told_rejected()
-    if problem is not None and not counts.accepted:
-        problem.members |= {"accepted": 0, "refused": counts.refused, "unknown": counts.unknown}
+    tally = ingestion.tally
+    problem = tally.problem
+    rejected = ingestion.rejected()
+    if problem is not None and not tally.accepted:
+        problem.members |= {"accepted": 0, "refused": tally.refused, "unknown": tally.unknown}
         problem.members |= rejected
         raise problem
     if problem is None and not rejected:
-        body = receipt(counts.accepted, counts.ids_json, counts.batches)
+        body = receipt(tally.accepted, tally.ids_json, tally.batches)
         if waited_s is not None:
             body = b'%b,"stored":null,"waited_s":%.3f}' % (body[:-1], waited_s)
         return json_answer(202, body)
     members: dict[str, Any] = {
-        "accepted": counts.accepted,
-        "refused": counts.refused,
-        "unknown": counts.unknown,
-        "batches": counts.batches,
+        "accepted": tally.accepted,
+        "refused": tally.refused,
+        "unknown": tally.unknown,
+        "batches": tally.batches,
     }
     if waited_s is not None:
         members |= {"stored": None, "waited_s": round(waited_s, 3)}
-    ids = counts.ids_json if problem is None else counts.kept_ids_json
+    ids = tally.ids_json if problem is None else tally.kept_ids_json
     if ids is not None:
         members["ids"] = orjson.Fragment(ids)
     if problem is not None:

@@ -8,20 +8,18 @@ from aiohttp import web
 
 from gateway.api.queries import wait_seconds
 from gateway.errors import invalid_request
+from gateway.ingesting.documents import IngestOptions
 
 _DEFAULT_WAIT_S: Final = 10.0
+_NO_OPTIONS: Final = IngestOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """The query of an ingest."""
 
-    key: tuple[str, ...] = ()
-    """Fields that an absent `_id` is derived from."""
-    every_id: bool = False
-    """List the ids however many they are."""
-    skip: bool = False
-    """Leave bad documents out instead of refusing the request."""
+    options: IngestOptions = _NO_OPTIONS
+    """How the documents are read and listed."""
     stored: bool = False
     """Answer when MongoDB has the documents."""
     wait_s: float = _DEFAULT_WAIT_S
@@ -46,9 +44,11 @@ def read_query(request: web.Request) -> Query:
     if wait_s is not None and not stored:
         raise invalid_request("?wait", "Only with ack=stored", queued="no")
     return Query(
-        key=key,
-        every_id=_choice(given, "ids", ("few", "all")) == "all",
-        skip=_choice(given, "on_error", ("reject", "skip")) == "skip",
+        options=IngestOptions(
+            key=key,
+            every_id=_choice(given, "ids", ("few", "all")) == "all",
+            skip=_choice(given, "on_error", ("reject", "skip")) == "skip",
+        ),
         stored=stored,
         wait_s=_DEFAULT_WAIT_S if wait_s is None else wait_s,
     )

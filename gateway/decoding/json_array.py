@@ -78,6 +78,15 @@ class ArraySplitter:
         """Octets held back until more comes."""
         return len(self._data)
 
+    @property
+    def one_value(self) -> bool:
+        """Always."""
+        return True
+
+    def path(self, number: int) -> str:
+        """Return where an element is: `$[2]` is the third."""
+        return f"$[{number - 1}]"
+
     def end(self) -> Iterator[list[bytes]]:
         """Yield the last elements: the body has ended.
 
@@ -199,62 +208,6 @@ class ArraySplitter:
 
     def _bounded(self, raw: bytes) -> bytes:
         return raw if len(raw) <= self._max_bytes else TOO_LONG
-
-
-class JsonSplitter:
-    """A JSON body as documents: the elements of an array, else the whole body as one.
-
-    Args:
-        max_document_bytes: A longer document becomes `TOO_LONG`.
-    """
-
-    def __init__(self, max_document_bytes: int) -> None:
-        self._max_bytes = max_document_bytes
-        self._array: ArraySplitter | None = None
-        self._whole = bytearray()
-        self._size = 0
-
-    @property
-    def is_array(self) -> bool:
-        """Whether the body turned out to be an array."""
-        return self._array is not None
-
-    @property
-    def pending_bytes(self) -> int:
-        """Octets held back until more comes."""
-        return self._array.pending_bytes if self._array else len(self._whole)
-
-    def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
-        """Yield the elements that end in a chunk.
-
-        Raises:
-            MalformedBodyError: What came is not the beginning of an array.
-        """
-        if self._array is None and not self._size:
-            chunk = chunk.lstrip(WHITESPACE)
-            if chunk[:1] == b"[":
-                self._array = ArraySplitter(self._max_bytes)
-        if self._array is not None:
-            yield from self._array.feed(chunk)
-            return
-        self._size += len(chunk)
-        if self._size <= self._max_bytes:
-            self._whole += chunk
-        else:
-            self._whole.clear()
-
-    def end(self) -> Iterator[list[bytes]]:
-        """Yield the whole body, unless it was an array.
-
-        Raises:
-            MalformedBodyError: The array has not ended, or there is no body.
-        """
-        if self._array is not None:
-            yield from self._array.end()
-            return
-        if not self._size:
-            raise MalformedBodyError("the body is empty")
-        yield [bytes(self._whole) if self._size <= self._max_bytes else TOO_LONG]
 
 
 def is_json(raw: bytes) -> bool:

@@ -5,7 +5,6 @@ without a backslash before it and with a `$` behind it begins a string. Long tex
 in windows, each cut where no string or number is open.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Generator, Iterator
@@ -14,13 +13,13 @@ from typing import Final, Literal
 
 import orjson
 
+from gateway.decoding.brackets import Brackets
+
 WINDOW_BYTES: Final = 64 * 1024
 LONG_DIGITS: Final = 19
 """An integer of fewer digits fits in 64 bits; one of 19 may not."""
 _DIGITS: Final = bytes.maketrans(b"0123456789E", b"0" * 10 + b"e")
 _DIGIT_RUN: Final = b"0" * LONG_DIGITS
-SIGNS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
-NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 # Every pattern below is linear: each begins where the one before it cannot have been, and takes
 # what it takes for good (`*+`).
 _REST_OF_STRING: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -30,13 +29,12 @@ _DOLLAR_KEY: Final = re.compile(
 _NUL_STRING: Final = re.compile(rb'\\u0000[^"]*+"[ \t\r\n]*+(:)?')
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:?")
 _ESCAPED: Final = re.compile(rb"\\u00(?:00|24)")
-_LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.eE+-]{%d,}+" % (LONG_DIGITS - 1))
-_LARGE_FLOAT: Final = re.compile(
-    rb"[0-9](?<![0-9.eE+][0-9])[0-9]*+(?:\.[0-9]++)?+[eE]\+?[0-9]{3,}+"
-)
 _BETWEEN: Final = re.compile(rb'[,\[\]{}"]')
-_SMALLEST: Final = b"9223372036854775808"
-"""Digits of the smallest integer of 64 bits, which are those of none without its sign."""
+_NUMBERS: Final = bytes(
+    ord(chr(octet).lower()) if octet in b"0123456789.eE+-" else ord(" ") for octet in range(256)
+)
+"""Leaves numbers and space."""
+_INTEGERS: Final = range(-(1 << 63), 1 << 63)
 _LONG_FLOAT_BYTES: Final = 200
 """A shorter one is finite, whatever two digits its exponent has."""
 _MOST_DIGITS: Final = 4300
@@ -147,9 +145,10 @@ def _window_flaw(
         if wrong is not None:
             return Flaw(wrong, at), depth
     if depth is not None:
-        deepest, depth = depths(structure, depth)
-        if deepest > levels:
+        brackets = Brackets(structure, depth)
+        if brackets.deeper_than(levels):
             return Flaw("deep", at), depth
+        depth = brackets.end
     return None, depth
 
 
@@ -172,21 +171,31 @@ def _key_flaw(window: bytes, at: int, *, alone: bool) -> Flaw | None:
 
 
 def _number_flaw(structure: bytes, *, keys: bool) -> Kind | None:
-    for number in _LONG_NUMBER.findall(structure):
-        if number.isdigit():
-            over = len(number) > LONG_DIGITS or int(number) >= 1 << 63
-            if keys and over and (number != _SMALLEST or _is_positive(structure)):
-                return "integer"
-            if len(number) > _MOST_DIGITS:
-                return "number"
-        elif len(number) >= _LONG_FLOAT_BYTES and math.isinf(float(number)):
-            return "number"
-    large = _LARGE_FLOAT.findall(structure)
-    if large:
-        try:
-            orjson.loads(b"[" + b",".join(large) + b"]")
-        except ValueError:
-            return "number"
+    # One split for all: a pattern that finds numbers takes ten times as long.
+    numbers = structure.replace(b"true", b"").replace(b"false", b"").translate(_NUMBERS).split()
+    if _DIGIT_RUN in structure.translate(_DIGITS):
+        for number in numbers:
+            if len(number) >= LONG_DIGITS:
+                wrong = _long_number_flaw(number, keys=keys)
+                if wrong is not None:
+                    return wrong
+        numbers = [number for number in numbers if b"e" in number]
+    try:
+        orjson.loads(b"[" + b",".join(numbers) + b"]")
+    except ValueError:
+        return "number"
+    return None
+
+
+def _long_number_flaw(number: bytes, *, keys: bool) -> Kind | None:
+    digits = len(number) - number.startswith(b"-")
+    if number[-digits:].isdigit():
+        if digits > _MOST_DIGITS:
+            return "integer" if keys else "number"
+        if keys and (digits > LONG_DIGITS or int(number) not in _INTEGERS):
+            return "integer"
+    elif digits >= _LONG_FLOAT_BYTES and math.isinf(float(number)):
+        return "number"
     return None
 
 
@@ -198,28 +207,11 @@ def _giant_flaw(window: bytes, at: int, *, keys: bool) -> Flaw | None:
     return Flaw("number", at) if number and math.isinf(float(number)) else None
 
 
-def _is_positive(structure: bytes) -> bool:
-    """Whether 2**63 stands somewhere without its sign."""
-    return structure.count(_SMALLEST) != structure.count(b"-" + _SMALLEST)
-
-
 def outline(text: bytes) -> bytes:
     """All that stands outside of strings, with one quote in the place of each."""
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b'"'.join(text.split(b'"')[::2])
-
-
-def depths(structure: bytes, depth: int) -> tuple[int, int]:
-    """How deep brackets go, and how deep they are at the end.
-
-    Args:
-        structure: From `outline`.
-        depth: How deep they are at the beginning.
-    """
-    steps = structure.translate(SIGNS, NO_BRACKETS)
-    deepest = max(itertools.accumulate(memoryview(steps).cast("b"), initial=depth))
-    return deepest, depth + 2 * steps.count(b"\x01") - len(steps)
 
 
 def windows(text: bytes, window_bytes: int) -> Iterator[tuple[bytes, WindowKind]]:

@@ -8,13 +8,12 @@ import itertools
 import re
 from typing import Final
 
-from gateway.decoding.json_text import NO_BRACKETS, SIGNS, whole_escapes, without_escapes
+from gateway.decoding.brackets import Brackets
+from gateway.decoding.json_text import whole_escapes, without_escapes
 
 _FIRST_WINDOW: Final = 64
 _LAST_WINDOW: Final = 16 * 1024
 _ANY_MARK: Final = re.compile(rb"[,\[\]{}]")
-_CLOSING: Final = b"\xff"
-_OPENING: Final = b"\x01"
 
 
 class BracketError(Exception):
@@ -61,15 +60,11 @@ class Walk:
         self._in_string ^= len(parts) % 2 == 0
         outside = parts[1::2] if within else parts[::2]
         structure = b'"'.join(outside)
-        steps = structure.translate(SIGNS, NO_BRACKETS)
-        opening = steps.count(_OPENING)
-        closing = len(steps) - opening
-        if self._depth > closing or (self._depth == 0 and _ANY_MARK.search(structure) is None):
-            self._depth += opening - closing
-            return None
-        end = self._end_of(structure)
+        brackets = Brackets(structure, self._depth)
+        goes_on = brackets.stay_open() if self._depth else _ANY_MARK.search(structure) is None
+        end = None if goes_on else self._end_of(structure)
         if end is None:
-            self._depth += opening - closing
+            self._depth = brackets.end
             return None
         inside = parts[::2] if within else parts[1::2]
         before = structure.count(b'"', 0, end)

@@ -1,6 +1,5 @@
 """Lines of a streamed body, each within its bound. Pure."""
 
-import itertools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -8,8 +7,11 @@ from typing import Final
 from gateway.decoding.splitter import TOO_LONG, WHITESPACE, Part
 
 _FIRST_PRINTABLE: Final = b"!"
-_BLANK: Final = re.compile(rb"[ \t\r\n]*+")
-_TO_A_BLANK_LINE: Final = re.compile(rb"\n(?=[ \t\r]*+\n)")
+_BLANK_LINES: Final = re.compile(rb"\n(?:[ \t\r]*+\n)++")
+_WORTHWHILE: Final = 64
+"""Fewer blank lines are yielded among the others: that costs less than a part of their own."""
+_DENSE_BYTES: Final = 8
+"""Only text with less than so many octets a line is searched for blank ones."""
 
 
 class LineSplitter:
@@ -46,41 +48,43 @@ class LineSplitter:
         """Octets of the line that has begun and not ended."""
         return len(self._open)
 
+    @property
+    def one_value(self) -> bool:
+        """Never: each line stands for itself."""
+        return False
+
+    def path(self, number: int) -> str:  # noqa: ARG002  # errors give the line beside it
+        """Return `$`: a line is a value of its own."""
+        return "$"
+
     def end(self) -> Iterator[Part]:
         """Yield the last line, when no newline ends it."""
         if self._size:
             yield self._finish()
 
     def _split(self, text: bytes) -> Iterator[Part]:
-        lines = self._bounded(text.split(b"\n"))
-        if min(lines) >= _FIRST_PRINTABLE:
-            yield lines
-        elif lines.count(b"") * 8 > len(lines) * 7:
-            yield from self._runs(text + b"\n")
-        else:
-            lines = list(map(bytes.strip, lines, itertools.repeat(WHITESPACE)))
-            yield lines if any(lines) else len(lines)
-
-    def _runs(self, text: bytes) -> Iterator[Part]:
-        """The same for text that is blank for the most part."""
+        """Yield the lines of a text that does not end with a newline of theirs."""
+        if text[:1] < _FIRST_PRINTABLE and not text.strip(WHITESPACE):
+            yield text.count(b"\n") + 1
+            return
         at = 0
-        while at < len(text):
-            found = _BLANK.match(text, at)
-            begin = text.rfind(b"\n", at, found.end() if found else at) + 1
-            if begin > at:
-                yield text.count(b"\n", at, begin)
-                at = begin
-            else:
-                blank = _TO_A_BLANK_LINE.search(text, at)
-                end = blank.start() if blank else len(text) - 1
-                yield self._bounded(text[at:end].split(b"\n"))
-                at = end + 1
+        if text.count(b"\n") * _DENSE_BYTES > len(text):
+            for found in _BLANK_LINES.finditer(text):
+                start, end = found.span()
+                if end - start > _WORTHWHILE and (newlines := found[0].count(b"\n")) > _WORTHWHILE:
+                    yield self._lines(text[at:start])
+                    yield newlines - 1  # the first one ends the line before them
+                    at = end
+        yield self._lines(text[at:])
 
-    def _bounded(self, lines: list[bytes]) -> list[bytes]:
-        bound = self._max_bytes
-        if max(map(len, lines)) <= bound:
-            return lines
-        return [line if len(line) <= bound else TOO_LONG for line in lines]
+    def _lines(self, text: bytes) -> list[bytes]:
+        lines = text.split(b"\n")
+        if len(text) > self._max_bytes:
+            bound = self._max_bytes
+            lines = [line if len(line) <= bound else TOO_LONG for line in lines]
+        if min(lines) < _FIRST_PRINTABLE:
+            return [line if line is TOO_LONG else line and line.strip(WHITESPACE) for line in lines]
+        return lines
 
     def _hold(self, part: bytes) -> None:
         self._size += len(part)

@@ -2,7 +2,7 @@
 
     LineSplitter    a text is a line of NDJSON           (`ndjson`)
     ArraySplitter   an element of a JSON array           (`json_array`)
-    JsonSplitter    an element, or the body as a whole   (`json_array`)
+    JsonSplitter    an element, or the body as a whole   (`json_body`)
 
 A text may still be malformed inside: who uses it parses it.
 """
@@ -22,6 +22,12 @@ WHITESPACE: Final = b" \t\r\n"
 
 class MalformedBodyError(Exception):
     """The body is not what its media type says; the text says why."""
+
+
+def first_octet(body: bytes) -> bytes:
+    """Return what a body begins with behind white space; nothing where there is nothing else."""
+    start = body[:1]
+    return start if start > b" " else body.lstrip(WHITESPACE)[:1]
 
 
 class Splitter(Protocol):
@@ -44,3 +50,14 @@ class Splitter(Protocol):
     @property
     def pending_bytes(self) -> int:
         """Octets of the text that has begun and not ended."""
+
+    @property
+    def one_value(self) -> bool:
+        """Whether all texts are parts of one JSON value, which a malformed one spoils."""
+
+    def path(self, number: int) -> str:
+        """Return where a text is in the body, as errors name it: `$`, or `$[2]` in an array.
+
+        Args:
+            number: Of the text, from 1, blank lines counted.
+        """

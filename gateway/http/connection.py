@@ -7,6 +7,16 @@
 
 aiohttp bounds both by its keep-alive alone. Bad HTTP never reaches the middlewares; its answer is
 made here, in the form of all others.
+
+Of what aiohttp 3.14 keeps to itself three names are read, for which nothing public stands in:
+
+    _waiter            whether a request is awaited: without it no head is overdue
+    _messages          heads, and faults, that were parsed and not handled yet: a fault behind the
+                       beginning of a body stays there, while the body's reader waits for ever
+    _current_request   whose body the octets are that come in: to end it, and to weigh its chunks
+
+`tests/integration/test_slow_clients.py`, `test_bad_http.py` and `test_hostile_bodies.py` fail
+without them.
 """
 
 import asyncio
@@ -19,10 +29,9 @@ from aiohttp.http_parser import RawRequestMessage
 
 from gateway.errors import Problem
 from gateway.http.frame_meter import FrameMeter
-from gateway.http.problems import new_request_id, problem_response
-from gateway.http.raw_answer import raw_answer
+from gateway.http.problems import new_request_id, problem_octets, problem_response
 
-_SLOW_HEAD: Final = raw_answer(
+_SLOW_HEAD: Final = problem_octets(
     Problem("invalid-request", "the head of the request did not come in time", queued="no")
 )
 
@@ -34,37 +43,37 @@ _FREE_FRAMING_RATE: Final = 1024
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's connection; the listener asks it once a second whether it is overdue."""
+    """aiohttp's connection, which the listener asks once a second whether it is overdue."""
 
     __slots__ = (
-        "_body_since", "_framed", "_head_since", "_request_number", "_siblings", "_silent",
-        "_told", "frames",
+        "_body_since", "_clock", "_dropping", "_framed", "_head_since", "_siblings", "_silent",
+        "frames",
     )  # fmt: skip
 
     def join(self, siblings: "set[Connection]") -> None:
         """Be in that set from connected to lost."""
         self._siblings = siblings
+        self._clock = asyncio.get_running_loop().time
         self._head_since = 0.0
         self._silent = True
-        self._told = False
-        self._request_number = 0
+        self._dropping = False
         self._framed = 0
         self._body_since = 0.0
         self.frames: FrameMeter | None = None
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        """Read frames from here on, and count what nobody has handled yet."""
+        """Read frames from here on, and count those that are not handled yet."""
         self.frames = FrameMeter(parser)
         super().set_parser(self.frames, data_received_cb)  # type: ignore[arg-type]  # as it behaves
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The first head is awaited from here on."""
+        """Await the first head from here on."""
         self._siblings.add(self)
-        self._head_since = self._loop.time()
+        self._head_since = self._clock()
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nothing is awaited any more."""
+        """Await nothing any more."""
         self._siblings.discard(self)
         super().connection_lost(exc)
 
@@ -74,17 +83,20 @@ class Connection(web.RequestHandler):
         self._silent = False
         if self._idle():
             if not self._head_since:
-                self._head_since = self._loop.time()
-        elif self._request_count:
+                self._head_since = self._clock()
+            return
+        request = self._current_request
+        if self._messages:
             self._head_since = 0.0
-            request = self._current_request
+            self._framed = 0
             if request is not None:
-                if self._messages:
-                    self._tell_of_broken_body(request)
-                elif self.frames is None and not request.content.is_eof():
-                    self._weigh_chunks(request, len(data))
+                self._end_broken_body(request)
+        elif request is not None:
+            self._head_since = 0.0
+            if self.frames is None and not request.content.is_eof():
+                self._weigh_chunks(request, len(data))
 
-    def _tell_of_broken_body(self, request: web.BaseRequest) -> None:
+    def _end_broken_body(self, request: web.BaseRequest) -> None:
         """End a body whose coding broke in the middle; its reader would wait for the rest."""
         message, _ = self._messages[-1]
         if isinstance(message, RawRequestMessage) or request.content.is_eof():
@@ -96,12 +108,11 @@ class Connection(web.RequestHandler):
 
     def _weigh_chunks(self, request: web.BaseRequest, size: int) -> None:
         """End a body that comes in chunks of a few octets: each costs like a line of a document."""
-        if self._request_number != self._request_count:
-            self._request_number = self._request_count
-            self._framed, self._body_since = 0, self._loop.time()
+        if not self._framed:
+            self._body_since = self._clock()
         self._framed += size
         content = request.content
-        free = _FREE_FRAMING + (self._loop.time() - self._body_since) * _FREE_FRAMING_RATE
+        free = _FREE_FRAMING + (self._clock() - self._body_since) * _FREE_FRAMING_RATE
         if self._framed > 2 * content.total_bytes + free:
             content.set_exception(web.RequestPayloadError("its chunks are of a few octets each"))
             content.feed_eof()
@@ -113,7 +124,7 @@ class Connection(web.RequestHandler):
         Args:
             begun_before: A time of the loop's clock, seconds.
         """
-        if self._told:  # a second ago: to close at once could destroy the answer on its way
+        if self._dropping:  # since a second: to close at once could destroy the answer on its way
             self.force_close()
             return False
         if not 0 < self._head_since < begun_before or not self._idle():
@@ -124,11 +135,11 @@ class Connection(web.RequestHandler):
             self.transport.write(_SLOW_HEAD)
             self.transport.write_eof()
             self.close()
-            self._told = True
+            self._dropping = True
         return True
 
     def _idle(self) -> bool:
-        """Whether the connection waits for a request, or for the rest of its head."""
+        """Return whether the connection waits for a request, or for the rest of its head."""
         waiter = self._waiter
         return waiter is not None and not waiter.done()
 
@@ -139,10 +150,10 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What bad HTTP is told; neither the answer nor the log repeats what was sent.
+        """Answer bad HTTP; neither the answer nor the log repeats what was sent.
 
         Raises:
-            ConnectionError: There is nobody to tell; aiohttp then closes the connection.
+            ConnectionError: The client has left; aiohttp then closes the connection.
         """
         if isinstance(exc, ConnectionError):
             raise exc  # the client left in the middle: no fault of ours, no line in the log

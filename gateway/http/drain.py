@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Drain:
-    """Set once, on SIGTERM: /readyz tells it first, then new work is refused.
+    """Set once, on SIGTERM: /readyz reports it at once, and new work is refused.
 
     Requests that were accepted before go on and may still publish.
     """

@@ -4,7 +4,7 @@ from aiohttp import HttpVersion11, web
 
 
 async def meet(request: web.Request) -> None:
-    """Tell the client to send the body, if it waits for that; aiohttp's own way refuses others."""
+    """Ask the client for the body, if it waits for that; aiohttp itself refuses other values."""
     expected = request.headers.get("Expect", "")
     if request.version >= HttpVersion11 and expected.lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from http import HTTPStatus
 
 import orjson
 from aiohttp import web
@@ -14,16 +15,36 @@ REQUEST_ID = web.RequestKey("request_id", str)
 
 
 def new_request_id() -> str:
-    """Unique among all gateway processes, and cheaper than random bits for each request."""
+    """Return one that is unique among all gateway processes; cheaper than random bits each time."""
     return f"{_process}-{next(_numbers):x}"
 
 
 def problem_response(problem: Problem) -> web.Response:
-    """The problem as an answer: RFC 9457, with `Retry-After` where a retry makes sense."""
+    """Return the problem as an answer: RFC 9457, with `Retry-After` where a retry makes sense."""
+    return web.Response(
+        status=problem.status, body=orjson.dumps(problem.body()), headers=_headers(problem)
+    )
+
+
+def problem_octets(problem: Problem) -> bytes:
+    """Return the octets of a whole answer, behind which the connection ends.
+
+    For where no request was read, so that aiohttp answers nothing.
+    """
+    body, status = orjson.dumps(problem.body()), HTTPStatus(problem.status)
+    headers = _headers(problem) | {"Content-Length": str(len(body)), "Connection": "close"}
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _headers(problem: Problem) -> dict[str, str]:
     status = problem.status
     headers = {"Content-Type": "application/problem+json"}
     if problem.retry_after_s is not None or status in RETRYABLE_STATUSES:
         headers["Retry-After"] = str(problem.retry_after_s or RETRY_AFTER_S)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(status=status, body=orjson.dumps(problem.body()), headers=headers)
+    return headers

@@ -1,14 +1,14 @@
-"""A connection beyond the bound: told 503 `overloaded` when it asks for something, then closed."""
+"""A connection beyond the bound: 503 `overloaded` when it asks for something, then closed."""
 
 import asyncio
 from typing import Final
 
 from gateway.errors import Problem
-from gateway.http.raw_answer import raw_answer
+from gateway.http.problems import problem_octets
 
 LINGER_S: Final = 2.0
 """Longest life of such a connection; to close at once could destroy the answer on its way."""
-_ANSWER: Final = raw_answer(Problem("overloaded", "too many open connections", queued="no"))
+_ANSWER: Final = problem_octets(Problem("overloaded", "too many open connections", queued="no"))
 
 
 class TurnedAway(asyncio.Protocol):

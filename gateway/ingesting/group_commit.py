@@ -15,15 +15,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from gateway.errors import Problem, Queued
-from gateway.ingesting.batch_publisher import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_DOCUMENTS,
-    BatchPublisher,
-    Lane,
-    Published,
-)
-from gateway.rabbitmq.confirms import unconfirmed
+from gateway.errors import Problem
+from gateway.ingesting.batch_publisher import BatchPublisher, Published
+from gateway.ingesting.filling import Batch, Filling
+from gateway.ingesting.lanes import Lane
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +27,9 @@ MAX_DELAY_S: Final = 0.005
 _BUSY_BATCHES: Final = 2
 _CROWD: Final = 8
 """Documents in a batch from which on the lane is busy: fewer are a few clients who wait."""
+
+_Waiter = asyncio.Future[str]
+"""A request that waits for the id of its document's batch."""
 
 
 class GroupCommit:
@@ -46,6 +44,7 @@ class GroupCommit:
         self._groups: dict[Lane, _Group] = {}
 
     def __repr__(self) -> str:
+        """Count the lanes that are busy."""
         return f"<GroupCommit {len(self._groups)} busy lanes>"
 
     async def commit(self, lane: Lane, document: bytes) -> str:
@@ -76,82 +75,74 @@ class _Group:
         self._publisher = publisher
         self._forget = forget
         self._loop = asyncio.get_running_loop()
-        self._documents: list[bytes] = []
-        self._waiters: list[asyncio.Future[str]] = []
-        self._size = 0
+        self._filling: Filling[_Waiter] = Filling()
         self._unconfirmed = 0
         self._next_at = 0.0
         """When the next batch may leave, by the loop's clock."""
-        self._flush: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, document: bytes) -> "asyncio.Future[str]":
-        """Put the document in the next batch; the future is told the batch's id."""
-        if self._size + len(document) > MAX_BATCH_BYTES:
-            self._publish()
-        waiter: asyncio.Future[str] = self._loop.create_future()
-        self._documents.append(document)
-        self._waiters.append(waiter)
-        self._size += len(document) + 1
-        if len(self._documents) >= MAX_BATCH_DOCUMENTS or self._may_leave():
-            self._publish()
-        elif self._flush is None:
-            self._flush = self._loop.call_later(MAX_DELAY_S, self._publish)
+    def join(self, document: bytes) -> _Waiter:
+        """Put the document in the next batch; the future resolves to the batch's id."""
+        waiter: _Waiter = self._loop.create_future()
+        for batch in self._filling.add((document,), (waiter,)):
+            self._publish(batch)
+        if self._filling:
+            if self._may_leave():
+                self._flush()
+            elif self._timer is None:
+                self._timer = self._loop.call_later(MAX_DELAY_S, self._flush)
         return waiter
 
     def _may_leave(self) -> bool:
         return self._unconfirmed < _BUSY_BATCHES and self._loop.time() >= self._next_at
 
-    def _publish(self) -> None:
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
-        if not self._documents:
-            return
-        documents, waiters = self._documents, self._waiters
-        self._documents, self._waiters, self._size = [], [], 0
+    def _flush(self) -> None:
+        """Publish what has gathered."""
+        if self._filling:
+            self._publish(self._filling.take())
+
+    def _publish(self, batch: Batch[_Waiter]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        documents = batch.documents
         if len(documents) >= _CROWD:
             self._next_at = self._loop.time() + MAX_DELAY_S
         try:
             published = self._publisher.publish(self._lane, b",".join(documents), len(documents))
-        except Exception as error:  # noqa: BLE001  # called by a timer: the requests must hear of it
-            _fail(waiters, _problem(error))
+        except Problem as problem:
+            _fail(batch.owners, problem)
             self._rest()
-            return
-        self._unconfirmed += 1
-        published.confirm.add_done_callback(lambda _: self._settle(published, waiters))
+        except Exception:  # called by a timer: the requests would wait for ever
+            log.exception("batch-not-published")
+            _fail(
+                batch.owners, Problem("internal-error", "publishing the batch failed", queued="no")
+            )
+            self._rest()
+        else:
+            self._unconfirmed += 1
+            published.confirm.add_done_callback(lambda _: self._settle(published, batch.owners))
 
-    def _settle(self, published: Published, waiters: "list[asyncio.Future[str]]") -> None:
-        cancelled = published.confirm.cancelled()
-        error = None if cancelled else published.confirm.exception()
-        if cancelled:
-            _fail(waiters, unconfirmed(published.task_id, "the wait for its confirm was ended"))
-        elif error is not None:
-            _fail(waiters, _problem(error, published.task_id))
+    def _settle(self, published: Published, waiters: list[_Waiter]) -> None:
+        problem = published.problem()
+        if problem is not None:
+            _fail(waiters, problem)
         else:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(published.task_id)
         self._unconfirmed -= 1
         if self._may_leave():
-            self._publish()
+            self._flush()
         self._rest()
 
     def _rest(self) -> None:
-        """Nothing gathers and nothing is on its way: the lane is idle."""
-        if not self._unconfirmed and not self._documents:
+        """Forget the lane while nothing gathers and nothing is on its way."""
+        if not self._unconfirmed and not self._filling:
             self._forget(self._lane)
 
 
-def _problem(error: BaseException, task_id: str | None = None) -> Problem:
-    """What went wrong with a batch, for its requests."""
-    if isinstance(error, Problem):
-        return error
-    log.error("batch-not-published", exc_info=error)
-    queued: Queued = "no" if task_id is None else "unknown"
-    return Problem("internal-error", "publishing the batch failed", queued=queued, task_id=task_id)
-
-
-def _fail(waiters: "list[asyncio.Future[str]]", problem: Problem) -> None:
+def _fail(waiters: list[_Waiter], problem: Problem) -> None:
     """Give each request a problem of its own: an exception carries its traceback."""
     for waiter in waiters:
         if not waiter.done():

@@ -14,13 +14,11 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.access.work import Work
-from gateway.decoding.json_array import JsonSplitter
+from gateway.access.work import Pace
 from gateway.decoding.splitter import MalformedBodyError, Part, Splitter
-from gateway.decoding.steps import LARGE_BYTES, Pause, in_turns, slices
+from gateway.decoding.steps import LARGE_BYTES, in_turns, slices
 from gateway.errors import Problem
 from gateway.http.body import too_large
-from gateway.ingesting.batch_publisher import BatchPublisher, Lane
 from gateway.ingesting.checker import CheckedSlice, DocumentChecker, FaultyDocument
 from gateway.ingesting.request_batches import RequestBatches, Tally
 
@@ -34,10 +32,11 @@ _SLICE_DOCUMENTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """What the body is."""
+class BodyForm:
+    """How a body is read."""
 
     splitter: Splitter
+    """Cuts it into the texts of documents."""
     max_bytes: int | None
     """Bound of the expanded body; None: a stream of any length."""
 
@@ -51,48 +50,41 @@ class Ingestion:
     """Checks, fills batches and publishes while the body is still being read.
 
     Args:
-        publisher: Publishes batches.
-        lane: Where to.
-        checker: Checks documents.
-        form: What the body is.
-        work: Pays for the batches and for refused documents, one piece each; a stream waits while
-            its key is in debt.
-        pause: Leaves the loop to others when it is their turn; raises ConnectionResetError when the
-            client has left.
+        form: How the body is read.
+        checker: Checks its documents.
+        batches: Takes the good ones.
+        pace: Pays for refused documents, one piece each, and shares the loop.
         skip: Leave bad documents out, instead of refusing the request.
-        every_id: List the ids however many they are.
-        copies: (Task id, message id) of each batch, when they were issued before.
     """
 
     def __init__(
         self,
-        publisher: BatchPublisher,
-        lane: Lane,
+        form: BodyForm,
         checker: DocumentChecker,
-        form: Form,
-        work: Work,
+        batches: RequestBatches,
+        pace: Pace,
         *,
-        pause: Pause,
         skip: bool,
-        every_id: bool,
-        copies: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._batches = RequestBatches(publisher, lane, work, every_id=every_id, copies=copies)
-        self._work = work
-        self._checker = checker
         self._form = form
-        self._pause = pause
+        self._checker = checker
+        self._batches = batches
+        self._pace = pace
         self._skip = skip
+        self._most_named = MAX_LISTED_REJECTED if skip else MAX_NAMED_FAULTS
         self._holding = True
         self._seen = 0
-        self._faults: list[FaultyDocument] = []
+        self._faulty: list[FaultyDocument] = []
+        self._faulty_count = 0
         self.line = 0
         """Lines or elements read."""
         self.complete = False
         """Whether the body was read to its end."""
-        self.rejected: list[FaultyDocument] = []
-        """Documents that were skipped, the first of them."""
-        self.rejected_count = 0
+
+    @property
+    def tally(self) -> Tally:
+        """How the documents ended so far."""
+        return self._batches.tally
 
     @property
     def published(self) -> bool:
@@ -107,7 +99,7 @@ class Ingestion:
         """
         try:
             await self._read(chunks)
-            if self._faults:
+            if self._spoiled:
                 raise self._invalid()
             return self._batches.close()
         except MalformedBodyError as error:
@@ -119,8 +111,8 @@ class Ingestion:
         """Read the body and settle everything.
 
         Raises:
-            Problem: The body is refused; `queued` tells whether a prefix of it was accepted.
-            ConnectionResetError: The client has left; `published` tells whether that holds of it.
+            Problem: The body is refused; `queued` says whether a prefix of it was accepted.
+            ConnectionResetError: The client has left; `published` says whether a prefix was.
         """
         try:
             try:
@@ -129,14 +121,28 @@ class Ingestion:
                 raise await self._cut_short(problem) from None
             except MalformedBodyError as error:
                 raise Problem("malformed-json", str(error), queued="no") from None
-            if self._faults and self._holding:
+            if self._spoiled and self._holding:
                 raise self._invalid()
-            counts = await self._batches.finish()
-            if self._faults:
-                raise _partly(self._invalid(), counts)
-            return counts
+            tally = await self._batches.finish()
+            if self._spoiled:
+                raise _partly(self._invalid(), tally)
+            return tally
         finally:
             self._batches.discard()
+
+    def rejected(self) -> dict[str, Any]:
+        """Return the members of an answer that name the skipped documents; none without any."""
+        if not self._skip or not self._faulty_count:
+            return {}
+        return {
+            "rejected": [self._described(one) for one in self._faulty],
+            "rejected_count": self._faulty_count,
+        }
+
+    @property
+    def _spoiled(self) -> bool:
+        """Whether a bad document refuses the request."""
+        return bool(self._faulty) and not self._skip
 
     async def _read(self, chunks: AsyncIterator[bytes]) -> None:
         form, batches = self._form, self._batches
@@ -145,119 +151,109 @@ class Ingestion:
             self._seen += len(chunk)
             if form.max_bytes is not None and self._seen > form.max_bytes:
                 raise too_large(form.max_bytes)
-            await self._feed(splitter.feed(chunk))
+            await self._take(splitter.feed(chunk))
             batches.count_open(splitter.pending_bytes)
             if self._holding and form.streamed:
                 self._holding = self._seen - splitter.pending_bytes < HELD_BYTES
-                if self._faults and not self._holding:
+                if self._spoiled and not self._holding:
                     raise self._invalid()
             if not self._holding:
                 await batches.publish()
-            if batches.stopped() or (self._faults and not self._holding):
+            if batches.stopped() or (self._spoiled and not self._holding):
                 return
-        await self._feed(splitter.end())
+        await self._take(splitter.end())
         self.complete = True
 
-    async def _feed(self, parts: Iterable[Part]) -> None:
-        """Take what a splitter gives, up to a fault behind which nothing is of use."""
+    async def _take(self, parts: Iterable[Part]) -> None:
+        """Check what a splitter yields, up to a fault behind which nothing is of use."""
         for part in parts:
             if isinstance(part, int):
                 self.line += part
-                await self._pause()
+                await self._pace.turn()
                 continue
-            await self._take(part)
-            if self._faults and not self._holding:
-                return
-
-    async def _take(self, raws: Sequence[bytes]) -> None:
-        """Check documents in slices that leave the loop to others."""
-        for part in slices(raws, _SLICE_DOCUMENTS):
-            if self._form.streamed:
-                await self._work.pause()
-            if len(part[0]) > LARGE_BYTES:
-                steps = self._checker.check_large(part[0], self.line + 1)
-                checked = await in_turns(steps, self._pause)
-            else:
-                most = MAX_LISTED_REJECTED - len(self.rejected) if self._skip else MAX_NAMED_FAULTS
-                checked = self._checker.check(part, self.line + 1, most)
-            self._work.charge(checked.rejected_count)
-            if checked.rejected and not self._skip:
-                if self._reject(part, checked):
+            for texts in slices(part, _SLICE_DOCUMENTS):
+                await self._pace.begin()
+                checked = await self._check(texts)
+                self._pace.work.charge(checked.rejected_count)
+                self._add(texts, checked)
+                await self._pace.turn()
+                if self._spoiled and not self._holding:
                     return
-            else:
-                self.line += len(part)
-                self.rejected_count += checked.rejected_count
-                room = MAX_LISTED_REJECTED - len(self.rejected)
-                self.rejected += checked.rejected[:room]
-                if not self._faults:
-                    self._batches.add(checked.documents, checked.ids)
-            await self._pause()
 
-    def _reject(self, part: Sequence[bytes], checked: CheckedSlice) -> bool:
-        """Note the faults; True when reading on is of no use."""
+    async def _check(self, texts: Sequence[bytes]) -> CheckedSlice:
+        if len(texts[0]) > LARGE_BYTES:
+            return await in_turns(
+                self._checker.check_large(texts[0], self.line + 1), self._pace.turn
+            )
+        describe = self._most_named - len(self._faulty) if self._skip else MAX_NAMED_FAULTS
+        return self._checker.check(texts, self.line + 1, describe)
+
+    def _add(self, texts: Sequence[bytes], checked: CheckedSlice) -> None:
+        """Put the good documents of a slice in batches, unless the request is refused anyway."""
+        if checked.rejected and not self._skip:
+            self._spoil(texts, checked)
+            return
+        self.line += len(texts)
+        self._faulty_count += checked.rejected_count
+        self._faulty += checked.rejected[: self._most_named - len(self._faulty)]
+        if not self._spoiled:
+            self._batches.add(checked.documents, checked.ids)
+
+    def _spoil(self, texts: Sequence[bytes], checked: CheckedSlice) -> None:
+        """Note the faults that refuse the request, or the rest of it.
+
+        Raises:
+            Problem: No more of them would be named (queued: no).
+        """
         if not self._holding:
-            good = part[: checked.rejected[0].line - self.line - 1]
+            first = checked.rejected[0]
+            good = texts[: first.line - self.line - 1]
             before = self._checker.check(good, self.line + 1)
             self._batches.add(before.documents, before.ids)
-            self.line = checked.rejected[0].line
-            self._faults = checked.rejected[:1]
-            return True
+            self.line = first.line
+            self._faulty = [first]
+            return
         self._batches.discard()
-        self._faults += checked.rejected
-        self.line += len(part)
-        if len(self._faults) >= MAX_NAMED_FAULTS:
+        self._faulty += checked.rejected
+        self.line += len(texts)
+        if len(self._faulty) >= MAX_NAMED_FAULTS:
             raise self._invalid()
-        return False
 
     async def _cut_short(self, problem: Problem) -> Problem:
-        """The body's own refusal, telling what of it is queued already."""
+        """Return the body's own refusal, with what of it is queued already."""
         if not self._batches.published:
             return problem
         return _partly(problem, await self._batches.settle())
 
     def _invalid(self) -> Problem:
-        faults = self._faults[:MAX_NAMED_FAULTS]
-        whole = isinstance(self._form.splitter, JsonSplitter)
-        malformed = whole and any(one.fault.malformed for one in faults)
-        first = faults[0]
+        faulty = self._faulty[:MAX_NAMED_FAULTS]
+        malformed = self._form.splitter.one_value and any(one.fault.malformed for one in faulty)
         return Problem(
             "malformed-json" if malformed else "invalid-document",
-            f"line {first.line}: {first.fault.detail}",
+            f"line {faulty[0].line}: {faulty[0].fault.detail}",
             queued="no",
-            members={"errors": [self.described(one) for one in faults]},
+            members={"errors": [self._described(one) for one in faulty]},
         )
 
-    def told_rejected(self) -> dict[str, Any]:
-        """The members of an answer that name the skipped documents; none when there are none."""
-        if not self.rejected_count:
-            return {}
-        return {
-            "rejected": [self.described(one) for one in self.rejected],
-            "rejected_count": self.rejected_count,
-        }
-
-    def described(self, faulty: FaultyDocument) -> dict[str, Any]:
-        """A bad document as JSON."""
-        at = faulty.fault.at
-        splitter = self._form.splitter
-        if isinstance(splitter, JsonSplitter) and splitter.is_array:
-            at = f"$[{faulty.line - 1}]{at[1:]}"
+    def _described(self, faulty: FaultyDocument) -> dict[str, Any]:
+        """Return a bad document as JSON."""
+        at = self._form.splitter.path(faulty.line) + faulty.fault.at[1:]
         return {"line": faulty.line, "at": at, "detail": faulty.fault.detail}
 
 
-def _partly(problem: Problem, counts: Tally) -> Problem:
-    """A refusal of the rest of a body of which a prefix was accepted."""
-    if counts.accepted:
+def _partly(problem: Problem, tally: Tally) -> Problem:
+    """Return a refusal of the rest of a body of which a prefix was accepted."""
+    if tally.accepted:
         problem.queued = "yes"
-    elif counts.unknown:
+    elif tally.unknown:
         problem.queued = "unknown"
     problem.members |= {
-        "accepted": counts.accepted,
-        "refused": counts.refused,
-        "unknown": counts.unknown,
-        "batches": counts.batches,
+        "accepted": tally.accepted,
+        "refused": tally.refused,
+        "unknown": tally.unknown,
+        "batches": tally.batches,
     }
-    ids = counts.kept_ids_json  # nobody else can tell which of its documents those were
+    ids = tally.kept_ids_json  # nothing else says which of the documents those were
     if ids is not None:
         problem.members["ids"] = orjson.Fragment(ids)
     return problem

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from gateway.access.parts import Access
+from gateway.access.room import Room
 from gateway.config import GatewayConfig
 from gateway.http.parts import Intake
 from gateway.ingesting.batch_publisher import BatchPublisher
-from gateway.ingesting.checker import DocumentChecker
-from gateway.ingesting.group_commit import GroupCommit
+from gateway.ingesting.documents import Bounds, Documents
+from gateway.ingesting.lanes import Lanes
 from gateway.rabbitmq.parts import Broker
 from topology.model import Topology
 
@@ -16,11 +17,8 @@ from topology.model import Topology
 class Ingesting:
     """How documents are ingested."""
 
-    batches: BatchPublisher
-    group_commit: GroupCommit
-    """Puts small requests of one collection into one batch."""
-    checker: DocumentChecker
-    """Of documents without `?key=`."""
+    documents: Documents
+    """Takes them in."""
 
     @classmethod
     def make(
@@ -40,18 +38,15 @@ class Ingesting:
             broker: Publishes.
             intake: Counts what is held.
         """
-        batches = BatchPublisher(
-            config,
-            topology,
-            access.task_ids,
-            broker.depths,
-            broker.publisher,
-            intake.held,
-            broker.origin,
-            access.kept_results,
-        )
+        ids = access.task_ids
         return cls(
-            batches=batches,
-            group_commit=GroupCommit(batches),
-            checker=DocumentChecker(config.max_document_bytes),
+            documents=Documents(
+                Lanes(topology, config.collection_pattern, broker.origin, len(ids.issue(""))),
+                BatchPublisher(broker.publisher, ids, config.confirm_timeout_s),
+                Room(topology, broker.depths, access.kept_results),
+                intake.held,
+                Bounds(
+                    document_bytes=config.max_document_bytes, array_bytes=config.max_array_bytes
+                ),
+            )
         )

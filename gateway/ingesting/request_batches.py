@@ -1,29 +1,26 @@
 """The documents of one request on their way: batches filled, held back, published, counted."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gateway.access.copies import Copy
 from gateway.access.work import Work
 from gateway.errors import Problem
-from gateway.ingesting.batch_publisher import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_DOCUMENTS,
-    BatchPublisher,
-    Lane,
-    Published,
-)
-from gateway.rabbitmq.confirms import unconfirmed
+from gateway.ingesting.batch_publisher import BatchPublisher, Published
+from gateway.ingesting.filling import Batch, Filling
+from gateway.ingesting.lanes import Lane
+from gateway.sharing.held_bytes import HeldBytes
 
 MAX_INFLIGHT_BATCHES = 32
 """Batches of one request that wait for their confirms; and at most:"""
 MAX_INFLIGHT_BYTES = 8 * 1024 * 1024
 MAX_LISTED_IDS = 1000
-"""More documents than this are listed on demand only."""
+"""Of more documents than these the ids are listed on demand only."""
 MAX_KEPT_IDS = 100_000
-"""So many are kept all the same, about 4 MB of them: whoever is refused the rest is told them."""
+"""So many are kept all the same, about 4 MB of them: a client that is refused the rest must know
+which of its documents are queued."""
 
 
 @dataclass(slots=True)
@@ -41,7 +38,6 @@ class Tally:
     """JSON of the accepted documents' `_id`s, joined batch by batch; empty when not listed."""
     problem: Problem | None = None
     """The first refusal, one with an unknown outcome before all others."""
-
     every_id: bool = False
     """Whether the ids are listed however many they are."""
 
@@ -60,6 +56,17 @@ class Tally:
         return b"[%b]" % b",".join(self.ids)
 
 
+@dataclass(frozen=True, slots=True)
+class _Full:
+    """A batch that waits to be published."""
+
+    documents: bytes
+    """Their JSON, joined by commas."""
+    ids: bytes
+    """The JSON of their `_id`s, likewise; empty when nothing lists them."""
+    count: int
+
+
 class RequestBatches:
     """Fills batches with one request's documents and publishes them, several at a time.
 
@@ -69,44 +76,45 @@ class RequestBatches:
     Args:
         publisher: Publishes batches.
         lane: Where to.
+        held: Counts what is held back until the body proves sound.
         work: Pays for each batch.
         every_id: List the ids however many they are.
-        copies: (Task id, message id) of each batch, when they were issued before.
+        copies: What each batch is a copy of, when its id was issued before.
     """
 
     def __init__(
         self,
         publisher: BatchPublisher,
         lane: Lane,
+        held: HeldBytes,
         work: Work,
         *,
         every_id: bool,
-        copies: Sequence[tuple[str, str]] = (),
+        copies: Sequence[Copy] = (),
     ) -> None:
         self._publisher = publisher
         self._lane = lane
+        self._held = held
         self._work = work
         self._every_id = every_id
         self._copies = deque(copies)
-        self._documents: list[bytes] = []
-        self._ids: list[bytes] = []
-        self._size = 0
-        self._full: deque[tuple[bytes, bytes, int]] = deque()
-        self._held = 0
-        self._open = 0
+        self._filling: Filling[bytes] = Filling()
+        self._full: deque[_Full] = deque()
+        self._held_bytes = 0
+        self._open_bytes = 0
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
         self._total = 0
-        self.counts = Tally(every_id=every_id)
+        self.tally = Tally(every_id=every_id)
 
     @property
     def published(self) -> bool:
         """Whether anything may be queued, or is."""
-        return bool(self._inflight or self.counts.accepted or self.counts.unknown)
+        return bool(self._inflight or self.tally.accepted or self.tally.unknown)
 
     def stopped(self) -> bool:
-        """Tell whether a batch failed, so that no other may follow."""
-        return self.counts.problem is not None
+        """Return whether a batch failed, so that no other may follow."""
+        return self.tally.problem is not None
 
     def add(self, documents: Sequence[bytes], ids: Sequence[bytes]) -> None:
         """Put documents in the batch that is being filled, and in further ones.
@@ -114,22 +122,8 @@ class RequestBatches:
         Raises:
             Problem: `overloaded`: too much is held back already (queued: no).
         """
-        start = 0
-        while start < len(documents):
-            stop = start + MAX_BATCH_DOCUMENTS - len(self._documents)
-            part = documents[start:stop]
-            size = sum(map(len, part)) + len(part)
-            if self._size + size > MAX_BATCH_BYTES:
-                part = _fitting(part, MAX_BATCH_BYTES - self._size)
-                if not part and not self._documents:
-                    part = documents[start : start + 1]
-                size = sum(map(len, part)) + len(part)
-            self._documents += part
-            self._ids += ids[start : start + len(part)]
-            self._size += size
-            start += len(part)
-            if start < len(documents) or len(self._documents) == MAX_BATCH_DOCUMENTS:
-                self._close()
+        for batch in self._filling.add(documents, ids):
+            self._close(batch)
 
     def count_open(self, pending: int) -> None:
         """Count as held what is in memory outside of full batches, too.
@@ -140,14 +134,14 @@ class RequestBatches:
         Raises:
             Problem: `overloaded` (queued: no).
         """
-        size = self._size + pending
-        self._hold(size - self._open)
-        self._open = size
+        size = self._filling.size + pending
+        self._hold(size - self._open_bytes)
+        self._open_bytes = size
 
     def close(self) -> int:
-        """Fill no further; tell how many batches wait to be published."""
-        if self._documents:
-            self._close()
+        """Fill no further; return how many batches wait to be published."""
+        if self._filling:
+            self._close(self._filling.take())
         return len(self._full)
 
     async def publish(self) -> None:
@@ -161,19 +155,20 @@ class RequestBatches:
                 await self._end_oldest()
             if self.stopped():
                 return
-            documents, ids, count = self._full[0]
+            batch = self._full[0]
+            copy = self._copies.popleft() if self._copies else None
             try:
                 published = await self._publisher.publish_when_possible(
-                    self._lane, documents, count, self._copies.popleft() if self._copies else None
+                    self._lane, batch.documents, batch.count, copy
                 )
             except Problem as problem:
                 self._full.popleft()
-                self._count(problem, count)
+                self._count(problem, batch.count)
                 return
             self._full.popleft()
-            self._hold(-len(documents))
+            self._hold(-len(batch.documents))
             self._work.charge(1)
-            self._inflight.append((published, ids))
+            self._inflight.append((published, batch.ids))
             self._inflight_bytes += published.size
         self._collect()
 
@@ -192,34 +187,33 @@ class RequestBatches:
                 published, ids = self._inflight.popleft()
                 published.confirm.cancel()
                 self._end(published, ids)
-        for _, _, count in self._full:
-            self._count(Problem("overloaded", "publishing took too long", queued="no"), count)
+        for batch in self._full:
+            self._count(Problem("overloaded", "publishing took too long", queued="no"), batch.count)
         self.discard()
-        return self.counts
+        return self.tally
 
     async def settle(self) -> Tally:
         """Publish nothing more; wait for the outcomes of what is in flight."""
         while self._inflight:
             await self._end_oldest()
-        return self.counts
+        return self.tally
 
     def discard(self) -> None:
         """Forget what was not published."""
-        self._documents, self._ids, self._size = [], [], 0
+        self._filling.take()
         self._full.clear()
-        self._hold(-self._held)
-        self._open = 0
+        self._hold(-self._held_bytes)
+        self._open_bytes = 0
 
-    def _close(self) -> None:
-        documents, ids = b",".join(self._documents), b",".join(self._ids)
-        count = len(self._documents)
+    def _close(self, batch: Batch[bytes]) -> None:
+        documents, ids = b",".join(batch.documents), b",".join(batch.owners)
+        count = len(batch.documents)
         self._hold(len(documents))
         self._total += count
         if not self._every_id and self._total > MAX_KEPT_IDS:
             ids = b""
-            self.counts.ids.clear()
-        self._full.append((documents, ids, count))
-        self._documents, self._ids, self._size = [], [], 0
+            self.tally.ids.clear()
+        self._full.append(_Full(documents, ids, count))
 
     def _hold(self, size: int) -> None:
         """Count octets as held in memory; negative: no longer.
@@ -227,8 +221,8 @@ class RequestBatches:
         Raises:
             Problem: `overloaded` (queued: no).
         """
-        self._publisher.held.hold(self._lane.tenant, size)
-        self._held += size
+        self._held.hold(self._lane.tenant, size)
+        self._held_bytes += size
 
     def _collect(self) -> None:
         """Count the batches whose outcome is known, in their order."""
@@ -237,44 +231,29 @@ class RequestBatches:
 
     async def _end_oldest(self) -> None:
         published, ids = self._inflight[0]
-        with contextlib.suppress(Problem):  # `_end` looks again
-            await published.confirm
+        await asyncio.wait((published.confirm,))  # `_end` looks at the outcome
         self._inflight.popleft()
         self._end(published, ids)
 
     def _end(self, published: Published, ids: bytes) -> None:
         self._inflight_bytes -= published.size
-        confirm = published.confirm
-        problem = (
-            unconfirmed(published.task_id, "RabbitMQ did not confirm in time")
-            if confirm.cancelled() or not confirm.done()
-            else confirm.exception()
-        )
-        if isinstance(problem, Problem):
+        problem = published.problem()
+        if problem is not None:
             self._count(problem, published.count)
             return
-        counts = self.counts
-        counts.accepted += published.count
-        counts.batches.append(published.task_id)
-        counts.sizes.append(published.count)
+        tally = self.tally
+        tally.accepted += published.count
+        tally.batches.append(published.task_id)
+        tally.sizes.append(published.count)
         if ids and (self._every_id or self._total <= MAX_KEPT_IDS):
-            counts.ids.append(ids)
+            tally.ids.append(ids)
 
     def _count(self, problem: Problem, count: int) -> None:
-        counts = self.counts
+        tally = self.tally
         if problem.queued == "unknown":
-            counts.unknown += count
+            tally.unknown += count
         else:
-            counts.refused += count
-        first = counts.problem
+            tally.refused += count
+        first = tally.problem
         if first is None or (problem.queued == "unknown" and first.queued != "unknown"):
-            counts.problem = problem
-
-
-def _fitting(documents: Sequence[bytes], room: int) -> Sequence[bytes]:
-    """As many of the first documents, with their commas, as the room takes."""
-    for index, document in enumerate(documents):
-        room -= len(document) + 1
-        if room < 0:
-            return documents[:index]
-    return documents
+            tally.problem = problem

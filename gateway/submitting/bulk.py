@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.auth import Caller
-from gateway.access.work import Work
+from gateway.access.work import Pace
 from gateway.decoding.splitter import TOO_LONG, Part
-from gateway.decoding.steps import LARGE_BYTES, Pause, slices
+from gateway.decoding.steps import LARGE_BYTES, slices
 from gateway.errors import Problem
 from gateway.http.body import too_large
 from gateway.submitting.absent_tasks import SeemsAbsentError
@@ -33,8 +33,6 @@ class BulkTerms:
     caller: Caller
     traceparent: str | None
     """Trace context of the request."""
-    slowed: bool
-    """Wait while the caller's key is in debt; else all is published at once."""
     max_task_bytes: int
     """Bound of a line."""
     patience_s: float
@@ -48,23 +46,15 @@ class Bulk:
         submission: Prepares and publishes.
         terms: Whose the tasks are, and how long they may take.
         outcomes: Takes the outcome of each line, in order.
-        work: Pays for the tasks, one piece for each line, accepted or refused.
-        pause: Leaves the loop to others when it is their turn; raises ConnectionResetError when the
-            client has left.
+        pace: Pays for the tasks, one piece for each line, accepted or refused, and shares the loop.
     """
 
     def __init__(
-        self,
-        submission: Submission,
-        terms: BulkTerms,
-        outcomes: BulkOutcomes,
-        work: Work,
-        pause: Pause,
+        self, submission: Submission, terms: BulkTerms, outcomes: BulkOutcomes, pace: Pace
     ) -> None:
         self._submission = submission
         self._terms = terms
-        self._work = work
-        self._pause = pause
+        self._pace = pace
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
         self._gave_up = False
         self._looked = False
@@ -86,12 +76,11 @@ class Bulk:
         """
         if isinstance(lines, int):
             self.line += lines
-            await self._pause()
+            await self._pace.turn()
             return
         self._looked = False
         for part in slices(lines, _SLICE_LINES):
-            if self._terms.slowed:
-                await self._work.pause()
+            await self._pace.begin()
             await self._make_room()
             tasks = 0
             for raw in part:
@@ -100,15 +89,15 @@ class Bulk:
                     continue
                 await self._take_one(raw)
                 tasks += 1
-            self._work.charge(tasks)
+            self._pace.work.charge(tasks)
             self._collect()
-            await self._pause()
+            await self._pace.turn()
 
     async def _take_one(self, raw: bytes) -> None:
         task: bytes | TaskRequest = raw
         try:
             if len(raw) > LARGE_BYTES:
-                task = await parse_in_turns(raw, self._pause)
+                task = await parse_in_turns(raw, self._pace.turn)
             self._publish(task)
         except SeemsAbsentError as seems:
             await self._submission.absent.look(seems)

@@ -4,7 +4,9 @@ The fitness is processor time of the loop's thread for what a body is allowed, o
 and the real application, as a ratio to a yardstick of the same run.
 """
 
+import contextlib
 import gc
+import itertools
 import json
 import random
 import sys
@@ -13,6 +15,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from bench.hostile import JSON, MIB, NDJSON, Hostile, filled
+from gateway.decoding.json_body import JsonSplitter
+from gateway.decoding.ndjson import LineSplitter
+from gateway.decoding.splitter import MalformedBodyError
+from gateway.http.body import CHUNK_BYTES
 from gateway.server import spare_the_collector
 from tests.cost import YARDSTICK_MS, exchange, yardstick
 from tests.deployment.gateway import running_gateway
@@ -117,6 +123,22 @@ def mutated(genome: Genome, chance: random.Random) -> Genome:
     return genome
 
 
+def values_read(hostile: Hostile, answer: bytes) -> int:
+    """Count what a refusal is allowed for: the values of the body that were read until then."""
+    if "/ingest/" not in hostile.path and "/bulk" not in hostile.path:
+        return hostile.body.count(b'"task"') + 1
+    lines = hostile.media_type == NDJSON
+    splitter = LineSplitter(MIB) if lines else JsonSplitter(MIB)
+    starts = range(0, len(hostile.body), CHUNK_BYTES)
+    fed = (splitter.feed(hostile.body[start : start + CHUNK_BYTES]) for start in starts)
+    read = 0
+    with contextlib.suppress(MalformedBodyError):
+        for part in itertools.chain(itertools.chain.from_iterable(fed), splitter.end()):
+            read += sum(map(bool, part)) if isinstance(part, list) else 0
+    faults = [one["line"] for one in json.loads(answer).get("errors", ()) if "line" in one]
+    return min(read, faults[-1]) if faults and lines else read
+
+
 @pytest.fixture
 async def gateway(amqp_url, redis_url):
     thresholds = gc.get_threshold()
@@ -139,15 +161,17 @@ async def test_no_body_that_a_search_finds_costs_much_more_than_is_allowed(gatew
         hostile = genome.hostile()
         request, found = hostile.request(), []
         for _ in range(tries):
+            # Of the same moment, where it matters: the machine has other work.
+            now_s = unit_s if tries == 1 else yardstick()
             one = await exchange(gateway.port, request)
             accepted, refused = one.counts()
-            if one.status >= 400:  # how far it was read is not told
-                refused = max(hostile.body.count(b","), hostile.body.count(b"\n"))
+            if one.status >= 400:
+                accepted, refused = 0, values_read(hostile, one.answer)
             each_us = 15 if "/ingest" in hostile.path else 30
             if hostile.path == "/v1/canvas" and one.status == 202:
                 accepted = len(json.loads(one.answer)["ids"])
             allowed_ms = 1 + 50 * len(hostile.body) / MIB + (each_us * accepted + 5 * refused) / 1e3
-            cost_ms = (one.cpu_s - base_s) / unit_s * YARDSTICK_MS
+            cost_ms = (one.cpu_s - base_s) / now_s * YARDSTICK_MS
             found.append((cost_ms / allowed_ms, f"{one.status}, {accepted} + {refused} lines"))
         return min(found)
 

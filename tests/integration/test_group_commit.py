@@ -48,7 +48,7 @@ async def test_an_idle_gateway_sends_at_once_and_alone(gateway, amqp_url):
         await post(gateway, {"n": n})
 
     assert [len(documents) for documents in (await batches(amqp_url)).values()] == [1] * 5
-    assert gateway.app[parts.INGESTING].group_commit._groups == {}
+    assert gateway.app[parts.INGESTING].documents.group_commit._groups == {}
 
 
 async def test_collections_and_tenants_share_no_batch(make_gateway, amqp_url, tmp_path):
@@ -114,7 +114,7 @@ async def test_every_request_of_an_unconfirmed_batch_is_told_unknown(make_gatewa
     assert {(problem["code"], problem["queued"]) for _, problem in answers} == {
         ("unconfirmed", "unknown")
     }
-    await eventually(lambda: gateway.app[parts.INGESTING].group_commit._groups == {})
+    await eventually(lambda: gateway.app[parts.INGESTING].documents.group_commit._groups == {})
 
 
 async def test_every_request_is_refused_while_the_broker_is_away(make_gateway, amqp_url, proxy):
@@ -128,4 +128,4 @@ async def test_every_request_is_refused_while_the_broker_is_away(make_gateway, a
     assert {(problem["code"], problem["queued"]) for _, problem in answers} == {
         ("broker-unavailable", "no")
     }
-    assert gateway.app[parts.INGESTING].group_commit._groups == {}
+    assert gateway.app[parts.INGESTING].documents.group_commit._groups == {}

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
-from gateway.ingesting.batch_publisher import MAX_BATCH_BYTES
+from gateway.ingesting.filling import MAX_BATCH_BYTES
 from gateway.ingesting.ingestion import HELD_BYTES
 from tests.waiting import eventually
 

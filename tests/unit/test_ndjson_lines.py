@@ -44,8 +44,15 @@ def test_lines_are_those_between_newlines_and_long_ones_are_marked(lines, sizes,
     ]
 
 
-@given(st.lists(st.sampled_from([b"", b"", b"", b" ", b"\t\r", b"{}", b" {} "]), max_size=60))
-def test_blank_lines_are_counted_whatever_stands_between_them(lines):
+RUNS = st.tuples(
+    st.sampled_from([b"", b"", b" ", b"\t\r", b"{}", b" {} "]),
+    st.sampled_from([1, 1, 2, 63, 64, 99]),
+)
+
+
+@given(st.lists(RUNS, max_size=20))
+def test_blank_lines_are_counted_whatever_stands_between_them(runs):
+    lines = [line for line, times in runs for _ in range(times)]
     body = b"\n".join([*lines, b"x"])
 
     assert [line.strip() for line in split(body, [], 10)] == [line.strip() for line in lines] + [
