@@ -38,20 +38,20 @@ class Caller:
 
     @property
     def rights(self) -> tuple[object, ...]:
-        """What the key may do, and for whom: all but its rate."""
+        """Return what the key may do, and for whom: all but its rate."""
         return self.tenant, self.scopes, self.tasks, self.queues, self.collections
 
     @property
     def admin(self) -> bool:
-        """Whether the caller may do and see everything."""
+        """Return whether the caller may do and see everything."""
         return "admin" in self.scopes
 
     def may(self, scope: str) -> bool:
-        """Whether the scope is allowed."""
+        """Return whether the scope is allowed."""
         return scope in self.scopes or self.admin
 
     def may_submit(self, task: str, *, privileged: bool) -> bool:
-        """Whether the task may be submitted.
+        """Return whether the task may be submitted.
 
         A privileged one needs `admin` or its exact name as an entry: a pattern was written with
         other tasks in mind, however close it comes (`scripts.*`, `[a-z]*`).
@@ -65,11 +65,11 @@ class Caller:
         return _any(task, self.tasks)
 
     def may_queue(self, queue: str) -> bool:
-        """Whether messages may be published to the queue."""
+        """Return whether messages may be published to the queue."""
         return self.admin or self.queues is None or _any(queue, self.queues)
 
     def may_ingest(self, collection: str) -> bool:
-        """Whether documents may be ingested to the collection."""
+        """Return whether documents may be ingested to the collection."""
         return self.admin or self.collections is None or _any(collection, self.collections)
 
 
@@ -84,7 +84,7 @@ CALLER = web.RequestKey("caller", Caller)
 
 
 def require(request: web.Request, scope: str) -> Caller:
-    """The request's caller, who has the scope.
+    """Return the request's caller, who has the scope.
 
     Raises:
         Problem: `forbidden` (queued: no).

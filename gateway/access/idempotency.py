@@ -3,7 +3,7 @@
     key penstock:idempotency:<tenant>:<sha256 of the key>, kept 24 h, one JSON object
 
           claim                    confirmed
-    (none) ────► in-flight ──────────────────► done     told again, nothing is published
+    (none) ────► in-flight ──────────────────► done     answered again, nothing published
       ▲              │  │ unconfirmed, or no end within 60 s
       └── refused ───┘  └──────────────────► unknown    a retry publishes again under the same ids,
                                                         and cannot free the key any more
@@ -33,7 +33,7 @@ from gateway.redis.faults import RedisAwayError
 from penstock.wire.keys import IDEMPOTENCY_PREFIX, KEPT_IDEMPOTENCY_PREFIX
 
 KEEP_S = 86_400
-"""How long an answer is told again."""
+"""How long an answer is kept."""
 IN_FLIGHT_S = 60
 """After so long without an end the first request counts as unknown."""
 REDIS_TIMEOUT_S = 1.0
@@ -57,19 +57,19 @@ class Claim:
 
     @property
     def answer(self) -> bytes | None:
-        """The first request's 202 body, when there is one to tell again."""
+        """Return the first request's 202 body, when there is one."""
         if self.record["state"] != "done":
             return None
         return str(self.record["answer"]).encode()
 
     @property
     def task_ids(self) -> list[str]:
-        """The ids to publish under: one's own, or those of the first try."""
+        """Return the ids to publish under: one's own, or those of the first try."""
         return list(self.record["ids"])
 
     @property
     def copies(self) -> list[Copy]:
-        """What each message of the claim is a copy of."""
+        """Return what each message of the claim is a copy of."""
         return [Copy(task_id, self.owner) for task_id in self.task_ids]
 
 
@@ -84,7 +84,7 @@ class KeyUse:
 
     @property
     def redis_key(self) -> str:
-        """Where its record is kept."""
+        """Return where its record is kept."""
         digest = hashlib.sha256(self.key.encode()).hexdigest()
         return f"{IDEMPOTENCY_PREFIX}{self.caller.tenant}:{digest}"
 
@@ -102,7 +102,7 @@ def key_use(request: web.Request, caller: Caller, key: str, body: bytes) -> KeyU
 
 
 def key_of(request: web.Request) -> str | None:
-    """The request's idempotency key.
+    """Return the request's idempotency key.
 
     Raises:
         Problem: `invalid-request` (queued: no) when it is not 1–255 printable characters.
@@ -114,7 +114,7 @@ def key_of(request: web.Request) -> str | None:
 
 
 def fingerprint(request: web.Request, body: bytes) -> str:
-    """What makes two requests the same: method, path, query and expanded body."""
+    """Return what makes two requests the same: method, path, query and expanded body."""
     digest = hashlib.sha256(f"{request.method} {request.raw_path}\n".encode())
     digest.update(body)
     return digest.hexdigest()
@@ -190,7 +190,7 @@ class Idempotency:
         return claim
 
     async def done(self, claim: Claim, answer: bytes) -> None:
-        """Confirmed: keep the answer. Without Redis the claim turns unknown by itself."""
+        """Keep the answer of what is confirmed. Without Redis the claim turns unknown by itself."""
         await self._end(claim, {**claim.record, "state": "done", "answer": answer.decode()})
 
     async def failed(self, claim: Claim, queued: Queued | None) -> None:

@@ -100,7 +100,7 @@ class KeptResults:
             self._quota = int(memory.get("maxmemory", 0)) * 3 // 4
 
     async def _ask(self, tenants: Iterable[str]) -> dict[str, float]:
-        """When there is room again, of those who are over."""
+        """Return when there is room again, of those who are over."""
         room_at: dict[str, float] = {}
         now = time.time()
         async with self._redis.pipeline() as pipe:

@@ -50,7 +50,7 @@ class IssuedId:
 
 
 def vouched_for(text: str) -> IssuedId:
-    """An id of Celery's client that a saved group names: it exists, whatever is stored of it."""
+    """Return an id of Celery's client: a saved group names it, so it exists."""
     return IssuedId(text, issued_at=0, tracked=True, due_by=math.inf, by_others=True)
 
 
@@ -75,7 +75,7 @@ class TaskIds:
     def issue(
         self, tenant: str, *, tracked: bool = True, delay_s: int = 0, group: bool = False
     ) -> str:
-        """A new id, unique and unguessable.
+        """Return a new id, unique and unguessable.
 
         Args:
             tenant: The only one (besides `admin`) to whom the id will be known.
@@ -101,7 +101,7 @@ class TaskIds:
         return f"{uuid}-{flags}{mac.hexdigest()}"
 
     def verify(self, text: str, tenants: Iterable[str]) -> IssuedId | None:
-        """What the id says, or None when it was never issued to any of the tenants."""
+        """Return what the id says, or None when it was never issued to any of the tenants."""
         issued = claims(text)
         if issued is None:
             return None
@@ -120,7 +120,7 @@ class TaskIds:
 
 
 def claims(text: str) -> IssuedId | None:
-    """What an id says of itself, true or not; None when it has another shape.
+    """Return what an id says of itself, true or not; None when it has another shape.
 
     For ids that were verified before, or that only an operator can have made.
     """

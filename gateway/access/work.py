@@ -95,6 +95,6 @@ async def admit(request: web.Request, limits: Limits, caller: Caller) -> None:
 
 
 def work_of(request: web.Request) -> Work:
-    """The work of a request that was admitted; free where its caller has no rate."""
+    """Return the work of a request that was admitted; free where its caller has no rate."""
     found: Work = request.get(_WORK, FREE)
     return found

@@ -68,7 +68,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         response = _foreign_response(error, _queued_of(request))
     except ConnectionResetError:
-        # The client is gone while an answer was being streamed: nobody to tell.
+        # The client is gone while an answer was being streamed: there is none to send.
         raise
     except Exception:
         log.exception(

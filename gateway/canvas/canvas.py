@@ -113,7 +113,7 @@ def _chained(children: list[Line]) -> Line:
 
 
 def group_of(node: GroupNode) -> Group:
-    """A group with the members of groups inside it as its own."""
+    """Return a group with the members of groups inside it as its own."""
     members: list[Line] = []
     for child in node.members:
         line = line_of(child)
@@ -133,7 +133,7 @@ def _append(line: list[Step], step: Step) -> None:
 
 
 def _join(last: Step, step: Step) -> Chord | None:
-    """The chord that a group becomes when something follows; None when nothing changes."""
+    """Return the chord that a group becomes when something follows; None when nothing changes."""
     if isinstance(last, Group):
         return Chord(last, step)
     if isinstance(last, Chord):
@@ -196,17 +196,17 @@ def _start(made: Opening, line: Line, membership: Membership, *, given: bool = F
 
 
 def _chain(rest: Sequence[Step], membership: Membership) -> list[dict[str, Any]]:
-    """The steps behind the first, in reverse, as workers pop them."""
+    """Return the steps behind the first, in reverse, as workers pop them."""
     last = len(rest) - 1
     steps = [later(step, membership if n == last else _ALONE) for n, step in enumerate(rest)]
     return steps[::-1]
 
 
 def later(step: Step, membership: Membership = _ALONE) -> dict[str, Any]:
-    """A step that a worker will publish, as Celery's dict of a frozen signature."""
+    """Return a step that a worker will publish, as Celery's dict of a frozen signature."""
     match step:
         case TaskNode():
-            options = {**step.options, "task_id": step.id, **_told(membership)}
+            options = {**step.options, "task_id": step.id, **_options_of(membership)}
             if step.links:
                 options["link"] = [_signature(line_of(link)) for link in step.links]
             if step.errbacks:
@@ -224,7 +224,7 @@ def later(step: Step, membership: Membership = _ALONE) -> dict[str, Any]:
                 _signature(member, replace(membership, index=index))
                 for index, member in enumerate(step.members)
             ]
-            options = {"task_id": step.id, **_told(membership)}
+            options = {"task_id": step.id, **_options_of(membership)}
             return _composed("group", {"tasks": tasks}, options)
         case Chord():
             header = later(step.header)
@@ -234,7 +234,7 @@ def later(step: Step, membership: Membership = _ALONE) -> dict[str, Any]:
 
 
 def _signature(line: Line, membership: Membership = _ALONE) -> dict[str, Any]:
-    """A line as one signature."""
+    """Return a line as one signature."""
     if len(line) == 1:
         return later(line[0], membership)
     first, *rest = line
@@ -253,17 +253,17 @@ def _composed(kind: str, kwargs: dict[str, Any], options: dict[str, Any]) -> dic
     }
 
 
-def _told(membership: Membership) -> dict[str, Any]:
-    told = {
+def _options_of(membership: Membership) -> dict[str, Any]:
+    found = {
         "group_id": membership.group_id,
         "group_index": membership.index,
         "chord": membership.chord,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def ends(line: Line) -> int:
-    """How many ends a line contributes to the chord whose header it is in: `_chord._descend`."""
+    """Return how many ends a line adds to the chord it is in the header of: `_chord._descend`."""
     last = line[-1]
     while isinstance(last, Chord):
         last = last.body
@@ -273,7 +273,7 @@ def ends(line: Line) -> int:
 
 
 def final(line: Line) -> Result:
-    """The result of a line: that of its last step."""
+    """Return the result of a line: that of its last step."""
     last = line[-1]
     while isinstance(last, Chord):
         last = last.body
@@ -283,7 +283,7 @@ def final(line: Line) -> Result:
 
 
 def outcome(line: Line) -> Result:
-    """The result of a whole canvas: a group of one that ends in a group is that group.
+    """Return the result of a whole canvas: a group of one that ends in a group is that group.
 
     Celery's `group.apply_async` returns it so.
     """
@@ -294,12 +294,12 @@ def outcome(line: Line) -> Result:
 
 
 def group_result(group: Group) -> Result:
-    """The results of a group's members, in order."""
+    """Return the results of a group's members, in order."""
     return (group.id, None), [final(member) for member in group.members]
 
 
 def simple_headers(line: Line) -> Iterator[str]:
-    """Ids of chords' headers that workers join from what they kept, not from a saved group.
+    """Yield the ids of chords' headers that workers join from what they kept.
 
     Celery saves the group of a header only where a member ends in a group (`apply_chord`); where
     one is saved, the worker reads every result again.

@@ -112,7 +112,7 @@ def parse_canvas(body: bytes) -> Node:
 
 
 def relocate(problem: Problem, place: str) -> Problem:
-    """The same refusal, its places told from the root of the canvas."""
+    """Return the same refusal, its places counted from the root of the canvas."""
     faults = tuple(Fault(place + fault.at[1:], fault.detail) for fault in problem.faults)
     detail = f"{place}: {problem.detail}"
     if problem.code == "invalid-request" and len(faults) == 1:
@@ -128,14 +128,14 @@ def relocate(problem: Problem, place: str) -> Problem:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Every node in the order of the request, links behind their task."""
+    """Yield every node in the order of the request, links behind their task."""
     yield node
     for child in children(node):
         yield from walk(child)
 
 
 def children(node: Node) -> "list[Node]":
-    """The nodes directly inside one."""
+    """Return the nodes directly inside one."""
     match node:
         case TaskNode():
             return [*node.links, *node.errbacks]
@@ -148,7 +148,7 @@ def children(node: Node) -> "list[Node]":
 
 
 def is_empty(node: Node) -> bool:
-    """Whether a node is a group of nothing, which is no step of a chain."""
+    """Return whether a node is a group of nothing, which is no step of a chain."""
     match node:
         case GroupNode():
             return all(is_empty(member) for member in node.members)
@@ -224,7 +224,7 @@ class _Parser:
         )
 
     def _links(self, raw: bytes, place: str, depth: int) -> list[Node]:
-        """One node, or a list of them."""
+        """Return one node, or a list of them."""
         if raw in {b"", b"null"}:
             return []
         if not raw.startswith(b"["):

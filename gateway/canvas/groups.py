@@ -73,7 +73,7 @@ class Groups:
             ) from problem
 
     async def members(self, group_id: str) -> list[Any] | None:
-        """The results of a group as they were written: `[[id, parent], members or null]` each.
+        """Return the results of a group as written: `[[id, parent], members or null]` each.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
@@ -89,8 +89,8 @@ class Groups:
                 continue
         return None
 
-    async def states(self, members: list[Any]) -> "Told":
-        """What became of the tasks of a group, of groups inside it, too.
+    async def states(self, members: list[Any]) -> "GroupStates":
+        """Return what became of the tasks of a group, of groups inside it, too.
 
         Args:
             members: From `members`.
@@ -98,11 +98,11 @@ class Groups:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        return Told(members, await self._states.read(issued_ids(members)))
+        return GroupStates(members, await self._states.read(issued_ids(members)))
 
 
-class Told:
-    """A group as the API tells it."""
+class GroupStates:
+    """A group, and the states of its tasks."""
 
     def __init__(self, members: list[Any], states: Mapping[str, State]) -> None:
         self._members = members
@@ -110,11 +110,11 @@ class Told:
 
     @property
     def ready(self) -> bool:
-        """Whether all have ended."""
+        """Return whether all have ended."""
         return all(state.final for state in self._states.values())
 
     def to_json(self, group_id: str, *, admin: bool) -> bytes:
-        """The JSON object; results in the order of the request, null while there is none.
+        """Return the JSON object; results in the order of the request, null while there is none.
 
         Args:
             group_id: The group.
@@ -152,12 +152,12 @@ def _id(member: Any) -> str:
 
 
 def issued_ids(members: list[Any]) -> dict[str, IssuedId]:
-    """What each task's id says of itself; those that Celery's client made are vouched for."""
+    """Return what each id says of itself; Celery's client's are vouched for."""
     return {one: claims(one) or vouched_for(one) for one in task_ids(members)}
 
 
 def task_ids(members: list[Any]) -> Iterator[str]:
-    """The ids of all tasks of a group, of groups inside it, too."""
+    """Return the ids of all tasks of a group, of groups inside it, too."""
     for member in members:
         if member[1] is not None:
             yield from task_ids(member[1])

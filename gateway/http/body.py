@@ -46,7 +46,7 @@ class Bodies:
         self._welcome = welcome
 
     async def read(self, request: web.Request, max_bytes: int) -> bytes:
-        """The whole expanded body, without a byte order mark.
+        """Return the whole expanded body, without a byte order mark.
 
         Args:
             request: The request.
@@ -87,10 +87,10 @@ class Bodies:
         return bytes(whole)
 
     async def chunks(self, request: web.Request, *, whole: bool = False) -> AsyncIterator[bytes]:
-        """The expanded body, chunk by chunk, each at most 64 KiB, without a byte order mark.
+        """Yield the expanded body, chunk by chunk, each at most 64 KiB, without a byte order mark.
 
-        Before each chunk it waits for its turn at the loop: whoever does little with a chunk, a few
-        milliseconds, need not care for others.
+        Before each chunk it waits for its turn at the loop: work of a few milliseconds for each
+        chunk need not care for others.
 
         Args:
             request: The request.
@@ -186,5 +186,5 @@ def _broken(error: web.RequestPayloadError) -> Problem:
 
 
 def too_large(max_bytes: int) -> Problem:
-    """413 for a body, line or document over its bound."""
+    """Return a 413 for a body, line or document over its bound."""
     return Problem("body-too-large", f"the expanded size is over {max_bytes} bytes", queued="no")

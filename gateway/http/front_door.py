@@ -1,4 +1,4 @@
-"""What a browser can be made to send by a page of somebody else, refused before it is looked at.
+"""What a foreign page can make a browser send, refused before it is looked at.
 
 Without keys nothing but the sender's address stands between a caller and this gateway, and a page
 anywhere can have the browser on this machine send requests to loopback. Three things keep it out:
@@ -59,7 +59,7 @@ class FrontDoor:
             self._check_origin(headers.getall(hdrs.ORIGIN), headers.get(hdrs.HOST, ""))
 
     def _check_whole_url(self, request: web.Request) -> None:
-        """RFC 9112, section 3.2.2: a target that is a whole URL names the host, too."""
+        """Check the host of a target that is a whole URL: RFC 9112, section 3.2.2."""
         url = request.url
         authority = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
         if url.user is not None or url.password is not None or not self._serves(authority):

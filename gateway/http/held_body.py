@@ -57,7 +57,7 @@ class HeldBody:
         self.size += len(outcome) + 1
 
     def take(self) -> Iterator[bytes]:
-        """The body, block by block, each let go when the next is asked for."""
+        """Yield the body, block by block, each let go when the next is asked for."""
         self._blocks.append(bytes(self._open))
         self._open.clear()
         while self._blocks:

@@ -100,7 +100,7 @@ class Template:
         frame_max: int,
         message_id: bytes | None = None,
     ) -> bytes:
-        """The message as AMQP frames.
+        """Return the message as AMQP frames.
 
         Args:
             channel: Channel number, two octets.
@@ -233,7 +233,7 @@ cached_template = lru_cache(maxsize=4096)(template)
 
 
 def task_body(args: bytes, kwargs: bytes, embed: bytes = NOTHING_FOLLOWS) -> bytes:
-    """The message body from the client's raw JSON of args (an array) and kwargs (an object).
+    """Return the message body from the client's raw JSON of args (an array) and kwargs (an object).
 
     Args:
         args: An array; bytes, or msgspec's Raw.
@@ -244,7 +244,7 @@ def task_body(args: bytes, kwargs: bytes, embed: bytes = NOTHING_FOLLOWS) -> byt
 
 
 def with_first(args: bytes, first: bytes) -> bytes:
-    """The array of arguments with one more in front.
+    """Return the array of arguments with one more in front.
 
     Args:
         args: An array.
@@ -255,7 +255,7 @@ def with_first(args: bytes, first: bytes) -> bytes:
 
 
 def _short(text: str) -> bytes:
-    """An AMQP short string.
+    """Return an AMQP short string.
 
     Raises:
         ValueError: Over 255 octets.
@@ -269,7 +269,7 @@ def _field(name: str, value: Any) -> bytes:
 
 
 def encode_value(value: Any) -> bytes:
-    """A field value with its type octet, as RabbitMQ and py-amqp read them.
+    """Return a field value with its type octet, as RabbitMQ and py-amqp read them.
 
     Raises:
         TypeError: Not None, bool, int, float, str, list, tuple or mapping with str keys.

@@ -91,7 +91,7 @@ class ScheduleGuard:
         )
 
     def _reason(self, schedule: Schedule, key: str) -> str:
-        """Why its key may not run it; empty: it may."""
+        """Return why its key may not run it; empty: it may."""
         caller = self._keyring.named(key)
         if caller is None:
             return f"the key {key!r}, which made it, is gone"

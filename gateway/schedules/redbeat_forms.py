@@ -10,25 +10,25 @@ from zoneinfo import ZoneInfo
 
 
 def client_schedule(schedule: Any) -> dict[str, Any]:
-    """A schedule as the client writes it: `every`, `crontab` or `solar`.
+    """Return a schedule as the client writes it: `every`, `crontab` or `solar`.
 
     Args:
-        schedule: As RedBeat keeps it; one of another kind is told as it is.
+        schedule: As RedBeat keeps it; one of another kind stays as it is.
     """
     if isinstance(schedule, dict):
-        told = {name: value for name, value in schedule.items() if name != "__type__"}
+        fields = {name: value for name, value in schedule.items() if name != "__type__"}
         match schedule.get("__type__"):
             case "interval":
                 return {"every": schedule.get("every")}
             case "crontab":
-                return {"crontab": told}
+                return {"crontab": fields}
             case "solar":
-                return {"solar": told}
+                return {"solar": fields}
     return {"schedule": schedule}
 
 
 def redbeat_time(moment: float) -> dict[str, Any]:
-    """A time as RedBeat's encoder writes it.
+    """Return a time as RedBeat's encoder writes it.
 
     Args:
         moment: Unix seconds.
@@ -48,7 +48,7 @@ def redbeat_time(moment: float) -> dict[str, Any]:
 
 
 def unix_time(value: Any) -> float | None:
-    """A time that RedBeat wrote, unix seconds; None when it is none.
+    """Return a time that RedBeat wrote, unix seconds; None when it is none.
 
     Args:
         value: Decoded JSON.

@@ -79,7 +79,7 @@ class ScheduleRequest:
     enabled: bool
 
     def definition(self, name: str) -> dict[str, Any]:
-        """What RedBeat keeps under `definition`.
+        """Return what RedBeat keeps under `definition`.
 
         Args:
             name: Of the schedule.
@@ -162,7 +162,7 @@ def _solar(form: SolarForm) -> dict[str, Any]:
 
 
 def _fault(value: Any) -> str | None:
-    """Why an argument cannot be kept and told again as it is; None: it can."""
+    """Return why an argument cannot be kept and shown as it is; None: it can."""
     if isinstance(value, dict):
         return next(filter(None, map(_fault, value.values())), None)
     if isinstance(value, list):
@@ -173,14 +173,14 @@ def _fault(value: Any) -> str | None:
 
 
 def _tempts(value: Any) -> bool:
-    """Whether RedBeat's decoder takes something in it for an object of its own."""
+    """Return whether RedBeat's decoder takes something in it for an object of its own."""
     if isinstance(value, dict):
         return TYPE in value or any(map(_tempts, value.values()))
     return isinstance(value, list) and any(map(_tempts, value))
 
 
 def task_of(definition: Mapping[str, Any]) -> TaskRequest:
-    """The submit that a run of a schedule is.
+    """Return the submit that a run of a schedule is.
 
     Args:
         definition: As RedBeat keeps it.

@@ -47,17 +47,17 @@ class Schedule:
     next_run_at: float | None
     total_runs: int
     owner: Owner | None
-    """None: it is shipped, or somebody else's program wrote it."""
+    """None: it is shipped, or another program wrote it."""
     raw_owner: str = ""
     """As it was read."""
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """Return the task's name."""
         return str(self.definition.get("task"))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object of the API."""
+        """Return the JSON object of the API."""
         definition = self.definition
         suspended = self.owner.suspended if self.owner else ""
         return {
@@ -70,8 +70,8 @@ class Schedule:
             **client_schedule(definition.get("schedule")),
             "enabled": definition.get("enabled", True),
             **({"suspended": suspended} if suspended else {}),
-            "last_run_at": _told(self.last_run_at),
-            "next_run_at": _told(self.next_run_at),
+            "last_run_at": _shown(self.last_run_at),
+            "next_run_at": _shown(self.next_run_at),
             "total_runs": self.total_runs,
         }
 
@@ -92,7 +92,7 @@ class Schedules:
         self._delete = redis.script("schedule_delete")
 
     async def all(self, tenant: str | None = None) -> list[Schedule]:
-        """Every schedule, by tenant and name.
+        """Return every schedule, by tenant and name.
 
         Args:
             tenant: Whose; None: everybody's.
@@ -107,7 +107,7 @@ class Schedules:
         return found
 
     async def _names(self, tenant: str | None) -> list[tuple[str, str]]:
-        """Tenant and name of each schedule of a tenant; None: of everybody."""
+        """Return tenant and name of each schedule of a tenant; None: of everybody."""
         names = []
         for key in await self._redis.members(SCHEDULE_KEY):
             try:
@@ -139,7 +139,7 @@ class Schedules:
             )
 
     async def read(self, names: Iterable[tuple[str, str]]) -> list[Schedule]:
-        """Those of the schedules that exist, in order.
+        """Return those of the schedules that exist, in order.
 
         Args:
             names: Tenant and name of each.
@@ -153,7 +153,7 @@ class Schedules:
                 try:
                     key = PREFIX + internal_name(tenant, name)
                 except ValueError:
-                    continue  # nobody's
+                    continue  # no schedule is named so
                 wanted.append((tenant, name))
                 pipe.hmget(key, "definition", "meta", "penstock", "owner")
                 pipe.zscore(SCHEDULE_KEY, key)
@@ -163,7 +163,7 @@ class Schedules:
         return [schedule for schedule in schedules if schedule is not None]
 
     async def beat_leads(self) -> bool:
-        """Whether a scheduler reads the schedules: one holds RedBeat's lock, or did until lately.
+        """Return whether a scheduler leads: one holds RedBeat's lock, or did until lately.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
@@ -283,10 +283,10 @@ class Schedules:
 def _schedule(
     tenant: str, name: str, fields: Sequence[bytes | None], score: float | None
 ) -> Schedule | None:
-    """An entry of its definition, meta, penstock and owner; None when it cannot be read."""
+    """Return an entry of its definition, meta, penstock and owner; None when it cannot be read."""
     definition, meta, noted, owned = fields
-    told = _object(definition)
-    if not told:
+    entry = _object(definition)
+    if not entry:
         return None
     runs = _object(meta)
     last_run_at = unix_time(runs.get("last_run_at"))
@@ -294,15 +294,15 @@ def _schedule(
     changed_at = unix_time(change.get("changed_at"))
     if changed_at is not None and last_run_at is not None and last_run_at == changed_at:
         last_run_at = unix_time(change.get("ran_at"))
-    next_run_at = score if told.get("enabled", True) and score is not None and score >= 0 else None
+    next_run_at = score if entry.get("enabled", True) and score is not None and score >= 0 else None
     counted_from = unix_time(runs.get("last_run_at"))
     if next_run_at is not None and counted_from is not None:
-        next_run_at = _due(told.get("schedule"), counted_from, next_run_at)
+        next_run_at = _due(entry.get("schedule"), counted_from, next_run_at)
     total_runs = runs.get("total_run_count")
     return Schedule(
         tenant=tenant,
         name=name,
-        definition=told,
+        definition=entry,
         last_run_at=last_run_at,
         next_run_at=next_run_at,
         total_runs=total_runs if isinstance(total_runs, int) else 0,
@@ -329,5 +329,5 @@ def _object(data: bytes | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _told(moment: float | None) -> str | None:
+def _shown(moment: float | None) -> str | None:
     return None if moment is None else rfc3339(moment)

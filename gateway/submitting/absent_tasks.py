@@ -170,7 +170,7 @@ class AbsentTasks:
         return depth is not None and depth.consumers == announced > 0
 
     def _near(self, task: str, queues: tuple[str, ...], caller: Caller) -> list[str]:
-        """Up to three names of known tasks of these queues that the caller may submit."""
+        """Return up to three names of known tasks of these queues that the caller may submit."""
         now = time.monotonic()
         refilled = self._searches_left + (now - self._searched_at) * _NEAR_PER_S
         self._searches_left, self._searched_at = min(_NEAR_BURST, refilled), now
@@ -204,5 +204,5 @@ class AbsentTasks:
 
 
 def _by_pattern(route: Route) -> bool:
-    """Whether the layout does not name the task itself, and leaves the check on."""
+    """Return whether only a pattern names the task, and the layout leaves the check on."""
     return route.announced and route.is_pattern

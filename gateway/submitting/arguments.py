@@ -15,7 +15,7 @@ import msgspec
 from gateway.errors import Fault
 
 MAX_FAULTS = 100
-"""Faults told at most; one request can hold 100,000 bad arguments."""
+"""Faults listed at most; one request can hold 100,000 bad arguments."""
 
 _SHORT_BYTES = 64
 _EXPONENT = re.compile(rb"(?<=[0-9])(?:\.[0-9]++)?+[eE][+-]?[0-9]++")
@@ -40,7 +40,7 @@ _PYTHON_TYPE = re.compile("`|" + "|".join(rf"\b{word}\b" for word in _SCHEMA_WOR
 
 
 def decoder(schema: Mapping[str, Any]) -> Decode:
-    """A function that raises `msgspec.ValidationError` for raw JSON that the schema excludes."""
+    """Return what raises `msgspec.ValidationError` for raw JSON that the schema excludes."""
     choices = schema.get("anyOf")
     if isinstance(choices, list) and choices:
         try:
@@ -56,7 +56,7 @@ def decoder(schema: Mapping[str, Any]) -> Decode:
 
 
 def _has_inner_number(schema: Mapping[str, Any], *, inside: bool = False) -> bool:
-    """Whether many numbers may stand in one value."""
+    """Return whether many numbers may stand in one value."""
     if schema.get("type") == "number":
         return inside
     inner = [schema.get("items"), schema.get("additionalProperties")]
@@ -66,12 +66,12 @@ def _has_inner_number(schema: Mapping[str, Any], *, inside: bool = False) -> boo
 
 
 def _any_float(_digits: str) -> float:
-    """A float whose value is of no interest: msgspec takes microseconds for large exponents."""
+    """Return any float: msgspec takes microseconds for large exponents."""
     return 0.0
 
 
 def _without_exponents(decode: Decode) -> Decode:
-    """The same decision for numbers of the same kind; only types are looked at."""
+    """Return the same decision for numbers of the same kind; only types are looked at."""
 
     def lighter(raw: msgspec.Raw) -> Any:
         text = bytes(raw)
@@ -87,7 +87,7 @@ _ANY: Any = msgspec.Raw
 
 
 def _type(schema: Mapping[str, Any], *, exact: bool = False) -> Any:
-    """The Python type of a schema; `_ANY` where there is none, TypeError for some unions."""
+    """Return the Python type of a schema; `_ANY` where there is none, TypeError for some unions."""
     if isinstance(choices := schema.get("anyOf"), list) and choices:
         types = [_type(choice) for choice in choices]
         union = _ANY if _ANY in types else Union[tuple(types)]  # noqa: UP007  # built at run time
@@ -230,7 +230,7 @@ class Signature:
 
 
 def _fault(at: str, error: msgspec.ValidationError) -> Fault:
-    """What msgspec found, in words of JSON Schema, its inner path behind the argument's."""
+    """Return what msgspec found, in words of JSON Schema, its inner path behind the argument's."""
     detail, _, inner = str(error).partition(" - at `$")
     return Fault(at + inner.removesuffix("`"), _PYTHON_TYPE.sub(_schema_word, detail))
 

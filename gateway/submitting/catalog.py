@@ -76,13 +76,13 @@ class Catalog:
         """Keeps it fresh."""
 
     def __repr__(self) -> str:
-        """How many tasks are announced."""
+        """Return how many tasks are announced."""
         return f"<Catalog {len(self._live)} tasks>"
 
     def check(self, task: str, args: bytes, kwargs: bytes, *, skip: int = 0) -> None:
         """Check raw arguments against what is announced of the task.
 
-        A task that nobody announces may have any arguments, as long as they are JSON.
+        A task that no worker announces may have any arguments, as long as they are JSON.
 
         Args:
             task: Its name.
@@ -124,17 +124,17 @@ class Catalog:
         )
 
     def terminable(self, task: str) -> bool | None:
-        """Whether a running one can be stopped on every pool; None: not announced."""
+        """Return whether a running task can be stopped on every pool; None: not announced."""
         live = self._live.get(task)
         return all(one.coroutine for one in live) if live else None
 
     def announced(self, task: str) -> tuple[Announced, ...]:
-        """What is announced of one task, newest first."""
+        """Return what is announced of one task, newest first."""
         return self._live.get(task, ())
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the announced tasks, sorted."""
+        """Return the names of the announced tasks, sorted."""
         return tuple(sorted(self._live))
 
     async def refresh(self) -> None:
@@ -168,7 +168,7 @@ class Catalog:
 
     @property
     def looked(self) -> bool:
-        """Whether it was read, or tried in vain: before that, arguments go unchecked."""
+        """Return whether it was read, or tried in vain: before that, arguments go unchecked."""
         return self.looper.turns > 0
 
     async def _turn(self) -> None:

@@ -72,7 +72,7 @@ class Destinations:
         return self._remembered(task, place, caller)
 
     def route(self, task: str, caller: Caller) -> Route:
-        """The route of a task that the caller may submit.
+        """Return the route of a task that the caller may submit.
 
         Raises:
             Problem: `unknown-task`, `forbidden` (queued: no).
@@ -136,7 +136,7 @@ class Destinations:
         return Destination(exchange, routing_key, queues)
 
     def _own_queues(self, route: Route, task: str) -> tuple[str, ...]:
-        """Where a task goes when its caller chooses nothing."""
+        """Return where a task goes when its caller chooses nothing."""
         return self._topology.match(route.exchange, route.routing_key, {"task": task})
 
     def address(self, destination: Destination, delay_s: int) -> tuple[str, str]:

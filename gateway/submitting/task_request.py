@@ -81,7 +81,7 @@ class _OptionsOnly(msgspec.Struct):
 
 
 def finite(digits: str) -> float:
-    """A float without a type: msgspec's own reading takes microseconds for large exponents.
+    """Return a float without a type: msgspec's own reading takes microseconds for large exponents.
 
     Raises:
         ValueError: It is over the range of a double.
@@ -147,7 +147,7 @@ def guard_headers(body: bytes) -> None:
         nested = raw.count(b"[") + raw.count(b"{") > 1
         values = _raw_values(raw) if nested else {}
     except (msgspec.DecodeError, RecursionError):
-        return  # told with its place by whoever decodes all of it
+        return  # what decodes all of it names the place
     if len(raw) > 2 * MAX_HEADERS_BYTES:
         raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
     for name, value in values.items():
@@ -183,7 +183,7 @@ def _check_short_form(request: TaskRequest) -> bool:
 
 
 def _form_steps(request: TaskRequest) -> Generator[None, None, None]:
-    """`check_form` in steps of a few milliseconds."""
+    """Do `check_form` in steps of a few milliseconds."""
     if _check_short_form(request):
         return
     yield from _raw_steps(bytes(request.args))
@@ -204,7 +204,7 @@ def decode_with(decode: Any, body: bytes) -> Any:
         return decode(body)
     except msgspec.ValidationError as error:
         _check_json(body)
-        detail, faults = _told(str(error))
+        detail, faults = _refusal(str(error))
         raise Problem("invalid-request", detail, queued="no", faults=faults) from None
     except UnicodeDecodeError as error:
         raise malformed(f"not UTF-8 at byte {error.start}") from None
@@ -230,14 +230,14 @@ def _check_json(body: bytes) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _told(message: str) -> tuple[str, tuple[Fault, ...]]:
+def _refusal(message: str) -> tuple[str, tuple[Fault, ...]]:
     """Detail and faults of a refusal: a bulk request may have a million of them."""
     at, detail = _fault(message)
     return f"{at}: {detail}", (Fault(at, detail),)
 
 
 def _fault(message: str) -> tuple[str, str]:
-    """Where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
+    """Return where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
     detail, _, path = message.partition(" - at `")
     at = path.rstrip("`") or "$"
     field = _FIELD.search(detail)
@@ -313,7 +313,7 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
 
 
 def malformed(detail: str) -> Problem:
-    """400 for a body that is not JSON."""
+    """Return a 400 for a body that is not JSON."""
     return Problem("malformed-json", detail, queued="no", faults=_at_root(detail))
 
 

@@ -33,7 +33,7 @@ class WorkerRecords:
         """Of each worker that was heard of lately, by node name."""
 
     def __repr__(self) -> str:
-        """How many tasks and queues are known."""
+        """Return how many tasks and queues are known."""
         return f"<WorkerRecords {len(self.known)} tasks, {len(self.consumers)} queues>"
 
     def take(self, found: Mapping[Any, bytes | str], now: float) -> None:
