@@ -8,6 +8,7 @@ from pathlib import Path
 from gateway.hosts import is_loopback, split_host
 from penstock.wire import tls
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
+from penstock.wire.environment import Environment
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -120,7 +121,7 @@ class GatewayConfig:
     def from_env(cls, environ: Mapping[str, str]) -> "GatewayConfig":
         """Build the configuration from environment variables.
 
-        `NAME_FILE` names a file that holds the value of `NAME`.
+        A value may stand in a file instead, see `penstock.wire.environment`.
 
         Raises:
             ConfigError: With every fault.
@@ -212,33 +213,11 @@ class GatewayConfig:
         return is_loopback(f"[{self.host}]" if ":" in self.host else self.host)
 
 
-class _Reader:
-    """Reads typed values from the environment and gathers the faults."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.faults: list[str] = []
-
-    def text(self, name: str, default: str) -> str:
-        file = self._environ.get(f"{name}_FILE")
-        if file and name not in self._environ:
-            try:
-                return Path(file).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                self.faults.append(f"{name}_FILE={file} cannot be read: {error.strerror}")
-                return default
-        return self._environ.get(name, "").strip() or default
-
-    def url(self, name: str, default: str, *schemes: str) -> str:
-        value = self.text(name, default)
-        if value and value.partition("://")[0] not in schemes:
-            self.faults.append(f"{name} must begin with {' or '.join(f'{s}://' for s in schemes)}")
-        elif value:
-            self.faults.extend(tls.faults(name, value))
-        return value
+class _Reader(Environment):
+    """Reads the settings that only a gateway has."""
 
     def path(self, name: str) -> Path | None:
-        value = self._environ.get(name, "").strip()
+        value = self.environ.get(name, "").strip()
         if not value:
             return None
         if not Path(value).is_file():
@@ -246,17 +225,10 @@ class _Reader:
         return Path(value)
 
     def folder(self, name: str) -> Path | None:
-        value = self._environ.get(name, "").strip()
+        value = self.environ.get(name, "").strip()
         if value and not Path(value).is_dir():
             self.faults.append(f"{name}={value} is not a folder")
         return Path(value) if value else None
-
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        value = self.text(name, str(default))
-        if not re.fullmatch(r"\d{1,18}", value) or not low <= int(value) <= high:
-            self.faults.append(f"{name}={value} is not a whole number from {low} to {high}")
-            return default
-        return int(value)
 
     def seconds(self, name: str, default: float) -> float:
         value = self.text(name, str(default))
@@ -290,15 +262,6 @@ class _Reader:
             if not sound and word not in {"*", "null"}:
                 self.faults.append(f"{name}: {word!r} is no origin, which is scheme://host[:port]")
         return words
-
-    def pattern(self, name: str, default: str) -> str:
-        value = self.text(name, default)
-        try:
-            re.compile(value)
-        except re.error as error:
-            self.faults.append(f"{name} is not a regular expression: {error}")
-            return default
-        return value
 
     def signing_keys(self, name: str) -> tuple[tuple[int, bytes], ...]:
         keys: dict[int, bytes] = {}

@@ -1,13 +1,13 @@
 """The configuration of a worker process: one frozen value, built from a mapping."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from penstock.wire import tls
 from penstock.wire.document_rules import COLLECTION_PATTERN
+from penstock.wire.environment import Environment
+from penstock.wire.keys import DAY_S
 from penstock.worker.errors import ConfigurationError
 
 SCRIPTS_DIR = Path(__file__).parent / "scripts_allowed"
@@ -18,13 +18,13 @@ class WorkerConfig:
     """What differs between two deployments; what does not is a constant in `app.py`."""
 
     amqp_url: str = field(default="amqp://guest:guest@localhost:5672/", repr=False)
-    """RabbitMQ, `amqp://` or `amqps://`. Environment: AMQP_URL or AMQP_URL_FILE."""
+    """RabbitMQ, `amqp://` or `amqps://`. Environment: AMQP_URL."""
 
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
-    """Redis, `redis://` or `rediss://`. Environment: REDIS_URL or REDIS_URL_FILE."""
+    """Redis, `redis://` or `rediss://`. Environment: REDIS_URL."""
 
     mongo_url: str = field(default="mongodb://localhost:27017/penstock", repr=False)
-    """MongoDB; the path is the database. Environment: MONGO_URL or MONGO_URL_FILE."""
+    """MongoDB; the path is the database. Environment: MONGO_URL."""
 
     result_expires_s: int = 86_400
     """How long a final state is kept, in seconds, from 1. The same as the gateway's."""
@@ -51,26 +51,37 @@ class WorkerConfig:
         """Build the configuration from environment variables.
 
         Args:
-            env: variables; every `*_URL` may come from the file named by `*_URL_FILE` instead.
+            env: variables; a value may stand in a file instead, see `penstock.wire.environment`.
 
         Raises:
             ConfigurationError: something is wrong; it names every fault, not only the first.
         """
-        faults: list[str] = []
-        values = {
-            "amqp_url": _url(env, "AMQP_URL", ("amqp", "amqps"), faults),
-            "redis_url": _url(env, "REDIS_URL", ("redis", "rediss"), faults),
-            "mongo_url": _url(env, "MONGO_URL", ("mongodb", "mongodb+srv"), faults),
-            "result_expires_s": _positive(env, "RESULT_EXPIRES_S", faults),
-            "max_result_bytes": _positive(env, "MAX_RESULT_BYTES", faults),
-            "slot_grace_s": _positive(env, "SLOT_GRACE_S", faults),
-            "collection_pattern": _pattern(env, "COLLECTION_PATTERN", faults),
-            "scripts_dir": Path(env["SCRIPTS_DIR"]) if env.get("SCRIPTS_DIR") else None,
-            "health_file": Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
-        }
-        if faults:
-            raise ConfigurationError(tuple(faults))
-        return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]  # each value has its field's type by construction
+        environment = Environment(env)
+        defaults = cls()
+        config = cls(
+            amqp_url=environment.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
+            redis_url=environment.url("REDIS_URL", defaults.redis_url, "redis", "rediss"),
+            mongo_url=environment.url("MONGO_URL", defaults.mongo_url, "mongodb", "mongodb+srv"),
+            result_expires_s=environment.number(
+                "RESULT_EXPIRES_S", defaults.result_expires_s, 1, 366 * DAY_S
+            ),
+            max_result_bytes=environment.number(
+                "MAX_RESULT_BYTES", defaults.max_result_bytes, 1, 1 << 30
+            ),
+            slot_grace_s=environment.number("SLOT_GRACE_S", defaults.slot_grace_s, 1, 366 * DAY_S),
+            collection_pattern=environment.pattern(
+                "COLLECTION_PATTERN", defaults.collection_pattern
+            ),
+            scripts_dir=Path(environment.text("SCRIPTS_DIR", str(defaults.scripts_dir))),
+            health_file=Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
+        )
+        if {"capath", "cadata"} & tls.parameters(config.amqp_url).keys():
+            environment.faults.append(
+                "AMQP_URL: workers take the CA from cafile, not from capath or cadata"
+            )
+        if environment.faults:
+            raise ConfigurationError(tuple(environment.faults))
+        return config
 
     @property
     def unverified(self) -> tuple[str, ...]:
@@ -81,44 +92,3 @@ class WorkerConfig:
             "MONGO_URL": self.mongo_url,
         }
         return tuple(name for name, url in urls.items() if not tls.is_verified(url))
-
-
-def _url(
-    env: Mapping[str, str], name: str, schemes: tuple[str, ...], faults: list[str]
-) -> str | None:
-    value, path = env.get(name), env.get(f"{name}_FILE")
-    if not value and path:
-        try:
-            value = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            faults.append(f"{name}_FILE: cannot read {path}: {error.strerror}")
-            return None
-    if not value:
-        return None
-    if urlsplit(value).scheme not in schemes:
-        faults.append(f"{name} must start with {' or '.join(f'{s}://' for s in schemes)}")
-    else:
-        faults.extend(tls.faults(name, value))
-        if name == "AMQP_URL" and {"capath", "cadata"} & tls.parameters(value).keys():
-            faults.append("AMQP_URL: workers take the CA from cafile, not from capath or cadata")
-    return value
-
-
-def _pattern(env: Mapping[str, str], name: str, faults: list[str]) -> str | None:
-    text = env.get(name)
-    try:
-        re.compile(text or "")
-    except re.error as error:
-        faults.append(f"{name} is not a regular expression: {error}")
-        return None
-    return text or None
-
-
-def _positive(env: Mapping[str, str], name: str, faults: list[str]) -> int | None:
-    text = env.get(name)
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        faults.append(f"{name} must be a whole number from 1, not {text!r}")
-        return None
-    return int(text)

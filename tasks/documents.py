@@ -12,7 +12,7 @@ from penstock.wire.document_rules import (
     document_fault,
     is_system_collection,
 )
-from penstock.wire.ingest import CHECKED_HEADER
+from penstock.wire.headers import CHECKED_HEADER
 from penstock.worker.errors import PermanentError
 from tasks.resources import Context
 

@@ -1,6 +1,7 @@
 """The import table: who may know whom. The architecture, as a test."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,3 +266,22 @@ def test_whatever_runs_on_its_own_is_a_looper():
     begun = beginnings("gateway") | beginnings("tasks") | beginnings("penstock")
 
     assert begun <= PER_REQUEST | RUNNERS
+
+
+def test_the_wire_loads_the_standard_library_only():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sources("penstock/wire")
+    ]
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import importlib\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "print(*sys.modules)"
+    )
+    # Without `site` nothing but the standard library and this tree can be imported.
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    ours = {name for name in loaded if name.split(".")[0] in OURS}
+    assert ours == {*modules, "penstock"}

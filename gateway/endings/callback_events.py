@@ -9,7 +9,6 @@ import logging
 import math
 import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,17 +25,19 @@ from gateway.redis.faults import RedisAwayError
 from gateway.sharing.tenant import TENANT
 from penstock.looper import Faults
 from penstock.wire.delay import delay_route
+from penstock.wire.end_events import DELIVER_TASK, end_event
+from penstock.wire.headers import (
+    CALLBACK_HEADER,
+    ERROR_HEADER,
+    ERROR_TYPE_HEADER,
+    REASON_HEADER,
+    REPLAY_HEADER,
+)
 from penstock.wire.keys import CALLBACK_PREFIX, CALLED_PREFIX, DAY_S, KEPT_CALLBACKS_PREFIX
 from penstock.wire.names import CALLBACKS_QUEUE, DEAD_EXCHANGE
 
 log = logging.getLogger(__name__)
 
-HEADER = "x-penstock-callback"
-"""On a task message: the URL to tell its end to."""
-REPLAY_HEADER = "x-penstock-replay"
-TASK = "callbacks.deliver"
-EVENTS = uuid.UUID("8f0f3f52-5d5b-4e0e-9c61-7a3f0f6c2e11")
-"""Namespace of event ids; the workers have the same."""
 GIVE_UP_S = DAY_S
 """How long delivery of one event is tried."""
 LONGEST_DELAY_S = 3600
@@ -73,18 +74,9 @@ def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> Event | No
         state: Its final state.
         headers: Of its message; anything may be in them.
     """
-    url = headers.get(HEADER)
-    if not isinstance(url, str):
-        return None
     task = headers.get("task")
-    replays = headers.get(REPLAY_HEADER) or 0
-    return Event(
-        event=str(uuid.uuid5(EVENTS, f"{task_id}\n{state}\n{replays}")),
-        id=task_id,
-        url=url,
-        state=state,
-        task=task if isinstance(task, str) else None,
-    )
+    found = end_event(task_id, task if isinstance(task, str) else None, state, headers)
+    return None if found is None else Event(**found)
 
 
 _decode = msgspec.json.Decoder(Event).decode
@@ -177,9 +169,9 @@ class CallbackEvents:
             Problem: As from `Publisher.publish`.
         """
         headers = (
-            ("x-penstock-reason", reason),
-            ("x-penstock-error-type", "CallbackFailed"),
-            ("x-penstock-error", error[:1000]),
+            (REASON_HEADER, reason),
+            (ERROR_TYPE_HEADER, "CallbackFailed"),
+            (ERROR_HEADER, error[:1000]),
             (REPLAY_HEADER, event.replays),
         )
         await self._publish(event, DEAD_EXCHANGE, CALLBACKS_QUEUE, headers)
@@ -193,7 +185,7 @@ class CallbackEvents:
     ) -> None:
         make = template if headers or exchange else cached_template
         made = make(
-            TASK,
+            DELIVER_TASK,
             exchange,
             routing_key,
             MessageOptions(headers=headers),
@@ -213,7 +205,7 @@ class CallbackEvents:
             task: Its name.
             delay_s: When it is due, seconds from now.
         """
-        headers = orjson.dumps({HEADER: url, "task": task})
+        headers = orjson.dumps({CALLBACK_HEADER: url, "task": task})
         write = asyncio.create_task(
             self._note(TENANT.get(), CALLBACK_PREFIX + task_id, headers, KEPT_S + delay_s),
             name="remember-callback",

@@ -25,7 +25,7 @@ from gateway.endings.unbegun import Unbegun, Why, unbegun
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
-from penstock.wire.headers import COPY_HEADER
+from penstock.wire.headers import COPY_HEADER, REASON_HEADER
 from penstock.wire.keys import TaskKeys
 from penstock.wire.names import OUTCOMES_QUEUE
 from penstock.wire.records import error_record
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 2.0
-_WORKERS_OWN_REASON: Final = "x-penstock-reason"
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
 _SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -84,7 +83,7 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
         return None
     issued = claims(task_id)
     tracked = issued is None or issued.tracked
-    if _WORKERS_OWN_REASON in headers:
+    if REASON_HEADER in headers:
         return None
     kept = tracked and headers.get("ignore_result") is not True
     queue, reason = _last_death(headers.get("x-death"))

@@ -16,8 +16,8 @@ from gateway.rabbitmq.task_message import (
     template,
 )
 from penstock.wire.document_rules import collection_fault
-from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
-from penstock.wire.ingest import CHECKED_HEADER, STORE_TASK
+from penstock.wire.headers import CHECKED_HEADER, COPY_HEADER, TENANT_HEADER
+from penstock.wire.ingest import STORE_TASK
 from topology.model import Topology
 
 EXCHANGE: Final = "events"

@@ -16,22 +16,21 @@ from typing import Any
 
 from gateway.timestamps import rfc3339
 from penstock.wire.delay import delayed_destination
-from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.headers import (
+    ERROR_HEADER,
+    ERROR_TYPE_HEADER,
+    LINEAGE_HEADER,
+    REASON_HEADER,
+    REPLAY_HEADER,
+    TENANT_HEADER,
+    TRACEBACK_HEADER,
+)
 
-REPLAY_HEADER = "x-penstock-replay"
-"""How often the letter was published again; a worker may start it though it has ended before."""
-LINEAGE_HEADER = "x-penstock-lineage"
-"""Its deaths before that, the latest first: `<time> <reason> <queue>`."""
 MAX_LINEAGE = 10
 
-_REASON = "x-penstock-reason"
-_ERROR = {
-    "type": "x-penstock-error-type",
-    "message": "x-penstock-error",
-    "traceback": "x-penstock-traceback",
-}
+_ERROR = {"type": ERROR_TYPE_HEADER, "message": ERROR_HEADER, "traceback": TRACEBACK_HEADER}
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
-_BURIERS = frozenset({_REASON, *_ERROR.values()})
+_BURIERS = frozenset({REASON_HEADER, *_ERROR.values()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +137,16 @@ def read_letter(
         death = deaths[0] if deaths else {}
         reason, exchange = "unrouted", ""
     else:
-        reason = str(headers.get(_REASON) or death.get("reason") or "unknown").replace("_", "-")
+        reason = str(headers.get(REASON_HEADER) or death.get("reason") or "unknown").replace(
+            "_", "-"
+        )
         exchange = str(death.get("exchange", ""))
         keys = _list(death.get("routing-keys"))
         routing_key = str(keys[0]) if keys else routing_key
     destination = delayed_destination(routing_key, exchanges)
     if destination is not None:
         exchange, routing_key = destination
-    buried = _REASON in headers
+    buried = REASON_HEADER in headers
     time = timestamp if buried else _unix(death.get("time")) or timestamp
     task_id = headers.get("id")
     if message_id is not None and REPLAY_HEADER in headers:

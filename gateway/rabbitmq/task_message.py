@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from penstock.wire.json_meaning import DATA, HEADER
+from penstock.wire.headers import JSON_HEADER
+from penstock.wire.json_meaning import DATA
 
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
@@ -302,5 +303,5 @@ def encode_value(value: Any) -> bytes:
             raise TypeError(f"a header cannot hold {type(value).__name__}")
 
 
-_SAYS_DATA = _field(HEADER, DATA)
+_SAYS_DATA = _field(JSON_HEADER, DATA)
 """What a body from a client's JSON means: each object is what it is."""

@@ -25,7 +25,8 @@ from gateway.submitting.task_request import (
     decode_with,
 )
 from penstock.wire.crontab import RANGES, parse_crontab, parse_field, time_zone
-from penstock.wire.json_meaning import DATA, HEADER, TYPE
+from penstock.wire.headers import JSON_HEADER
+from penstock.wire.json_meaning import DATA, TYPE
 from penstock.wire.recurrence import next_run
 from penstock.wire.sun import EVENTS
 
@@ -88,7 +89,7 @@ class ScheduleRequest:
         args, kwargs = orjson.loads(bytes(request.args)), orjson.loads(bytes(request.kwargs))
         options = later_options(request.options, own_headers(request.options))
         if _tempts([args, kwargs]):
-            options["headers"] = {**options.get("headers", {}), HEADER: DATA}
+            options["headers"] = {**options.get("headers", {}), JSON_HEADER: DATA}
         return {
             "name": name,
             "task": request.task,

@@ -10,13 +10,11 @@ A new option is a field of `Options` and a line in each.
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.endings.callback_events import HEADER as CALLBACK_HEADER
 from gateway.rabbitmq.task_message import MessageOptions
 from gateway.submitting.plan import Stamp, TaskPlan
 from gateway.submitting.start_times import AT_ONCE, Times
 from gateway.submitting.task_request import Options
-from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
-from penstock.wire.json_meaning import HEADER as MEANING_HEADER
+from penstock.wire.headers import CALLBACK_HEADER, COPY_HEADER, JSON_HEADER, TENANT_HEADER
 
 
 def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
@@ -100,7 +98,7 @@ def client_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(options)
     headers = dict(found.pop("headers", None) or {})
-    headers.pop(MEANING_HEADER, None)
+    headers.pop(JSON_HEADER, None)
     callback = headers.pop(CALLBACK_HEADER, None)
     if callback is not None:
         found["callback_url"] = callback

@@ -1,12 +1,31 @@
-"""Which header names of a task message belong to the protocol, and which are the client's own."""
+"""The headers of messages that are ours, and which names a client may not use.
+
+Celery's own are in `penstock.wire.reserved_names`. No client can set ours: the gateway refuses
+names that begin with `x-`.
+"""
 
 from penstock.wire.reserved_names import RESERVED_NAMES
 
 TENANT_HEADER = "x-penstock-tenant"
-"""Whose the task is. The gateway puts it on what it publishes, and workers on what its tasks start;
-a client cannot set it, since names that begin with `x-` are refused."""
+"""Whose the task is: on what the gateway publishes, and on what the workers' tasks start."""
+CHECKED_HEADER = "x-penstock-checked"
+"""On the message of a batch: the gateway has checked collection and documents."""
+JSON_HEADER = "x-penstock-json"
+"""What the JSON of the body means, see `penstock.wire.json_meaning`."""
 COPY_HEADER = "x-penstock-copy"
-"""Names a message where its id may be published more than once; a worker starts one of them."""
+"""A nonce: of several messages with one task id, the first that starts is the only one to start."""
+CALLBACK_HEADER = "x-penstock-callback"
+"""The URL to which the end of the task is posted."""
+REPLAY_HEADER = "x-penstock-replay"
+"""How often the dead letter was published again; a worker may start it though it has ended."""
+LINEAGE_HEADER = "x-penstock-lineage"
+"""The deaths of a dead letter before that, the latest first: `<time> <reason> <queue>`."""
+REASON_HEADER = "x-penstock-reason"
+"""On a dead letter that one of us published, and not RabbitMQ: why, a kebab-case word."""
+ERROR_TYPE_HEADER = "x-penstock-error-type"
+ERROR_HEADER = "x-penstock-error"
+TRACEBACK_HEADER = "x-penstock-traceback"
+"""With the reason, of the exception."""
 OTHERS = frozenset(("cc", "bcc", "traceparent", "tracestate"))
 """CC and BCC route a message to more queues (RabbitMQ, "Sender-selected Distribution"); the rest is
 the trace of the request."""

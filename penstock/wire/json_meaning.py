@@ -21,8 +21,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-HEADER: Final = "x-penstock-json"
-"""Of a task message."""
 MEMBER: Final = "json"
 """Of a record in Redis."""
 DATA: Final = "data"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.message import Message
 
+from penstock.wire.headers import JSON_HEADER
 from penstock.wire.ingest import STORE_TASK
-from penstock.wire.json_meaning import DATA, HEADER
+from penstock.wire.json_meaning import DATA
 from penstock.worker.consuming.consumer import read_body
 from tasks.batch_salvage import UNREADABLE, salvage
 from tasks.store import StoreOutcome, encode
@@ -74,7 +75,7 @@ def test_a_worker_names_the_document_and_stores_the_others():
         body=body(['{"_id":1}', *list(BAD)[:2], '{"_id":{"__type__":"x","__value__":1}}']),
         content_type="application/json",
         content_encoding="utf-8",
-        headers={"task": STORE_TASK, HEADER: DATA},
+        headers={"task": STORE_TASK, JSON_HEADER: DATA},
     )
     read_body(message, {STORE_TASK: salvage})
     documents = json.loads(json.dumps(message.payload))[0][1]  # as after a retry

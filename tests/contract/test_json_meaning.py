@@ -20,7 +20,8 @@ from gateway.schedules.schedule_request import parse_schedule
 from gateway.states.states import decode as read_record
 from gateway.states.states import state_of
 from gateway.submitting.celery_options import client_options
-from penstock.wire.json_meaning import DATA, HEADER, mark_of, mixed
+from penstock.wire.headers import JSON_HEADER
+from penstock.wire.json_meaning import DATA, mark_of, mixed
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import read_definition
 from penstock.worker.consuming.consumer import read_body
@@ -96,7 +97,7 @@ def test_what_a_client_sent_is_what_the_task_gets(rng: random.Random):
     value = tree(rng, big=True)
     args = spelled(rng, [value]).encode()
 
-    arrived = read(message(task_body(args, b"{}"), {HEADER: DATA}))
+    arrived = read(message(task_body(args, b"{}"), {JSON_HEADER: DATA}))
 
     assert exact(arrived[0]) == exact([value])
 
@@ -114,7 +115,7 @@ def test_stock_messages_arrive_typed(stock: Celery, app: Penstock):
 
     assert read(published(stock, body))[0] == list(PYTHON_VALUES)
     plain = published(app, body)
-    assert HEADER not in plain.headers
+    assert JSON_HEADER not in plain.headers
     assert plain.payload == body, "a stock worker reads what ours publish"
 
 
@@ -133,7 +134,7 @@ def test_a_stock_worker_reads_the_values_beside_data(app: Penstock):
 def test_a_header_that_says_nothing_is_as_none(header: Any):
     body = json.dumps([[LOOKALIKE, UNKNOWN], {}, NOTHING]).encode()
 
-    assert read(message(body, {HEADER: header}))[0] == [DATETIME, UNKNOWN]
+    assert read(message(body, {JSON_HEADER: header}))[0] == [DATETIME, UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_has_no_json_is_an_encode_error(app: Penstock):
 
 
 def test_other_serialisers_say_nothing(app: Penstock):
-    headers: dict[str, Any] = {HEADER: DATA}
+    headers: dict[str, Any] = {JSON_HEADER: DATA}
     app.amqp.Producer(None)._prepare([UNKNOWN], "pickle", headers=headers)
 
     assert headers == {}

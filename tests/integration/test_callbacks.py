@@ -14,6 +14,7 @@ from kombu.connection import Connection
 from gateway.api import parts
 from gateway.endings import callback_events
 from gateway.endings.callback_events import Event, event_of
+from penstock.wire.headers import CALLBACK_HEADER
 from tests.canvases import add, total
 from tests.deployment.lasting import Lasting
 from tests.integration.test_submit import messages
@@ -247,7 +248,7 @@ async def test_an_event_announced_twice_is_delivered_once(calling, receiver, dep
     async with deployment.worker():
         task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
         call = await receiver.called(task_id)
-        event = event_of(task_id, "SUCCESS", {callback_events.HEADER: receiver.url()})
+        event = event_of(task_id, "SUCCESS", {CALLBACK_HEADER: receiver.url()})
         assert event is not None
         assert call.headers["X-Penstock-Event"] == event.event
         await eventually(lambda: deployment.redis.keys("penstock:called:*"), 5)

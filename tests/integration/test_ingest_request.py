@@ -9,7 +9,7 @@ from typing import Any
 import aio_pika
 import pytest
 
-from penstock.wire.ingest import CHECKED_HEADER
+from penstock.wire.headers import CHECKED_HEADER
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from devstack.mongo import Mongo
 from devstack.redis_server import Redis
 from penstock.wire.document_rules import BAD_ID, NO_OBJECT, NOT_FINITE
-from penstock.wire.ingest import CHECKED_HEADER
+from penstock.wire.headers import CHECKED_HEADER
 from tasks.registry import TASKS
 from tests.deployment.lasting import Lasting, lasting
 from tests.deployment.vhosts import VirtualHosts

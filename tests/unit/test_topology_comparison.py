@@ -117,10 +117,8 @@ def test_a_refusal_is_read(text, told):
     assert str(read_conflict("queue", "q", text)) == f"queue 'q': {told}"
 
 
-def test_settings_come_from_variables_or_from_files_they_name(tmp_path):
-    (tmp_path / "url").write_text("amqp://u:p@rabbit:5672/a%2Fb\n")
-
-    settings = Settings.from_env({"AMQP_URL_FILE": str(tmp_path / "url")})
+def test_settings_say_which_virtual_host_is_meant():
+    settings = Settings.from_env({"AMQP_URL": "amqp://u:p@rabbit:5672/a%2Fb"})
 
     assert settings.vhost == "a/b"
     assert settings.broker == "rabbit:5672 vhost a/b"

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.lock import Lock
 
 from penstock.looper import Faults, plain_line
-from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
 from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S, PREFIX, tenant_and_name
 from penstock.worker.beat.liveness import touch
 from penstock.worker.beat.schedule_entries import PeriodicEntry
@@ -274,7 +274,7 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
     headers = {
         **entry.options.get("headers", {}),
         TENANT_HEADER: tenant,
-        "x-penstock-copy": uuid.uuid4().hex,
+        COPY_HEADER: uuid.uuid4().hex,
     }
     options = {
         **entry.options,

@@ -19,7 +19,8 @@ from celery.schedules import BaseSchedule, schedstate
 from redbeat.decoder import RedBeatJSONDecoder, RedBeatJSONEncoder
 from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 
-from penstock.wire.json_meaning import DATA, HEADER
+from penstock.wire.headers import JSON_HEADER
+from penstock.wire.json_meaning import DATA
 from penstock.wire.recurrence import KINDS, crontab_of, next_run
 from penstock.wire.schedules import Owner
 from penstock.wire.scripts import script
@@ -248,7 +249,7 @@ def read_definition(definition: str, *, by_python: bool = True) -> dict[str, Any
     """
     fields: dict[str, Any] = json.loads(definition)
     headers = (fields.get("options") or {}).get("headers") or {}
-    if by_python and headers.get(HEADER) != DATA:
+    if by_python and headers.get(JSON_HEADER) != DATA:
         for name in fields.keys() & {"args", "kwargs", "options"}:
             fields[name] = json.loads(json.dumps(fields[name]), cls=_Values)
     fields["schedule"] = _schedule(fields["schedule"])

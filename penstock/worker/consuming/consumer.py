@@ -14,7 +14,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 from kombu.utils.encoding import safe_repr
 
-from penstock.wire.json_meaning import HEADER
+from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.consuming.announce import announcer_of
 from penstock.worker.consuming.slots import Slots
@@ -189,7 +189,7 @@ def read_body(message: Any, salvages: Mapping[str, Salvage]) -> None:
     """
     if message.content_type == "application/json" and not message.errors:
         headers = message.headers or {}
-        meaning = headers.get(HEADER)
+        meaning = headers.get(JSON_HEADER)
         try:
             body = decode(message.body, meaning)
         except (ValueError, RecursionError):

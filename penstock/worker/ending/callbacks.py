@@ -9,7 +9,6 @@ import json
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -17,17 +16,11 @@ from amqp.exceptions import AMQPError
 from celery import Celery, states
 from kombu.exceptions import OperationalError
 
+from penstock.wire.end_events import DELIVER_TASK, end_event
 from penstock.wire.names import CALLBACKS_QUEUE
 from penstock.worker.errors import UnroutableError
 from penstock.worker.stopping import stopping
 
-HEADER = "x-penstock-callback"
-"""On a task message: the URL to tell its end to."""
-REPLAY_HEADER = "x-penstock-replay"
-TASK = "callbacks.deliver"
-"""What tools show as the task of such a message; no worker executes it."""
-EVENTS = uuid.UUID("8f0f3f52-5d5b-4e0e-9c61-7a3f0f6c2e11")
-"""Namespace of event ids; the gateway has the same."""
 WAIT_S = 1.0
 """Between attempts while RabbitMQ is away."""
 
@@ -88,29 +81,11 @@ class CallbackEnds:
             request: Celery's context of the execution; None when there is none.
             state: the final state.
         """
-        headers = getattr(request, "headers", None) or {}
-        url = headers.get(HEADER)
-        if url and state in states.READY_STATES:
-            publish_event(self.app, event_of(request.id, request.task, state, headers))
-
-
-def event_of(task_id: str, task: str | None, state: str, headers: dict[str, Any]) -> dict[str, Any]:
-    """Make the body of a message.
-
-    Args:
-        task_id: the task that ended.
-        task: its name.
-        state: its final state.
-        headers: the custom headers of its message.
-    """
-    replays = headers.get(REPLAY_HEADER) or 0
-    return {
-        "event": str(uuid.uuid5(EVENTS, f"{task_id}\n{state}\n{replays}")),
-        "id": task_id,
-        "task": task,
-        "state": state,
-        "url": headers[HEADER],
-    }
+        headers = getattr(request, "headers", None)
+        if headers and state in states.READY_STATES:
+            event = end_event(request.id, request.task, state, headers)
+            if event is not None:
+                publish_event(self.app, event)
 
 
 def publish_event(app: Celery, event: dict[str, Any]) -> None:
@@ -122,7 +97,7 @@ def publish_event(app: Celery, event: dict[str, Any]) -> None:
                 json.dumps(event),
                 exchange="",
                 routing_key=CALLBACKS_QUEUE,
-                headers={"task": TASK, "id": event["event"]},
+                headers={"task": DELIVER_TASK, "id": event["event"]},
                 content_type="application/json",
                 content_encoding="utf-8",
                 message_id=event["event"],

@@ -9,6 +9,12 @@ from celery import Celery
 from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
+from penstock.wire.headers import (
+    ERROR_HEADER,
+    ERROR_TYPE_HEADER,
+    REASON_HEADER,
+    TRACEBACK_HEADER,
+)
 from penstock.wire.names import DEAD_EXCHANGE
 from penstock.worker.ending.failures import Failure
 from penstock.worker.errors import UnroutableError
@@ -16,10 +22,6 @@ from penstock.worker.messages.envelope import PROTOCOL
 
 TRACEBACK_BYTES = 8 * 1024
 ERROR_CHARS = 1000
-REASON_HEADER = "x-penstock-reason"
-ERROR_TYPE_HEADER = "x-penstock-error-type"
-ERROR_HEADER = "x-penstock-error"
-TRACEBACK_HEADER = "x-penstock-traceback"
 
 _logger = logging.getLogger(__name__)
 

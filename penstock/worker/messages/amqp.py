@@ -19,7 +19,7 @@ from kombu.exceptions import EncodeError
 from kombu.messaging import Producer as KombuProducer
 
 from penstock.wire.delay import MAX_DELAY_S, delay_route
-from penstock.wire.json_meaning import HEADER
+from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
 from penstock.worker.messages.json_values import encode
@@ -65,7 +65,7 @@ class Producer(KombuProducer):
         """
         headers = {} if headers is None else headers
         if content_type is None:
-            headers.pop(HEADER, None)
+            headers.pop(JSON_HEADER, None)
             if (serializer or self.serializer) == "json":
                 try:
                     body, meaning = encode(body)
@@ -73,7 +73,7 @@ class Producer(KombuProducer):
                     raise EncodeError(error) from error  # as kombu does, which Celery expects
                 content_type, content_encoding = "application/json", "utf-8"
                 if meaning is not None:
-                    headers[HEADER] = meaning
+                    headers[JSON_HEADER] = meaning
         return super()._prepare(  # type: ignore[no-untyped-call]
             body, serializer, content_type, content_encoding, compression, headers
         )

@@ -17,11 +17,9 @@ from celery.canvas import Signature
 from celery.exceptions import NotRegistered
 from celery.utils.functional import arity_greater
 
+from penstock.wire.headers import COPY_HEADER
 from penstock.worker.ending.callbacks import CallbackEnds, patiently
 from penstock.worker.messages.envelope import signature_context
-
-COPY_HEADER = "x-penstock-copy"
-"""Of several messages with one task id, the first that starts is the only one to start."""
 
 _logger = logging.getLogger(__name__)
 

@@ -37,6 +37,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, error_record, shown
 from penstock.wire.scripts import script
@@ -127,8 +128,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             self._body(started) if tracked else "",
             self.expires,
             int(bool(delivery.get("redelivered"))),
-            str(headers.get("x-penstock-copy") or ""),
-            int("x-penstock-replay" in headers),
+            str(headers.get(COPY_HEADER) or ""),
+            int(REPLAY_HEADER in headers),
             int(retried),
         ]
         answer = self._ensure_retryable(

@@ -1,0 +1,82 @@
+"""Settings in environment variables, read the same way by every process.
+
+A setting stands in the variable `NAME`, or in the file that `NAME_FILE` names: a mounted secret. An
+empty variable and an empty file count as unset. White space around a value is no part of it. Both
+at once are a fault, and so is a file that cannot be read.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from penstock.wire import tls
+
+
+class Environment:
+    """Reads typed settings, and gathers what is wrong with them.
+
+    Args:
+        environ: variables.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+        """A sentence each, without the values of secrets."""
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a setting; the default where it is unset or at fault."""
+        value = self.environ.get(name, "").strip()
+        file = self.environ.get(f"{name}_FILE", "").strip()
+        if value and file:
+            self.faults.append(f"{name} and {name}_FILE are both set")
+            return default
+        if file:
+            try:
+                value = Path(file).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                self.faults.append(f"{name}_FILE: {file} cannot be read: {error.strerror}")
+            except ValueError:
+                self.faults.append(f"{name}_FILE: {file} is not UTF-8 text")
+        return value or default
+
+    def url(self, name: str, default: str, *schemes: str) -> str:
+        """Return the URL of a server, whose scheme and TLS parameters were looked at.
+
+        Args:
+            name: of the setting.
+            default: where it is unset or at fault; may be empty.
+            schemes: those that it may have.
+        """
+        value = self.text(name, default)
+        if not value:
+            return default
+        try:
+            scheme = urlsplit(value).scheme
+        except ValueError:
+            scheme = ""
+        if scheme not in schemes:
+            words = " or ".join(f"{one}://" for one in schemes)
+            self.faults.append(f"{name} must begin with {words}")
+            return default
+        self.faults.extend(tls.faults(name, value))
+        return value
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """Return a whole number within bounds, these included."""
+        value = self.text(name, str(default))
+        if not re.fullmatch("[0-9]{1,18}", value) or not low <= int(value) <= high:
+            self.faults.append(f"{name}={value} is not a whole number from {low} to {high}")
+            return default
+        return int(value)
+
+    def pattern(self, name: str, default: str) -> str:
+        """Return a regular expression."""
+        value = self.text(name, default)
+        try:
+            re.compile(value)
+        except re.error as error:
+            self.faults.append(f"{name} is not a regular expression: {error}")
+            return default
+        return value
