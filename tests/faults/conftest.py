@@ -1,4 +1,4 @@
-"""A stack that tests break: one per pool, kept for the session, brought back after each test."""
+"""A stack that tests break, with a worker of each pool; what a test leaves dead comes back."""
 
 from collections.abc import AsyncIterator
 
@@ -13,28 +13,29 @@ from topology.layout import load
 QUEUES = tuple(queue for spec in workers_for(load().queues) for queue in spec.queues)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["threads", "prefork"])
-async def pool_stack(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stack]:
-    """Everything, with one worker of that pool on every queue."""
-    worker = WorkerSpec(name="all", pool=request.param, queues=QUEUES, concurrency=4)
-    folder = tmp_path_factory.mktemp(f"stack-{request.param}")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def kept_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Everything, with a worker of each pool on every queue: each takes about half of the tasks."""
+    workers = [
+        WorkerSpec(name=pool, pool=pool, queues=QUEUES, concurrency=4)
+        for pool in ("threads", "prefork")
+    ]
+    folder = tmp_path_factory.mktemp("stack")
     scripts = folder / "scripts"
     scripts.mkdir()
     deadly = scripts / "kill_parent.sh"
     deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
     deadly.chmod(0o755)
-    async with Stack(folder, workers=[worker], env={"SCRIPTS_DIR": str(scripts)}) as running:
+    async with Stack(folder, workers=workers, env={"SCRIPTS_DIR": str(scripts)}) as running:
         await running.rabbit.settle()
         yield running
 
 
 @pytest_asyncio.fixture
-async def stack(pool_stack: Stack) -> AsyncIterator[Stack]:
+async def stack(kept_stack: Stack) -> AsyncIterator[Stack]:
     """That stack, all parts alive; what a test leaves dead is started again."""
-    yield pool_stack
-    await pool_stack.revive()
+    yield kept_stack
+    await kept_stack.revive()
 
 
 @pytest_asyncio.fixture

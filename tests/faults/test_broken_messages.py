@@ -5,6 +5,7 @@ from typing import Any
 import aio_pika
 import pytest
 
+from devstack.children import Child
 from devstack.drill.direct import task_message
 from devstack.drill.poison import POISON
 from devstack.stack import Stack
@@ -21,8 +22,18 @@ async def letters(http: Any, queue: str) -> dict[str, Any]:
         return answer
 
 
-async def test_each_kind_of_poison_is_dead_lettered_and_the_worker_lives(stack: Stack, http):
-    worker = stack.units["worker-all"].child
+@pytest.fixture(params=["threads", "prefork"])
+async def worker(request: pytest.FixtureRequest, stack: Stack) -> Child:
+    """The worker of one pool, alone; the other is started again after the test."""
+    for pool in ("threads", "prefork"):
+        if pool != request.param:
+            await stack.stop_part(f"worker-{pool}")
+    return stack.units[f"worker-{request.param}"].child
+
+
+async def test_each_kind_of_poison_is_dead_lettered_and_the_worker_lives(
+    worker: Child, stack: Stack, http
+):
     pid = worker.pid
     before = (await letters(http, "periodic"))["total"]
     async with await aio_pika.connect(stack.rabbit.url) as connection:
@@ -46,13 +57,14 @@ async def _is(http: Any, task_id: str, state: str) -> bool:
     return await states(http, [task_id]) == [state]
 
 
-async def test_a_script_that_kills_its_process_each_time_ends_worker_lost(stack: Stack, http):
-    worker = stack.units["worker-all"].child
+async def test_a_script_that_kills_its_process_each_time_ends_worker_lost(
+    worker: Child, stack: Stack, http
+):
     pid = worker.pid
     task_id = await submit(http, "scripts.run", "kill_parent.sh")
     if "--pool=threads" in worker.argv:  # there it is the worker itself that dies, once
         await worker.wait()
-        await stack.start_part("worker-all")
+        await stack.start_part(worker.name)
         pid = worker.pid
     async with http.get(f"/v1/tasks/{task_id}", params={"wait": 60}) as response:
         ended = await response.json()

@@ -1,4 +1,4 @@
-"""Each server killed with -9 and started again while tasks run, on both pools.
+"""Each server killed with -9 and started again while tasks run, on a worker of each pool.
 
 Nothing of ours is restarted, and nothing accepted is lost.
 """
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 PROMPT_S = 2.0
 """Known before anything is written, so it is told at once; two busy cores are allowed for."""
 
-BATCHES = 40
-"""Ten for each slot of the worker: they would hold all slots for minutes if each one waited."""
+BATCHES = 80
+"""Ten for each slot of the workers: they would hold all slots for minutes if each one waited."""
 
 
 async def post(
@@ -57,16 +57,19 @@ async def all_succeed(http: aiohttp.ClientSession, ids: list[str], timeout_s: fl
 async def some_of_each(http: aiohttp.ClientSession) -> list[str]:
     """Tasks that run, wait, are delayed and will be retried."""
     return [
-        *[await submit(http, "demo.sleep", 3) for _ in range(3)],
-        *[await submit(http, "demo.add", n, n) for n in range(10)],
-        *[await submit(http, "demo.add", n, n, countdown=3) for n in range(3)],
-        *[await submit(http, "demo.flaky", 2) for _ in range(2)],
-        *[await submit(http, "demo.sleep", 1, queue="high_priority") for _ in range(3)],
+        *[await submit(http, "demo.sleep", 3) for _ in range(6)],
+        *[await submit(http, "demo.add", n, n) for n in range(20)],
+        *[await submit(http, "demo.add", n, n, countdown=3) for n in range(6)],
+        *[await submit(http, "demo.flaky", 2) for _ in range(4)],
+        *[await submit(http, "demo.sleep", 1, queue="high_priority") for _ in range(6)],
     ]
 
 
+WORKERS = ("worker-threads", "worker-prefork")
+
+
 def pids(stack: Stack) -> dict[str, int]:
-    return {name: stack.units[name].child.pid for name in ("worker-all", "gateway")}
+    return {name: stack.units[name].child.pid for name in (*WORKERS, "gateway")}
 
 
 async def accepts(http: aiohttp.ClientSession) -> str:
@@ -121,7 +124,7 @@ async def test_a_killed_redis_lets_tasks_wait_and_loses_nothing(stack: Stack, ht
 
 async def test_a_killed_mongodb_lets_documents_wait_and_loses_none(stack: Stack, http):
     ours = pids(stack)
-    collection = f"waits_{ours['worker-all']}"
+    collection = f"waits_{ours['worker-threads']}"
     path = f"/v1/ingest/{collection}"
     await post(http, path, [{"_id": f"before-{n}"} for n in range(500)])
     await stack.kill("mongo")

@@ -1,5 +1,6 @@
 """Celery's own ways of working stay usable."""
 
+import asyncio
 import json
 import os
 import sys
@@ -84,14 +85,17 @@ async def test_commands(deployment: Deployment):
     async with deployment.worker(
         "prefork", "-Q", "high_priority,default", "-E", name="w1"
     ) as worker:
-        stats = json.loads(await finish(celery("stats", "inspect", "stats", "--json")))
+        said = await asyncio.gather(
+            finish(celery("stats", "inspect", "stats", "--json")),
+            finish(celery("queues", "inspect", "active_queues", "--json")),
+            finish(celery("names", "inspect", "registered", "--json")),
+        )
+        stats, queues, names = map(json.loads, said)
         (node,) = stats
         assert stats[node]["pool"]["max-concurrency"] == 2
-        queues = json.loads(await finish(celery("queues", "inspect", "active_queues", "--json")))
         assert [queue["name"] for queue in queues[node]] == [
             "high_priority", "default", f"broadcast.{node}"
         ]  # fmt: skip
-        names = json.loads(await finish(celery("names", "inspect", "registered", "--json")))
         assert "demo.progress" in names[node]
         dump = celery("dump", "events", "--dump")
         dump.spawn()

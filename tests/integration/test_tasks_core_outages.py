@@ -11,10 +11,8 @@ from devstack.redis_server import Redis
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
-pytestmark = [
-    pytest.mark.parametrize("pool", ["threads", "prefork"]),
-    pytest.mark.timeout(180),
-]
+pytestmark = pytest.mark.timeout(180)
+on_both_pools = pytest.mark.parametrize("pool", ["threads", "prefork"])
 
 
 @pytest.fixture
@@ -50,6 +48,7 @@ class Full:
             await client.config_set("maxmemory", 0)
 
 
+@on_both_pools
 @pytest.mark.parametrize("fault", [Killed, Full])
 async def test_tasks_wait_for_redis(
     deployment: Deployment, redis_server: Redis, pool: str, fault: type[Killed | Full]
@@ -79,18 +78,21 @@ async def test_tasks_wait_for_redis(
         assert deployment.record(untracked) == {}
 
 
-async def test_tasks_survive_rabbitmq(deployment: Deployment, rabbit: Rabbit, pool: str):
-    async with deployment.worker(pool):
+async def test_tasks_survive_rabbitmq(deployment: Deployment, rabbit: Rabbit):
+    # A worker of each pool takes half of the tasks, of each kind in turns.
+    async with deployment.worker("threads", name="t"), deployment.worker("prefork", name="p"):
         await rabbit.settle()
-        naps = [deployment.publish("demo.nap", [f"nap {n}", 3]) for n in range(3)]
-        dozing = deployment.publish("demo.doze", ["doze", 3])
-        runs = [deployment.publish("demo.run", [f"run {n}"]) for n in range(5)]
-        flaky = deployment.publish("demo.flaky", [3])
-        delayed = deployment.publish("demo.flaky", [1], routing_key="high_priority")
-        await eventually(lambda: len(deployment.runs) >= 2)
+        naps = [deployment.publish("demo.nap", [f"nap {n}", 3]) for n in range(6)]
+        dozing = [deployment.publish("demo.doze", [f"doze {n}", 3]) for n in range(2)]
+        runs = [deployment.publish("demo.run", [f"run {n}"]) for n in range(10)]
+        flaky = [deployment.publish("demo.flaky", [3]) for _ in range(2)]
+        delayed = [
+            deployment.publish("demo.flaky", [1], routing_key="high_priority") for _ in range(2)
+        ]
+        await eventually(lambda: len(deployment.runs) >= 4)
         await rabbit.restart()
 
-        for task_id in (*naps, dozing, *runs, flaky, delayed):
+        for task_id in (*naps, *dozing, *runs, *flaky, *delayed):
             record = await deployment.ended(task_id, 90)
             assert record["status"] == "SUCCESS", record
         await eventually(lambda: deployment.depth("default") == 0)
@@ -98,6 +100,7 @@ async def test_tasks_survive_rabbitmq(deployment: Deployment, rabbit: Rabbit, po
         assert (await deployment.ended(deployment.publish("demo.add", [1, 2])))["result"] == 3
 
 
+@on_both_pools
 async def test_a_retry_outlives_rabbitmq(deployment: Deployment, rabbit: Rabbit, pool: str):
     async with deployment.worker(pool, concurrency=1):
         await rabbit.settle()
@@ -115,11 +118,10 @@ async def test_a_retry_outlives_rabbitmq(deployment: Deployment, rabbit: Rabbit,
 
 
 async def test_a_worker_that_waits_for_redis_can_be_stopped(
-    deployment: Deployment, redis_server: Redis, pool: str
+    deployment: Deployment, redis_server: Redis
 ):
-    if pool == "prefork":
-        return  # its children wait like the parent of any task: docker's SIGKILL ends them
-    async with deployment.worker(pool, concurrency=1) as worker:
+    # On prefork children wait like the parent of any task: docker's SIGKILL ends them.
+    async with deployment.worker("threads", concurrency=1) as worker:
         await redis_server.kill()
         deployment.publish("demo.run", ["once"])
         await eventually(lambda: b"redis away" in worker.child.logged(), 15)
@@ -130,6 +132,7 @@ async def test_a_worker_that_waits_for_redis_can_be_stopped(
         await eventually(lambda: deployment.depth("default") == 1)
 
 
+@on_both_pools
 async def test_a_killed_worker_gives_its_tasks_back(deployment: Deployment, pool: str):
     async with deployment.worker(pool, name="first") as first:
         tasks = [deployment.publish("demo.doze", [f"doze {n}", 1]) for n in range(5)]

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.timeout(120)
 UNHEARD = """
 import os
 from celery.signals import worker_process_shutdown
-from tasks import stopping, worker
+from penstock.worker import stopping
 
+stopping.end_in_time()  # as a worker does when it starts
 stopping.END_WITHIN_S = 1
 worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
 _, writing = os.pipe()
