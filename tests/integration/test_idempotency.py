@@ -1,13 +1,21 @@
 """The same request twice is published once and answered alike."""
 
 import asyncio
+import contextlib
+import uuid
 
 import orjson
+import pytest
 from redis.asyncio import from_url
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.access import idempotency
+from gateway.access.auth import ANONYMOUS
+from gateway.access.idempotency import Claim
+from gateway.access.once import Answered, ClientLeftError, once
 from gateway.api import parts
+from gateway.errors import Problem
+from gateway.redis.client import make_redis
 from tests.integration.test_submit import ADD, messages
 from tests.waiting import eventually
 
@@ -146,3 +154,46 @@ async def test_a_key_where_it_is_not_taken_is_refused(gateway):
     assert (response.status, problem["code"]) == (400, "invalid-request")
     long, _ = await submit(gateway, "k" * 256)
     assert long.status == 400
+
+
+class Attempt:
+    """Issues a new id each time, and ends in one way."""
+
+    def __init__(self, end: Answered | Exception) -> None:
+        self._end = end
+        self.used: list[str] = []
+
+    async def ids(self) -> list[str]:
+        return [uuid.uuid4().hex]
+
+    async def publish(self, claim: Claim) -> Answered:
+        self.used = claim.task_ids
+        if isinstance(self._end, Exception):
+            raise self._end
+        return self._end
+
+
+@pytest.mark.parametrize(
+    ("end", "then"),
+    [
+        (Answered(b"{}"), "answered"),
+        (Answered(b"{}", whole=False), "same ids"),
+        (Problem("queue-full", "full", queued="no"), "new ids"),
+        (Problem("unconfirmed", "silence", queued="unknown"), "same ids"),
+        (ClientLeftError("no"), "new ids"),
+        (ClientLeftError("unknown"), "same ids"),
+    ],
+    ids=str,
+)
+async def test_what_a_second_try_does_follows_from_the_first(redis_url, end, then):
+    redis = make_redis(redis_url)
+    keys, use = idempotency.Idempotency(redis), idempotency.KeyUse(ANONYMOUS, "k", "mark")
+    first, second = Attempt(end), Attempt(Answered(b"[]"))
+    with contextlib.suppress(Problem, ClientLeftError):
+        await once(keys, use, first)
+    answered = await once(keys, use, second)
+    await redis.close()
+
+    assert answered == Answered(b"{}" if then == "answered" else b"[]", then == "answered")
+    assert (second.used == first.used) == (then == "same ids")
+    assert bool(second.used) == (then != "answered")
