@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 from topology.entities import Binding, Exchange, Queue, Route
 from topology.errors import TopologyError
+from topology.extending import FIELD, doubles, extended
 from topology.layout_lines import located
 from topology.model import Topology, find_faults
 
@@ -46,22 +48,70 @@ def load(path: Path | None = None) -> Topology:
     """Read a layout.
 
     Args:
-        path: a TOML file; None: the layout that ships.
+        path: a TOML file, with what it `extends`; None: the layout that ships.
 
     Raises:
         TopologyError: the file cannot be read, is not TOML, or has faults; holds all of them.
     """
     path = path or DEFAULT_LAYOUT
-    text = ""
+    return parse(_document(path, ()), str(path))
+
+
+def _document(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a layout with what it extends, as the tables of one file without faults.
+
+    Args:
+        path: a TOML file.
+        extending: the files that led to it.
+
+    Raises:
+        TopologyError: as `load`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
-        return parse(tomllib.loads(text), str(path))
     except OSError as error:
         raise TopologyError([f"{path}: {error.strerror or error}"]) from error
-    except ValueError as error:  # TOML and UTF-8 decoding
+    except ValueError as error:
+        raise TopologyError([f"{path}: {error}"]) from error
+    with _located(path, text):
+        document = tomllib.loads(text)
+        base = _base(document[FIELD], path, extending) if FIELD in document else None
+    if base is not None:
+        below = _document(base, (*extending, path))
+        with _located(path, text):
+            if faults := list(doubles(below, document, str(base))):
+                raise TopologyError(faults)
+            document = extended(below, document)
+    with _located(path, text):
+        parse(document)
+    return document
+
+
+@contextmanager
+def _located(path: Path, text: str) -> Iterator[None]:
+    """Put the file, and the line where it lies, in front of each fault."""
+    try:
+        yield
+    except tomllib.TOMLDecodeError as error:
         raise TopologyError([located(str(error), str(path), text)]) from error
     except TopologyError as error:
         raise TopologyError(located(fault, str(path), text) for fault in error.faults) from None
+
+
+def _base(name: Any, path: Path, extending: tuple[Path, ...]) -> Path:
+    """Return the file that a layout extends.
+
+    Raises:
+        TopologyError: it names none, or one that extends this.
+    """
+    if not isinstance(name, str) or not name:
+        raise TopologyError([f'the layout: {FIELD} must be "default" or the path of a file'])
+    base = DEFAULT_LAYOUT if name == "default" else path.parent / name
+    if not base.is_file():
+        raise TopologyError([f"the layout: {FIELD}: there is no file {base}"])
+    if any(base.samefile(one) for one in (*extending, path)):
+        raise TopologyError([f"the layout: {FIELD}: {base} extends this layout"])
+    return base
 
 
 def parse(document: Mapping[str, Any], source: str = "") -> Topology:
@@ -75,7 +125,7 @@ def parse(document: Mapping[str, Any], source: str = "") -> Topology:
         TopologyError: the document has faults; holds all of them.
     """
     reader = _Reader()
-    reader.known(document, ("exchanges", "queues", "routes"), "the layout")
+    reader.known(document, ("exchanges", "queues", "routes", FIELD), "the layout")
     exchanges = [
         reader.entity(Exchange, {"type": "", **table}, f"exchange {name!r}", name=name)
         for name, table in reader.tables(document, "exchanges")

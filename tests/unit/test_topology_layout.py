@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from topology.entities import Route
 from topology.errors import TopologyError
 from topology.layout import DEFAULT_LAYOUT, load, load_from_env
 
@@ -161,7 +162,10 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
     )
 
     assert faults_of(file) == (
-        f"{file}:2: the layout: unknown field 'version'; there are exchanges, queues, routes",
+        (
+            f"{file}:2: the layout: unknown field 'version'; there are exchanges, queues, routes, "
+            "extends"
+        ),
         f"{file}:7: exchange 'tasks': unknown field 'alternat'; do you mean 'alternate'?",
         f"{file}:6: exchange 'tasks': publishable must be true or false",
         f"{file}:9: queue 'default': limit must be a whole number",
@@ -221,3 +225,84 @@ def test_a_file_that_cannot_be_read_is_a_topology_error(tmp_path):
 
     assert "No such file" in faults_of(tmp_path / "absent.toml")[0]
     assert "utf-8" in faults_of(tmp_path / "latin.toml")[0]
+
+
+ACME = """
+    extends = "default"
+
+    [[routes]]
+    task = "acme.*"
+    exchange = "tasks"
+    routing_key = "default"
+    """
+
+
+def test_a_route_added_to_the_shipped_layout_is_three_lines(tmp_path):
+    topology, shipped = load(write(tmp_path, ACME)), load()
+
+    own = Route(task="acme.*", exchange="tasks", routing_key="default")
+    assert list(topology.routes) == [own, *shipped.routes]
+    assert topology.queues == shipped.queues
+    assert topology.exchanges == shipped.exchanges
+    assert topology.bindings == shipped.bindings
+    assert topology.source == str(tmp_path / "layout.toml")
+
+
+def test_a_layout_extends_a_file_beside_it_and_its_own_patterns_win(tmp_path):
+    write(tmp_path, ACME).rename(tmp_path / "acme.toml")
+    topology = load(
+        write(
+            tmp_path,
+            """
+            extends = "acme.toml"
+            [queues.slow]
+            bindings = [{ exchange = "tasks", key = "slow" }]
+            [[routes]]
+            task = "acme.slow_*"
+            exchange = "tasks"
+            routing_key = "slow"
+            """,
+        )
+    )
+
+    assert topology.match("tasks", "slow") == ("slow",)
+    routed = [topology.route(name) for name in ("acme.slow_one", "acme.other", "demo.add")]
+    assert [route and route.routing_key for route in routed] == ["slow", "default", "default"]
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (
+            '[queues.default]\n[[routes]]\ntask = "demo.*"\n[exchanges.dead]\n',
+            [
+                f"5: exchange 'dead': {DEFAULT_LAYOUT}, which this extends, has it",
+                f"2: queue 'default': {DEFAULT_LAYOUT}, which this extends, has it",
+                f"3: route 'demo.*': {DEFAULT_LAYOUT}, which this extends, has it",
+            ],
+        ),
+        ("[[routes]]\ntask = 'x'\nexchange = 'tasks'\n", ["2: route 1: routing_key is missing"]),
+    ],
+)
+def test_faults_of_a_layout_that_extends_another_name_its_lines_and_both_files(
+    tmp_path, text, faults
+):
+    file = write(tmp_path, f'extends = "default"\n{text}')
+
+    assert list(faults_of(file)) == [f"{file}:{fault}" for fault in faults]
+
+
+def test_what_cannot_be_extended_is_said_with_its_line(tmp_path):
+    for text, words in [
+        ("extends = 3", 'extends must be "default" or the path of a file'),
+        ('extends = "absent.toml"', f"there is no file {tmp_path / 'absent.toml'}"),
+        ('extends = "layout.toml"', f"{tmp_path / 'layout.toml'} extends this layout"),
+    ]:
+        file = write(tmp_path, text)
+        (fault,) = faults_of(file)
+        assert fault.startswith(f"{file}:1: ")
+        assert words in fault
+
+    (tmp_path / "base.toml").write_text("[queues.a]\nlimit = 0\n")
+    (fault,) = faults_of(write(tmp_path, 'extends = "base.toml"'))
+    assert fault.startswith(f"{tmp_path / 'base.toml'}:2: queue 'a': limit")
