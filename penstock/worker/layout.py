@@ -50,6 +50,13 @@ class Layout(Protocol):
             LayoutError: RabbitMQ has something else, or refuses.
         """
 
+    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+        """See that RabbitMQ has what a worker needs; change nothing.
+
+        Raises:
+            LayoutError: it has not.
+        """
+
     def queues(self) -> Sequence[Queue] | None:
         """Return the work queues, for `task_queues`; None: what Celery's settings name."""
 
@@ -61,6 +68,9 @@ class Layout(Protocol):
 
     def unrouted(self, tasks: Iterable[str]) -> str | None:
         """Return which of a worker's tasks no client can submit, and what to do; None: none."""
+
+    def routed_to(self, queue: str) -> frozenset[str]:
+        """Return the tasks that routes name in full and send to a queue."""
 
     def delayable(self, exchange: str, routing_key: str) -> bool:
         """Return whether a message to this destination can wait in the delay levels."""
@@ -78,15 +88,15 @@ class AsDeclared:
         Raises:
             LayoutError: none has declared its layout on this broker, or it lacks a queue.
         """
-        channel = connection.channel()
-        try:
-            for name in NEEDED_EXCHANGES:
-                _must_exist(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
-            for name in consumed:
-                queue = Queue(name, channel=channel)
-                _must_exist(partial(queue.queue_declare, passive=True), NO_QUEUE, name)
-        finally:
-            channel.close()
+        self.examine(connection, consumed)
+
+    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+        """See that a gateway has declared its layout, with the queues that are consumed.
+
+        Raises:
+            LayoutError: none has, or its layout lacks a queue.
+        """
+        must_exist(connection, consumed)
 
     def queues(self) -> None:
         """Leave it to `task_queues` and `-Q`."""
@@ -100,6 +110,10 @@ class AsDeclared:
     def unrouted(self, tasks: Iterable[str]) -> None:
         """Know no routes."""
 
+    def routed_to(self, queue: str) -> frozenset[str]:  # noqa: ARG002  # the interface
+        """Know no routes."""
+        return frozenset()
+
     def delayable(self, exchange: str, routing_key: str) -> bool:  # noqa: ARG002  # the interface
         """Take the layout to deliver it; a message that it cannot deliver is recorded as failed."""
         return True
@@ -107,6 +121,23 @@ class AsDeclared:
     def shows_arguments(self, task: str) -> bool:  # noqa: ARG002  # the interface
         """Show them; a task with secrets says `show_arguments=False`."""
         return True
+
+
+def must_exist(connection: Any, queues: Iterable[str]) -> None:
+    """See that RabbitMQ has the exchanges of every layout, and these queues.
+
+    Raises:
+        LayoutError: one is missing.
+    """
+    channel = connection.channel()
+    try:
+        for name in NEEDED_EXCHANGES:
+            _must_exist(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
+        for name in queues:
+            queue = Queue(name, channel=channel)
+            _must_exist(partial(queue.queue_declare, passive=True), NO_QUEUE, name)
+    finally:
+        channel.close()
 
 
 def _must_exist(declare_passively: Callable[[], Any], otherwise: str, name: str) -> None:

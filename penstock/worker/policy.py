@@ -74,3 +74,36 @@ OURS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Settings that Celery does not know, with their defaults."""
+
+PROMISES: Mapping[str, str] = MappingProxyType(
+    {
+        "task_acks_late": "a worker that dies loses the tasks that it runs",
+        "task_reject_on_worker_lost": "a task whose process dies is lost",
+        "result_backend_always_retry": "tasks are acknowledged without running while Redis is away",
+        "broker_transport_options": "what a dying broker was sent is lost (confirm_publish)",
+        "broker_channel_error_retry": "a channel that RabbitMQ closes ends the worker",
+        "task_serializer": "the gateway reads JSON only",
+        "result_serializer": "the gateway reads JSON only",
+        "worker_consumer": "messages that are no tasks end the worker",
+    }
+)
+"""Settings of the policy that carry a promise, and what is lost when they are changed."""
+
+
+def weakened(conf: Any) -> list[str]:
+    """Return what an application gives up by settings of its own, a sentence each.
+
+    Args:
+        conf: Celery's settings.
+    """
+    return [
+        f"{name} = {conf[name]!r}: {loss}"
+        for name, loss in PROMISES.items()
+        if not _keeps(conf[name], POLICY[name])
+    ]
+
+
+def _keeps(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(value, dict) and value.items() >= wanted.items()
+    return bool(value == wanted)

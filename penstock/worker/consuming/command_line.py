@@ -10,6 +10,8 @@ from typing import Any
 import click
 from celery import Celery
 
+from penstock.worker.celery_versions import EXPLAINED
+
 _NO_FILE = (
     "-s {} is not used: schedules live in Redis (REDIS_URL), where beats take turns; see them at "
     "GET /v1/schedules."
@@ -41,9 +43,9 @@ def explain(app: Celery) -> None:
         return value
 
     # A hidden option: Celery offers no other place in front of a command.
-    app.user_options["preload"].add(
-        click.Option(["--here"], hidden=True, is_flag=True, expose_value=False, callback=check)
-    )
+    here = click.Option(["--here"], hidden=True, is_flag=True, expose_value=False, callback=check)
+    for kind in EXPLAINED:
+        app.user_options[kind].add(here)
 
 
 def _queues(command: str | None, given: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
@@ -18,6 +19,7 @@ from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.consuming.announce import announcer_of
 from penstock.worker.consuming.slots import Slots
+from penstock.worker.consuming.unknown_tasks import UnknownTasks
 from penstock.worker.deaths.prefork import see_every_death
 from penstock.worker.layout import LayoutError
 from penstock.worker.messages.json_values import decode
@@ -61,6 +63,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         self._slots = Slots(
             lambda: int(self.pool.num_processes), self.app.conf.penstock_slot_grace_s
         )
+        self._unknown = UnknownTasks(self.app, self.hostname)
         self._announcer = announcer_of(
             self.app, self.hostname, self.consumed_queues, self._slots.counts
         )
@@ -129,6 +132,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
 
         self._consumes = True
         self._announcer.announce()  # before it consumes: a task of ours is never unknown
+        self._unknown.say_what_is_lacking(self.consumed_queues() or ())
         return handle_guarded
 
     def on_close(self) -> None:
@@ -156,6 +160,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no JSON; Celery would acknowledge it."""
         self.on_poison(message, exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:
+        """Leave the message of a task that this worker lacks to a worker that has it."""
+        try:
+            if self._unknown.offer_again(message, str(message.headers.get("task"))):
+                return
+        except (OperationalError, AMQPError, OSError) as error:
+            _logger.warning("not offered again: %r", error)
+            message.reject_log_error(_logger, self.connection_errors, requeue=True)
+            return
+        super().on_unknown_task(body, message, exc)
 
     def on_poison(self, message: Any, error: Exception) -> None:
         """Reject a message that is no task into the dead letters of its queue."""

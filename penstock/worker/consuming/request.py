@@ -221,11 +221,11 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         else:
             _logger.warning("a function on a thread cannot be stopped: %s", self)
 
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
+    def cancel(self, pool: Any, signal: Any = None, **more: Any) -> None:
         """Stop an execution whose delivery is no longer ours, since the connection was lost."""
         if self.stop_coroutine("connection-lost"):
             return
         if pool.signal_safe:
-            super().cancel(pool, signal, emit_retry)
+            super().cancel(pool, signal, **more)
         else:
             _logger.warning("a function on a thread runs on: %s", self)

@@ -3,11 +3,15 @@
 from typing import Any
 
 from celery.apps.worker import Worker as CeleryWorker
+from celery.utils.log import get_logger
 
 from penstock.worker.beat.liveness import touch_with_heartbeats
 from penstock.worker.consuming.control import obey_stop_signals
 from penstock.worker.messages.properties import survive_undecodable
+from penstock.worker.policy import weakened
 from penstock.worker.stopping import end_in_time
+
+_logger = get_logger(__name__)
 
 
 class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
@@ -20,3 +24,9 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         end_in_time()
         touch_with_heartbeats(self.app.conf.penstock_health_file)
         super().on_before_init(**options)
+
+    def on_start(self) -> None:
+        """Say what the application's own settings give up."""
+        super().on_start()
+        for loss in weakened(self.app.conf):
+            _logger.warning("a promise is given up: %s", loss)

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from celery.app.task import Context, get_actual_ignore_result
+from celery.app.task import Context
 from celery.app.trace import FAILURE, trace_ok_t
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
+from penstock.worker.celery_versions import ignores_result
 from penstock.worker.deaths import alone
 from penstock.worker.ending.ending import TraceInfo, ending_of, guarded
 from penstock.worker.errors import WorkerLost
@@ -82,7 +83,7 @@ class Suspects:
         """
         task, backend = self._app.tasks[request["task"]], self._app.backend
         context = Context(request, called_directly=False)
-        tracked = not get_actual_ignore_result(task, context)
+        tracked = not ignores_result(task, context)
         if not backend.is_suspect(uuid, process_token(), tracked=tracked):
             return None
         _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)

@@ -111,7 +111,12 @@ class Queues(CeleryQueues):  # type: ignore[misc]
     """Queues that exist: of the layout, or made by a gateway. kombu declares none of them."""
 
     def __setitem__(self, name: str, queue: Queue) -> None:
-        """Add a queue."""
+        """Add a queue; one of an unknown type is taken for what a layout has by default.
+
+        Celery decides by the type how to limit what is prefetched: what it says for quorum queues
+        is right for classic ones too (`celery.worker.consumer.tasks`).
+        """
+        queue.queue_arguments = {"x-queue-type": "quorum", **(queue.queue_arguments or {})}  # type: ignore[attr-defined]  # as below
         queue.no_declare = True  # type: ignore[attr-defined]  # kombu's types lack it
         super().__setitem__(name, queue)
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery import states as celery_states
-from celery.backends.base import decompress_payload
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
 from celery.exceptions import Reject
 from kombu.exceptions import EncodeError
@@ -41,6 +40,7 @@ from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, error_record, shown
 from penstock.wire.scripts import script
+from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import NotNeeded, TaskError

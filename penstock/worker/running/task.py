@@ -22,10 +22,10 @@ from functools import partial, wraps
 from typing import Any
 
 from celery import Celery, Task
-from celery.app.task import get_actual_ignore_result
 from celery.exceptions import Ignore, Reject
 from celery.utils.functional import head_from_fun
 
+from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.dead_letters import bury
 from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
 from penstock.worker.errors import PermanentError, RetryableError
@@ -149,7 +149,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         ending.asked = True
         request.started_at = datetime.now(UTC).isoformat()
         request.timelimit = self.limits_of(request)
-        tracked = not get_actual_ignore_result(self, request)
+        tracked = not ignores_result(self, request)
         answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
         if answer == "start":
             return
@@ -220,7 +220,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
 
     def _context(self) -> TaskContext[Any]:
         request, runtime = self.request, self.app.runtime
-        tracked = not (request.called_directly or get_actual_ignore_result(self, request))
+        tracked = not (request.called_directly or ignores_result(self, request))
         return TaskContext(
             task_id=request.id or "",
             task_name=self.name,
@@ -278,7 +278,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if stopped.reason != "terminated":
             # The broker delivers it again, to this worker or another.
             return Reject(stopped.reason, requeue=True)  # type: ignore[no-any-return]
-        tracked = not get_actual_ignore_result(self, request)
+        tracked = not ignores_result(self, request)
         self.backend.mark_as_revoked(
             request.id, stopped.reason, request=request, store_result=tracked
         )
