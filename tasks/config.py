@@ -43,6 +43,10 @@ class WorkerConfig:
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
+    task_modules: tuple[str, ...] = ()
+    """Modules with tasks of your own, besides those that ship. Environment: PENSTOCK_TASKS, names
+    with commas between them."""
+
     health_file: Path | None = None
     """Touched while this process does its work (`liveness.py`). Environment: HEALTH_FILE."""
 
@@ -73,6 +77,7 @@ class WorkerConfig:
                 "COLLECTION_PATTERN", defaults.collection_pattern
             ),
             scripts_dir=Path(environment.text("SCRIPTS_DIR", str(defaults.scripts_dir))),
+            task_modules=_modules(env.get("PENSTOCK_TASKS", ""), environment.faults),
             health_file=Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
         )
         if {"capath", "cadata"} & tls.parameters(config.amqp_url).keys():
@@ -92,3 +97,14 @@ class WorkerConfig:
             "MONGO_URL": self.mongo_url,
         }
         return tuple(name for name, url in urls.items() if not tls.is_verified(url))
+
+
+def _modules(text: str, faults: list[str]) -> tuple[str, ...]:
+    """Return the modules of PENSTOCK_TASKS."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    faults.extend(
+        f"PENSTOCK_TASKS: {name!r} is not the name of a module, as acme.tasks is"
+        for name in names
+        if not all(part.isidentifier() for part in name.split("."))
+    )
+    return names

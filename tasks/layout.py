@@ -6,7 +6,7 @@ from typing import Any
 from kombu.entity import Queue
 
 from penstock.wire.names import CALLBACKS_QUEUE
-from penstock.worker.layout import LayoutError, Router
+from penstock.worker.layout import LayoutError, Router, must_exist
 from topology import kombu_queues
 from topology.conflicts import explain
 from topology.errors import DeclarationError
@@ -34,6 +34,10 @@ class DeclaredLayout:
             kombu_queues.declare(connection, self._topology)
         except DeclarationError as error:
             raise LayoutError(explain(error, self._topology.source)) from error
+
+    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+        """See that the queues that are consumed exist; `python -m topology check` compares all."""
+        must_exist(connection, consumed)
 
     def queues(self) -> list[Queue]:
         """Return the queues that workers consume, which a worker without `-Q` does."""
@@ -74,6 +78,15 @@ class DeclaredLayout:
             f"no route of the layout {topology.source} names {', '.join(names)}: the gateway "
             "answers 404 unknown-task, and Celery's .delay() takes the default queue. Add "
             "[[routes]] (TOPOLOGY_FILE names the file), and restart the gateway and the workers."
+        )
+
+    def routed_to(self, queue: str) -> frozenset[str]:
+        """Return the tasks that routes name in full and send to a queue."""
+        topology = self._topology
+        return frozenset(
+            route.task
+            for route in topology.routes
+            if not route.is_pattern and queue in topology.match(route.exchange, route.routing_key)
         )
 
     def delayable(self, exchange: str, routing_key: str) -> bool:

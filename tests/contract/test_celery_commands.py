@@ -1,8 +1,11 @@
 """Celery's command line and application, used as its documentation shows, without any server."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -20,9 +23,14 @@ from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.layout import load
 
 
-def run(*argv: str, folder: Path = ROOT) -> tuple[int, str]:
+def run(
+    *argv: str, folder: Path = ROOT, env: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str]:
     """Run a program that ends by itself; its status and all that it wrote."""
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **env},
+    )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
 
@@ -34,6 +42,33 @@ def test_the_package_is_an_application_for_celery(program: list[str]):
 
     assert status == 0, output
     assert "penstock.worker.consuming.consumer:Consumer" in output
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "words"),
+    [
+        ("acme.nothing", None, "there is no module acme.nothing (PYTHONPATH names its folder)"),
+        ("acme-tasks", None, "'acme-tasks' is not the name of a module"),
+        ("acme.broken", "import panda", "acme.broken cannot be imported: ModuleNotFoundError: No"),
+        ("acme.broken", "def f(:", "acme.broken cannot be imported: SyntaxError: invalid syntax"),
+        ("acme.broken", "TASKS = [print]", "acme.broken.TASKS lists what is no TaskSpec"),
+    ],
+)
+def test_a_module_of_tasks_that_cannot_be_had_is_one_line(
+    tmp_path: Path, module: str, text: str | None, words: str
+):
+    (tmp_path / "acme").mkdir()
+    if text is not None:
+        (tmp_path / "acme" / "broken.py").write_text(text)
+    env = {"PYTHONPATH": str(tmp_path), "PENSTOCK_TASKS": f"json, {module}"}
+
+    status, output = run(sys.executable, "-m", "celery", "-A", "tasks.worker", "report", env=env)
+
+    assert status == 1
+    assert output.startswith("PENSTOCK_TASKS: ")
+    assert words in output
+    assert output.count("\n") == 1
+    assert "cannot be imported" not in output or f"{tmp_path}/acme/broken.py:1)" in output
 
 
 def test_importing_the_package_makes_no_application():
