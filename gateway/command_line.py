@@ -13,6 +13,29 @@ configure it, each with a default; docs/configuration.md says what each means.
 """
 
 
+_INDENT, _WIDTH = 24, 96
+_GROUPS = (
+    ("servers and layout", "AMQP_URL REDIS_URL RABBITMQ_MANAGEMENT_URL TOPOLOGY_FILE"),
+    ("listening", "GATEWAY_HOST GATEWAY_PORT GATEWAY_PROCESSES MAX_CONNECTIONS DRAIN_TIMEOUT_S"),
+    ("callers", "GATEWAY_KEYS_FILE GATEWAY_ALLOW_ANONYMOUS ALLOWED_HOSTS ALLOWED_ORIGINS"),
+    ("task ids and results", "TASK_ID_KEYS RESULT_EXPIRES_S"),
+    ("publishing", "CONFIRM_TIMEOUT_S MAX_INFLIGHT_MESSAGES MAX_INFLIGHT_BYTES"),
+    (
+        "bodies",
+        """MAX_TASK_BYTES MAX_ARRAY_BYTES MAX_DOCUMENT_BYTES MAX_BODY_BYTES_HELD HEADER_TIMEOUT_S
+        BODY_TIMEOUT_S COLLECTION_PATTERN""",
+    ),
+    ("callbacks", "CALLBACK_HOSTS CALLBACK_ALLOW_PRIVATE CALLBACK_SECRET"),
+    (
+        "quotas of a tenant",
+        """SCHEDULE_QUOTA SCHEDULE_QUOTA_BYTES IDEMPOTENCY_QUOTA_BYTES CALLBACK_QUOTA_BYTES
+        RESULT_QUOTA_BYTES""",
+    ),
+    ("metrics", "METRICS_PUBLIC GATEWAY_METRICS_FOLDER"),
+)
+"""Every variable under what it is about; a test holds it to the configuration."""
+
+
 class _Asked(dict[str, str]):
     """An empty environment that remembers what it was asked for."""
 
@@ -33,6 +56,11 @@ def variables() -> list[str]:
     return list(dict.fromkeys(name for name in asked.names if not name.endswith("_FILE_FILE")))
 
 
+def listed() -> list[str]:
+    """Every variable that `--help` lists."""
+    return [name for _, names in _GROUPS for name in names.split()]
+
+
 def check_arguments(arguments: list[str]) -> None:
     """Explain or refuse what stands on the command line; nothing may.
 
@@ -42,15 +70,19 @@ def check_arguments(arguments: list[str]) -> None:
     Raises:
         SystemExit: After the explanation (0), or the refusal (2).
     """
-    names = variables()
-    plain = [name for name in names if name.removesuffix("_FILE") == name or name[:-5] not in names]
-    listed = textwrap.fill(", ".join(plain), 96, initial_indent="  ", subsequent_indent="  ")
     parser = argparse.ArgumentParser(
         prog="python -m gateway",
         description=_ABOUT,
         epilog="environment (secrets and addresses also from the file that NAME_FILE names):\n"
-        + listed,
+        + "\n".join(_listed(title, names) for title, names in _GROUPS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.parse_args(arguments)
+
+
+def _listed(title: str, names: str) -> str:
+    indent = f"  {title}:".ljust(_INDENT)
+    return textwrap.fill(
+        ", ".join(names.split()), _WIDTH, initial_indent=indent, subsequent_indent=" " * _INDENT
+    )

@@ -16,6 +16,7 @@ from devstack.process import Process
 from devstack.product import ROOT
 from devstack.programs import child_environment
 from tests.deployment.gateway import running_gateway
+from tests.waiting import eventually
 
 LAYOUT = """
 extends = "default"
@@ -119,10 +120,16 @@ async def test_a_strangers_app_is_submitted_to_and_announced(
                     "/v1/tasks?wait=20", json={"task": f"proj.{task}", "args": args}
                 )
                 body = await answer.json()
-                assert body["state"] == "SUCCESS", body
+                assert body["state"] == "SUCCESS", f"{body}\n{child.log_tail()}"
                 assert body["result"] == (5 if task == "add" else f"you {body['id']}")
-            refused = await http.post("/v1/tasks", json={"task": "proj.add", "args": ["two", 3]})
-            assert refused.status == 422
+
+            async def refused() -> bool:
+                """Once the gateway has read what the worker announced."""
+                wrong = {"task": "proj.add", "args": ["two", 3]}
+                async with http.post("/v1/tasks", json=wrong) as answer:
+                    return answer.status == 422
+
+            await eventually(refused)
 
             assert (await run(python, "-c", CLIENT, folder=project, **urls)).strip() == "5"
         finally:
