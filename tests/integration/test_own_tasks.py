@@ -1,6 +1,7 @@
 """A team's own tasks: PENSTOCK_TASKS, a layout of four lines, and workers that lack them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,59 @@ async def test_a_message_of_a_task_that_one_worker_lacks_is_executed_by_another(
         record = await deployment.ended(alone)
         assert record["result"]["exc_type"] == "NotRegistered"
         await eventually(lambda: deployment.depth("default.dead") == 1)
+
+
+APP = """
+import os
+from penstock import Penstock
+
+app = Penstock("proj", broker=os.environ["AMQP_URL"], backend=os.environ["REDIS_URL"])
+app.conf.task_default_queue = os.environ["QUEUE"]
+
+
+@app.task(name="proj.add")
+def add(x: int, y: int) -> int:
+    return x + y
+"""
+
+
+def stranger(deployment: Deployment, queue: str) -> None:
+    """Make the deployment that of an application without a layout."""
+    (deployment.folder / "proj.py").write_text(APP)
+    deployment.app = "proj"
+    deployment.env["QUEUE"] = queue
+
+
+@pytest.mark.bare_vhost
+async def test_an_application_without_a_layout_says_that_no_gateway_has_declared_one(
+    deployment: Deployment,
+):
+    stranger(deployment, "proj")
+    child = deployment.celery("w", "worker", "-P", "solo")
+    child.spawn()
+    await eventually(lambda: child.returncode is not None, 30)
+
+    assert child.returncode == os.EX_CONFIG
+    assert "RabbitMQ has no exchange 'broadcast': start a gateway" in child.logged().decode()
+
+
+async def test_an_application_without_a_layout_names_a_queue_that_there_is_not(
+    deployment: Deployment,
+):
+    stranger(deployment, "proj")
+    child = deployment.celery("w", "worker", "-P", "solo")
+    child.spawn()
+    await eventually(lambda: child.returncode is not None, 30)
+
+    assert child.returncode == os.EX_CONFIG
+    assert "RabbitMQ has no queue 'proj': add [queues.proj]" in child.logged().decode()
+
+
+@pytest.mark.parametrize("queue", ["default", "ranked"])
+async def test_an_application_without_a_layout_consumes_queues_as_they_are(
+    deployment: Deployment, queue: str
+):
+    stranger(deployment, queue)
+    async with deployment.worker("prefork"):
+        task = deployment.publish("proj.add", [1, 2], exchange="", routing_key=queue)
+        assert (await deployment.ended(task))["result"] == 3
