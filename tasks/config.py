@@ -77,7 +77,7 @@ class WorkerConfig:
                 "COLLECTION_PATTERN", defaults.collection_pattern
             ),
             scripts_dir=Path(environment.text("SCRIPTS_DIR", str(defaults.scripts_dir))),
-            task_modules=_modules(env.get("PENSTOCK_TASKS", ""), environment.faults),
+            task_modules=_modules(environment.text("PENSTOCK_TASKS"), environment.faults),
             health_file=Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
         )
         if {"capath", "cadata"} & tls.parameters(config.amqp_url).keys():

@@ -89,6 +89,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         # Before the client is made of them: redis-py would wait inside each command, unseen.
         self.connparams["retry"] = sync_retry()
         self.scripts = ScriptCalls(self.client.connection_pool)
+        # Of its own in Celery 5.7 (`result_failure_expires`).
+        self._failure_expires: Any = getattr(self, "failure_expires", self.expires)
         self._max_result_bytes: int = self.app.conf.penstock_max_result_bytes
 
     def _encode(self, data: Any) -> tuple[str, str, str]:
@@ -216,7 +218,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             short = self._meta(task_id, None, state, None, request)
             event = "{" + self._body({**short, "truncated": True})
         keys = TaskKeys.of(task_id)
-        keep_s = self.failure_expires if state == celery_states.FAILURE else self.expires
+        keep_s = self._failure_expires if state == celery_states.FAILURE else self.expires
         charged: tuple[list[str], list[str | int]] = ([], [])
         if state in self.READY_STATES:
             charged = charge(request, keep_s, len(body))
