@@ -37,7 +37,6 @@ from gateway.http.traits import OPEN, RouteTraits
 from gateway.ingesting.parts import Ingesting
 from gateway.operating import gauges
 from gateway.rabbitmq.parts import Broker
-from gateway.rabbitmq.undecodable import survive_undecodable
 from gateway.redis.client import make_redis
 from gateway.schedules.parts import Scheduling
 from gateway.states.states import States
@@ -73,7 +72,6 @@ def make_app(config: GatewayConfig) -> web.Application:
     Raises:
         TopologyError: The layout file is not valid.
     """
-    survive_undecodable()
     app = web.Application(middlewares=[front], client_max_size=0)
     topology = layout.load(config.topology_file)
     metrics = Metrics(config.metrics_folder)

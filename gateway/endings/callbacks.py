@@ -17,10 +17,10 @@ import msgspec
 import orjson
 
 from gateway.access.task_id import claims
-from gateway.config import GatewayConfig
 from gateway.endings.callback_events import CallbackEvents, Event, insist, next_delay_s, parse_event
 from gateway.endings.callback_post import CallbackFailedError, CallbackPost
 from gateway.errors import Problem
+from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery, UnusableError
 from gateway.states.states import States
 from penstock.wire.names import CALLBACKS_QUEUE
@@ -32,16 +32,16 @@ class Callbacks:
     """Delivers events.
 
     Args:
-        config: Address of RabbitMQ; allowed hosts and the secret.
+        connection: Brings the events.
         events: Publishes those that are tried again.
         states: Reads states.
         post: Sends them.
     """
 
     def __init__(
-        self, config: GatewayConfig, events: CallbackEvents, states: States, post: CallbackPost
+        self, connection: Connection, events: CallbackEvents, states: States, post: CallbackPost
     ) -> None:
-        self.consumer = Consumer(config.amqp_url, CALLBACKS_QUEUE, "callbacks", self.handle)
+        self.consumer = Consumer(connection, CALLBACKS_QUEUE, "callbacks", self.handle)
         self._events = events
         self._states = states
         self._post = post

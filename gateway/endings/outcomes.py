@@ -22,6 +22,7 @@ from gateway.access.task_id import claims
 from gateway.endings.callback_events import CallbackEvents, event_of, insist
 from gateway.endings.revocation import final_record, revoked_record
 from gateway.endings.unbegun import Unbegun, Why, unbegun
+from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
@@ -114,16 +115,20 @@ class Outcomes:
     """Tells them.
 
     Args:
-        url: RabbitMQ.
+        connection: Brings the letters.
         redis: From `make_redis`.
         result_expires_s: How long a record is kept.
         callbacks: Announces ends to callback URLs.
     """
 
     def __init__(
-        self, url: str, redis: RedisClient, result_expires_s: int, callbacks: CallbackEvents
+        self,
+        connection: Connection,
+        redis: RedisClient,
+        result_expires_s: int,
+        callbacks: CallbackEvents,
     ) -> None:
-        self.consumer = Consumer(url, OUTCOMES_QUEUE, "outcomes", self.handle)
+        self.consumer = Consumer(connection, OUTCOMES_QUEUE, "outcomes", self.handle)
         self._redis = redis
         self._script = redis.script("task_end")
         self._kept_s = result_expires_s

@@ -47,9 +47,13 @@ class Endings:
         post = CallbackPost(config)
         return cls(
             revocation=Revocation(redis, states, broker.control, config.result_expires_s),
-            outcomes=Outcomes(config.amqp_url, redis, config.result_expires_s, events),
+            outcomes=Outcomes(broker.connection, redis, config.result_expires_s, events),
             events=events,
-            callbacks=Callbacks(config, events, states, post) if config.callback_hosts else None,
+            callbacks=(
+                Callbacks(broker.connection, events, states, post)
+                if config.callback_hosts
+                else None
+            ),
             post=post,
         )
 

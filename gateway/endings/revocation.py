@@ -1,7 +1,6 @@
 """Revoking tasks, so that each either starts or is REVOKED, and never both."""
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -128,27 +127,27 @@ class Revocation:
             Problem: `not-terminable`, `broker-unavailable`.
         """
         destination = [worker] if worker else None
-        unknown = False
-        arguments: dict[str, Any] = {"task_id": task_id}
-        replies = self._control.ask("penstock_terminate", arguments, destination=destination)
-        async with contextlib.aclosing(replies):
-            async for _, reply in replies:
-                answer = reply if isinstance(reply, dict) else {}
-                if answer.get("ok") == "terminating":
-                    return "terminating"
-                if answer.get("error") == "not-terminable":
-                    raise Problem(
-                        "not-terminable", "a function on a thread cannot be stopped from outside"
-                    )
-                unknown = unknown or answer.get("ok") == "unknown"
-                if destination:
-                    break
-        if unknown:
+        replies = await self._control.ask(
+            "penstock_terminate", {"task_id": task_id}, destination, enough=_decided
+        )
+        answers = [answer for _, answer in replies if isinstance(answer, dict)]
+        for answer in filter(_decided, answers):
+            if answer.get("ok") == "terminating":
+                return "terminating"
+            raise Problem("not-terminable", "a function on a thread cannot be stopped from outside")
+        if any(answer.get("ok") == "unknown" for answer in answers):
             return "unknown"
         # Nobody knew our command, or nobody answered in time: Celery's own does no harm.
         arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
-        await self._control.broadcast("revoke", arguments, destination=destination)
+        await self._control.broadcast("revoke", arguments, destination)
         return "asked"
+
+
+def _decided(answer: Any) -> bool:
+    """Return whether one worker's answer says all: it runs the task, and stops it or cannot."""
+    return isinstance(answer, dict) and (
+        answer.get("ok") == "terminating" or answer.get("error") == "not-terminable"
+    )
 
 
 def _ended(task_id: str, state: bytes) -> Problem:

@@ -1,4 +1,4 @@
-"""A consumer that stays: one queue, its deliveries handed on, connected again whenever needed.
+"""A consumer that stays: one queue, its deliveries handed on, for as long as the process lives.
 
 A delivery that cannot be handled costs no slot of the consumer:
 
@@ -13,13 +13,11 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, amqp_url
+from gateway.rabbitmq.connection import RECONNECT_INTERVAL_S, Connection
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
 from penstock.looper import Faults, Looper
 
@@ -31,6 +29,7 @@ ATTEMPTS: Final = 3
 """At a delivery that raises something which no server's absence explains."""
 _AGAIN_S: Final = 1.0
 _REMEMBERED: Final = 1024
+_SETUP_TIMEOUT_S: Final = 5.0
 _SETTLE_TIMEOUT_S: Final = 5.0
 
 
@@ -55,14 +54,14 @@ class Consumer:
     """Consumes a queue, however often RabbitMQ goes away meanwhile.
 
     Args:
-        url: RabbitMQ.
+        connection: Lends it a channel.
         queue_name: A queue that the layout declares.
-        name: One word for the connection's name, the loop and the log.
+        name: One word for the loop and the log.
         handle: Called with each delivery; once it returns, the delivery is acknowledged.
     """
 
-    def __init__(self, url: str, queue_name: str, name: str, handle: Handle) -> None:
-        self._url = amqp_url(url, f"penstock-{name}")
+    def __init__(self, connection: Connection, queue_name: str, name: str, handle: Handle) -> None:
+        self._connection = connection
         self._queue_name = queue_name
         self._handle = handle
         self._unhandled = Faults(f"{name}-messages")
@@ -75,77 +74,87 @@ class Consumer:
             name,
             self._consume,
             interval_s=0.0,
-            deadline_s=2 * CONNECT_TIMEOUT_S,
+            deadline_s=3 * _SETUP_TIMEOUT_S,
+            longest_wait_s=RECONNECT_INTERVAL_S,
             expected=(BrokerAwayError, MissingEntityError),
         )
-        """Keeps the connection."""
+        """Keeps its channel."""
 
     async def _consume(self) -> None:
-        """Connect and consume until the channel or its connection is lost.
+        """Consume until the channel is lost, or RabbitMQ cancels the consumer.
 
         Raises:
-            BrokerAwayError: They were lost.
+            BrokerAwayError: That happened, or there is no connection.
             MissingEntityError: The queue is not declared yet.
         """
-        async with broker_calls(None):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                connection = await aio_pika.connect(self._url)
-            async with connection:
-                channel = await connection.channel()
-                await channel.set_qos(PREFETCH)
-                queue = await channel.get_queue(self._queue_name)
-                await self._until_lost(queue)
-        raise BrokerAwayError(f"the channel on {self._queue_name!r} was closed")
+        async with self._connection.channel() as channel:
+            async with broker_calls(_SETUP_TIMEOUT_S):
+                ended = _end_of(channel)
+                await channel.basic_qos(prefetch_count=PREFETCH)
+                await channel.basic_consume(self._queue_name, self._take)
+            self.looper.well()
+            reason = await ended
+            raise BrokerAwayError(f"the consumer of {self._queue_name!r} has ended: {reason}")
 
-    async def _until_lost(self, queue: AbstractQueue) -> None:
-        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def lost(*_: Any) -> None:
-            if not closed.done():
-                closed.set_result(None)
-
-        queue.channel.close_callbacks.add(lost)
-        await queue.consume(self._take)
-        self.looper.well()
-        await closed
-
-    async def _take(self, message: AbstractIncomingMessage) -> None:
+    async def _take(self, message: DeliveredMessage) -> None:
+        properties = message.header.properties
         delivery = Delivery(
-            message_id=message.message_id, headers=message.headers, body=message.body
+            message_id=properties.message_id,
+            headers=properties.headers or {},
+            body=message.body,
         )
         try:
             await self._handle(delivery)
         except UnusableError:
-            await self._settle(message.reject)
+            await _settle(message, "reject")
         except Exception as error:  # noqa: BLE001  # whatever a message makes of us
             self._unhandled.failed(error)
-            await self._give_back(message)
+            await self._give_back(message, delivery)
         else:
-            self.acknowledged += await self._settle(message.ack)
+            self.acknowledged += await _settle(message, "ack")
 
-    async def _give_back(self, message: AbstractIncomingMessage) -> None:
+    async def _give_back(self, message: DeliveredMessage, delivery: Delivery) -> None:
         """Requeue a delivery after a pause, or reject it."""
-        name = f"{message.message_id} {hash(message.body)}"
+        name = f"{delivery.message_id} {hash(delivery.body)}"
         attempt = self._attempts.pop(name, 0) + 1
         if attempt == ATTEMPTS:
             self.given_up += 1
             log.error(
                 "message-given-up",
-                extra={"queue": self._queue_name, "id": repr(message.message_id)[:200]},
+                extra={"queue": self._queue_name, "id": repr(delivery.message_id)[:200]},
             )
-            await self._settle(message.reject)
+            await _settle(message, "reject")
             return
         self._attempts[name] = attempt
         while len(self._attempts) > _REMEMBERED:
             self._attempts.popitem(last=False)
         await asyncio.sleep(_AGAIN_S)
-        await self._settle(partial(message.reject, requeue=True))
+        await _settle(message, "requeue")
 
-    async def _settle(self, settle: Callable[[], Awaitable[None]]) -> bool:
-        """Acknowledge, requeue or reject a delivery; False: it was lost, and comes again."""
-        try:
-            async with broker_calls(_SETTLE_TIMEOUT_S):
-                await settle()
-        except BrokerAwayError:
-            return False
-        return True
+
+async def _settle(message: DeliveredMessage, how: Literal["ack", "reject", "requeue"]) -> bool:
+    """Acknowledge, reject or requeue a delivery; return False if it was lost, and comes again."""
+    channel, tag = message.channel, message.delivery_tag or 0
+    try:
+        async with broker_calls(_SETTLE_TIMEOUT_S):
+            if how == "ack":
+                await channel.basic_ack(tag)
+            else:
+                await channel.basic_reject(tag, requeue=how == "requeue")
+    except BrokerAwayError:
+        return False
+    return True
+
+
+def _end_of(channel: AbstractChannel) -> "asyncio.Future[str]":
+    """Return what resolves when nothing is delivered any more, with the reason."""
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def end(reason: str) -> None:
+        if not ended.done():
+            ended.set_result(reason)
+
+    channel.closing.add_done_callback(lambda _: end("its channel was lost"))
+    # RabbitMQ cancels a consumer whose queue is deleted or moved; the channel stays.
+    channel.on_consumer_cancel_callbacks.add(lambda _: end("RabbitMQ cancelled it"))
+    return ended

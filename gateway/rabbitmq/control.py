@@ -6,45 +6,42 @@ every worker binds a queue, and a direct exchange `reply.celery.pidbox` for the 
 
 import asyncio
 import contextlib
-import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-import aio_pika
 import orjson
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aiormq.exceptions import AMQPError
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from gateway.errors import Problem
-from gateway.rabbitmq.connection import amqp_url
+from gateway.rabbitmq.connection import Connection
+from gateway.rabbitmq.faults import broker_calls
+from gateway.rabbitmq.message import Message
+from gateway.rabbitmq.publisher import Publisher
 
-log = logging.getLogger(__name__)
-
-REPLY_TIMEOUT_S = 2.0
+REPLY_TIMEOUT_S: Final = 2.0
 """How long workers may take to answer."""
-_COMMANDS = "celery.pidbox"
-_REPLIES = "reply.celery.pidbox"
-_CONNECT_TIMEOUT_S = 3.0
-_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError)
+_CALL_TIMEOUT_S: Final = 3.0
+_COMMANDS: Final = "celery.pidbox"
+_REPLIES: Final = "reply.celery.pidbox"
 
 
 class Control:
-    """Sends commands to workers, on a connection that is made when first needed.
+    """Commands workers.
 
     Args:
-        url: RabbitMQ.
+        connection: Declares the exchanges, and reads replies.
+        publisher: Publishes the commands.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = amqp_url(url, "penstock-control")
-        self._connection: AbstractConnection | None = None
-        self._lock = asyncio.Lock()
+    def __init__(self, connection: Connection, publisher: Publisher) -> None:
+        self._connection = connection
+        self._publisher = publisher
 
     async def broadcast(
-        self, command: str, arguments: dict[str, Any], *, destination: Sequence[str] | None = None
+        self, command: str, arguments: Mapping[str, Any], destination: Sequence[str] | None = None
     ) -> None:
-        """Tell workers to do something; nobody answers.
+        """Command workers to do something; no worker answers.
 
         Args:
             command: A control command of the workers.
@@ -54,97 +51,95 @@ class Control:
         Raises:
             Problem: `broker-unavailable`.
         """
-        async with self._channel() as channel:
-            await _publish(channel, command, arguments, destination, {})
+        async with self._connection.channel() as channel:
+            await self._publish(channel, _body(command, arguments, destination))
 
     async def ask(
-        self, command: str, arguments: dict[str, Any], *, destination: Sequence[str] | None = None
-    ) -> AsyncGenerator[tuple[str, Any], None]:
-        """Tell workers to do something, and yield what each answers, until time is out.
+        self,
+        command: str,
+        arguments: Mapping[str, Any],
+        destination: Sequence[str] | None = None,
+        *,
+        enough: Callable[[Any], bool] = lambda _: False,
+    ) -> list[tuple[str, Any]]:
+        """Command workers to do something, and return who answered what.
 
         Args:
             command: A control command of the workers.
             arguments: Its arguments.
             destination: Names of workers; None: all.
+            enough: Whether an answer makes further ones needless; else the wait ends with the last
+                answer of `destination`, or after `REPLY_TIMEOUT_S`.
 
         Raises:
             Problem: `broker-unavailable`.
         """
         ticket = str(uuid.uuid4())
-        inbox: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        async with self._channel() as channel:
-            exchange = await channel.declare_exchange(_REPLIES, "direct", durable=False)
-            queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-            await queue.bind(exchange, ticket)
-            await queue.consume(inbox.put, no_ack=True)
+        inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        answers: list[tuple[str, Any]] = []
+        async with self._connection.channel() as channel:
+            async with broker_calls(_CALL_TIMEOUT_S):
+                await channel.exchange_declare(_REPLIES, exchange_type="direct")
+                inbox_queue = f"{ticket}.{_REPLIES}"
+                await channel.queue_declare(inbox_queue, exclusive=True, auto_delete=True)
+                await channel.queue_bind(inbox_queue, _REPLIES, ticket)
+                await channel.basic_consume(inbox_queue, inbox.put, no_ack=True)
             reply_to = {"exchange": _REPLIES, "routing_key": ticket}
-            extra = {"ticket": ticket, "reply_to": reply_to}
-            await _publish(channel, command, arguments, destination, extra)
-            deadline = asyncio.get_running_loop().time() + REPLY_TIMEOUT_S
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        message = await inbox.get()
-                except TimeoutError:
-                    return
-                for worker, answer in _replies(message.body):
-                    yield worker, answer
+            body = _body(command, arguments, destination, ticket=ticket, reply_to=reply_to)
+            await self._publish(channel, body)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                    while destination is None or len(answers) < len(destination):
+                        found = _replies((await inbox.get()).body)
+                        answers += found
+                        if any(enough(answer) for _, answer in found):
+                            break
+        return answers  # the queue goes with its consumer, and that with the channel
 
-    async def close(self) -> None:
-        """Disconnect."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*_FAULTS):
-                await connection.close()
+    async def _publish(self, channel: AbstractChannel, body: bytes) -> None:
+        """Publish a command.
 
-    @contextlib.asynccontextmanager
-    async def _channel(self) -> AsyncIterator[AbstractChannel]:
+        Raises:
+            Problem: `broker-unavailable`.
+        """
+        async with broker_calls(_CALL_TIMEOUT_S):
+            # Publishing to one that is not there would end the publisher's channel.
+            await channel.exchange_declare(_COMMANDS, exchange_type="fanout")
+        message = Message(
+            exchange=_COMMANDS,
+            routing_key="",
+            headers={"clock": 1, "expires": 0},
+            mandatory=False,
+            persistent=False,
+        )
+        name = str(uuid.uuid4())
         try:
-            async with self._lock, asyncio.timeout(_CONNECT_TIMEOUT_S):
-                if self._connection is None or self._connection.is_closed:
-                    self._connection = await aio_pika.connect(self._url)
-                channel = await self._connection.channel()
-        except _FAULTS as error:
-            await self.close()
-            raise Problem("broker-unavailable", "no connection to RabbitMQ") from error
-        try:
-            yield channel
-        except _FAULTS as error:
-            await self.close()
-            raise Problem("broker-unavailable", "the connection was lost") from error
-        finally:
-            with contextlib.suppress(*_FAULTS):
-                await channel.close()
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                await self._publisher.publish(message, name, body)
+        except (Problem, TimeoutError) as error:
+            raise Problem("broker-unavailable", f"the command was not sent: {error}") from error
 
 
-async def _publish(
-    channel: AbstractChannel,
+def _body(
     command: str,
-    arguments: dict[str, Any],
+    arguments: Mapping[str, Any],
     destination: Sequence[str] | None,
-    extra: dict[str, Any],
-) -> None:
-    exchange = await channel.declare_exchange(_COMMANDS, "fanout", durable=False)
-    body = {
-        "method": command,
-        "arguments": arguments,
-        "destination": list(destination) if destination is not None else None,
-        "pattern": None,
-        "matcher": None,
-        **extra,
-    }
-    message = aio_pika.Message(
-        orjson.dumps(body),
-        content_type="application/json",
-        content_encoding="utf-8",
-        headers={"clock": 1, "expires": 0},
-        delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
+    **reply: Any,
+) -> bytes:
+    return orjson.dumps(
+        {
+            "method": command,
+            "arguments": arguments,
+            "destination": list(destination) if destination is not None else None,
+            "pattern": None,
+            "matcher": None,
+            **reply,
+        }
     )
-    await exchange.publish(message, "", mandatory=False, timeout=REPLY_TIMEOUT_S)
 
 
 def _replies(body: bytes) -> list[tuple[str, Any]]:
-    """`{worker: answer}` of one reply; nothing when it is something else."""
+    """Return `{worker: answer}` of one reply as pairs; nothing when it is something else."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,7 +1,10 @@
 """Dead letters: looked at without using them up, published again and only then removed.
 
 Looking gets messages and puts all of them back in front; a `.dead` queue allows a million such
-returns. While somebody looks, others do not see those letters.
+returns. During a look, other consumers do not see those letters.
+
+A letter is published again as every message is, by the publisher, on its connection; its
+acknowledgement, which removes it here, follows the confirm.
 """
 
 import asyncio
@@ -9,62 +12,45 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue, DeliveryMode
-from aio_pika.exceptions import DeliveryError
-from aiormq.exceptions import AMQPError, PublishError
+from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
-from gateway.rabbitmq.connection import amqp_url
-from gateway.rabbitmq.letters import Letter, read_letter
+from gateway.rabbitmq.connection import Connection
+from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
+from gateway.rabbitmq.letters import UNROUTED, Letter, read_letter
+from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.replays import Replay, counted, publish_again
 from penstock.wire.names import DEAD_SUFFIX, UNROUTED_QUEUE
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
-UNROUTED = "unrouted"
-"""Name of the letters that died in no work queue."""
-DEFAULT_RATE = 500.0
-"""Letters published again each second unless told otherwise."""
-REPLAY_BUDGET_S = 25.0
-"""Longest replay in one request; what then remains is told."""
-_TIMEOUT_S = 5.0
-_BACK_WITHIN_S = 1.0
-_BACK_AFTER_S = 0.002
-_WINDOW = 50
-_WINDOW_BYTES = 16 * 1024 * 1024
-_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
-
-
-@dataclass(slots=True)
-class Replay:
-    """What one replay did."""
-
-    replayed: list[str] = field(default_factory=list)
-    """Ids published again and removed."""
-    failed: list[dict[str, str]] = field(default_factory=list)
-    """Those that stay, and why."""
-    remaining: int = 0
-    """Letters in the queue afterwards, the failed ones included."""
-    missing: list[str] = field(default_factory=list)
-    """Ids asked for that were not found."""
+DEFAULT_RATE: Final = 500.0
+"""Letters published again each second unless the request says otherwise."""
+REPLAY_BUDGET_S: Final = 25.0
+"""Longest replay in one request; the answer says what remains."""
+_TIMEOUT_S: Final = 5.0
+_BACK_WITHIN_S: Final = 1.0
+_BACK_AFTER_S: Final = 0.002
+_WINDOW: Final = 50
+_WINDOW_BYTES: Final = 16 * 1024 * 1024
 
 
 class DeadLetters:
     """The dead-letter queues of a topology.
 
     Args:
-        url: RabbitMQ.
+        connection: Gets letters and removes them.
+        publisher: Publishes them again.
         topology: The layout.
     """
 
-    def __init__(self, url: str, topology: Topology) -> None:
-        self._url = amqp_url(url, "penstock-dead-letters")
+    def __init__(self, connection: Connection, publisher: Publisher, topology: Topology) -> None:
+        self._connection = connection
+        self._publisher = publisher
         self._topology = topology
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -93,7 +79,7 @@ class DeadLetters:
         return queue
 
     async def look(self, queue: str, limit: int) -> tuple[int, list[Letter]]:
-        """The first letters of a queue, and how many there are.
+        """Return how many letters a queue has, and the first of them.
 
         Args:
             queue: The work queue, or `unrouted`.
@@ -105,14 +91,11 @@ class DeadLetters:
         letters: list[Letter] = []
         total = 0
         async with self._open(queue) as (channel, dead):
-            while len(letters) < limit:
-                message = await dead.get(fail=False, timeout=_TIMEOUT_S)
-                if message is None:
-                    break
+            while len(letters) < limit and (message := await _get(channel, dead)) is not None:
                 letters.append(self._read(queue, message))
                 total = max(total, len(letters) + (message.message_count or 0))
             if letters:
-                await self._put_back(channel, dead.name, total)
+                await self._put_back(channel, dead, total)
         return total, letters
 
     async def replay(
@@ -128,30 +111,30 @@ class DeadLetters:
             rate: Letters each second.
 
         Raises:
-            Problem: `unknown-queue`, `broker-unavailable` (queued: no); `unconfirmed` (unknown)
-                when RabbitMQ goes away meanwhile.
+            Problem: `unknown-queue`, `broker-unavailable`, or as the publisher refuses the first
+                letters (queued: no); `unconfirmed` (unknown) when that happens later.
         """
         wanted = None if ids is None else set(ids)
         done = Replay()
         seen: set[str] = set()
-        async with self._open(queue, done) as (channel, dead):
-            left = dead.declaration_result.message_count or 0
+        async with self._open(queue) as (channel, dead), counted(done):
+            left = await _count(channel, dead)
             done.remaining = left
             deadline = time.monotonic() + REPLAY_BUDGET_S
             while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
                 started = time.monotonic()
-                got, window = await self._window(queue, dead, min(left, _WINDOW), wanted)
+                got, window = await self._window(queue, channel, min(left, _WINDOW), wanted)
                 if not got:
                     break
                 left -= got
                 seen.update(letter.id for letter, _ in window)
-                await self._publish(channel, window, done)
+                await publish_again(self._publisher, window, done)
                 pause_s = started + len(window) / rate - time.monotonic()
                 await asyncio.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
             held = done.remaining - left - len(done.replayed)
             done.remaining -= len(done.replayed)
             if held:
-                await self._put_back(channel, dead.name, done.remaining)
+                await self._put_back(channel, dead, done.remaining)
         done.missing = sorted(wanted - seen) if wanted is not None else []
         log.info(
             "dead-letters-replayed",
@@ -160,13 +143,14 @@ class DeadLetters:
         return done
 
     async def _window(
-        self, queue: str, dead: AbstractQueue, count: int, wanted: set[str] | None
-    ) -> tuple[int, list[tuple[Letter, AbstractIncomingMessage]]]:
-        """Get messages; those not wanted stay unacknowledged until the channel closes."""
+        self, queue: str, channel: AbstractChannel, count: int, wanted: set[str] | None
+    ) -> tuple[int, list[tuple[Letter, DeliveredMessage]]]:
+        """Get messages; those not wanted stay unacknowledged until they are put back."""
         got = size = 0
         window = []
+        dead = self._dead_queue(queue)
         while got < count and size < _WINDOW_BYTES:
-            message = await dead.get(fail=False, timeout=_TIMEOUT_S)
+            message = await _get(channel, dead)
             if message is None:
                 break
             got += 1
@@ -182,116 +166,55 @@ class DeadLetters:
         Closing the channel returns it too, but RabbitMQ answers the close before a quorum queue
         has done so: who replays what they just looked at would be told that it is missing.
         """
-        underlay = await channel.get_underlay_channel()
-        await underlay.basic_nack(0, multiple=True, requeue=True)  # 0: all that are unacknowledged
+        async with broker_calls(_TIMEOUT_S, queued="no"):
+            await channel.basic_nack(0, multiple=True, requeue=True)  # 0: all unacknowledged
         deadline = time.monotonic() + _BACK_WITHIN_S
         while time.monotonic() < deadline:
-            queue = await channel.declare_queue(name, passive=True, timeout=_TIMEOUT_S)
-            if (queue.declaration_result.message_count or 0) >= ready:
+            if await _count(channel, name) >= ready:
                 return
             await asyncio.sleep(_BACK_AFTER_S)
 
-    async def _publish(
-        self,
-        channel: AbstractChannel,
-        window: list[tuple[Letter, AbstractIncomingMessage]],
-        done: Replay,
-    ) -> None:
-        results = await asyncio.gather(
-            *(
-                self._publish_one(channel, letter, message, number)
-                for number, (letter, message) in enumerate(window)
-            )
-        )
-        for (letter, _), refused in zip(window, results, strict=True):
-            if refused is None:
-                done.replayed.append(letter.id)
-            else:
-                done.failed.append({"id": letter.id, "detail": refused})
-
-    async def _publish_one(
-        self,
-        channel: AbstractChannel,
-        letter: Letter,
-        message: AbstractIncomingMessage,
-        number: int,
-    ) -> str | None:
-        """Publish and, once confirmed, acknowledge; else why it was refused."""
-        if letter.queue == UNROUTED:
-            exchange_name, routing_key = letter.exchange, letter.routing_key
-        else:
-            exchange_name, routing_key = "", letter.queue
-        again = aio_pika.Message(
-            message.body,
-            headers=letter.replay_headers(time.time()),
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            correlation_id=message.correlation_id,
-            reply_to=message.reply_to,
-            priority=message.priority,
-            delivery_mode=DeliveryMode.PERSISTENT,
-            # aiormq tells returned messages by this: unique among those in flight.
-            message_id=f"{_base(message.message_id or letter.id)}#{letter.replays + 1}.{number}",
-        )
-        exchange = (
-            await channel.get_exchange(exchange_name, ensure=False)
-            if exchange_name
-            else channel.default_exchange
-        )
-        try:
-            await exchange.publish(again, routing_key, mandatory=True, timeout=_TIMEOUT_S)
-        except DeliveryError as error:
-            returned = isinstance(error, PublishError)
-            return "no queue is bound for it" if returned else "the queue is full"
-        await message.ack()
-        return None
-
     @asynccontextmanager
-    async def _open(
-        self, queue: str, done: Replay | None = None
-    ) -> AsyncIterator[tuple[AbstractChannel, AbstractQueue]]:
-        """A channel of its own connection, alone on this queue in this process."""
-        name = self._dead_queue(queue)
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            opened = False
+    async def _open(self, queue: str) -> AsyncIterator[tuple[AbstractChannel, str]]:
+        """Lend a channel, alone on this queue in this process, and the name of the dead letters'.
+
+        Raises:
+            Problem: `broker-unavailable` (queued: no).
+        """
+        dead = self._dead_queue(queue)
+        async with self._locks.setdefault(dead, asyncio.Lock()):
             try:
-                connection = await aio_pika.connect(self._url, timeout=_TIMEOUT_S)
-                async with connection, connection.channel(on_return_raises=True) as channel:
-                    dead = await channel.declare_queue(name, passive=True, timeout=_TIMEOUT_S)
-                    opened = True
+                async with self._connection.channel(queued="no") as channel:
                     yield channel, dead
-            except _BROKER_FAULTS as error:
-                if told_to_stop():
-                    raise asyncio.CancelledError from error
-                if done is None or not opened:
-                    raise Problem("broker-unavailable", _reason(error), queued="no") from error
-                raise Problem(
-                    "unconfirmed",
-                    _reason(error),
-                    queued="unknown",
-                    members={"replayed": len(done.replayed)},
-                ) from error
+            except MissingEntityError as error:
+                raise BrokerAwayError(f"not declared: {error}", queued="no") from error
 
     def _dead_queue(self, queue: str) -> str:
         queue = self.work_queue(queue)
         return UNROUTED_QUEUE if queue == UNROUTED else self._topology.dead_queue(queue)
 
-    def _read(self, queue: str, message: AbstractIncomingMessage) -> Letter:
-        timestamp: Any = message.timestamp
+    def _read(self, queue: str, message: DeliveredMessage) -> Letter:
+        properties = message.header.properties
+        timestamp: Any = properties.timestamp
         return read_letter(
             queue,
-            headers=message.headers,
+            headers=properties.headers or {},
             routing_key=message.routing_key or "",
-            message_id=message.message_id,
+            message_id=properties.message_id,
             timestamp=timestamp.timestamp() if isinstance(timestamp, datetime) else timestamp,
             body=message.body,
             exchanges=self._topology.exchanges,
         )
 
 
-def _base(message_id: str) -> str:
-    return message_id.partition("#")[0]
+async def _get(channel: AbstractChannel, queue: str) -> DeliveredMessage | None:
+    """Return the next message of a queue; None when it is empty."""
+    async with broker_calls(_TIMEOUT_S, queued="no"):
+        message = await channel.basic_get(queue)
+    return message if message.delivery_tag is not None else None
 
 
-def _reason(error: BaseException) -> str:
-    return f"RabbitMQ: {type(error).__name__}"
+async def _count(channel: AbstractChannel, queue: str) -> int:
+    """Return how many messages are ready in a queue."""
+    async with broker_calls(_TIMEOUT_S, queued="no"):
+        return (await channel.queue_declare(queue, passive=True)).message_count or 0

@@ -26,6 +26,8 @@ from penstock.wire.headers import (
     TRACEBACK_HEADER,
 )
 
+UNROUTED = "unrouted"
+"""Name of the letters that died in no work queue."""
 MAX_LINEAGE = 10
 
 _ERROR = {"type": ERROR_TYPE_HEADER, "message": ERROR_HEADER, "traceback": TRACEBACK_HEADER}
@@ -133,9 +135,9 @@ def read_letter(
     """
     deaths = [death for death in _list(headers.get("x-death")) if isinstance(death, Mapping)]
     death: Mapping[str, Any] = next((one for one in deaths if one.get("queue") == queue), {})
-    if queue == "unrouted":
+    if queue == UNROUTED:
         death = deaths[0] if deaths else {}
-        reason, exchange = "unrouted", ""
+        reason, exchange = UNROUTED, ""
     else:
         reason = str(headers.get(REASON_HEADER) or death.get("reason") or "unknown").replace(
             "_", "-"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
+from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.control import Control
 from gateway.rabbitmq.dead_letters import DeadLetters
 from gateway.rabbitmq.management import Management
@@ -14,12 +15,17 @@ from gateway.rabbitmq.queue_depths import QueueDepths
 from penstock.looper import Looper
 from topology.model import Topology
 
+SILENT_AFTER_S = 10.0
+"""How long RabbitMQ may take to answer on an idle channel before the connection is given up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
     """RabbitMQ, as this process uses it."""
 
     publisher: Publisher
+    connection: Connection
+    """Of all that does not publish."""
     control: Control
     depths: QueueDepths
     dead_letters: DeadLetters
@@ -40,11 +46,14 @@ class Broker:
             observe: Given the outcome and latency (seconds) of each message.
         """
         url = config.management_url
+        publisher = Publisher(config, topology, observe)
+        connection = Connection(config.amqp_url, "consuming", silent_after_s=SILENT_AFTER_S)
         return cls(
-            publisher=Publisher(config, topology, observe),
-            control=Control(config.amqp_url),
-            depths=QueueDepths(config.amqp_url, topology),
-            dead_letters=DeadLetters(config.amqp_url, topology),
+            publisher=publisher,
+            connection=connection,
+            control=Control(connection, publisher),
+            depths=QueueDepths(connection, topology),
+            dead_letters=DeadLetters(connection, publisher, topology),
             management=Management(url, config.amqp_url) if url else None,
             origin=f"penstock@{socket.gethostname()}",
         )
@@ -52,12 +61,12 @@ class Broker:
     @property
     def own_loopers(self) -> tuple[Looper, ...]:
         """Those that the publisher runs itself: they end after the last confirm."""
-        return self.publisher.looper, self.publisher.sweeper
+        return self.publisher.loopers
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Look at the depths of the queues."""
-        return (self.depths.looper,)
+        """Keep the connection of all that does not publish; look at the depths of the queues."""
+        return self.connection.looper, self.depths.looper
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,7 +74,6 @@ class Broker:
         async with contextlib.AsyncExitStack() as ends:
             if self.management is not None:
                 ends.push_async_callback(self.management.close)
-            ends.push_async_callback(self.control.close)
             await self.publisher.start()
             ends.push_async_callback(self.publisher.close)
             yield

@@ -60,7 +60,7 @@ class PromptTransport(TransportFactory):
 
 
 class ConfirmListener(Protocol):
-    """Who is told what RabbitMQ says about the messages."""
+    """Hears what RabbitMQ says about the messages."""
 
     def on_confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
         """Basic.Ack or Basic.Nack."""
@@ -69,7 +69,7 @@ class ConfirmListener(Protocol):
         """Basic.Return; the message's Basic.Ack follows."""
 
     def on_lost(self, reason: BaseException | None) -> None:
-        """The channel is gone; nothing more will be told."""
+        """The channel is gone; no more calls follow."""
 
 
 class PublishChannel:
@@ -98,14 +98,11 @@ class PublishChannel:
         connection: AbstractConnection,
         transport: PromptTransport,
         listener: ConfirmListener,
-        *,
-        timeout_s: float,
     ) -> "PublishChannel":
         """Open a channel on aio-pika's connection, which the transport serves.
 
         Raises:
-            TimeoutError: RabbitMQ does not answer.
-            AMQPError, RuntimeError: The connection is not usable.
+            AMQPError, OSError, RuntimeError: The connection is not usable.
         """
         amqp = connection.transport and connection.transport.connection
         writer = transport.writer
@@ -115,7 +112,7 @@ class PublishChannel:
         channel = Channel(amqp, number, publisher_confirms=True)
         channel.frames = _Frames(listener)
         amqp.channels[number] = channel
-        await channel.open(timeout=timeout_s)
+        await channel.open()
         channel.closing.add_done_callback(
             lambda done: listener.on_lost(None if done.cancelled() else done.exception())
         )

@@ -1,7 +1,7 @@
-"""Confirmed publishing: connection, channel, back-pressure.
+"""Confirmed publishing: the declared layout, an open channel, back-pressure.
 
-aio-pika makes the connection, `topology.declare` the layout. This module keeps one publishing
-channel open on it and owns every message until its end is known:
+On a connection of its own the publisher declares the layout, keeps one publishing channel open,
+and owns every message until its end is known:
 
     disconnected ──connected──► declaring ──declared──► ready ◄──► blocked
          ▲                          │                     │
@@ -11,42 +11,39 @@ Only `ready` takes messages; every other state refuses at once with `queued: no`
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError
-from yarl import URL
 
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
-from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, amqp_url, major_version
+from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, RECONNECT_INTERVAL_S, Connection
+from gateway.rabbitmq.faults import BrokerAwayError, broker_calls
+from gateway.rabbitmq.message import Publishable
 from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
-from gateway.rabbitmq.task_message import Template
+from gateway.rabbitmq.room import Room
 from gateway.sharing.tenant import TENANT
 from penstock.looper import Looper
-from penstock.wire import tls
 from topology.conflicts import explain
 from topology.declare import DeclarationError, declare
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
-RECONNECT_INTERVAL_S = 0.5
-_MOST_AT_ONCE = 24
+_MOST_AT_ONCE: Final = 24
 """Messages in one write. With one write for all that a turn of the loop published, the gateway and
 RabbitMQ work in turns instead of both at a time: 7 % fewer submits each second."""
-_SWEEP_INTERVAL_S = 0.25
-_DECLARE_TIMEOUT_S = 4 * CONNECT_TIMEOUT_S
-_PROBE_INTERVAL_S = 1.0
+_SWEEP_INTERVAL_S: Final = 0.25
+_DECLARE_TIMEOUT_S: Final = 20.0
+_OPEN_TIMEOUT_S: Final = 5.0
+_PROBE_INTERVAL_S: Final = 1.0
 """While RabbitMQ is silent all but one message in so many seconds are refused: an end that is known
 serves a client better than one that is not, until the heartbeat notices the lost connection."""
-_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
 
 
 class Publisher:
@@ -55,7 +52,7 @@ class Publisher:
     Args:
         config: Address, bounds and timeouts.
         topology: Declared whenever a connection is made.
-        observe: Told the outcome and latency (seconds) of each message.
+        observe: Called with the outcome and latency (seconds) of each message.
     """
 
     def __init__(
@@ -70,10 +67,11 @@ class Publisher:
         self._window = ConfirmWindow(observe)
         self._channel: PublishChannel | None = None
         self._outbox: list[bytes] = []
-        self._waiting_for_room: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._connection: AbstractConnection | None = None
+        self._room = Room(config)
+        self._transport = PromptTransport()
+        self._connection = Connection(config.amqp_url, "publishing", transport=self._transport)
         self._tasks: list[asyncio.Task[None]] = []
-        self._wake = asyncio.Event()
+        self._lost = asyncio.Event()
         self._probed_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self.draining = False
@@ -82,21 +80,19 @@ class Publisher:
         """Whether the topology was declared on the present connection."""
         self.declaration_error = ""
         """Why it could not be declared, for /readyz."""
-        self.rabbitmq_major: int | None = None
-        """Major version of the server connected to last."""
-        self.tls_error = ""
-        """Why RabbitMQ is not trusted, for /readyz: reconnecting goes on, but mends nothing."""
         self.looper = Looper(
             "publisher",
             self._keep_ready,
             interval_s=0.0,
-            deadline_s=2 * CONNECT_TIMEOUT_S + _DECLARE_TIMEOUT_S,
+            deadline_s=2 * CONNECT_TIMEOUT_S + _DECLARE_TIMEOUT_S + _OPEN_TIMEOUT_S,
             longest_wait_s=RECONNECT_INTERVAL_S,
-            expected=(*_BROKER_FAULTS, DeclarationError),
+            expected=(BrokerAwayError, DeclarationError),
         )
-        """Keeps a connection, the declared layout and an open channel."""
+        """Keeps the layout declared and a channel open."""
         self.sweeper = Looper("confirm-sweep", self._sweep, interval_s=_SWEEP_INTERVAL_S)
         """Ends the wait for confirms that do not come."""
+        self.loopers = (self.looper, self.sweeper, self._connection.looper)
+        """All that it runs."""
 
     def __repr__(self) -> str:
         return f"<Publisher {self.state}, {len(self._window)} in flight, {self._window.size} B>"
@@ -108,8 +104,17 @@ class Publisher:
             return "draining"
         if self._channel is not None:
             return "blocked" if self._channel.blocked else "ready"
-        connected = self._connection is not None and self._connection.connected.is_set()
-        return "declaring" if connected else "disconnected"
+        return "declaring" if self._connection.is_open else "disconnected"
+
+    @property
+    def rabbitmq_major(self) -> int | None:
+        """Major version of the server connected to last; None: not known."""
+        return self._connection.rabbitmq_major
+
+    @property
+    def tls_error(self) -> str:
+        """Why RabbitMQ is not trusted, for /readyz."""
+        return self._connection.tls_error
 
     @property
     def inflight_messages(self) -> int:
@@ -125,8 +130,7 @@ class Publisher:
         """Begin to connect; returns at once, whether RabbitMQ is there or not."""
         self._loop = asyncio.get_running_loop()
         self._tasks = [
-            asyncio.create_task(looper.run(), name=looper.name)
-            for looper in (self.looper, self.sweeper)
+            asyncio.create_task(looper.run(), name=looper.name) for looper in self.loopers
         ]
 
     async def close(self) -> None:
@@ -134,12 +138,13 @@ class Publisher:
         self.draining = True
         if inflight := self._window.futures():
             await asyncio.wait(inflight, timeout=self._config.confirm_timeout_s)
-        await stop(*self._tasks)
+        await stop(*self._tasks[:-1])
+        await stop(*self._tasks)  # the connection last
         self._window.lose()
 
     def publish(
         self,
-        template: Template,
+        message: Publishable,
         task_id: str,
         body: bytes,
         *,
@@ -151,8 +156,8 @@ class Publisher:
         Cancelling the future leaves the message with RabbitMQ; its confirm is then ignored.
 
         Args:
-            template: The constant part.
-            task_id: The id spliced in.
+            message: The rest of it: where it goes, and what it says of the body.
+            task_id: What it is about; the id that an `unconfirmed` names.
             body: The message body.
             queue_count: How many queues match; a nack means "not queued" only when one does.
             message_id: Of the id's length; differs from it for a second copy under one id, as
@@ -168,7 +173,7 @@ class Publisher:
             raise self._unusable()
         self._check(channel, len(body))
         octets = task_id.encode()
-        frames = template.frames(
+        frames = message.frames(
             channel=channel.number,
             task_id=octets,
             body=body,
@@ -204,12 +209,7 @@ class Publisher:
         Raises:
             Problem: `broker-unavailable` (queued: no) when the connection is lost meanwhile.
         """
-        tenant = TENANT.get()
-        if self._has_room(tenant, size):
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting_for_room.append((tenant, size, waiter))
-        await waiter
+        await self._room.wait(self._window, TENANT.get(), size)
 
     def _unusable(self) -> Problem:
         """Why nothing can be published: RabbitMQ is away, or refuses the layout."""
@@ -252,36 +252,18 @@ class Publisher:
         if self._channel is not None and frames:
             self._channel.write(frames)
 
-    def _has_room(self, tenant: str, size: int) -> bool:
-        """Whether a tenant may publish so many octets, with as much again in reserve."""
-        window, config = self._window, self._config
-        most, most_bytes = config.max_inflight_messages, config.max_inflight_bytes
-        if len(window) * 2 < most and window.size * 2 < most_bytes:
-            return True
-        return window.shares.has_room(tenant, size, most, most_bytes)
-
     def on_confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
         """Basic.Ack or Basic.Nack, from the channel."""
         self._window.confirm(delivery_tag, multiple=multiple, ack=ack)
-        if self._waiting_for_room:
-            self._tell_of_room()
-
-    def _tell_of_room(self) -> None:
-        waiters, self._waiting_for_room = self._waiting_for_room, []
-        for tenant, size, waiter in waiters:
-            if waiter.done():
-                continue
-            if self._has_room(tenant, size):
-                waiter.set_result(None)
-            else:
-                self._waiting_for_room.append((tenant, size, waiter))
+        if self._room.waiting:
+            self._room.look(self._window)
 
     def on_return(self, message_id: str, reason: str) -> None:
         """Basic.Return, from the channel."""
         self._window.mark_returned(message_id, reason)
 
     def on_lost(self, reason: BaseException | None) -> None:
-        """The channel closed: all in flight is unknown; the supervisor opens another."""
+        """The channel closed: all in flight is unknown; the looper opens another."""
         if self._channel is None:
             return
         log.warning(
@@ -291,68 +273,51 @@ class Publisher:
         self._channel = None
         self._outbox.clear()
         self._window.lose()
-        waiters, self._waiting_for_room = self._waiting_for_room, []
-        for _, _, waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(
-                    Problem("broker-unavailable", "the connection was lost", queued="no")
-                )
-        self._wake.set()
+        self._room.lose()
+        self._lost.set()
 
     async def _sweep(self) -> None:
         self._window.sweep(time.monotonic() - self._config.confirm_timeout_s)
 
     async def _keep_ready(self) -> None:
-        """Connect, declare the layout, open the channel, and again whenever the channel is lost.
+        """Declare the layout, open the channel, and return when the channel is lost.
 
         Raises:
-            DeclarationError, AMQPError, OSError, RuntimeError: RabbitMQ is away or refuses; the
-                connection is closed.
+            BrokerAwayError: RabbitMQ is away, or does not answer; the connection is given up.
+            DeclarationError: RabbitMQ refuses the layout.
         """
-        # Not aio-pika's robust connection: how long it waits, and for what it gives up, is its own.
-        connection = aio_pika.Connection(URL(amqp_url(self._config.amqp_url, "penstock-gateway")))
-        transport = PromptTransport()
-        transport.serve(connection)
-        self._connection = connection
+        self.declared = False
         try:
-            await connection.connect(timeout=CONNECT_TIMEOUT_S)
-            self.tls_error = ""
-            while connection.connected.is_set():
-                self._wake.clear()
-                await self._prepare(connection, transport)
-                log.info("publisher-ready")
-                self.looper.well()
-                await self._wake.wait()
-        except Exception as error:
-            self._note_refusal(error)
+            async with broker_calls(2 * CONNECT_TIMEOUT_S):
+                connection = await self._connection.opened()
+        except BrokerAwayError:
+            self.declaration_error = ""  # that RabbitMQ is away, or not trusted, is the news
+            raise
+        self._lost.clear()
+        try:
+            async with broker_calls(_DECLARE_TIMEOUT_S):
+                await self._declare(connection)
+            self._window = ConfirmWindow(self._observe)
+            async with broker_calls(_OPEN_TIMEOUT_S):
+                self._channel = await PublishChannel.open(connection, self._transport, self)
+            log.info("publisher-ready")
+            self.looper.well()
+            await self._lost.wait()
+        except BrokerAwayError as error:
+            self.declaration_error = ""
+            self._connection.give_up(connection, error.reason)
             raise
         finally:
             self._channel = None
-            with contextlib.suppress(*_BROKER_FAULTS):
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await connection.close()
 
-    def _note_refusal(self, error: Exception) -> None:
-        """Log once that it is TLS: an operator must act, while a server that is away comes back."""
-        if not isinstance(error, DeclarationError):
-            self.declaration_error = ""  # RabbitMQ is away, or does not trust us: that is the news
-        refusal = tls.refusal(error)
-        if refusal and refusal != self.tls_error:
-            log.error("broker-tls-failed", extra={"reason": refusal})
-        self.tls_error = refusal
-
-    async def _prepare(self, connection: AbstractConnection, transport: PromptTransport) -> None:
-        """Declare the layout and open the channel.
+    async def _declare(self, connection: AbstractConnection) -> None:
+        """Declare the layout.
 
         Raises:
-            DeclarationError, AMQPError, OSError, RuntimeError: It cannot be done.
+            DeclarationError: RabbitMQ refuses it; `declaration_error` says why.
         """
-        self.declared = False
-        if connection.transport is not None:
-            self.rabbitmq_major = major_version(connection.transport.connection.server_properties)
         try:
-            async with asyncio.timeout(_DECLARE_TIMEOUT_S):
-                await declare(connection, self._topology)
+            await declare(connection, self._topology)
         except DeclarationError as error:
             text = explain(error, self._topology.source)
             if text != self.declaration_error:
@@ -361,7 +326,3 @@ class Publisher:
             raise
         self.declared = True
         self.declaration_error = ""
-        self._window = ConfirmWindow(self._observe)
-        self._channel = await PublishChannel.open(
-            connection, transport, self, timeout_s=CONNECT_TIMEOUT_S
-        )

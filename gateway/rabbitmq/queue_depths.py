@@ -1,33 +1,28 @@
 """How full the queues are, sampled each second: 429 before the broker itself refuses.
 
-A passive declare tells the ready messages and the consumers of a queue at once, while the
-management API's figures are up to 5 s old. The sampler has a connection of its own: RabbitMQ
-stops reading from connections that publish while it has an alarm.
+A passive declare answers with the ready messages and the consumers of a queue at once, while the
+management API's figures are up to 5 s old.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
+from aiormq.abc import AbstractChannel
 
-from gateway.cancellation import told_to_stop
-from gateway.rabbitmq.connection import amqp_url
+from gateway.rabbitmq.connection import Connection
+from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
 from penstock.looper import Looper
 from penstock.wire.delay import LEVELS, level_name
 from penstock.wire.names import UNROUTED_QUEUE
 from topology.model import Topology
 
-SAMPLE_INTERVAL_S = 1.0
+SAMPLE_INTERVAL_S: Final = 1.0
 """How often work queues are asked."""
-_OTHERS_EVERY = 10
-"""Samples between two looks at dead letters and delay levels, which refuse nobody."""
-_TIMEOUT_S = 5.0
-_LOOK_TIMEOUT_S = 1.0
-_BROKER_FAULTS = (AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
+_OTHERS_EVERY: Final = 10
+"""Samples between two looks at dead letters and delay levels, which refuse nothing."""
+_SAMPLE_TIMEOUT_S: Final = 5.0
+_LOOK_TIMEOUT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +38,42 @@ class QueueDepths:
     """The last sample of each queue.
 
     Args:
-        url: RabbitMQ.
+        connection: Asks.
         topology: The queues and their limits.
     """
 
-    def __init__(self, url: str, topology: Topology) -> None:
-        self._url = amqp_url(url, "penstock-queue-depths")
+    def __init__(self, connection: Connection, topology: Topology) -> None:
+        self._connection = connection
         self._topology = topology
         self.full_queues: frozenset[str] = frozenset()
         """Those that were at their limit a second ago."""
-        self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
         self._samples = 0
-        self._asking = asyncio.Lock()
         self.depths: dict[str, Depth] = {}
         """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
         self.looper = Looper(
             "queue-depths",
             self._turn,
             interval_s=SAMPLE_INTERVAL_S,
-            deadline_s=3 * _TIMEOUT_S,
-            expected=_BROKER_FAULTS,
-            at_end=self._forget,
+            deadline_s=3 * _SAMPLE_TIMEOUT_S,
+            expected=(BrokerAwayError,),
         )
         """Samples."""
 
     def __repr__(self) -> str:
-        """How many are known and which are full."""
+        """Say how many are known and which are full."""
         return f"<QueueDepths {len(self.depths)} queues, full: {sorted(self.full_queues)}>"
 
     def full(self, queue: str) -> bool:
-        """Whether the queue was at its limit a second ago."""
+        """Return whether the queue was at its limit a second ago."""
         return queue in self.full_queues
 
     async def sample(self) -> None:
-        """Ask once; every tenth time also the queues that nobody is refused for.
+        """Ask once; every tenth time also the queues that refuse nothing.
 
         Raises:
-            AMQPError, OSError, RuntimeError, TimeoutError: RabbitMQ is away.
+            BrokerAwayError: RabbitMQ does not answer.
         """
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with broker_calls(_SAMPLE_TIMEOUT_S):
             there = await self._look_at(self._topology.queues)
             if not there:
                 self._samples = 0  # not declared yet: the others neither
@@ -99,11 +90,9 @@ class QueueDepths:
         """Ask about some queues at once; one that gives no answer is not known afterwards."""
         queues = list(queues)
         try:
-            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+            async with broker_calls(_LOOK_TIMEOUT_S):
                 await self._look_at(queues)
-        except _BROKER_FAULTS as error:
-            if told_to_stop():
-                raise asyncio.CancelledError from error
+        except BrokerAwayError:
             for name in queues:
                 self.depths.pop(name, None)
 
@@ -111,7 +100,10 @@ class QueueDepths:
         try:
             await self.sample()
         except BaseException:
-            await self._forget()
+            # Nothing is known any more; an old figure refuses nothing.
+            self.full_queues = frozenset()
+            self._samples = 0
+            self.depths = {}
             raise
 
     def _others(self) -> list[str]:
@@ -123,49 +115,27 @@ class QueueDepths:
         return [*dead, UNROUTED_QUEUE, *(level_name(level) for level in range(LEVELS))]
 
     async def _look_at(self, names: Iterable[str]) -> bool:
-        """Sample each; whether all of them exist."""
+        """Sample each; return whether all of them exist."""
+        waiting = list(names)
         missing = False
-        for name in names:
-            async with self._asking:  # a refusal closes the channel that both would use
-                depth = await self._ask(name)
-            if depth is None:
-                self.depths.pop(name, None)
+        while waiting:
+            try:
+                async with self._connection.channel() as channel:
+                    while waiting:
+                        await self._ask(channel, waiting[0])
+                        del waiting[0]
+            except MissingEntityError:  # it ended the channel: AMQP 0-9-1, queue.declare
+                self.depths.pop(waiting.pop(0), None)
                 missing = True
-            else:
-                self.depths[name] = depth
         return not missing
 
-    async def _ask(self, name: str) -> Depth | None:
-        """Passive declare; None when there is no such queue."""
-        channel = self._channel
-        if channel is None or channel.is_closed:
-            channel = self._channel = await self._open()
-        try:
-            queue = await channel.declare_queue(name, passive=True)
-        except ChannelNotFoundEntity:  # it closes the channel: AMQP 0-9-1, queue.declare
-            self._channel = None
-            return None
-        result = queue.declaration_result
-        return Depth(result.message_count or 0, result.consumer_count or 0)
-
-    async def _open(self) -> AbstractChannel:
-        if self._connection is None or self._connection.is_closed:
-            self._connection = await aio_pika.connect(self._url, timeout=_TIMEOUT_S)
-        return await self._connection.channel(publisher_confirms=False)
-
-    async def _forget(self) -> None:
-        """Nothing is known any more; nobody is refused by an old figure."""
-        connection, self._connection, self._channel = self._connection, None, None
-        self.full_queues = frozenset()
-        self._samples = 0
-        self.depths = {}
-        if connection is not None:
-            with contextlib.suppress(*_BROKER_FAULTS):
-                await asyncio.wait_for(connection.close(), _TIMEOUT_S)
+    async def _ask(self, channel: AbstractChannel, name: str) -> None:
+        queue = await channel.queue_declare(name, passive=True)
+        self.depths[name] = Depth(queue.message_count or 0, queue.consumer_count or 0)
 
 
 def queue_full(queue: str, limit: int) -> str:
-    """Say that a queue is full.
+    """Return the sentence that says that a queue is full.
 
     Args:
         queue: Its name.

@@ -14,7 +14,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from gateway.access.task_id import TaskIds
-from gateway.rabbitmq.task_message import MessageOptions, encode_value, task_body, template
+from gateway.rabbitmq.field_table import encode_value
+from gateway.rabbitmq.message import Message
+from gateway.rabbitmq.task_message import MessageOptions, task_body, template
 
 TASK_ID = TaskIds([(1, b"k" * 32)]).issue("acme")
 
@@ -103,6 +105,30 @@ def test_a_large_body_is_split_at_frame_max(size: int):
 
     assert header.body_size == size
     assert joined == body
+
+
+@pytest.mark.parametrize("size", [0, 1, 4088, 4089, 100_000])
+def test_a_message_of_any_kind_carries_what_it_was_given(size: int):
+    body = bytes(index % 251 for index in range(size))
+    given = Message(
+        exchange="", routing_key="q", headers={"a": [1, "b"]}, priority=3, correlation_id="c",
+        persistent=False, mandatory=False,
+    )  # fmt: skip
+    publish, header, *bodies = frames_of(
+        given.frames(
+            channel=b"\x00\x07", task_id=b"t", body=body, frame_max=4096, message_id=b"m#1"
+        )
+    )
+
+    assert (publish.exchange, publish.routing_key, publish.mandatory) == ("", "q", False)
+    properties = header.properties
+    assert (properties.headers, properties.priority) == ({"a": [1, "b"]}, 3)
+    assert (properties.message_id, properties.correlation_id) == ("m#1", "c")
+    assert (properties.delivery_mode, properties.reply_to) == (1, None)
+    assert (properties.content_type, properties.content_encoding) == ("application/json", "utf-8")
+    assert header.body_size == size
+    assert b"".join(frame.value for frame in bodies) == body
+    assert all(len(frame.value) <= 4096 - 8 for frame in bodies)
 
 
 SCALARS = (

@@ -85,6 +85,8 @@ class Surroundings:
 
 FAULTS: dict[str, tuple[Callable[[Surroundings], None], Callable[[Surroundings], None]]] = {
     "publisher": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
+    "publishing": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
+    "consuming": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
     "outcomes": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
     "callbacks": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
     "queue-depths": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
@@ -155,6 +157,7 @@ async def test_every_loop_survives_its_servers_says_so_and_recovers(broken):
     names = set(client.app[parts.LOOPS].names)
     assert names | {"listener"} == FAULTS.keys() | INWARD  # a new loop needs a fault here
     await eventually(lambda: well(client), timeout_s=RECOVERS_S)
+    assert around.rabbit.connections == 2  # one publishes, the other does all the rest
     running = {task.get_name(): task for task in asyncio.all_tasks() if task.get_name() in names}
     assert running.keys() == names
     pairs = dict.fromkeys(FAULTS.values())

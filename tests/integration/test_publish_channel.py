@@ -58,7 +58,7 @@ async def test_confirms_returns_and_loss_are_told(connection, transport):
     setup = await connection.channel()
     queue = await setup.declare_queue("here")
     heard = Heard()
-    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
+    channel = await PublishChannel.open(connection, transport, heard)
 
     channel.write(frames(channel, "here", "kept") + frames(channel, "nowhere", "gone"))
     await eventually(lambda: heard.acked == {1, 2})
@@ -73,7 +73,7 @@ async def test_confirms_returns_and_loss_are_told(connection, transport):
 async def test_what_aiormq_writes_itself_does_not_get_between(connection, transport):
     setup = await connection.channel()
     heard = Heard()
-    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
+    channel = await PublishChannel.open(connection, transport, heard)
 
     async def declare(number: int) -> None:
         await setup.declare_queue(f"other-{number}", exclusive=True)
@@ -98,7 +98,7 @@ async def test_a_full_quorum_queue_is_heard_as_a_nack(connection, transport):
         },
     )  # fmt: skip
     heard = Heard()
-    channel = await PublishChannel.open(connection, transport, heard, timeout_s=5)
+    channel = await PublishChannel.open(connection, transport, heard)
 
     async def refused() -> bool:
         channel.write(frames(channel, "small", "m"))

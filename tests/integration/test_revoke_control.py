@@ -7,8 +7,12 @@ import pytest
 from kombu.connection import Connection
 from kombu.pidbox import Mailbox
 
+from gateway.config import GatewayConfig
 from gateway.errors import Problem
-from gateway.rabbitmq.control import Control
+from gateway.rabbitmq.parts import Broker
+from tests.loops import turning
+from tests.waiting import eventually
+from topology.layout import load
 
 NODE = "w1@host"
 
@@ -52,15 +56,21 @@ class Worker:
         self._connection.release()
 
 
+def broker_at(amqp_url):
+    config = GatewayConfig(amqp_url=amqp_url)
+    return Broker.make(config, load(), lambda _outcome, _latency_s: None)
+
+
 @pytest.fixture
 async def control(amqp_url):
-    control = Control(amqp_url)
-    yield control
-    await control.close()
+    broker = broker_at(amqp_url)
+    async with broker.running(), turning(*broker.loopers):
+        await eventually(lambda: broker.publisher.state == "ready", timeout_s=20)
+        yield broker.control
 
 
 async def answers(control, command, arguments, **options):
-    return [answer async for answer in control.ask(command, arguments, **options)]
+    return await control.ask(command, arguments, **options)
 
 
 async def test_workers_hear_and_their_answers_come_back(amqp_url, control):
@@ -82,8 +92,9 @@ async def test_a_broadcast_needs_no_answer_and_no_worker(amqp_url, control):
 
 
 async def test_without_a_broker_control_is_refused():
-    control = Control("amqp://127.0.0.1:1/")
-    with pytest.raises(Problem) as refused:
-        await control.broadcast("revoke", {"task_id": "x"})
+    broker = broker_at("amqp://127.0.0.1:1/")
+    async with broker.running(), turning(*broker.loopers):
+        with pytest.raises(Problem) as refused:
+            await broker.control.broadcast("revoke", {"task_id": "x"})
 
     assert refused.value.code == "broker-unavailable"

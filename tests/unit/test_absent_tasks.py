@@ -8,6 +8,7 @@ import pytest
 
 from gateway.access.auth import ANONYMOUS, Caller
 from gateway.errors import Problem
+from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.queue_depths import Depth, QueueDepths
 from gateway.submitting.absent_tasks import AbsentTasks
 from gateway.submitting.catalog import Catalog
@@ -46,7 +47,7 @@ class Scene:
         now = time.time()
         written = [dataclasses.replace(one, seen=now - one.seen) for one in self.workers]
         catalog.workers.take({one.field: one.encode() for one in written}, now)
-        depths = QueueDepths("amqp://localhost/", self.topology)
+        depths = QueueDepths(Connection("amqp://localhost/", "unused"), self.topology)
         depths.depths = {name: Depth(0, count) for name, count in self.counted.items()}
         tasks = AbsentTasks(self.topology, catalog, depths)
         try:
