@@ -42,7 +42,7 @@ class ConfirmWindow:
     Tags are consecutive, so `multiple` pops from the lowest one upwards.
 
     Args:
-        observe: Told each end: (`confirmed`, `returned`, `refused`, `lost` or `timeout`,
+        observe: Called with each end: (`confirmed`, `returned`, `refused`, `lost` or `timeout`,
             seconds since the write).
     """
 
@@ -63,7 +63,7 @@ class ConfirmWindow:
         return len(self._inflight)
 
     def futures(self) -> "list[asyncio.Future[None]]":
-        """Everything that is still waited for."""
+        """Return everything that is still waited for."""
         return [message.future for message in self._inflight.values()]
 
     @property
@@ -79,7 +79,7 @@ class ConfirmWindow:
         self.shares.take(message.tenant, message.size)
 
     def confirm(self, delivery_tag: int, *, multiple: bool, ack: bool) -> None:
-        """Basic.Ack or Basic.Nack for a tag, or for it and all lower ones."""
+        """Take a Basic.Ack or Basic.Nack for a tag, or for it and all lower ones."""
         now = self._heard_at = time.monotonic()
         if not multiple:
             message = self._inflight.pop(delivery_tag, None)
@@ -96,7 +96,7 @@ class ConfirmWindow:
         self._lowest = max(self._lowest, last + 1)
 
     def mark_returned(self, message_id: str, reason: str) -> None:
-        """Basic.Return for a message whose Basic.Ack is still to come."""
+        """Take a Basic.Return for a message whose Basic.Ack is still to come."""
         # Returns come in publish order, so the first match stands near the front.
         for message in self._inflight.values():
             if message.message_id == message_id and message.returned is None:
@@ -104,7 +104,7 @@ class ConfirmWindow:
                 return
 
     def lose(self) -> None:
-        """The channel is gone: every message in flight may or may not be queued."""
+        """End every message in flight: the channel is gone, and each may or may not be queued."""
         now = time.monotonic()
         messages = list(self._inflight.values())
         self._inflight.clear()
@@ -115,7 +115,7 @@ class ConfirmWindow:
             _fail(message, unconfirmed(message.task_id, "the connection to RabbitMQ was lost"))
 
     def sweep(self, written_before: float) -> None:
-        """Tell the waiters of messages written before a monotonic time that none came.
+        """End the wait for confirms of messages written before a monotonic time.
 
         The messages stay in the window: RabbitMQ still holds them.
         """
@@ -157,5 +157,5 @@ def _fail(message: InFlight, problem: Problem) -> None:
 
 
 def unconfirmed(task_id: str, why: str) -> Problem:
-    """504: written, and its fate is not known."""
+    """Return a 504: written, and its end is not known."""
     return Problem("unconfirmed", why, queued="unknown", task_id=task_id)

@@ -164,7 +164,7 @@ class DeadLetters:
         """Return what was got, and wait until the queue holds it again.
 
         Closing the channel returns it too, but RabbitMQ answers the close before a quorum queue
-        has done so: who replays what they just looked at would be told that it is missing.
+        has done so: a replay of what was just looked at would find it missing.
         """
         async with broker_calls(_TIMEOUT_S, queued="no"):
             await channel.basic_nack(0, multiple=True, requeue=True)  # 0: all unacknowledged

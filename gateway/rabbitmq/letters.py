@@ -40,13 +40,13 @@ class Letter:
     """One dead letter."""
 
     id: str
-    """The task id, else the message id, else a hash of the body: what replay is told."""
+    """The task id, else the message id, else a hash of the body: what a replay names."""
     queue: str
     """The work queue that it died in; `unrouted`: none."""
     reason: str
     """`rejected`, `expired`, `delivery-limit`, `maxlen`, `unrouted`, or a worker's word."""
     time: float | None
-    """When it died, unix seconds; None where nobody wrote it down."""
+    """When it died, unix seconds; None where it was not written down."""
     exchange: str
     """Exchange that it was published to, delays left out."""
     routing_key: str
@@ -55,14 +55,14 @@ class Letter:
     headers: Mapping[str, Any] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The letter as our API lists it; null is what nobody wrote down."""
+        """Return the letter as our API lists it; null is what was not written down."""
         task = self.headers.get("task")
         error = {
             name: str(self.headers[header])
             for name, header in _ERROR.items()
             if header in self.headers
         }
-        told: dict[str, Any] = {
+        listed: dict[str, Any] = {
             "id": self.id,
             "task": task if isinstance(task, str) else None,
             "reason": self.reason,
@@ -75,20 +75,20 @@ class Letter:
         }
         for name, header in (("tenant", TENANT_HEADER), ("retries", "retries")):
             if header in self.headers:
-                told[name] = self.headers[header]
+                listed[name] = self.headers[header]
         if self.replays:
-            told["replays"] = self.replays
-            told["lineage"] = self.headers.get(LINEAGE_HEADER)
-        return told
+            listed["replays"] = self.replays
+            listed["lineage"] = self.headers.get(LINEAGE_HEADER)
+        return listed
 
     @property
     def replays(self) -> int:
-        """How often it was published again so far."""
+        """How often it has been published again so far."""
         count = self.headers.get(REPLAY_HEADER, 0)
         return count if isinstance(count, int) else 1
 
     def replay_headers(self, now: float) -> dict[str, Any]:
-        """The headers to publish it again with.
+        """Return the headers to publish it again with.
 
         Without what the broker and the burying worker said of this death, which goes into the
         lineage, and without an expiry that is over.

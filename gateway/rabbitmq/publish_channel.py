@@ -5,11 +5,18 @@ drained, and a confirm with `multiple` walks every outstanding tag. Here many me
 to the socket as one piece, and confirms are handed on as they are read, without a queue and a task
 in between.
 
-What is taken from aiormq 7.2, checked by `tests/integration/test_publish_channel.py`:
-`Channel(connector, number, publisher_confirms=…)`, its `frames.put`, `open`, `closing`,
-`Connection.channels`, `connection_tune.frame_max`, the `TransportFactory` that aio-pika hands on
-from its `kwargs`, that whatever aiormq itself writes are whole frames, and the connection's private
-event that is cleared by Connection.Blocked.
+What is taken from aiormq 7.2.4, and what for; `tests/integration/test_publish_channel.py` checks
+that it is there. The figures are medians of interleaved rounds of 8,000 messages: CPU of the
+publisher for each.
+
+- `TransportFactory`, which aio-pika hands on from its `kwargs`, and that whatever aiormq itself
+  writes are whole frames. Writing beside aiormq's writer, a task behind a queue of ten, costs 11 %
+  less than through it with 64 messages in flight, 3 % to 5 % less with 256.
+- `Channel.frames`, replaced before the channel is opened. To override the private handlers of
+  frames, the other way to hear confirms, is as fast (5 % less to 6 % more): public names won.
+- `Channel(…)`, `open`, `closing`, `Connection.channels`, `connection_tune.frame_max`.
+- One private name: the event that Connection.Blocked clears. No speed, but nothing public says at
+  once that RabbitMQ is blocked, and what is written before that is known ends unconfirmed.
 """
 
 import asyncio
@@ -86,7 +93,7 @@ class PublishChannel:
     ) -> None:
         self._channel = channel
         self._writer = writer
-        self._unblocked: asyncio.Event = connection._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001  # aiormq tells nobody
+        self._unblocked: asyncio.Event = connection._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001  # see above
         self.number = channel.number.to_bytes(2, "big")
         """The channel number as the two octets of a frame."""
         self.frame_max = connection.connection_tune.frame_max or 131_072

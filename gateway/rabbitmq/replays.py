@@ -103,7 +103,7 @@ async def _publish_one(
         priority=properties.priority,
     )
     base, _, _ = (properties.message_id or letter.id).partition("#")
-    # Returned messages are told by their message id: unique among those in flight.
+    # RabbitMQ returns a message by its message id: unique among those in flight.
     message_id = f"{base}#{letter.replays + 1}.{number}"
     async with broker_calls(_TIMEOUT_S, queued="no"):
         await publisher.room(len(message.body))
