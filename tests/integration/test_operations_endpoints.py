@@ -124,7 +124,8 @@ async def test_rabbitmq_away_is_unavailable_and_live(config):
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1
         assert body["status"] == "unavailable"
-        assert body["checks"]["rabbitmq"] == {"ok": False, "detail": "disconnected"}
+        check = body["checks"]["rabbitmq"]
+        assert (check["ok"], check["detail"].partition(":")[0]) == (False, "disconnected")
         assert not body["checks"]["topology"]["ok"]
 
         async with client.get("/healthz") as answer:
