@@ -1,7 +1,7 @@
 """A gateway in the test's own loop, on the listener of production, and an HTTP client of it."""
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -68,20 +68,28 @@ class Gateway(TestClient[web.Request, web.Application]):
 
 @asynccontextmanager
 async def running_gateway(
-    config: GatewayConfig = NOWHERE, *, ready: bool | None = None, **changes: Any
+    config: GatewayConfig = NOWHERE,
+    *,
+    ready: bool | None = None,
+    prepare: Callable[[web.Application], None] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway and give a client of it.
 
     Args:
         config: What to serve; its port does not matter, and its signing keys are those of tests.
         ready: Wait until it is connected to RabbitMQ; None: where the configuration has one.
+        prepare: Given the application before it starts.
         changes: Fields of the configuration to replace.
     """
     ours = {"task_id_keys": NOWHERE.task_id_keys, "port": NOWHERE.port}
     config = dataclasses.replace(config, **{**ours, **changes})
     if ready is None:
         ready = config.amqp_url != NOWHERE.amqp_url
-    async with Gateway(Server(config)) as client:
+    server = Server(config)
+    if prepare is not None:
+        prepare(server.app)
+    async with Gateway(server) as client:
         if ready:
             await eventually(
                 lambda: client.app[parts.BROKER].publisher.state == "ready", timeout_s=30

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from devstack.redis_server import Redis
 from gateway.api import parts
@@ -46,10 +47,12 @@ async def make_watching_gateway(redis_url):
     async with AsyncExitStack() as gateways:
 
         async def make(limits: StreamLimits | None = None, **fields: Any) -> Gateway:
-            serving = running_gateway(**{"redis_url": redis_url, **fields})
+            def prepare(app: web.Application) -> None:
+                if limits is not None:
+                    app[WATCHING].streams.limits = limits
+
+            serving = running_gateway(**{"redis_url": redis_url, "prepare": prepare, **fields})
             client = await gateways.enter_async_context(serving)
-            if limits is not None:
-                client.app[WATCHING].streams.limits = limits
             await eventually(lambda: client.app[parts.WATCHING].watch.online, timeout_s=10)
             return client
 
