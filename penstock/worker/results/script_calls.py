@@ -18,6 +18,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from penstock.wire.scripts import Script
 from penstock.worker.redis_client import ATTEMPTS_MORE
 
+_NAMED = ("EVALSHA",) if redis.VERSION[:2] < (5, 3) else ()
+"""What redis-py before 5.3 wants of `get_connection`, without looking at it."""
+
 
 class ScriptCalls:
     """Calls scripts on connections of its own, as many as there are threads that call at a time.
@@ -57,7 +60,7 @@ class ScriptCalls:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._pool.get_connection()
+            connection = self._pool.get_connection(*_NAMED)
         failures = 0
         while True:
             try:
@@ -79,7 +82,7 @@ class ScriptCalls:
                 self._idle.append(connection)
                 return answer
             # Not an idle one: what cut this connection has cut those, too.
-            connection = self._pool.get_connection()
+            connection = self._pool.get_connection(*_NAMED)
 
 
 async def call_script(
