@@ -1,13 +1,11 @@
-"""Message in, result out: the Celery workers of a Penstock deployment.
+"""Message in, result out: the Celery workers that ship, an app built with `penstock` as any other.
 
-Knows Celery, Redis and MongoDB, and which tasks exist. Refuses to know HTTP: it never imports
-`gateway`, `aiohttp` or `aio_pika`; the two processes share names and bytes, written down in
-`topology` and checked by contract tests.
+Knows which tasks exist, the layout, and MongoDB. Refuses to know HTTP: it never imports `gateway`,
+`aiohttp` or `aio_pika`; the two processes share names and bytes, written down in `penstock.wire`
+and checked by contract tests. What happens around an execution is `penstock.worker`.
 
-Read `registry.py` (every task on one page), then `execution.py` (what happens around one
-execution), `runtime.py` (where coroutines run), `states.py` (what is written to Redis), and then
-the places where Celery itself is extended: `consumer.py`, `request.py`, `suspects.py`, `amqp.py`,
-`result_backend.py`.
+Read `registry.py` (every task on one page), then `app.py` (what the application is made of:
+`config.py`, `layout.py`, `resources.py`), `documents.py` with `store.py`, and `worker.py`.
 """
 
 import importlib
