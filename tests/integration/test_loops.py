@@ -104,7 +104,14 @@ INWARD = {"confirm-sweep", "streams", "listener"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabbit]:
-    """A node of its own: RabbitMQ 3.10.8 answers 541 to whoever declares after these tests."""
+    """A node of its own, because a message of `HEADERS` ends its dead-lettering.
+
+    RabbitMQ 3.10 cannot dead-letter at-least-once what bears an `x-death` of another form than its
+    own (`rabbit_dead_letter:update_x_death_header`): the queue's dead-letter worker fails, is
+    started again, fails on the same message, and takes the supervisor of all of them along. From
+    then on the node answers 541 to each declaration of such a queue. The gateway refuses that
+    header, so only a publisher that goes past it can send one.
+    """
     server = rabbit_for(os.environ.get("RABBITMQ_IMAGE"), tmp_path_factory.mktemp("rabbit-loops"))
     await server.start()
     yield server
