@@ -39,7 +39,7 @@ from gateway.operating import gauges
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import make_redis
 from gateway.schedules.parts import Scheduling
-from gateway.states.states import States
+from gateway.states.reading import States
 from gateway.submitting.parts import Submitting
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.parts import Watching

@@ -12,7 +12,7 @@ from gateway.api.ingest_query import Query
 from gateway.api.parts import WATCHING
 from gateway.ingesting.ingestion import Ingestion
 from gateway.ingesting.stored import add_up
-from gateway.states.states import State
+from gateway.states.state import State
 
 
 async def stored(request: web.Request, query: Query, ingestion: Ingestion) -> web.Response:

@@ -22,7 +22,7 @@ from gateway.ingesting.parts import Ingesting
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.schedules.parts import Scheduling
-from gateway.states.states import States
+from gateway.states.reading import States
 from gateway.submitting.parts import Submitting
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.parts import Watching

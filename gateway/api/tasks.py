@@ -17,7 +17,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.redis.faults import RedisAwayError
-from gateway.states.states import State
+from gateway.states.state import State
 from gateway.submitting.task_request import decode_with
 
 MAX_IDS = 1000

@@ -15,7 +15,8 @@ from gateway.access.task_id import IssuedId, claims, vouched_for
 from gateway.canvas.canvas import Result
 from gateway.errors import Problem
 from gateway.redis.client import RedisClient
-from gateway.states.states import State, States
+from gateway.states.reading import States
+from gateway.states.state import State
 from penstock.wire.keys import ENDED_EXTRA_S, GROUP_PREFIX, HEADER_PREFIX
 
 

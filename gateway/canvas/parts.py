@@ -7,7 +7,7 @@ from gateway.canvas.canvas_submission import CanvasSubmission
 from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
 from gateway.redis.client import RedisClient
-from gateway.states.states import States
+from gateway.states.reading import States
 from gateway.submitting.submission import Submission
 
 

@@ -40,14 +40,14 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_S = DAY_S
 """How long delivery of one event is tried."""
-LONGEST_DELAY_S = 3600
+LONGEST_WAIT_S = 3600
 RETRY_S = 1.0
 """Between attempts to publish."""
 KEPT_S = 8 * DAY_S
 """How long it is known what was delivered, and which URL a task has, beyond its delay."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The end of one task, to be told to one URL."""
 
     event: str
@@ -66,7 +66,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """How often it was replayed from the dead letters."""
 
 
-def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> Event | None:
+def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> CallbackEvent | None:
     """The event of an end; None when nobody wants to be called.
 
     Args:
@@ -76,13 +76,13 @@ def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> Event | No
     """
     task = headers.get("task")
     found = end_event(task_id, task if isinstance(task, str) else None, state, headers)
-    return None if found is None else Event(**found)
+    return None if found is None else CallbackEvent(**found)
 
 
-_decode = msgspec.json.Decoder(Event).decode
+_decode = msgspec.json.Decoder(CallbackEvent).decode
 
 
-def parse_event(body: bytes, headers: Mapping[str, Any]) -> Event | None:
+def parse_event(body: bytes, headers: Mapping[str, Any]) -> CallbackEvent | None:
     """The event of a message; None when it is something else. A replayed one begins afresh.
 
     Args:
@@ -99,7 +99,7 @@ def parse_event(body: bytes, headers: Mapping[str, Any]) -> Event | None:
     return event
 
 
-def next_delay_s(event: Event, now: float) -> int | None:
+def next_delay_s(event: CallbackEvent, now: float) -> int | None:
     """Seconds until an event is tried again; None: it is given up.
 
     Args:
@@ -108,7 +108,7 @@ def next_delay_s(event: Event, now: float) -> int | None:
     """
     if event.first_at is not None and now - event.first_at >= GIVE_UP_S:
         return None
-    longest = min(LONGEST_DELAY_S, 2.0 ** min(event.attempt, 30))
+    longest = min(LONGEST_WAIT_S, 2.0 ** min(event.attempt, 30))
     return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter
 
 
@@ -137,7 +137,7 @@ class CallbackEvents:
         self._unnoted = Faults("callbacks-unnoted", expected=(Problem,))
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def announce(self, event: Event) -> None:
+    async def announce(self, event: CallbackEvent) -> None:
         """Publish an event to be delivered at once.
 
         Raises:
@@ -145,7 +145,7 @@ class CallbackEvents:
         """
         await self._publish(event, "", CALLBACKS_QUEUE)
 
-    async def again(self, event: Event, delay_s: int) -> None:
+    async def again(self, event: CallbackEvent, delay_s: int) -> None:
         """Publish an event to be delivered later; the broker keeps it meanwhile.
 
         Args:
@@ -157,7 +157,7 @@ class CallbackEvents:
         """
         await self._publish(event, *delay_route(delay_s, "", CALLBACKS_QUEUE))
 
-    async def bury(self, event: Event, reason: str, error: str) -> None:
+    async def bury(self, event: CallbackEvent, reason: str, error: str) -> None:
         """Publish an event to the dead letters, where an operator can replay it.
 
         Args:
@@ -178,7 +178,7 @@ class CallbackEvents:
 
     async def _publish(
         self,
-        event: Event,
+        event: CallbackEvent,
         exchange: str,
         routing_key: str,
         headers: tuple[tuple[str, Any], ...] = (),
@@ -224,7 +224,7 @@ class CallbackEvents:
             # The worker that finds the message will announce it.
             log.warning("callback-later", extra={"id": task_id, "reason": str(problem)})
 
-    async def delivered(self, event: Event) -> bool:
+    async def delivered(self, event: CallbackEvent) -> bool:
         """Whether the event was delivered before.
 
         Raises:
@@ -232,7 +232,7 @@ class CallbackEvents:
         """
         return await self._redis.exists(f"{CALLED_PREFIX}{event.event}:{event.replays}")
 
-    async def mark_delivered(self, event: Event) -> None:
+    async def mark_delivered(self, event: CallbackEvent) -> None:
         """Remember, if Redis is there, that the event was delivered."""
         at = str(time.time()).encode()
         await self._write(f"{CALLED_PREFIX}{event.event}:{event.replays}", at, KEPT_S)

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
+from gateway.endings.callback_delivery import CallbackDelivery
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import CallbackPost
-from gateway.endings.callbacks import Callbacks
 from gateway.endings.outcomes import Outcomes
 from gateway.endings.revocation import Revocation
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
-from gateway.states.states import States
+from gateway.states.reading import States
 from penstock.looper import Looper
 
 
@@ -25,7 +25,7 @@ class Endings:
     """Stores the ends that RabbitMQ decided."""
     events: CallbackEvents
     """Publishes ends for their `callback_url`."""
-    callbacks: Callbacks | None
+    callbacks: CallbackDelivery | None
     """Delivers them; None where no host is allowed."""
     post: CallbackPost
 
@@ -50,7 +50,7 @@ class Endings:
             outcomes=Outcomes(broker.connection, redis, config.result_expires_s, events),
             events=events,
             callbacks=(
-                Callbacks(broker.connection, events, states, post)
+                CallbackDelivery(broker.connection, events, states, post)
                 if config.callback_hosts
                 else None
             ),

@@ -11,7 +11,7 @@ from gateway.access.task_id import IssuedId
 from gateway.errors import Problem
 from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
-from gateway.states.states import States
+from gateway.states.reading import States
 from penstock.wire.keys import REVOKED_S, TaskKeys
 from penstock.wire.records import error_record
 

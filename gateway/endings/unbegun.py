@@ -1,8 +1,8 @@
 """Tasks that will never begin, because the broker ended one that they wait for. Pure.
 
-A worker records these itself (penstock/worker/results/canvas.py); a message that expired or was
-dead-lettered is seen by none. What stands behind it travels in its body: the rest of its chain, the
-chord that waits for it, and its links, each again with what stands behind that.
+A worker records these itself (penstock/worker/results/canvas_ends.py); no worker sees a message
+that expired or was dead-lettered. What stands behind it travels in its body: the rest of its chain,
+the chord that waits for it, and its links, each again with what stands behind that.
 """
 
 from collections.abc import Iterator, Mapping

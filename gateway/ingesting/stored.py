@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from gateway.states.states import State
+from gateway.states.state import State
 
 _INFLATED: Final = "the batch ended without a readable result"
 

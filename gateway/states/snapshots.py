@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
-from gateway.states.states import MAX_TOLD_BYTES
+from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.looper import Faults, described
 from penstock.wire.keys import TaskKeys
 
@@ -31,8 +31,8 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What Redis holds of one task."""
+class TaskSnapshot:
+    """One task as Redis has it."""
 
     record: bytes | int
     """The record or its short form, or a number as the script says."""
@@ -42,7 +42,7 @@ class Snapshot:
     """The first of these events: cursor and JSON."""
 
 
-_Request = tuple[Sequence[Want], "asyncio.Future[list[Snapshot]]"]
+_Request = tuple[Sequence[Want], "asyncio.Future[list[TaskSnapshot]]"]
 
 
 class Snapshots:
@@ -58,13 +58,13 @@ class Snapshots:
         self._unreadable = Faults("snapshots")
         self._workers: set[asyncio.Task[None]] = set()
 
-    async def read(self, wants: Sequence[Want]) -> list[Snapshot]:
+    async def read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         """Read some tasks, in their order.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        future: asyncio.Future[list[Snapshot]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[TaskSnapshot]] = asyncio.get_running_loop().create_future()
         self._queue.append((wants, future))
         if len(self._workers) < _AT_ONCE:
             worker = asyncio.create_task(self._work(), name="snapshots")
@@ -88,7 +88,7 @@ class Snapshots:
             except RedisAwayError as error:
                 _fail(batch, error.reason)
                 continue
-            except Exception as error:  # noqa: BLE001  # whoever waits must not wait for ever
+            except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
                 self._unreadable.failed(error)
                 _fail(batch, described(error))
                 continue
@@ -98,15 +98,15 @@ class Snapshots:
                     future.set_result(found[start : start + len(asked)])
                 start += len(asked)
 
-    async def _read(self, wants: Sequence[Want]) -> list[Snapshot]:
+    async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         keys: list[str] = []
         for want in wants:
             task = TaskKeys.of(want.task_id)
             keys += (task.record, task.ended, task.revoked, task.events)
         cursors = (want.cursor for want in wants)
-        answer = await self._script(keys=keys, args=[MAX_TOLD_BYTES, PAGE, *cursors])
+        answer = await self._script(keys=keys, args=[MAX_STREAMED_BYTES, PAGE, *cursors])
         return [
-            Snapshot(
+            TaskSnapshot(
                 record,
                 bool(complete),
                 tuple((cursor.decode(), fields[1]) for cursor, fields in news if len(fields) > 1),

@@ -93,7 +93,7 @@ class EventSource:
                 except TimeoutError:
                     await response.write(b":\n\n")
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         """Queue one event; a client that leaves too much unread is given up."""
         if self._over:
             return

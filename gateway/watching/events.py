@@ -1,17 +1,18 @@
-"""What streams tell, decoded from notices and stream entries, encoded once for all who watch."""
+"""What streams send, decoded from notices and stream entries, encoded once for all who watch."""
 
 from typing import Literal
 
 import orjson
 
 from gateway.access.task_id import IssuedId
-from gateway.states.states import State, decode, state_of, told
+from gateway.states.records import decode
+from gateway.states.state import State, shortened, state_of
 
 Kind = Literal["state", "log", "gap", "error"]
 
 
 class Event:
-    """One thing to tell about one task.
+    """One message about one task.
 
     Args:
         kind: `state`, `log`, `gap` or `error`.
@@ -58,7 +59,7 @@ class Event:
         self._frames: dict[bool, bytes] = {}
 
     def data(self, *, admin: bool) -> bytes:
-        """The JSON object without its type."""
+        """Return the JSON object without its type."""
         data = self._data.get(admin)
         if data is None:
             cursor = b'"cursor":"%b",' % self.cursor.encode() if self.cursor else b""
@@ -71,38 +72,38 @@ class Event:
         return data
 
     def message(self, *, admin: bool) -> bytes:
-        """The JSON message of a WebSocket."""
+        """Return the JSON message of a WebSocket."""
         data = self.data(admin=admin)
         separator = b"," if len(data) > 2 else b""
         return b'{"type":"%b"%b%b' % (self.kind.encode(), separator, data[1:])
 
     def frame(self, *, admin: bool) -> bytes:
-        """The message as a WebSocket frame."""
+        """Return the message as a WebSocket frame."""
         frame = self._frames.get(admin)
         if frame is None:
             frame = self._frames[admin] = text_frame(self.message(admin=admin))
         return frame
 
     def server_sent(self, *, admin: bool) -> bytes:
-        """The message as a Server-Sent Event. The end of a task without cursor has one too."""
+        """Return the message as a Server-Sent Event; an end without cursor has an id, too."""
         cursor = self.cursor or ("ended" if self.final else None)
         line = b"id: %b\n" % cursor.encode() if cursor else b""
         return b"event: %b\n%bdata: %b\n\n" % (self.kind.encode(), line, self.data(admin=admin))
 
 
 def position(cursor: str) -> int:
-    """A cursor `<ms>-<n>` as a number."""
+    """Return a cursor `<ms>-<n>` as a number."""
     millis, _, count = cursor.partition("-")
     return (int(millis) << 64) | int(count)
 
 
 def unix_time(place: int) -> float:
-    """When Redis gave a position, unix seconds."""
+    """Return when Redis gave a position, unix seconds."""
     return (place >> 64) / 1000
 
 
 def text_frame(message: bytes) -> bytes:
-    """A whole, unmasked text frame: RFC 6455, section 5.2."""
+    """Return a whole, unmasked text frame: RFC 6455, section 5.2."""
     size = len(message)
     if size < 126:
         return b"\x81" + bytes((size,)) + message
@@ -112,38 +113,38 @@ def text_frame(message: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: bytes) -> bytes:
-    """A Close frame: RFC 6455, section 5.5.1. The reason has at most 123 octets."""
+    """Return a Close frame: RFC 6455, section 5.5.1. The reason has at most 123 octets."""
     payload = code.to_bytes(2, "big") + reason
     return bytes((0x88, len(payload))) + payload
 
 
 def state_event(state: State, size: int = 0, raw: bytes | None = None) -> Event:
-    """Tell a state, or why there is none.
+    """Return the message of a state, or of why there is none.
 
     Args:
         state: The state.
-        size: Octets of its record; a long one is told without its result.
+        size: Octets of its record; a long one is sent without its result.
         raw: Its record.
     """
     if state.code is not None:
         return error_event(state.code, "there is no state to tell", state.id)
-    return Event("state", state.id, state=told(state, size), cursor=state.cursor, raw=raw)
+    return Event("state", state.id, state=shortened(state, size), cursor=state.cursor, raw=raw)
 
 
 def error_event(code: str, detail: str, task_id: str | None = None) -> Event:
-    """Tell what is wrong."""
+    """Return the message of an error."""
     return Event("error", task_id, members={"code": code, "detail": detail})
 
 
 def gap_event(task_id: str) -> Event:
-    """Tell that something may have been missed."""
+    """Return the message that something may have been missed."""
     return Event("gap", task_id)
 
 
 def decode_event(
     task_id: str, data: bytes, issued: IssuedId | None, cursor: str | None = None
 ) -> Event | None:
-    """Read a notice, or an entry of the event stream.
+    """Return the message of a notice, or of an entry of the event stream.
 
     Args:
         task_id: The task.

@@ -1,9 +1,9 @@
-"""What one client watches: each subscription is told what is first, then what changes, to its end.
+"""What one client watches: each subscription gets its first state, then what changes, to its end.
 
-queued ──SUBSCRIBE confirmed──► reading ──snapshot told──► live ──final state told──► gone
+queued ──SUBSCRIBE confirmed──► reading ──snapshot sent──► live ──final state sent──► gone
   ▲   (notices need no keeping:    │ (notices are held)      │
-  │    what they tell is read)     │                         │
-  └──── more to read, or too much held ──── connection lost ─┘  (told with a gap)
+  │    what they say is read)      │                         │
+  └──── more to read, or too much held ──── connection lost ─┘  (sent with a gap)
 """
 
 import asyncio
@@ -14,9 +14,8 @@ from typing import Final, Protocol
 
 from gateway.access.task_id import IssuedId
 from gateway.redis.faults import RedisAwayError
-from gateway.states.snapshots import PAGE, Snapshot, Snapshots, Want
-from gateway.states.states import States
-from gateway.watching.counts import Counts
+from gateway.states.reading import States
+from gateway.states.snapshots import PAGE, Snapshots, TaskSnapshot, Want
 from gateway.watching.events import (
     Event,
     decode_event,
@@ -26,6 +25,7 @@ from gateway.watching.events import (
     state_event,
 )
 from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
+from gateway.watching.stream_counts import StreamCounts
 from penstock.looper import Faults
 
 _AT_ONCE: Final = 64
@@ -42,7 +42,7 @@ _SPARE_BYTES: Final = 512 * 1024
 class Sink(Protocol):
     """The client."""
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         """Queue one event for the client. Must neither block nor raise."""
 
     @property
@@ -55,12 +55,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where feeds get what they tell."""
+    """Where feeds get what they send."""
 
     notices: Notices
     snapshots: Snapshots
     states: States
-    counts: Counts
+    counts: StreamCounts
     faults: Faults = field(default_factory=lambda: Faults("feeds"))
     """What went wrong with single tasks."""
 
@@ -101,14 +101,14 @@ class Subscription:
         self.overflow = False
         """More came meanwhile than is held."""
         self.gap = False
-        """To be told before the next state."""
+        """To be sent before the next state."""
         self.held: list[Event] | None = None
         """Notices that came while the snapshot was being read."""
         self.seen: int | None = None
-        """Position of the last event told."""
+        """Position of the last event sent."""
 
     def hear(self, event: Event) -> None:
-        """A notice came."""
+        """Pass a notice on, or hold it while the snapshot is read."""
         if self.live:
             self.feed.pass_on(self, event)
         elif self.held is not None:
@@ -118,7 +118,7 @@ class Subscription:
                 self.overflow = True
 
     def interrupted(self) -> None:
-        """The connection was lost: tell the state as it is, after a gap.
+        """Send the state as it is, after a gap: the connection was lost.
 
         Before the subscription is live this is nothing to it: what it reads, it reads only once
         it is subscribed on the connection that is there then.
@@ -128,7 +128,7 @@ class Subscription:
             self.feed.again(self)
 
     def gone(self) -> bool:
-        """Whether it was ended or given up meanwhile."""
+        """Return whether it was ended or given up meanwhile."""
         return self.topic is None
 
 
@@ -150,15 +150,15 @@ class Feed:
         self._primer: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """How many tasks are watched."""
+        """Return how many tasks are watched."""
         return len(self._subscriptions)
 
     def __contains__(self, task_id: str) -> bool:
-        """Whether the task is watched."""
+        """Return whether the task is watched."""
         return task_id in self._subscriptions
 
     def subscribe(self, wants: Mapping[str, tuple[IssuedId | None, str]]) -> None:
-        """Begin to watch tasks; one that is watched already begins anew.
+        """Begin to watch tasks; one that is watched already begins again.
 
         Args:
             wants: For each id what it says of itself, and a cursor or "".
@@ -173,13 +173,13 @@ class Feed:
         self._prime()
 
     async def settle(self) -> None:
-        """Wait until all that was subscribed so far has been told what is first."""
+        """Wait until everything subscribed so far has its first state."""
         while self._primer is not None:
             await asyncio.wait({self._primer})
             await asyncio.sleep(0)
 
     def unsubscribe(self, ids: Iterable[str]) -> None:
-        """Stop watching tasks; unknown ids are let be."""
+        """Stop watching tasks; unknown ids are ignored."""
         for task_id in ids:
             self._drop(task_id)
 
@@ -193,17 +193,17 @@ class Feed:
             self._drop(task_id)
         if self._primer is not None:
             self._primer.cancel()
-        self._sink = _NOBODY
+        self._sink = _GONE
 
     def again(self, subscription: Subscription) -> None:
-        """Read the task again and tell its state."""
+        """Read the task again and send its state."""
         subscription.live = False
         subscription.held = None
         self._queued[subscription.task_id] = subscription
         self._prime()
 
     def pass_on(self, subscription: Subscription, event: Event) -> None:
-        """Tell a change, unless it was told before; the final state is the last thing told."""
+        """Send a change, unless it was sent before; the final state is the last one sent."""
         place = event.position
         if place is not None:
             if subscription.seen is not None and place <= subscription.seen:
@@ -213,13 +213,13 @@ class Feed:
             subscription.gap = True
             self.again(subscription)
             return
-        self._tell(subscription, event)
+        self._send(subscription, event)
 
-    def _tell(self, subscription: Subscription, event: Event) -> None:
+    def _send(self, subscription: Subscription, event: Event) -> None:
         if event.final or event.kind == "error":
             self._drop(subscription.task_id)
-        self._sources.counts.told[event.kind] += 1
-        self._sink.tell(event)
+        self._sources.counts.messages[event.kind] += 1
+        self._sink.send(event)
 
     def _drop(self, task_id: str) -> None:
         subscription = self._subscriptions.pop(task_id, None)
@@ -245,7 +245,7 @@ class Feed:
         asyncio.get_running_loop().call_later(_AFTER_FAULT_S, self._prime)
 
     async def _begin_queued(self) -> None:
-        """Tell first states, as fast as the client reads; ends when none is left."""
+        """Send first states, as fast as the client reads; end when none is left."""
         wait_s = FIRST_WAIT_S
         while self._queued:
             chunk = list(self._queued.values())[:_AT_ONCE]
@@ -283,9 +283,9 @@ class Feed:
         self._sources.faults.failed(error)
         if not subscription.gone():
             detail = "the stored state cannot be read"
-            self._tell(subscription, error_event("internal-error", detail, subscription.task_id))
+            self._send(subscription, error_event("internal-error", detail, subscription.task_id))
 
-    async def _begin(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> None:
+    async def _begin(self, subscription: Subscription, cursor: str, snapshot: TaskSnapshot) -> None:
         if subscription.gone():
             return
         if cursor and not subscription.gap and self._catch_up(subscription, cursor, snapshot):
@@ -299,13 +299,13 @@ class Feed:
         if subscription.gone():
             return
         if event.kind == "state" and (subscription.gap or (cursor and not _stock(snapshot))):
-            self._tell(subscription, gap_event(subscription.task_id))
+            self._send(subscription, gap_event(subscription.task_id))
         subscription.gap = False
         subscription.seen = event.position
-        self._tell(subscription, event)
+        self._send(subscription, event)
         self._go_live(subscription, event.raw)
 
-    def _catch_up(self, subscription: Subscription, cursor: str, snapshot: Snapshot) -> bool:
+    def _catch_up(self, subscription: Subscription, cursor: str, snapshot: TaskSnapshot) -> bool:
         """Tell exactly what came after the cursor; False when that cannot be known."""
         if not snapshot.complete:
             # Nothing had happened when the client left, and still nothing has.
@@ -320,7 +320,7 @@ class Feed:
             if event is None:
                 continue
             subscription.seen = event.position
-            self._tell(subscription, event)
+            self._send(subscription, event)
             if subscription.gone():
                 return True
         if len(snapshot.news) == PAGE:
@@ -333,12 +333,12 @@ class Feed:
                 if event.cursor == cursor:
                     self._drop(subscription.task_id)  # its end is what the cursor stands for
                 else:
-                    self._tell(subscription, event)
+                    self._send(subscription, event)
                 return True
         self._go_live(subscription, None)
         return True
 
-    async def _state(self, subscription: Subscription, snapshot: Snapshot) -> Event:
+    async def _state(self, subscription: Subscription, snapshot: TaskSnapshot) -> Event:
         record = snapshot.record
         if record == _LONG:
             known = {subscription.task_id: subscription.issued}
@@ -352,13 +352,13 @@ class Feed:
         return state_event(state)
 
     def _go_live(self, subscription: Subscription, told: bytes | None) -> None:
-        """Tell what was held; from now on, changes are told as they come."""
+        """Send what was held; from now on, changes are sent as they come."""
         held, subscription.held = subscription.held or [], None
         topic = subscription.topic
         if topic is None:
             return
         if subscription.overflow or topic.confirmed != subscription.confirmed:
-            # Something may have come between the snapshot and now that nobody kept.
+            # Something may have come between the snapshot and now, and was not kept.
             subscription.gap = True
             self.again(subscription)
             return
@@ -370,24 +370,24 @@ class Feed:
                 return
 
 
-class _Nobody:
+class _Gone:
     """In place of a client that is gone."""
 
     backlog = 0
 
-    def tell(self, event: Event) -> None:
-        """There is nobody to tell."""
+    def send(self, event: Event) -> None:
+        """Drop it."""
 
     async def drain(self) -> None:
         """Nothing is ever queued."""
 
 
-_NOBODY: Final = _Nobody()
+_GONE: Final = _Gone()
 _LONG: Final = 2
 """The snapshot script's number for a record that is long and has no short form."""
 _HUGE: Final = 1 << 30
 
 
-def _stock(snapshot: Snapshot) -> bool:
+def _stock(snapshot: TaskSnapshot) -> bool:
     """Whether the record has no cursor: resuming it means its state, and nothing is missed."""
     return isinstance(snapshot.record, bytes) and not snapshot.record.startswith(b'{"cursor"')

@@ -23,8 +23,8 @@ from gateway.redis import resp
 from gateway.redis.faults import RedisAwayError
 from gateway.redis.notice_connection import NoticeConnection
 from gateway.redis.resp import ProtocolError, Replies, Reply
-from gateway.watching.counts import Counts
 from gateway.watching.events import Event, decode_event, unix_time
+from gateway.watching.stream_counts import StreamCounts
 from penstock.looper import Faults, Looper
 from penstock.wire.keys import RECORD_PREFIX
 
@@ -98,7 +98,7 @@ class Notices:
         counts: For /metrics.
     """
 
-    def __init__(self, url: str, counts: Counts) -> None:
+    def __init__(self, url: str, counts: StreamCounts) -> None:
         self._url = url
         self._counts = counts
         self._topics: dict[bytes, Topic] = {}

@@ -6,9 +6,9 @@ from gateway.access.parts import Access
 from gateway.config import GatewayConfig
 from gateway.http.parts import Intake
 from gateway.redis.client import RedisClient
-from gateway.states.states import States
+from gateway.states.reading import States
 from gateway.telemetry.metrics import Metrics
-from gateway.watching.counts import Counts
+from gateway.watching.stream_counts import StreamCounts
 from gateway.watching.stream_parts import StreamLimits, StreamParts
 from gateway.watching.streams import Streams
 from gateway.watching.viewers import Viewers
@@ -44,7 +44,7 @@ class Watching:
             intake: Bounds what streams hold; whether the gateway drains.
             metrics: Counts events.
         """
-        counts = Counts(metrics)
+        counts = StreamCounts(metrics)
         watch = Watch(config.redis_url, redis, states, counts)
         streams = Streams(
             StreamParts(

@@ -159,7 +159,7 @@ class Socket:
         if self._transport is not None:  # its part of the handshake would not be read
             asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         """Write one event; a client that leaves too much unread is given up."""
         transport = self._transport
         if transport is None or self.closing or transport.is_closing():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gateway.access.limits import Limits
 from gateway.http.turns import Turns
 from gateway.sharing.held_bytes import HeldBytes
-from gateway.watching.counts import Counts
+from gateway.watching.stream_counts import StreamCounts
 from gateway.watching.watch import Watch
 
 
@@ -32,7 +32,7 @@ class StreamParts:
     """What every stream of a process works with."""
 
     limits: StreamLimits
-    counts: Counts
+    counts: StreamCounts
     watch: Watch
     rates: Limits
     """Of the keys: a message that is refused is a piece of work."""

@@ -12,7 +12,7 @@ from gateway.access.task_id import IssuedId
 from gateway.access.tickets import Ticket, Tickets
 from gateway.errors import Problem
 from gateway.http.drain import Drain
-from gateway.states.states import CURSOR, State
+from gateway.states.state import CURSOR, State
 from gateway.timestamps import rfc3339
 from gateway.watching.events import Event, error_event, state_event
 

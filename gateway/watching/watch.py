@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from gateway.access.task_id import IssuedId, claims
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
+from gateway.states.reading import States
 from gateway.states.snapshots import Snapshots
-from gateway.states.states import State, States
-from gateway.watching.counts import Counts
+from gateway.states.state import State
 from gateway.watching.events import Event
 from gateway.watching.feed import Feed, Sink, Sources
 from gateway.watching.notices import Notices
+from gateway.watching.stream_counts import StreamCounts
 
 _ONLINE_WITHIN_S = 1.0
 """How long a wait for ends gives the connection, and then Redis itself, to be there."""
@@ -28,7 +29,7 @@ class Watch:
         counts: For /metrics.
     """
 
-    def __init__(self, url: str, redis: RedisClient, states: States, counts: Counts) -> None:
+    def __init__(self, url: str, redis: RedisClient, states: States, counts: StreamCounts) -> None:
         self._redis = redis.within(_ONLINE_WITHIN_S)
         self._sources = Sources(Notices(url, counts), Snapshots(redis), states, counts)
 
@@ -109,7 +110,7 @@ class _Ends:
         self.left = ids
         self.done = asyncio.Event()
 
-    def tell(self, event: Event) -> None:
+    def send(self, event: Event) -> None:
         if event.task_id is not None and (event.final or event.kind == "error"):
             self.left.discard(event.task_id)
             if not self.left:

@@ -19,7 +19,7 @@ from collections.abc import Container
 
 LEVELS = 28
 """Number of delay levels, and of the binary words in a delay key."""
-MAX_DELAY_S = 2**LEVELS - 1
+MAX_BROKER_DELAY_S = 2**LEVELS - 1
 """The longest delay in seconds: 8.5 years."""
 MAX_KEY_BYTES = 255
 """AMQP's short string (AMQP 0-9-1, 4.2.5.3): the longest routing key and the longest name."""
@@ -49,7 +49,7 @@ def delay_route(delay_s: int, exchange: str, routing_key: str) -> tuple[str, str
     """Find where to publish a message that is to reach its destination later.
 
     Args:
-        delay_s: whole seconds, 1 to ``MAX_DELAY_S``.
+        delay_s: whole seconds, 1 to ``MAX_BROKER_DELAY_S``.
         exchange: the destination; ``""`` is the default exchange.
         routing_key: the routing key there; the name of the queue on the default exchange.
 
@@ -60,8 +60,8 @@ def delay_route(delay_s: int, exchange: str, routing_key: str) -> tuple[str, str
         ValueError: the delay is out of range, the destination is empty, or the key would be longer
             than 255 bytes. Queued: no.
     """
-    if not 1 <= delay_s <= MAX_DELAY_S:
-        raise ValueError(f"a delay is 1 to {MAX_DELAY_S} seconds, not {delay_s}")
+    if not 1 <= delay_s <= MAX_BROKER_DELAY_S:
+        raise ValueError(f"a delay is 1 to {MAX_BROKER_DELAY_S} seconds, not {delay_s}")
     words = destination_words(exchange, routing_key)
     if not words:
         raise ValueError("a delayed message needs a queue name or an exchange")

@@ -17,8 +17,8 @@ from kombu.utils import json as kombus
 
 from gateway.rabbitmq.task_message import MessageOptions, task_body, template
 from gateway.schedules.schedule_request import parse_schedule
-from gateway.states.states import decode as read_record
-from gateway.states.states import state_of
+from gateway.states.records import decode as read_record
+from gateway.states.state import state_of
 from gateway.submitting.celery_options import client_options
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.json_meaning import DATA, mark_of, mixed

@@ -13,7 +13,7 @@ from kombu.connection import Connection
 
 from gateway.api import parts
 from gateway.endings import callback_events
-from gateway.endings.callback_events import Event, event_of
+from gateway.endings.callback_events import CallbackEvent, event_of
 from penstock.wire.headers import CALLBACK_HEADER
 from tests.canvases import add, total
 from tests.deployment.lasting import Lasting
@@ -265,7 +265,7 @@ async def test_an_event_of_yesterday_is_given_up_into_the_dead_letters_and_can_b
 ):
     receiver.answers = [500, 500]
     yesterday = time.time() - callback_events.GIVE_UP_S - 1
-    event = Event(
+    event = CallbackEvent(
         event="0" * 36, id="t", url=receiver.url(), state="SUCCESS", attempt=30, first_at=yesterday
     )
     await calling.app[parts.ENDINGS].events.announce(event)
@@ -289,7 +289,7 @@ async def test_private_addresses_are_refused_whatever_they_are_called(
     hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
     events = gateway.app[parts.ENDINGS].events
     for number, host in enumerate(hosts):
-        event = Event(
+        event = CallbackEvent(
             event=f"{number:036}", id="t", url=receiver.url(host=host), state="SUCCESS",
             first_at=time.time() - callback_events.GIVE_UP_S,
         )  # fmt: skip
@@ -318,7 +318,7 @@ async def test_hosts_are_checked_at_submit_and_again_at_delivery(
     await submit(gateway, "https://hooks.example/x", "demo.add", 1, 2)
     await submit(gateway, "https://a.trusted.example:8443/x", "demo.add", 1, 2)
 
-    event = Event(event="1" * 36, id="t", url=receiver.url(), state="SUCCESS")
+    event = CallbackEvent(event="1" * 36, id="t", url=receiver.url(), state="SUCCESS")
     await gateway.app[parts.ENDINGS].events.announce(event)
     await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
     assert not receiver.calls
@@ -339,7 +339,8 @@ async def test_redis_away_delays_a_callback_and_loses_none(
     async with deployment.worker():
         task_id = await submit(calling, receiver.url(), "demo.add", 1, 2)
         await receiver.called(task_id)
-        event = Event(event="2" * 36, id=task_id, url=receiver.url("/late"), state="SUCCESS")
+        late = receiver.url("/late")
+        event = CallbackEvent(event="2" * 36, id=task_id, url=late, state="SUCCESS")
         await redis_server.kill()
         await calling.app[parts.ENDINGS].events.announce(event)
         await redis_server.start()

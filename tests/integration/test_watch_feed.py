@@ -28,7 +28,7 @@ class Told:
         self.events = []
         self.then = None
 
-    def tell(self, event):
+    def send(self, event):
         self.events.append(event)
         if self.then is not None:
             asyncio.get_running_loop().call_soon(self.then)
@@ -208,7 +208,7 @@ class Uninterested:
 
     backlog = 0
 
-    def tell(self, event):
+    def send(self, event):
         """Let it go."""
 
     async def drain(self):

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.ingesting.stored import add_up
-from gateway.states.states import State
+from gateway.states.state import State
 
 SUCCESS = State(
     id="a",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from penstock.wire.delay import (
     ANY_DELAY,
     LEVELS,
-    MAX_DELAY_S,
+    MAX_BROKER_DELAY_S,
     delay_route,
     delayed_destination,
     is_delay_exchange,
@@ -49,7 +49,7 @@ def test_an_empty_routing_key_adds_no_word():
     assert delay_route(1, "broadcast", "")[1] == "0." * 27 + "1.broadcast"
 
 
-@pytest.mark.parametrize("delay_s", [0, -1, MAX_DELAY_S + 1])
+@pytest.mark.parametrize("delay_s", [0, -1, MAX_BROKER_DELAY_S + 1])
 def test_a_delay_out_of_range_is_refused(delay_s):
     with pytest.raises(ValueError, match="a delay is 1 to 268435455 seconds"):
         delay_route(delay_s, "tasks", "default")
@@ -68,7 +68,7 @@ def test_a_delay_to_nowhere_is_refused():
         delay_route(1, "", "")
 
 
-@given(st.integers(1, MAX_DELAY_S), st.sampled_from(["tasks", ""]), KEY)
+@given(st.integers(1, MAX_BROKER_DELAY_S), st.sampled_from(["tasks", ""]), KEY)
 def test_the_destination_reads_back(delay_s, exchange, key):
     _, delayed = delay_route(delay_s, exchange, key)
 
@@ -83,7 +83,7 @@ def test_a_key_without_a_delay_has_no_delayed_destination(key):
     assert delayed_destination(key, {"tasks"}) is None
 
 
-@given(st.integers(1, MAX_DELAY_S), KEY)
+@given(st.integers(1, MAX_BROKER_DELAY_S), KEY)
 def test_a_message_waits_exactly_its_delay_and_is_delivered(delay_s, key):
     """Walk the declared bindings as the broker would, adding up the time to live."""
     plan = levels()

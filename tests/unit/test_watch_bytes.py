@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.redis.resp import ProtocolError, Replies, command
-from gateway.states.states import State
+from gateway.states.state import State
 from gateway.timestamps import rfc3339
 from gateway.watching.events import (
     close_frame,

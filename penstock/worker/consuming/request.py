@@ -16,7 +16,7 @@ from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
 from redis.exceptions import RedisError
 
-from penstock.wire.delay import MAX_DELAY_S, is_delay_exchange
+from penstock.wire.delay import MAX_BROKER_DELAY_S, is_delay_exchange
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
 from penstock.worker.deaths.suspects import MAX_DEATHS
@@ -100,7 +100,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             ahead_s = (self._eta - self._app.now()).total_seconds()
             if is_delay_exchange(self._delivery_info["exchange"]) and ahead_s > EARLY_S:
                 self._eta = None
-            elif ahead_s > MAX_DELAY_S:
+            elif ahead_s > MAX_BROKER_DELAY_S:
                 raise InvalidTaskError(f"the eta {self._eta} is over a year away")
         self._show_arguments(parts)
         if self._is_coroutine():

@@ -18,7 +18,7 @@ from kombu.entity import Queue
 from kombu.exceptions import EncodeError
 from kombu.messaging import Producer as KombuProducer
 
-from penstock.wire.delay import MAX_DELAY_S, delay_route
+from penstock.wire.delay import MAX_BROKER_DELAY_S, delay_route
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
@@ -191,7 +191,7 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         if not eta:
             return 0
         left_s: float = (maybe_iso8601(eta) - self.app.now()).total_seconds()
-        return min(int(MAX_DELAY_S), max(0, math.ceil(left_s)))
+        return min(int(MAX_BROKER_DELAY_S), max(0, math.ceil(left_s)))
 
     def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
         if not exchange and routing_key.startswith(BROADCAST_QUEUE_PREFIX):

@@ -47,7 +47,7 @@ from penstock.worker.errors import NotNeeded, TaskError
 from penstock.worker.messages.json_values import check_pairs, decode_record, encode_record
 from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
-from penstock.worker.results.canvas import CanvasEnds
+from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
 from penstock.worker.results.script_calls import ScriptCalls
 from penstock.worker.stopping import stopping

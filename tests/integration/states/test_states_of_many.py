@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.api import parts
-from gateway.states.states import READ_BUDGET_BYTES
+from gateway.states.reading import READ_BUDGET_BYTES
 
 
 async def test_many_states_are_read_in_one_round_trip_and_in_order(watching, issue, worker):

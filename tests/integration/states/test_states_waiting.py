@@ -11,7 +11,7 @@ from gateway.access.task_id import claims
 from gateway.api import parts
 from gateway.cancellation import stop
 from gateway.telemetry.metrics import Metrics
-from gateway.watching.counts import Counts
+from gateway.watching.stream_counts import StreamCounts
 from gateway.watching.watch import Watch
 from tests.states_seen import show
 from tests.waiting import eventually
@@ -107,7 +107,7 @@ async def test_a_wait_outlasts_notices_that_come_back_later_than_redis(
     async with TcpProxy(redis_server.port) as proxy:
         proxy.cut(refuse=True)
         url = proxy.url_through(redis_server.url)
-        watch = Watch(url, app[parts.REDIS], app[parts.STATES], Counts(Metrics(None)))
+        watch = Watch(url, app[parts.REDIS], app[parts.STATES], StreamCounts(Metrics(None)))
         notices = asyncio.create_task(watch.notices.looper.run())
         waiting = asyncio.create_task(watch.until_ended({task_id: claims(task_id)}, 30))
         done, _ = await asyncio.wait({waiting}, timeout=2)

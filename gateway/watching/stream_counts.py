@@ -1,9 +1,9 @@
-"""What streams count for /metrics; adding to a dict is all that an event costs."""
+"""The counters of streams for /metrics; an event costs one addition to a dict."""
 
 from gateway.telemetry.metrics import Metrics
 
 
-class Counts:
+class StreamCounts:
     """Counters of the process's streams.
 
     Args:
@@ -11,9 +11,9 @@ class Counts:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        self.told = metrics.counter(
+        self.messages = metrics.counter(
             "penstock_stream_messages",
-            "Told to streams and to requests that wait, by type.",
+            "Messages to streams and to requests that wait, by type.",
             "type",
         )
         self.subscriptions = metrics.counter(
@@ -23,7 +23,7 @@ class Counts:
         )
         self.notices = metrics.counter(
             "penstock_notices",
-            "Changes that Redis told: to be passed on (`watched`), after the last watcher left"
+            "Changes that Redis published: to be passed on (`watched`), after the last watcher left"
             " (`unwatched`), or not of a known form (`unreadable`).",
             "outcome",
         )
@@ -39,5 +39,5 @@ class Counts:
         )
         self.delay = metrics.histogram(
             "penstock_notice_seconds",
-            "From a change, by the clock of Redis, to its being told, by the gateway's.",
+            "From a change, by the clock of Redis, to its message, by the gateway's.",
         )

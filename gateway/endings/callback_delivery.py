@@ -17,18 +17,24 @@ import msgspec
 import orjson
 
 from gateway.access.task_id import claims
-from gateway.endings.callback_events import CallbackEvents, Event, insist, next_delay_s, parse_event
+from gateway.endings.callback_events import (
+    CallbackEvent,
+    CallbackEvents,
+    insist,
+    next_delay_s,
+    parse_event,
+)
 from gateway.endings.callback_post import CallbackFailedError, CallbackPost
 from gateway.errors import Problem
 from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery, UnusableError
-from gateway.states.states import States
+from gateway.states.reading import States
 from penstock.wire.names import CALLBACKS_QUEUE
 
 log = logging.getLogger(__name__)
 
 
-class Callbacks:
+class CallbackDelivery:
     """Delivers events.
 
     Args:
@@ -58,7 +64,7 @@ class Callbacks:
             raise UnusableError
         await self._deliver(event)
 
-    async def _deliver(self, event: Event) -> None:
+    async def _deliver(self, event: CallbackEvent) -> None:
         try:
             if await self._events.delivered(event):
                 return
@@ -71,7 +77,7 @@ class Callbacks:
             await self._events.mark_delivered(event)
             log.info("callback-delivered", extra={"event": event.event, "id": event.id})
 
-    async def _body(self, event: Event) -> bytes:
+    async def _body(self, event: CallbackEvent) -> bytes:
         """The final state as `GET /v1/tasks/{id}` tells it; the bare end where none is kept.
 
         Raises:
@@ -89,7 +95,7 @@ class Callbacks:
             told["task"] = event.task
         return orjson.dumps({**told, "state": event.state})
 
-    async def _try_again(self, event: Event, failed: CallbackFailedError) -> None:
+    async def _try_again(self, event: CallbackEvent, failed: CallbackFailedError) -> None:
         now = time.time()
         event = msgspec.structs.replace(
             event, attempt=event.attempt + 1, first_at=event.first_at or now

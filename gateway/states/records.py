@@ -1,0 +1,80 @@
+"""Records of tasks, decoded: what Celery stores, and what our workers add. Pure."""
+
+import json
+import math
+
+import msgspec
+
+from penstock.wire.json_meaning import without_marks
+
+NO_RESULT = msgspec.Raw(b"null")
+
+
+class Log(msgspec.Struct):
+    """A line of output."""
+
+    stream: str
+    line: str
+
+
+class Record(msgspec.Struct):
+    """What Celery stores of a task, and what the workers add."""
+
+    status: str = ""
+    cursor: str | None = None
+    result: msgspec.Raw = NO_RESULT
+    traceback: str | None = None
+    date_done: str | None = None
+    name: str | None = None
+    worker: str | None = None
+    retries: int | None = None
+    started_at: str | None = None
+    truncated: bool = False
+    log: Log | None = None
+    json: str | None = None
+    """What the JSON of `result` means, see `penstock.wire.json_meaning`; None: what Celery says."""
+
+
+def decode(data: bytes) -> Record | None:
+    """Return a record or an event; None when it is not even JSON of the right form."""
+    try:
+        record = _DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return _decode_lenient(data)
+    if record.json is not None:
+        record.result = msgspec.Raw(without_marks(bytes(record.result), record.json))
+    return record
+
+
+def _decode_lenient(data: bytes) -> Record | None:
+    try:
+        # Celery's serialiser may write NaN and lone surrogates; and whoever stores states by hand
+        # writes anything.
+        text = json.dumps(json.loads(data), ensure_ascii=False)
+        found = json.loads(
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+            parse_constant=lambda _: None,
+            parse_float=_finite,
+        )
+        if not isinstance(found, dict) or not isinstance(found.get("status"), str):
+            return None
+        result = msgspec.Raw(json.dumps(found.get("result")).encode())
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = ("status", "cursor", "traceback", "date_done", "name", "worker", "started_at")
+    known = {name: found[name] for name in texts if isinstance(found.get(name), str)}
+    retries, log = found.get("retries"), found.get("log")
+    return Record(
+        **known,
+        result=result,
+        retries=retries if isinstance(retries, int) else None,
+        log=Log(str(log.get("stream")), str(log.get("line"))) if isinstance(log, dict) else None,
+    )
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+_DECODER = msgspec.json.Decoder(Record)

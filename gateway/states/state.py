@@ -1,0 +1,187 @@
+"""The state of a task: what its record says, in the words of the API. Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.access.task_id import IssuedId
+from gateway.states.records import NO_RESULT, Record
+from gateway.timestamps import rfc3339
+from penstock.wire.records import FINAL, LONG_RECORD_BYTES, shown
+
+MAX_STREAMED_BYTES = LONG_RECORD_BYTES + 64
+"""Streams send a longer record without its result; 64 bytes are what a cursor takes."""
+CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
+"""A place in an event stream: the entry id of a Redis stream."""
+_AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+"""A time as the workers write it: as the API prints it, but for its end."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one task. A Struct: a frozen dataclass costs five times as much to make."""
+
+    id: str
+    state: str
+    """Celery's, or a user's own; empty when `code` is set or nothing is tracked."""
+    code: str | None = None
+    """Why there is no state: `unknown-task-id`, `result-expired`, `internal-error`."""
+    tracked: bool = True
+    """False: no single state exists."""
+    cursor: str | None = None
+    """Place in the task's event stream; `0-0` before the first event, None for stock workers."""
+    accepted_at: str | None = None
+    task: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    retries: int | None = None
+    worker: str | None = None
+    progress: bytes | None = None
+    """Raw JSON."""
+    result: bytes | None = None
+    """Raw JSON as stored, of a SUCCESS."""
+    error: Mapping[str, str] | None = None
+    """`type` and `message` of a FAILURE, RETRY or REVOKED."""
+    traceback: str | None = None
+    truncated: bool = False
+    """The result was left out because of its size."""
+
+    @property
+    def final(self) -> bool:
+        """Whether the task ended."""
+        return self.state in FINAL
+
+    def to_json(self, *, admin: bool) -> bytes:
+        """Return the JSON object of the API, the result's bytes as they were stored.
+
+        Args:
+            admin: Show the traceback.
+        """
+        error = self.error
+        if error is not None and admin and self.traceback:
+            error = {**error, "traceback": self.traceback}
+        members = _Members(
+            id=self.id,
+            code=self.code,
+            tracked=None if self.tracked else False,
+            task=self.task,
+            state=self.state or None,
+            accepted_at=self.accepted_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            retries=self.retries,
+            worker=self.worker,
+            error=error,
+            truncated=self.truncated or None,
+        )
+        body = _encode(members)
+        if self.progress is not None:
+            body = b'%b,"progress":%b}' % (body[:-1], self.progress)
+        if self.result is not None and not self.truncated:
+            body = b'%b,"result":%b}' % (body[:-1], self.result)
+        return body
+
+
+class _Members(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A state as the API prints it, in this order."""
+
+    id: str
+    code: str | None = None
+    tracked: bool | None = None
+    task: str | None = None
+    state: str | None = None
+    accepted_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    retries: int | None = None
+    worker: str | None = None
+    error: Mapping[str, str] | None = None
+    truncated: bool | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
+    """Return what a record says, in the words of the API."""
+    status = record.status
+    progress = result = error = traceback = None
+    worker = record.worker
+    if status == "SUCCESS":
+        result = bytes(record.result)
+    elif status in {"FAILURE", "RETRY", "REVOKED"}:
+        error = _error(record.result)
+        traceback = record.traceback
+    elif record.result != NO_RESULT:
+        if status == "STARTED":
+            if worker is None:  # Celery's own STARTED: pid and hostname
+                hostname = _object(record.result).get("hostname")
+                worker = hostname if isinstance(hostname, str) else None
+        elif _is_filled(raw := bytes(record.result)):
+            progress = raw
+    return State(
+        id=task_id,
+        state=status,
+        cursor=record.cursor if record.cursor and CURSOR.fullmatch(record.cursor) else None,
+        accepted_at=accepted_at(issued),
+        task=record.name,
+        started_at=_time(record.started_at),
+        finished_at=_time(record.date_done) if status in FINAL else None,
+        retries=record.retries,
+        worker=worker,
+        progress=progress,
+        result=result,
+        error=error,
+        traceback=traceback,
+        truncated=record.truncated,
+    )
+
+
+def shortened(state: State, size: int) -> State:
+    """Return the state as streams send it: without the result when its record is long.
+
+    Args:
+        state: The state.
+        size: Octets of its record.
+    """
+    if size <= MAX_STREAMED_BYTES or state.truncated:
+        return state
+    return msgspec.structs.replace(state, result=None, progress=None, truncated=True)
+
+
+def accepted_at(issued: IssuedId | None) -> str | None:
+    """Return when a task was accepted, by its id; None where others issued it."""
+    return None if issued is None or issued.by_others else rfc3339(issued.issued_at)
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    found = msgspec.json.decode(raw)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_filled(raw: bytes) -> bool:
+    """Whether it is an object with members."""
+    return raw.startswith(b"{") and raw[1:].lstrip() != b"}"
+
+
+def _error(raw: msgspec.Raw) -> dict[str, str] | None:
+    """What an error says; a task may store any value as its own failure."""
+    found = msgspec.json.decode(raw)
+    if isinstance(found, dict):
+        return shown(found) if found else None
+    return None if found is None else {"type": "Exception", "message": str(found)}
+
+
+def _time(text: str | None) -> str | None:
+    """An ISO 8601 time as the API prints it; naive ones are UTC, as Celery writes them."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if _AS_STORED.fullmatch(text):
+        return text[:23] + "Z"
+    return rfc3339((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
