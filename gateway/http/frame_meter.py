@@ -69,10 +69,10 @@ class FrameMeter:
             self._follow(data)
             self._count()
         except Problem as problem:
-            self._refused = True
+            self._refused, refuse = True, self._refuse
             self.release()
-            if self._refuse is not None:
-                self._refuse(problem)
+            if refuse is not None:
+                refuse(problem)
             return True, b""
         return self._reader.feed_data(data)
 
@@ -87,11 +87,11 @@ class FrameMeter:
         self._count()
 
     def release(self) -> None:
-        """Count nothing any more."""
+        """Count nothing any more, and forget the socket: it and its connection are a cycle else."""
         if self._hold is not None and self._counted:
             self._hold(-self._counted)
         self._counted = 0
-        self._hold = None
+        self._hold = self._refuse = None
 
     def _count(self) -> None:
         total = self._open + self._waiting
