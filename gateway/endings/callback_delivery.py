@@ -1,4 +1,4 @@
-"""The consumer of the queue `callbacks`: reads what became of a task and tells its URL.
+"""The consumer of the queue `callbacks`: reads what became of a task and posts it.
 
 event ──► delivered before? ──yes──► acked
 │ no
@@ -78,7 +78,7 @@ class CallbackDelivery:
             log.info("callback-delivered", extra={"event": event.event, "id": event.id})
 
     async def _body(self, event: CallbackEvent) -> bytes:
-        """The final state as `GET /v1/tasks/{id}` tells it; the bare end where none is kept.
+        """Return the final state as `GET /v1/tasks/{id}` does; the bare end where none is kept.
 
         Raises:
             RedisAwayError: As a problem.
@@ -88,12 +88,12 @@ class CallbackDelivery:
             state = (await self._states.read({event.id: issued}))[event.id]
             if state.final:
                 return state.to_json(admin=False)
-        told: dict[str, Any] = {"id": event.id}
+        members: dict[str, Any] = {"id": event.id}
         if issued is not None and not issued.tracked:
-            told["tracked"] = False
+            members["tracked"] = False
         if event.task is not None:
-            told["task"] = event.task
-        return orjson.dumps({**told, "state": event.state})
+            members["task"] = event.task
+        return orjson.dumps({**members, "state": event.state})
 
     async def _try_again(self, event: CallbackEvent, failed: CallbackFailedError) -> None:
         now = time.time()

@@ -1,4 +1,4 @@
-"""Ends that somebody wants to be called about, on their way through the queue `callbacks`.
+"""Ends of tasks with a callback, on their way through the queue `callbacks`.
 
 An event is a small message; the final state is read when it is delivered. Its id is made of what
 happened, so that the same end announced twice is one event.
@@ -48,7 +48,7 @@ KEPT_S = 8 * DAY_S
 
 
 class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one task, to be told to one URL."""
+    """The end of one task, to be posted to one URL."""
 
     event: str
     """Its id."""
@@ -67,7 +67,7 @@ class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> CallbackEvent | None:
-    """The event of an end; None when nobody wants to be called.
+    """Return the event of an end; None where no callback is wanted.
 
     Args:
         task_id: The task.
@@ -197,7 +197,7 @@ class CallbackEvents:
     def remember(self, task_id: str, url: str, task: str, delay_s: int) -> None:
         """Write down the URL of a task, in the background, if Redis is there and the quota allows.
 
-        A revoked task is told at once by that; without it, when a worker finds its message.
+        By that a revoked task is announced at once; without it, when a worker finds its message.
 
         Args:
             task_id: The task.

@@ -30,7 +30,7 @@ class CallbackFailedError(Exception):
     """It was not delivered.
 
     Args:
-        reason: For logs and dead letters; tells no secrets.
+        reason: For logs and dead letters; holds no secrets.
         final: Trying again cannot help.
     """
 
@@ -201,7 +201,7 @@ def sign(secret: bytes, timestamp: str, body: bytes) -> str:
 
 
 def _is_private_literal(url: str) -> bool:
-    """Whether the host is written as an address, and a private one: nobody resolves these."""
+    """Whether the host is written as an address, and a private one: no resolver sees these."""
     try:
         return not is_public(URL(url).host or "")
     except ValueError:

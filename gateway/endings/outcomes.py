@@ -1,13 +1,13 @@
-"""Ends that the broker decided, told as ends: the consumer of `dead.outcomes`.
+"""Ends that the broker decided, recorded: the consumer of `dead.outcomes`.
 
-A copy of every dead letter comes here. Unless the task ended before, its end is stored and told as
-a worker would have done, and only then is the letter acknowledged:
+A copy of every dead letter comes here. Unless the task ended before, its end is stored and
+published as a worker would have done, and only then is the letter acknowledged:
 
     x-death reason `expired` in a work queue       → REVOKED
     `rejected`, `delivery_limit`, `maxlen`         → FAILURE, DeadLettered
-    none, or from a delay level: nobody took it    → FAILURE, DeadLettered: unrouted
+    none, or from a delay level: no queue took it   → FAILURE, DeadLettered: unrouted
 
-Letters that a worker published itself (`x-penstock-reason`) are let go: it tells the end, too.
+Letters that a worker published itself (`x-penstock-reason`) are let go: it records the end, too.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def outcome(headers: Mapping[str, Any]) -> Outcome | None:
-    """What a dead letter says of its task; None when there is nothing to tell.
+    """What a dead letter says of its task; None when there is nothing to record.
 
     Args:
         headers: Of the message; anything may be in them.
@@ -112,7 +112,7 @@ def _last_death(deaths: Any) -> tuple[str, str]:
 
 
 class Outcomes:
-    """Tells them.
+    """Records them.
 
     Args:
         connection: Brings the letters.
@@ -141,11 +141,11 @@ class Outcomes:
         end = outcome(letter.headers)
         if end is None:
             return
-        state = await self._tell(end) if end.kept else end.state
+        state = await self._record(end) if end.kept else end.state
         await self._announce(end.task_id, state, letter.headers)
         if state == end.state:
             for behind in unbegun(letter.body):
-                await self._tell_unbegun(end, behind)
+                await self._record_unbegun(end, behind)
 
     async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
         """Announce an end to its callback, however long that takes."""
@@ -153,8 +153,8 @@ class Outcomes:
         if event is not None:
             await insist(lambda: self._callbacks.announce(event))
 
-    async def _tell_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
-        """Tell the end of a task that waits for one that the broker ended."""
+    async def _record_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
+        """Record the end of a task that waits for one that the broker ended."""
         issued = claims(behind.task_id)
         unneeded = behind.why is Why.LINK
         states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
@@ -167,13 +167,13 @@ class Outcomes:
             kept=issued is None or issued.tracked,
             unneeded=unneeded,
         )
-        state = await self._tell(end) if end.kept else end.state
+        state = await self._record(end) if end.kept else end.state
         await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})
 
-    async def _tell(self, end: Outcome) -> str | None:
-        """Store and tell an end, unless it ended before; the state in which it is now.
+    async def _record(self, end: Outcome) -> str | None:
+        """Record an end, unless it ended before; return the state in which it is now.
 
-        None while another copy of its message runs: that one will tell.
+        None while another copy of its message runs: that one will record its end.
         """
         keys = TaskKeys.of(end.task_id)
         wait_s = _FIRST_WAIT_S

@@ -39,7 +39,7 @@ class Endings:
             config: How long results are kept; hosts of callbacks.
             redis: From `make_redis`.
             states: Reads states.
-            broker: Publishes, and tells workers.
+            broker: Publishes, and controls workers.
         """
         events = CallbackEvents(
             broker.publisher, redis, broker.origin, config.quotas.callback_bytes
@@ -59,7 +59,7 @@ class Endings:
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Consume the ends that RabbitMQ decided, and those that a URL is told."""
+        """Consume the ends that RabbitMQ decided, and those that a URL is posted."""
         outcomes = self.outcomes.consumer.looper
         return (outcomes, self.callbacks.consumer.looper) if self.callbacks else (outcomes,)
 

@@ -115,7 +115,7 @@ class Revocation:
             said = await self._ask(task_id, state.worker)
             if said != "unknown":
                 return True
-            # A prefork child tells STARTED a moment before its parent knows that it accepted.
+            # A prefork child stores STARTED a moment before its parent knows that it accepted.
             if attempt + 1 < _ATTEMPTS:
                 await asyncio.sleep(_AGAIN_S)
         return False
@@ -137,7 +137,7 @@ class Revocation:
             raise Problem("not-terminable", "a function on a thread cannot be stopped from outside")
         if any(answer.get("ok") == "unknown" for answer in answers):
             return "unknown"
-        # Nobody knew our command, or nobody answered in time: Celery's own does no harm.
+        # No worker knew our command, or none answered in time: Celery's own does no harm.
         arguments = {"task_id": task_id, "terminate": True, "signal": "SIGTERM"}
         await self._control.broadcast("revoke", arguments, destination)
         return "asked"

@@ -48,8 +48,8 @@ def decode(data: bytes) -> Record | None:
 
 def _decode_lenient(data: bytes) -> Record | None:
     try:
-        # Celery's serialiser may write NaN and lone surrogates; and whoever stores states by hand
-        # writes anything.
+        # Celery's serialiser may write NaN and lone surrogates; and a program that stores states by
+        # itself writes anything.
         text = json.dumps(json.loads(data), ensure_ascii=False)
         found = json.loads(
             text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"),

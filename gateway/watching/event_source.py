@@ -44,7 +44,7 @@ class EventSource:
         """Octets not written yet."""
 
     async def begin(self, last: str) -> bool:
-        """Find out what is to be told first; False when there is nothing and never will be.
+        """Find out what is to be sent first; False when there is nothing and never will be.
 
         Args:
             last: Cursor of the last event that the client saw, or "".
@@ -71,7 +71,7 @@ class EventSource:
         return not (seen_end and first.final)
 
     async def pump(self, response: web.StreamResponse) -> None:
-        """Write what is told until the end of the task, or of the client.
+        """Write what is queued until the end of the task, or of the client.
 
         Args:
             response: Prepared.
@@ -126,7 +126,7 @@ class EventSource:
             self.end()
 
     def end(self) -> None:
-        """Tell nothing more; what is queued is still written."""
+        """Queue nothing more; what is queued is still written."""
         self._over = True
         self._wake.set()
         self._feed.close()

@@ -279,7 +279,7 @@ class Feed:
         self._queued = {}  # an emptied dict keeps the room it had
 
     def _give_up(self, subscription: Subscription, error: Exception) -> None:
-        """Tell the client that a task cannot be told, instead of leaving it to wait."""
+        """Send an error for a task that cannot be read, instead of leaving the client to wait."""
         self._sources.faults.failed(error)
         if not subscription.gone():
             detail = "the stored state cannot be read"
@@ -351,7 +351,7 @@ class Feed:
         state = self._sources.states.interpret(subscription.task_id, record, subscription.issued)
         return state_event(state)
 
-    def _go_live(self, subscription: Subscription, told: bytes | None) -> None:
+    def _go_live(self, subscription: Subscription, sent: bytes | None) -> None:
         """Send what was held; from now on, changes are sent as they come."""
         held, subscription.held = subscription.held or [], None
         topic = subscription.topic
@@ -364,7 +364,7 @@ class Feed:
             return
         subscription.live = True
         for event in held:
-            if event.raw is None or event.raw != told:
+            if event.raw is None or event.raw != sent:
                 self.pass_on(subscription, event)
             if not subscription.live or subscription.gone():
                 return

@@ -39,7 +39,7 @@ _CHANNELS_AT_ONCE: Final = 500
 
 
 class Listener(Protocol):
-    """Who is told about one task."""
+    """One that gets the changes of one task."""
 
     @property
     def issued(self) -> IssuedId | None:
@@ -53,7 +53,7 @@ class Listener(Protocol):
 
 
 class Topic:
-    """One task that somebody watches.
+    """One task that is watched.
 
     Args:
         task_id: The task.
@@ -69,7 +69,7 @@ class Topic:
         self.confirmed = 0
         """On which connection Redis confirmed it, counted from 1; 0: not yet on the present one."""
         self.stale = False
-        """The connection was lost since its listeners were told of anything."""
+        """The connection was lost since its listeners got anything."""
         self.listeners: list[Listener] = []
 
     @property
@@ -145,7 +145,7 @@ class Notices:
         return len(self._topics)
 
     def join(self, task_id: str, listener: Listener) -> Topic:
-        """Tell the listener about the task from now on; `ready` says when that is sure."""
+        """Pass changes of a task to the listener from now on; `ready` says when that is sure."""
         channel = f"{RECORD_PREFIX}{task_id}".encode()
         topic = self._topics.get(channel)
         if topic is None:
@@ -157,7 +157,7 @@ class Notices:
         return topic
 
     def leave(self, topic: Topic, listener: Listener) -> None:
-        """Tell the listener no more."""
+        """Pass nothing more to the listener."""
         topic.listeners.remove(listener)
         self.listeners -= 1
         if not topic.listeners:
@@ -165,7 +165,7 @@ class Notices:
             self._schedule_flush()
 
     async def ready(self, topics: Iterable[Topic]) -> None:
-        """Wait until Redis confirmed that changes of these tasks are told, even for ever."""
+        """Wait, even for ever, until Redis confirmed the subscriptions of these tasks."""
         for topic in topics:
             while topic.listeners and not topic.confirmed and topic.batch is not None:
                 await topic.batch.done.wait()
@@ -268,7 +268,7 @@ class Notices:
         self._schedule_flush()
 
     def _lose(self) -> None:
-        """Put every topic back to where it waits for a connection; forget those nobody watches."""
+        """Have every topic wait for a connection again; forget those without listeners."""
         self._leaving.clear()
         self._topics = {c: topic for c, topic in self._topics.items() if topic.listeners}
         if self._connection is None:
@@ -329,6 +329,6 @@ class Notices:
 
 
 def _cut_when_failed(connection: NoticeConnection, helper: "asyncio.Task[None]") -> None:
-    """Have `_listen` raise when a task beside it failed: without it nothing would be told."""
+    """Have `_listen` raise when a task beside it failed: without it nothing would be sent."""
     if not helper.cancelled() and helper.exception() is not None:
         connection.abort()

@@ -99,7 +99,7 @@ class Socket:
         self._pinged = False
         self._backlog_seen = 0
         self.closing = False
-        """Nothing more is told."""
+        """Nothing more is sent."""
 
     @property
     def backlog(self) -> int:
@@ -212,7 +212,7 @@ class Socket:
             self._transport.abort()
 
     def close_soon(self, code: int, reason: str) -> None:
-        """Tell nothing more and begin the closing handshake; `serve` sees the client's part of it.
+        """Send nothing more and begin the closing handshake; `serve` sees the client's part of it.
 
         aiohttp's own `close` would cut what the client has not read yet.
         """

@@ -28,7 +28,7 @@ class Source(_Keyed, Protocol):
     """An event stream."""
 
     def end(self) -> None:
-        """Tell nothing more."""
+        """Send nothing more."""
 
 
 class Streams:

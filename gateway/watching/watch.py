@@ -83,7 +83,7 @@ class Watch:
         return True
 
     async def ended(self, ids: Iterable[str], timeout_s: float) -> dict[str, State]:
-        """Wait like `until_ended`, and tell the states of those that have ended.
+        """Wait like `until_ended`, and return the states of those that have ended.
 
         Without Redis nothing is known to have ended: the answer is empty, and prompt.
 

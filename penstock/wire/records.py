@@ -1,4 +1,4 @@
-"""The record of a task in Redis, for whoever writes and reads it: its states, its error.
+"""The record of a task in Redis: its states, its error.
 
     (nothing) ──start──► STARTED ──► PROGRESS … ──► SUCCESS | FAILURE | REVOKED   (ended, once)
                             ▲ └────► RETRY ──┐

@@ -2,8 +2,8 @@
 
 Celery leaves some of them without an end: the members of a group or of a chord's header that stand
 behind a failed task of a chain, a chord that is the body of a failed chord, a chord whose header
-has a failed chord in it, everything behind a revoked task. Here each is told, and each chord that
-waits for one of them is told, too.
+has a failed chord in it, everything behind a revoked task. Here each is recorded, and each chord
+that waits for one of them ends, too.
 """
 
 import sys
@@ -107,10 +107,10 @@ class CanvasEnds(Errbacks):
         super()._call_task_errbacks(request, exc, traceback)
 
     def tell_end_again(self, request: Any) -> None:
-        """Tell whoever waits for a task what it ended with, however often.
+        """Notify those who wait for a task of its end, however often.
 
-        A worker that died after it stored an end may not have told the chord, what stands behind
-        the task, or the callback.
+        A worker that died after it stored an end may not have notified the chord, what stands
+        behind the task, or the callback.
         """
         meta = self.get_task_meta(request.id)
         state, result = meta["status"], meta["result"]

@@ -1,7 +1,7 @@
 """Celery's Redis result backend, with our scripts, and patience.
 
 Each change of state is stored by one script together with its event and its notice; while Redis is
-away everyone waits for it instead of giving up.
+away each caller waits for it instead of giving up.
 
 What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()`) is untouched.
 """
@@ -174,14 +174,14 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         return int(self.scripts.call(script("task_charge"), [keys.deaths, keys.ended], [DEATHS_S]))
 
     def mark_as_done(self, task_id: str, *args: Any, **options: Any) -> None:
-        """Store a success and tell those who wait for it, as Celery's method does."""
+        """Store a success and notify those who wait for it, as Celery's method does."""
         ending = ending_of(task_id)
         ending.marking = True
         super().mark_as_done(task_id, *args, **options)
         ending.told = True
 
     def mark_as_failure(self, task_id: str, *args: Any, **options: Any) -> None:
-        """Store a failure and tell those who wait for it, as Celery's method does."""
+        """Store a failure and notify those who wait for it, as Celery's method does."""
         ending_of(task_id).marking = True
         super().mark_as_failure(task_id, *args, **options)
 
@@ -348,7 +348,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
     ) -> Any:
         """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
 
-        A worker that is told to stop while it waits hands the message back instead of hanging.
+        A worker that is to stop while it waits hands the message back instead of hanging.
         """
         limit = self.max_retries if max_retries is None else max_retries
         attempt, wait_s = 0, FIRST_WAIT_S
