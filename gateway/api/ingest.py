@@ -22,8 +22,8 @@ from gateway.http.media_types import JSON, NDJSON
 from gateway.http.receipt import Receipt
 from gateway.http.trace_context import traceparent
 from gateway.http.traits import IDEMPOTENT
-from gateway.ingesting.documents import SINGLE_BYTES, Documents
-from gateway.ingesting.ingestion import HELD_BYTES, BodyForm, Ingestion
+from gateway.ingesting.documents import SINGLE_BYTES, Bounds
+from gateway.ingesting.ingestion import HELD_BYTES, Ingestion
 from gateway.ingesting.lanes import Lane
 
 _PLAIN: Final = Query()
@@ -40,12 +40,12 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     documents = request.app[INGESTING].documents
     lane = documents.lane(caller, request.match_info["collection"], traceparent(request))
     query = read_query(request) if request.query_string else _PLAIN
-    form = _form(request, documents)
+    streamed = _is_streamed(request, documents.bounds)
     if idempotency.HEADER in request.headers:
         return await _ingest_once(request, caller, lane, query)
     chunks: AsyncIterator[bytes]
     length = request.content_length
-    if not form.streamed and length is not None and length <= SINGLE_BYTES:
+    if not streamed and length is not None and length <= SINGLE_BYTES:
         body = await request.app[INTAKE].bodies.read(request, documents.bounds.array_bytes)
         single = await documents.single(lane, body) if query is _PLAIN else None
         if single is not None:
@@ -53,8 +53,9 @@ async def ingest(request: web.Request) -> web.StreamResponse:
             return Receipt(receipt(1, b"[%b]" % id_, [batch]))
         chunks = _pieces(body)
     else:
-        chunks = request.app[INTAKE].bodies.chunks(request, whole=not form.streamed)
-    pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed=form.streamed)
+        chunks = request.app[INTAKE].bodies.chunks(request, whole=not streamed)
+    pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed=streamed)
+    form = documents.lines() if streamed else documents.json()
     ingestion = documents.begin(lane, form, query.options, pace)
     tally = await ingestion.run(chunks)
     if query.stored and lane.tracked and tally.problem is None:
@@ -124,9 +125,11 @@ class _Keyed:
         return Answered(self.answer.body, whole=tally.problem is None)
 
     def _reading(self, lane: Lane, copies: list[Copy], work: Work) -> Ingestion:
-        form = replace(_form(self._request, self._documents), max_bytes=HELD_BYTES)
+        documents = self._documents
+        streamed = _is_streamed(self._request, documents.bounds)
+        form = replace(documents.lines() if streamed else documents.json(), max_bytes=HELD_BYTES)
         pace = Pace(work, self._request.app[INTAKE].turns.of(self._request), slowed=False)
-        return self._documents.begin(lane, form, self._query.options, pace, copies)
+        return documents.begin(lane, form, self._query.options, pace, copies)
 
 
 def _replayed(body: bytes) -> web.Response:
@@ -136,20 +139,20 @@ def _replayed(body: bytes) -> web.Response:
     return answer
 
 
-def _form(request: web.Request, documents: Documents) -> BodyForm:
-    """Return how the body is read.
+def _is_streamed(request: web.Request, bounds: Bounds) -> bool:
+    """Return whether the body is NDJSON; else it is JSON.
 
     Raises:
         Problem: `unsupported-media-type`, `body-too-large` (queued: no).
     """
     match request.content_type if request.body_exists else JSON:
         case "application/json":
-            length, bound = request.content_length, documents.bounds.array_bytes
-            if length is not None and length > bound:
-                raise too_large(bound)
-            return documents.json()
+            length = request.content_length
+            if length is not None and length > bounds.array_bytes:
+                raise too_large(bounds.array_bytes)
+            return False
         case kind if kind in NDJSON:
-            return documents.lines()
+            return True
     raise Problem(
         "unsupported-media-type",
         f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",

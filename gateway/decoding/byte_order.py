@@ -19,7 +19,7 @@ class NotUtf8Error(Exception):
 
 
 def is_plain(head: bytes) -> bool:
-    """Whether a body begins as nearly all do, so that there is nothing to skip.
+    """Return whether a body begins as nearly all do, so that there is nothing to skip.
 
     Args:
         head: Its first octets, or all of it.
@@ -28,12 +28,12 @@ def is_plain(head: bytes) -> bool:
 
 
 def undecided(head: bytes) -> bool:
-    """Whether so few octets may be the beginning of a mark."""
+    """Return whether so few octets may be the beginning of a mark."""
     return len(head) < LONGEST and any(mark.startswith(head) for mark in _MARKS)
 
 
 def skip_mark(body: bytes) -> bytes:
-    """The body without its byte order mark.
+    """Return the body without its byte order mark.
 
     Args:
         body: Its beginning, or all of it.

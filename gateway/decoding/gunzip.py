@@ -39,7 +39,7 @@ class Gunzip:
         self._given = 0
 
     def feed(self, compressed: bytes) -> Iterator[bytes]:
-        """What some octets expand to; an empty piece is a chance to leave the loop to others.
+        """Yield what octets expand to; an empty piece is a chance to leave the loop to others.
 
         Raises:
             BadGzipError: They are not what gzip may be.
@@ -63,7 +63,7 @@ class Gunzip:
             yield b""
 
     def end(self) -> None:
-        """The body has ended.
+        """End the body.
 
         Raises:
             BadGzipError: The last member has not.

@@ -34,7 +34,7 @@ _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
 
 def _nested(levels: int) -> bytes:
-    """A pattern of a value in brackets, with so many levels of brackets in it."""
+    """Return a pattern of a value in brackets, with so many levels of brackets in it."""
     inner = b"|" + _nested(levels - 1) if levels else b""
     return rb'[\[{](?:[^"\[\]{}]++|' + _STRING + inner + rb")*+[\]}]"
 
@@ -138,7 +138,7 @@ class ArraySplitter:
             self._data += data[at:]
 
     def _begin(self, data: bytes) -> int:
-        """Where the first element may begin."""
+        """Return where the first element may begin."""
         found = _SPACE.match(data)
         at = found.end() if found else 0
         if at == len(data):
@@ -164,7 +164,7 @@ class ArraySplitter:
         return None
 
     def _one_by_one(self, data: bytes, at: int) -> tuple[list[bytes], int]:
-        """A few elements, up to one that must be walked over."""
+        """Return a few elements, up to one that must be walked over."""
         elements: list[bytes] = []
         while len(elements) < _ELEMENTS_AT_ONCE:
             found = _ELEMENT.match(data, at, at + self._reach)
@@ -180,7 +180,7 @@ class ArraySplitter:
         return elements, at
 
     def _walk_on(self, walk: Walk, data: bytes, at: int) -> tuple[list[bytes] | None, int]:
-        """The element that is walked over and where the next begins; None when it has not ended."""
+        """Return the element, None if it has not ended, and where to go on."""
         try:
             end, ended = walk.over(data, at + self._walked)
         except BracketError as error:
@@ -198,7 +198,7 @@ class ArraySplitter:
         return self._element(raw, last=data[end] == _END), end + 1
 
     def _element(self, raw: bytes, *, last: bool) -> list[bytes]:
-        """One element, or none in an empty array."""
+        """Return one element, or none in an empty array."""
         if raw is not TOO_LONG:
             raw = raw.strip(WHITESPACE)
         if not raw and not (last and self._state == "first"):
@@ -211,7 +211,7 @@ class ArraySplitter:
 
 
 def is_json(raw: bytes) -> bool:
-    """Whether the syntax of an element is sound; told by skipping through it."""
+    """Return whether the syntax of an element is sound, by skipping through it."""
     if raw is TOO_LONG:
         return True
     try:
@@ -219,7 +219,7 @@ def is_json(raw: bytes) -> bool:
     except msgspec.DecodeError:
         return False
     except RecursionError:
-        return True  # too deep to tell; whoever parses it will refuse it
+        return True  # too deep to skip through: its parser will refuse it
     return True
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import orjson
 
 from gateway.decoding.brackets import Brackets
+from penstock.wire.document_rules import MAX_INTEGER, MIN_INTEGER
 
 WINDOW_BYTES: Final = 64 * 1024
 LONG_DIGITS: Final = 19
@@ -34,11 +35,11 @@ _NUMBERS: Final = bytes(
     ord(chr(octet).lower()) if octet in b"0123456789.eE+-" else ord(" ") for octet in range(256)
 )
 """Leaves numbers and space."""
-_INTEGERS: Final = range(-(1 << 63), 1 << 63)
+_INTEGERS: Final = range(MIN_INTEGER, MAX_INTEGER + 1)
 _LONG_FLOAT_BYTES: Final = 200
 """A shorter one is finite, whatever two digits its exponent has."""
 _MOST_DIGITS: Final = 4300
-"""Python reads no integer of more, unless told to (`sys.set_int_max_str_digits`)."""
+"""Python reads no integer of more, unless it is configured to (`sys.set_int_max_str_digits`)."""
 _MARKS: Final = (b",", b"[", b"]", b"{", b"}")
 
 WindowKind = Literal["", "string", "number"]
@@ -55,7 +56,7 @@ class Flaw:
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether nothing in a text can be a fault that a parser lets through, but for its depth.
+    """Return whether nothing in a text can be a fault that parsers let through, but for its depth.
 
     True for nearly all text; false says only that one must look closer.
     """
@@ -70,7 +71,7 @@ def is_plain(text: bytes) -> bool:
 
 
 def is_utf8(text: bytes) -> bool:
-    """Whether it is UTF-8."""
+    """Return whether it is UTF-8."""
     if text.isascii():
         return True
     try:
@@ -81,7 +82,7 @@ def is_utf8(text: bytes) -> bool:
 
 
 def may_be_deeper(text: bytes, levels: int) -> bool:
-    """Whether there are brackets enough for it; a quick look."""
+    """Return whether there are brackets enough for it; a quick look."""
     return text.count(b"[") + text.count(b"{") > levels
 
 
@@ -109,7 +110,7 @@ def find_flaw(
 
 
 def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:
-    """Whether a text of one window has a flaw; see `find_flaw`."""
+    """Return whether a text of one window has a flaw; see `find_flaw`."""
     depth = 0 if may_be_deeper(text, levels) else None
     return _window_flaw(text, "", 0, levels, depth, keys=keys)[0] is not None
 
@@ -117,7 +118,7 @@ def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:
 def _window_flaw(
     window: bytes, kind: WindowKind, at: int, levels: int, depth: int | None, *, keys: bool
 ) -> tuple[Flaw | None, int | None]:
-    """The flaw of one part of a text, and how deep it ends.
+    """Return the flaw of one part of a text, and how deep it ends.
 
     Args:
         window: The part.
@@ -200,7 +201,7 @@ def _long_number_flaw(number: bytes, *, keys: bool) -> Kind | None:
 
 
 def _giant_flaw(window: bytes, at: int, *, keys: bool) -> Flaw | None:
-    """The flaw of a number, or of white space, that is longer than a window."""
+    """Return the flaw of a number, or of white space, that is longer than a window."""
     number = window[window.rfind(b'"') + 1 :].strip(b" \t\r\n:-")
     if number.isdigit():  # longer than a window, so longer than any bound
         return Flaw("integer" if keys else "number", at)
@@ -208,7 +209,7 @@ def _giant_flaw(window: bytes, at: int, *, keys: bool) -> Flaw | None:
 
 
 def outline(text: bytes) -> bytes:
-    """All that stands outside of strings, with one quote in the place of each."""
+    """Return all that stands outside of strings, with one quote in the place of each."""
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b'"'.join(text.split(b'"')[::2])
@@ -245,7 +246,7 @@ def windows(text: bytes, window_bytes: int) -> Iterator[tuple[bytes, WindowKind]
 
 
 def without_escapes(part: bytes) -> bytes:
-    """The same length, without backslashes and quotes that are escaped.
+    """Return text of the same length without backslashes and quotes that are escaped.
 
     Args:
         part: Begins between two escapes.
@@ -256,7 +257,7 @@ def without_escapes(part: bytes) -> bytes:
 
 
 def whole_escapes(part: bytes) -> bytes:
-    """The part without its last backslash, when that begins an escape."""
+    """Return the part without its last backslash, when that begins an escape."""
     slashes = len(part) - len(part.rstrip(b"\\"))
     return part[:-1] if slashes % 2 else part
 

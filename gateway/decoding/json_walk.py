@@ -75,7 +75,7 @@ class Walk:
         return end + sum(map(len, inside[:before])) + before
 
     def _end_of(self, structure: bytes) -> int | None:
-        """Where the element ends in what stands outside of strings."""
+        """Return where the element ends in what stands outside of strings."""
         signed = memoryview(structure.translate(SIGNS_IN_PLACE)).cast("b")
         depths = list(itertools.accumulate(signed, initial=self._depth))
         at = 0

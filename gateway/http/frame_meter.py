@@ -1,4 +1,4 @@
-"""What a WebSocket's client has sent and nobody has handled yet: counted, and bounded over all.
+"""What a WebSocket's client has sent and is not handled yet: counted, and bounded over all.
 
 aiohttp keeps the frames of a message until its last one has ended, and messages until they are
 asked for; it bounds both for each socket, which is much for ten thousand of them.
@@ -82,7 +82,7 @@ class FrameMeter:
         self._reader.feed_eof()
 
     def handled(self, size: int) -> None:
-        """A message of so many octets was taken by whoever it is for."""
+        """Count a message of so many octets as handled."""
         self._waiting = max(0, self._waiting - size - _MESSAGE_BYTES)
         self._count()
 

@@ -23,7 +23,7 @@ _SWEEP_S: Final = 1.0
 _READY_WITHIN_S: Final = 5.0
 """How long one of several processes waits for RabbitMQ before it takes requests all the same."""
 _TURNED_AWAY: Final = 128
-"""Connections beyond the bound that are told so at the same time; more are cut."""
+"""Connections beyond the bound that get an answer at the same time; more are cut."""
 _OTHER_FILES: Final = 128
 """Descriptors for servers, files and the loop itself."""
 
@@ -71,7 +71,7 @@ class Listener:
         return port
 
     def __call__(self) -> asyncio.Protocol:
-        """The protocol of one accepted connection."""
+        """Return the protocol of one accepted connection."""
         if len(self.connections) >= self._max_connections:
             self.refused += 1
             return TurnedAway(self._turned_away, _TURNED_AWAY)

@@ -3,9 +3,9 @@
     slice ──5 ms are over──► waits behind other requests ──its turn──► slice
                                                              └── the client has left ──► ends
 
-The 5 ms are those of one turn of the loop, whoever used them: a hundred requests that compute at
-the same time have one slice between two polls of the sockets, not a hundred. Tenants take turns,
-and within one its requests: whoever sends a hundred bodies of refused lines waits for himself.
+The 5 ms are those of one turn of the loop, for all requests together: a hundred that compute at the
+same time have one slice between two polls of the sockets, not a hundred. Tenants take turns, and
+within one its requests: a client that sends a hundred bodies of refused lines waits for itself.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Turns:
         return f"<Turns, {sum(map(len, self._waiting.values()))} waiting>"
 
     def over(self) -> bool:
-        """Whether requests have computed long enough in this turn of the loop."""
+        """Return whether requests have computed long enough in this turn of the loop."""
         now = time.perf_counter()
         if self._began is None:
             self._begin(now)
@@ -47,7 +47,7 @@ class Turns:
         """Go on at once, or in a later turn of the loop when this one's slice is over.
 
         Args:
-            request: Whose client must still be there; None: nobody waits for the work.
+            request: Whose client must still be there; None: no client waits for the work.
 
         Raises:
             ConnectionResetError: The client has left (queued: what was published before).
@@ -69,7 +69,7 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._end)
 
     def _end(self) -> None:
-        """The sockets have been looked at: the next that waits may go on."""
+        """Let the next that waits go on: the sockets have been polled."""
         self._began = None
         while self._waiting:
             tenant, requests = next(iter(self._waiting.items()))
@@ -85,7 +85,7 @@ class Turns:
 
 
 def has_left(request: web.BaseRequest) -> bool:
-    """Whether the client has closed its connection, also behind octets that are still unread.
+    """Return whether the client has closed its connection, if behind octets not read yet.
 
     A client that sends faster than its body is worked on is not read from meanwhile, so the loop
     would not notice; the kernel does (`POLLRDHUP`, poll(2)).

@@ -11,6 +11,7 @@ from gateway.errors import Problem
 from gateway.ingesting.lanes import Lane
 from gateway.rabbitmq.confirms import unconfirmed
 from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.task_message import task_body
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class BatchPublisher:
             Problem: As `Publisher.publish` at once (queued: no).
         """
         task_id = copy.task_id if copy else self.issue(lane)
-        body = lane.message(documents)
+        body = task_body(b"".join((lane.head, documents, b"]]")), b"{}")
         confirm = self._publisher.publish(
             lane.template,
             task_id,

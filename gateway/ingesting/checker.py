@@ -3,7 +3,7 @@
 msgspec skips through a document, which proves its syntax and builds nothing but the `_id`. What it
 lets through (bad UTF-8, `$` keys, NUL in keys, numbers out of range, deep nesting) leaves traces in
 the bytes, which are looked for in many documents at once; only a document that has one is looked
-at again. How a fault is told costs more than to find it: only the first ones are described. Pure.
+at again. To describe a fault costs more than to find it: only the first ones are described. Pure.
 """
 
 from collections.abc import Generator, Sequence
@@ -26,7 +26,7 @@ _SHORTEST_TOO_DEEP: Final = 2 * (MAX_DEPTH + 1)
 _BRACE: Final = ord("{")
 _QUOTE: Final = ord('"')
 _SHORT_BYTES: Final = 128
-"""The faults of shorter documents are always told with their place;"""
+"""The faults of shorter documents are always described with their place;"""
 _PLACED_BYTES: Final = 16 * 1024
 """those of longer ones in so many octets of a request, as it takes a microsecond for each value."""
 
@@ -185,7 +185,7 @@ def _note(out: CheckedSlice, line: int, fault: DocumentFault) -> None:
 
 
 def _has_fault(raw: bytes) -> bool:
-    """Whether a document of a slice with faults is one of those that have them."""
+    """Return whether a document of a slice with faults is one of those that have them."""
     return not json_text.is_utf8(raw) or (not json_text.is_plain(raw) and _has_flaw(raw))
 
 
@@ -209,7 +209,7 @@ def _peek(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 
 
 def derived_id(values: list[Any]) -> bytes:
-    """The JSON of an `_id` made from field values: equal values, equal `_id`.
+    """Return the JSON of an `_id` made from field values: equal values, equal `_id`.
 
     Args:
         values: Parsed JSON; the canonical form is compact, UTF-8, with sorted keys.

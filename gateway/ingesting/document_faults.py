@@ -45,12 +45,12 @@ def find_fault(raw: bytes, max_bytes: int) -> DocumentFault | None:
 
 
 def _place(error: json.JSONDecodeError) -> str:
-    """What is wrong and where; in a document of one line, where in that line of the body."""
+    """Return what is wrong and where; in a document of one line, where in that line of the body."""
     return str(error) if error.lineno > 1 else f"{error.msg} (column {error.colno})"
 
 
 def too_big(max_bytes: int) -> DocumentFault:
-    """The fault of a document over its bound."""
+    """Return the fault of a document over its bound."""
     return DocumentFault("$", f"the document is over {max_bytes} bytes of JSON")
 
 

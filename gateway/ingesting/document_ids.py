@@ -9,7 +9,7 @@ from typing import Final
 class DocumentIds:
     """New `_id`s: the JSON of a UUIDv7 (RFC 9562, section 5.7), 38 bytes with its quotes.
 
-    48 bits of milliseconds, 62 random bits that are drawn anew each millisecond and each 4,096
+    48 bits of milliseconds, 62 random bits that are drawn each millisecond and each 4,096
     ids, 12 bits of counter.
     """
 
@@ -19,7 +19,7 @@ class DocumentIds:
         self._count = len(_COUNTERS)
 
     def next(self) -> bytes:
-        """One more."""
+        """Return another id."""
         count = self._count
         millis = time.time_ns() // 1_000_000
         if millis != self._millis or count == len(_COUNTERS):
@@ -44,7 +44,7 @@ class SeededIds(DocumentIds):
         self._blocks = 0
 
     def next(self) -> bytes:
-        """One more."""
+        """Return another id."""
         if self._count == len(_COUNTERS):
             block = sha256(f"{self._seed}#{self._blocks}".encode()).digest()
             self._prefix = _prefix(self._millis, block[:8])
@@ -55,7 +55,7 @@ class SeededIds(DocumentIds):
 
 
 def _prefix(millis: int, entropy: bytes) -> bytes:
-    """All of an id's JSON but its last three digits."""
+    """Return all of an id's JSON but its last three digits."""
     random = int.from_bytes(entropy, "big")
     head = f"{millis:012x}"
     return (

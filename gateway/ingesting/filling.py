@@ -34,11 +34,7 @@ class Filling(Generic[T]):
         self._documents: list[bytes] = []
         self._owners: list[T] = []
         self.size = 0
-        """Octets that the documents will take in a message."""
-
-    def __bool__(self) -> bool:
-        """Whether it holds a document."""
-        return bool(self._documents)
+        """Octets that the documents will take in a message; 0: there are none."""
 
     def add(self, documents: Sequence[bytes], owners: Sequence[T]) -> list[Batch[T]]:
         """Add documents, and return the batches that they fill.

@@ -86,7 +86,7 @@ class _Group:
         waiter: _Waiter = self._loop.create_future()
         for batch in self._filling.add((document,), (waiter,)):
             self._publish(batch)
-        if self._filling:
+        if self._filling.size:
             if self._may_leave():
                 self._flush()
             elif self._timer is None:
@@ -98,7 +98,7 @@ class _Group:
 
     def _flush(self) -> None:
         """Publish what has gathered."""
-        if self._filling:
+        if self._filling.size:
             self._publish(self._filling.take())
 
     def _publish(self, batch: Batch[_Waiter]) -> None:
@@ -138,7 +138,7 @@ class _Group:
 
     def _rest(self) -> None:
         """Forget the lane while nothing gathers and nothing is on its way."""
-        if not self._unconfirmed and not self._filling:
+        if not self._unconfirmed and not self._filling.size:
             self._forget(self._lane)
 
 

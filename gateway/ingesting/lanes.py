@@ -12,7 +12,6 @@ from gateway.rabbitmq.task_message import (
     MessageOptions,
     Template,
     cached_template,
-    task_body,
     template,
 )
 from penstock.wire.document_rules import collection_fault
@@ -32,22 +31,11 @@ class Lane:
     collection: str
     queues: tuple[str, ...]
     """Every queue that takes them; at least one."""
+    tracked: bool
+    """Whether each batch has one result: one queue takes it."""
     template: Template = field(repr=False)
     head: bytes = field(repr=False)
-    """The arguments up to the first document."""
-
-    @property
-    def tracked(self) -> bool:
-        """Whether each batch has one result."""
-        return len(self.queues) == 1
-
-    def message(self, documents: bytes) -> bytes:
-        """Return the body of a batch's message.
-
-        Args:
-            documents: Their JSON, joined by commas.
-        """
-        return task_body(b"".join((self.head, documents, b"]]")), b"{}")
+    """The arguments of a batch's task up to the first document."""
 
 
 class Lanes:
@@ -122,6 +110,7 @@ class Lanes:
             tenant=tenant,
             collection=collection,
             queues=queues,
+            tracked=len(queues) == 1,
             template=make(
                 STORE_TASK,
                 EXCHANGE,

@@ -140,7 +140,7 @@ class RequestBatches:
 
     def close(self) -> int:
         """Fill no further; return how many batches wait to be published."""
-        if self._filling:
+        if self._filling.size:
             self._close(self._filling.take())
         return len(self._full)
 

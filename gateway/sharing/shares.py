@@ -15,7 +15,7 @@ _BEYOND: Final = 4
 
 
 def within_share(amount: int, held: int, total: int, bound: int, tenants: int) -> bool:
-    """Whether a tenant may take more of something.
+    """Return whether a tenant may take more of something.
 
     Args:
         amount: What it wants.
@@ -56,7 +56,7 @@ class Shares:
         return f"<Shares of {len(self._holdings)} tenants, {self._count} messages, {self._size} B>"
 
     def take(self, tenant: str, size: int) -> None:
-        """One more message of so many octets."""
+        """Count one more message of so many octets."""
         holding = self._holdings.get(tenant)
         if holding is None:
             holding = self._holdings[tenant] = _Holding()
@@ -66,7 +66,7 @@ class Shares:
         self._size += size
 
     def give_back(self, tenant: str, size: int) -> None:
-        """That message has ended."""
+        """Count it no more: it has ended."""
         holding = self._holdings[tenant]
         holding.count -= 1
         holding.size -= size
@@ -76,7 +76,7 @@ class Shares:
             del self._holdings[tenant]
 
     def admit(self, tenant: str, size: int, max_count: int, max_size: int) -> bool:
-        """Whether a tenant may have one more message of so many octets."""
+        """Return whether a tenant may have one more message of so many octets."""
         holding = self._holdings.get(tenant) or _NOTHING
         tenants = len(self._holdings) + (holding is _NOTHING)
         return within_share(1, holding.count, self._count, max_count, tenants) and within_share(
@@ -84,7 +84,7 @@ class Shares:
         )
 
     def has_room(self, tenant: str, size: int, max_count: int, max_size: int) -> bool:
-        """Whether that would leave half of its share free, among several tenants."""
+        """Return whether that would leave half of its share free, among several tenants."""
         holding = self._holdings.get(tenant) or _NOTHING
         tenants = len(self._holdings) + (holding is _NOTHING)
         return (
