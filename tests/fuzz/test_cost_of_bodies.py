@@ -47,7 +47,7 @@ SHELLS = (
     (b"", b""), (b"[", b"]"), (b'{"a":[', b"]}"), (b'{"a":"', b'"}'), (b"[[", b"]]"),
     (b'{"task":"demo.echo","args":[[', b"]]}"), (b'{"task":"demo.add","args":[', b"]}"),
     (b'{"task":"demo.add","kwargs":{', b"}}"), (b'{"chain":[', b"]}"), (b'{"ids":[', b"]}"),
-    (b'{"task":"demo.add","options":{"headers":{', b"}}}"),
+    (b'{"task":"demo.add","options":{"headers":{', b"}}}"), (b'[{"a":[', b"1]}]"),
 )  # fmt: skip
 
 
@@ -94,6 +94,10 @@ SEEDS = tuple(
         (PATHS[5], JSON, SHELLS[10], b'"a":[],', 0),
         (PATHS[6], JSON, SHELLS[8], b'{"task":"demo.add"},', 0),
         (PATHS[7], JSON, SHELLS[9], b'"x",', 0),
+        (PATHS[0], NDJSON, SHELLS[0], b" \n", 0),
+        (PATHS[1], NDJSON, SHELLS[0], b"\n" * 15 + b"x", 0),
+        (PATHS[1], JSON, SHELLS[11], b"[[1]],", 0),
+        (PATHS[1], JSON, SHELLS[1], b'[[[\\""":[1]]]],', 0),
     )
 )
 
