@@ -24,12 +24,6 @@ class MalformedBodyError(Exception):
     """The body is not what its media type says; the text says why."""
 
 
-def first_octet(body: bytes) -> bytes:
-    """Return what a body begins with behind white space; nothing where there is nothing else."""
-    start = body[:1]
-    return start if start > b" " else body.lstrip(WHITESPACE)[:1]
-
-
 class Splitter(Protocol):
     """Cuts one body."""
 

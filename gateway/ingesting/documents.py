@@ -10,7 +10,7 @@ from gateway.access.room import Room
 from gateway.access.work import Pace
 from gateway.decoding.json_body import JsonSplitter
 from gateway.decoding.ndjson import LineSplitter
-from gateway.decoding.splitter import first_octet
+from gateway.decoding.splitter import WHITESPACE
 from gateway.errors import Problem
 from gateway.ingesting.batch_publisher import BatchPublisher
 from gateway.ingesting.checker import DocumentChecker
@@ -125,7 +125,7 @@ class Documents:
         Raises:
             Problem: As `GroupCommit.commit`.
         """
-        if first_octet(body) == b"[":
+        if body.lstrip(WHITESPACE).startswith(b"["):
             return None
         checked = self._checker.check((body,), 1, 0)
         if not checked.documents:
