@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -22,9 +23,10 @@ from gateway.api import (
     streams,
     submit,
     tasks,
+    topology,
 )
-from gateway.api.description.openapi import query_parameters
 from gateway.api.front import front
+from gateway.api.operation import Operation, Served
 from gateway.cancellation import stop
 from gateway.canvas.parts import Canvases
 from gateway.config import GatewayConfig
@@ -33,7 +35,7 @@ from gateway.http import expectations
 from gateway.http.front_door import FrontDoor
 from gateway.http.listener import Listener
 from gateway.http.parts import Intake
-from gateway.http.traits import OPEN, RouteTraits
+from gateway.http.traits import RouteTraits
 from gateway.ingesting.parts import Ingesting
 from gateway.operating import gauges
 from gateway.rabbitmq.parts import Broker
@@ -44,7 +46,7 @@ from gateway.submitting.parts import Submitting
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.parts import Watching
 from penstock.looper import Looper, Loops
-from topology import layout
+from topology.layout import load as load_layout
 
 NOUNS = (
     submit,
@@ -54,6 +56,7 @@ NOUNS = (
     streams,
     ingest,
     schedules,
+    topology,
     queues,
     dead_letters,
     operations,
@@ -73,19 +76,19 @@ def make_app(config: GatewayConfig) -> web.Application:
         TopologyError: The layout file is not valid.
     """
     app = web.Application(middlewares=[front], client_max_size=0)
-    topology = layout.load(config.topology_file)
+    layout = load_layout(config.topology_file)
     metrics = Metrics(config.metrics_folder)
     redis = make_redis(config.redis_url)
     access = Access.make(config, redis)
     intake = Intake.make(config, lambda request: access.keyring.holds(request[CALLER]))
-    broker = Broker.make(config, topology, metrics.observe_publish)
+    broker = Broker.make(config, layout, metrics.observe_publish)
     states = States(redis, config.result_expires_s)
     endings = Endings.make(config, redis, states, broker)
-    submitting = Submitting.make(config, topology, redis, access, broker, endings)
+    submitting = Submitting.make(config, layout, redis, access, broker, endings)
     watching = Watching.make(config, redis, states, access, intake, metrics)
 
     app[parts.CONFIG] = config
-    app[parts.TOPOLOGY] = topology
+    app[parts.TOPOLOGY] = layout
     app[parts.REDIS] = redis
     app[parts.ACCESS] = access
     app[parts.INTAKE] = intake
@@ -94,18 +97,19 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.ENDINGS] = endings
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
-    app[parts.INGESTING] = Ingesting.make(config, topology, access, broker, intake)
+    app[parts.INGESTING] = Ingesting.make(config, layout, access, broker, intake)
     app[parts.SCHEDULING] = Scheduling.make(
         config.quotas, redis, access.keyring, submitting.planner
     )
     app[parts.CANVASES] = Canvases.make(
         config, redis, states, access.task_ids, submitting.submission
     )
+    traits, app[parts.OPERATIONS] = _register(app.router, config)
     app[parts.FRONT] = parts.Front(
         metrics=metrics,
         drain=intake.drain,
         front_door=FrontDoor(config),
-        traits=_register(app.router, config),
+        traits=traits,
         keyring=access.keyring,
         limits=access.limits,
     )
@@ -113,7 +117,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     for looper in (*broker.own_loopers, *_loopers(app)):
         app[parts.LOOPS].add(looper)
     gauges.register(
-        metrics, topology, broker, submitting.catalog, watching.streams, watching.watch.notices
+        metrics, layout, broker, submitting.catalog, watching.streams, watching.watch.notices
     )
     gauges.register_loops(metrics, app[parts.LOOPS])
     app.cleanup_ctx.append(_running)
@@ -138,19 +142,24 @@ def add_listener(app: web.Application, listener: Listener) -> None:
     )
 
 
-def _register(router: web.UrlDispatcher, config: GatewayConfig) -> RouteTraits:
-    """Register every route, and return what is special about each."""
-    traits = RouteTraits()
+def _register(
+    router: web.UrlDispatcher, config: GatewayConfig
+) -> tuple[RouteTraits, tuple[Served, ...]]:
+    """Register every route; return what the middleware and the description have to know of them."""
+    traits, served = RouteTraits(), []
     for noun in NOUNS:
         for route in noun.routes():
-            if route.handler is operations.metrics and config.metrics_public:
-                route.kwargs["traits"] = (OPEN,)
-            traits.take(route)
+            operation: Operation = route.kwargs.pop("operation")
+            if operation is operations.METRICS and config.metrics_public:
+                operation = dataclasses.replace(operation, scope=None)
+            is_api = route.path.startswith("/v1/")
+            traits.take(route, operation.traits, operation.query_names if is_api else None)
             route.kwargs.setdefault("expect_handler", expectations.meet)
             for each in route.register(router):
                 path = each.resource.canonical if each.resource is not None else ""
-                traits.take_query(route.handler, query_parameters(route.method, path))
-    return traits
+                if each.method != "HEAD" and not path.startswith("/static/"):
+                    served.append(Served(each.method, path, operation))
+    return traits, tuple(served)
 
 
 def _loopers(app: web.Application) -> tuple[Looper, ...]:

@@ -2,6 +2,12 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""A field that holds one."""
 
 
 def rfc3339(moment: float) -> str:

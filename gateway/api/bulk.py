@@ -5,18 +5,24 @@ import itertools
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
 from gateway.access.work import Pace, work_of
 from gateway.api.bulk_answer import OutcomeStream
+from gateway.api.description.problem import Fault
+from gateway.api.fields import Count
+from gateway.api.operation import PUBLISHING, Content, Operation, answer
 from gateway.api.parts import CONFIG, INTAKE, SUBMITTING
+from gateway.api.queries import choice
+from gateway.api.submit import TASK_EXAMPLE, TASK_ID
 from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
 from gateway.decoding.splitter import MalformedBodyError
 from gateway.decoding.steps import Pause
-from gateway.errors import Problem, invalid_request
+from gateway.errors import Problem, Queued
 from gateway.http.body import CHUNK_BYTES, too_large
 from gateway.http.held_body import HeldBody
 from gateway.http.media_types import JSON, NDJSON
@@ -24,8 +30,8 @@ from gateway.http.problems import REQUEST_ID
 from gateway.http.trace_context import traceparent
 from gateway.submitting.bulk import Bulk, BulkTerms
 from gateway.submitting.bulk_outcomes import BulkOutcomes, Listing
+from gateway.submitting.task_request import TaskRequest
 
-_LISTINGS: Final[dict[str, Listing]] = {"errors": "errors", "all": "all", "none": "none"}
 _OMIT_AFTER_S: Final = 5.0
 """How long a full buffer of errors waits for a client that sends and does not read."""
 
@@ -34,22 +40,76 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Outcomes of an array; what is behind them is refused."""
 
 
+class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one task of many: written by `BulkOutcomes`."""
+
+    line: Count
+    """Which, from 1; empty lines count."""
+    status: int
+    """202, or the status that a submit of this task alone would have got."""
+    id: str | None = None
+    """Where it is, or may be, queued."""
+    code: str | None = None
+    detail: str | None = None
+    queued: Queued | None = None
+    errors: list[Fault] | None = None
+    near: list[str] | None = None
+    quota: str | None = None
+
+
+_LISTINGS: Final[dict[str, Listing | None]] = {"errors": "errors", "all": "all", "none": "none"}
+OUTCOMES: Final = choice(
+    "outcomes",
+    "Which outcomes the answer lists; by default all of an array, the errors of a stream.",
+    _LISTINGS,
+    default=None,
+    expected="errors, all or none",
+)
+_EXAMPLES: Final = [{"line": 1, "status": 202, "id": TASK_ID}]
+_REFUSED: Final = {
+    "line": 2,
+    "status": 404,
+    "code": "unknown-task",
+    "detail": "no route of the topology takes 'reports.bild'",
+    "queued": "no",
+}
+_NDJSON: Final = "application/x-ndjson"
+
+BULK = Operation(
+    summary="Submit many tasks; each is accepted or refused by itself.",
+    tag="Tasks",
+    scope="submit",
+    body=(
+        Content(list[TaskRequest], [TASK_EXAMPLE]),
+        Content(str, '{"task": "demo.add", "args": [1, 2]}\n{"task": "demo.add"}\n', _NDJSON),
+    ),
+    query=(OUTCOMES,),
+    answers={
+        202: answer("All were accepted.", Content(list[Outcome], _EXAMPLES)),
+        207: answer(
+            "An outcome for each, and of a stream a summary.",
+            Content(list[Outcome], [*_EXAMPLES, _REFUSED]),
+            Content(str, '{"summary":{"accepted":2,"rejected":0}}\n', _NDJSON),
+        ),
+    },
+    refusals=PUBLISHING,
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
-    return [web.post("/v1/tasks/bulk", bulk)]
+    """Return the routes of this noun."""
+    return [web.post("/v1/tasks/bulk", bulk, operation=BULK)]
 
 
 async def bulk(request: web.Request) -> web.StreamResponse:
     """Publish many tasks; each is accepted or refused by itself."""
     caller = require(request, "submit")
-    given = request.query.get("outcomes")
-    if given is not None and given not in _LISTINGS:
-        raise invalid_request("?outcomes", "Expected errors, all or none", queued="no")
+    listing = OUTCOMES.of(request, queued="no")
     match request.content_type if request.body_exists else JSON:
         case kind if kind in NDJSON:
-            return await _stream(request, caller, _LISTINGS[given or "errors"])
+            return await _stream(request, caller, listing or "errors")
         case "application/json":
-            return await _array(request, caller, _LISTINGS[given or "all"])
+            return await _array(request, caller, listing or "all")
     raise Problem(
         "unsupported-media-type",
         f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",

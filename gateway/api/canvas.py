@@ -1,9 +1,9 @@
 """POST /v1/canvas: many tasks that belong together; GET /v1/groups/{id}: what became of a group."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from gateway.access import idempotency
@@ -12,9 +12,13 @@ from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, once
 from gateway.access.task_id import claims
 from gateway.access.work import work_of
+from gateway.api.fields import Count
+from gateway.api.operation import READING, SUBMITTING, Content, Operation, answer
 from gateway.api.parts import ACCESS, CANVASES, INTAKE, WATCHING
-from gateway.api.queries import wait_seconds
+from gateway.api.queries import WAIT
+from gateway.api.submit import STATE_EXAMPLE, TASK_ID
 from gateway.canvas.canvas_request import (
+    Canvas,
     ChainNode,
     ChordNode,
     GroupNode,
@@ -29,20 +33,119 @@ from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.media_types import check_json
 from gateway.http.trace_context import traceparent
-from gateway.http.traits import IDEMPOTENT
 from gateway.redis.faults import RedisAwayError
-from gateway.timestamps import issued_at
+from gateway.states.state import TaskState
+from gateway.timestamps import Time, issued_at
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024
 """Expanded size of a canvas."""
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
+class CanvasLinks(msgspec.Struct, omit_defaults=True):
+    """Where to look next."""
+
+    self: str
+    stream: str | None = None
+    """Of a task; a group has none."""
+
+
+class CanvasReceipt(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """RabbitMQ confirmed every message that begins the canvas."""
+
+    id: str
+    """Of the final result: a task, or a group."""
+    kind: Literal["task", "group"]
+    state: Literal["PENDING"] | None = None
+    """Absent where the result is not tracked."""
+    tracked: bool
+    ids: list[str]
+    """Of every task, in order."""
+    groups: list[str]
+    """Of every group and header."""
+    canvas: dict[str, Any]
+    """The ids in the shape of the request."""
+    accepted_at: Time
+    links: CanvasLinks
+
+
+class Group(msgspec.Struct, kw_only=True):
+    """What is known of a group: written by `gateway.canvas.groups.Told`."""
+
+    id: str
+    total: Count
+    completed: Count
+    ready: bool
+    """Whether all have ended."""
+    successful: bool
+    counts: dict[str, Count]
+    """State → how many tasks are in it."""
+    results: list[Any]
+    """In the order of the request; null where there is none (yet)."""
+    tasks: list[TaskState]
+
+
+_decode_receipt = msgspec.json.Decoder(CanvasReceipt).decode
+_ADD = {"task": "demo.add", "args": [1, 2]}
+_GROUP_EXAMPLE = {
+    "id": "019b0e2c-4d5e-7f10-8a1b-2c3d4e5f6072-00a1b2c3d4e5",
+    "total": 1,
+    "completed": 1,
+    "ready": True,
+    "successful": True,
+    "counts": {"SUCCESS": 1},
+    "results": [3],
+    "tasks": [STATE_EXAMPLE],
+}
+SUBMIT = Operation(
+    summary="Submit a chain, group or chord.",
+    tag="Tasks",
+    scope="submit",
+    body=(
+        Content(Canvas, {"group": [_ADD, {"chain": [_ADD, {"task": "demo.add", "args": [3]}]}]}),
+    ),
+    query=(WAIT,),
+    answers={
+        200: answer("It ended within `wait`.", Content((TaskState, Group), _GROUP_EXAMPLE)),
+        202: answer(
+            "Accepted: the ids of every node.",
+            Content(
+                CanvasReceipt,
+                {
+                    "id": TASK_ID,
+                    "kind": "task",
+                    "state": "PENDING",
+                    "tracked": True,
+                    "ids": [TASK_ID],
+                    "groups": [],
+                    "canvas": {"id": TASK_ID, "task": "demo.add"},
+                    "accepted_at": "2026-01-31T12:00:00.000Z",
+                    "links": {
+                        "self": f"/v1/tasks/{TASK_ID}",
+                        "stream": f"/v1/tasks/{TASK_ID}/stream",
+                    },
+                },
+            ),
+        ),
+    },
+    refusals=SUBMITTING,
+    idempotent=True,
+)
+SHOW_GROUP = Operation(
+    summary="The tasks of a group: counts per state, results in order.",
+    tag="Tasks",
+    scope="read",
+    query=(WAIT,),
+    answers={200: answer("What is known of it.", Content(Group, _GROUP_EXAMPLE))},
+    refusals=READING,
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.post("/v1/canvas", submit, traits=(IDEMPOTENT,)),
-        web.get("/v1/groups/{id}", show_group),
+        web.post("/v1/canvas", submit, operation=SUBMIT),
+        web.get("/v1/groups/{id}", show_group, operation=SHOW_GROUP),
     ]
 
 
@@ -50,23 +153,23 @@ async def submit(request: web.Request) -> web.StreamResponse:
     """Publish a canvas; 202 when RabbitMQ confirmed every message that begins it."""
     caller = require(request, "submit")
     check_json(request)
-    wait_s = wait_seconds(request, queued="no") if request.query_string else None
+    wait_s = WAIT.of(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
     body = await request.app[INTAKE].bodies.read(request, MAX_CANVAS_BYTES)
     attempt = _Attempt(request, caller, body)
     if key is not None:
         use = idempotency.key_use(request, caller, key, body)
         answered = await once(request.app[ACCESS].idempotency, use, attempt)
-        answer, replayed = orjson.loads(answered.body), answered.replayed
+        told, replayed = _decode_receipt(answered.body), answered.replayed
     else:
         await attempt.ids()
-        answer, replayed = await attempt.publish_as(None), False
-    if wait_s and answer["tracked"] and not replayed:
-        ended = await _ended(request, caller, answer, wait_s)
+        told, replayed = await attempt.publish_as(None), False
+    if wait_s and told.tracked and not replayed:
+        ended = await _ended(request, caller, told, wait_s)
         if ended is not None:
             return web.Response(body=ended, headers=_JSON)
-    response = web.Response(status=202, body=orjson.dumps(answer), headers=_JSON)
-    response.headers["Location"] = answer["links"]["self"]
+    response = web.Response(status=202, body=msgspec.json.encode(told), headers=_JSON)
+    response.headers["Location"] = told.links.self
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -75,7 +178,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
 async def show_group(request: web.Request) -> web.StreamResponse:
     """States and results of a group; `?wait=` waits for the end of all."""
     caller = require(request, "read")
-    wait_s = wait_seconds(request)
+    wait_s = WAIT.of(request)
     group_id = request.match_info["id"]
     issued = request.app[ACCESS].known_ids.of_group(caller, group_id)
     groups = request.app[CANVASES].groups
@@ -110,11 +213,11 @@ async def _until_ended(request: web.Request, members: list[Any], wait_s: float) 
 
 
 async def _ended(
-    request: web.Request, caller: Caller, answer: dict[str, Any], wait_s: float
+    request: web.Request, caller: Caller, told: CanvasReceipt, wait_s: float
 ) -> bytes | None:
     """The final result as JSON, if it is there in time."""
-    result_id = str(answer["id"])
-    if answer["kind"] == "task":
+    result_id = told.id
+    if told.kind == "task":
         state = (await request.app[WATCHING].watch.ended([result_id], wait_s)).get(result_id)
         return None if state is None else state.to_json(admin=caller.admin)
     groups = request.app[CANVASES].groups
@@ -123,10 +226,10 @@ async def _ended(
         if members is None:
             return None
         await _until_ended(request, members, wait_s)
-        told = await groups.states(members)
+        group = await groups.states(members)
     except RedisAwayError:
         return None
-    return told.to_json(result_id, admin=caller.admin) if told.ready else None
+    return group.to_json(result_id, admin=caller.admin) if group.ready else None
 
 
 class _Attempt:
@@ -148,34 +251,33 @@ class _Attempt:
     async def publish(self, claim: Claim) -> Answered:
         if claim.task_ids != self._plan.ids:
             self._plan = self._canvases.plan(self._checked, self._context, claim.task_ids)
-        return Answered(orjson.dumps(await self.publish_as(claim.owner)))
+        return Answered(msgspec.json.encode(await self.publish_as(claim.owner)))
 
-    async def publish_as(self, nonce: str | None) -> dict[str, Any]:
+    async def publish_as(self, nonce: str | None) -> CanvasReceipt:
         """Publish it; return the receipt."""
         await self._canvases.publish(self._plan, nonce)
         return receipt(self._plan)
 
 
-def receipt(plan: CanvasPlan) -> dict[str, Any]:
-    """The receipt of a canvas as a JSON object."""
+def receipt(plan: CanvasPlan) -> CanvasReceipt:
+    """Return the receipt of a published canvas."""
     (result_id, _), members = plan.result
-    links = {"self": f"/v1/tasks/{result_id}", "stream": f"/v1/tasks/{result_id}/stream"}
+    links = CanvasLinks(f"/v1/tasks/{result_id}", f"/v1/tasks/{result_id}/stream")
     if members is not None:
-        links = {"self": f"/v1/groups/{result_id}"}
+        links = CanvasLinks(f"/v1/groups/{result_id}")
     issued = claims(result_id)
     tracked = members is not None or (issued is not None and issued.tracked)
-    answer: dict[str, Any] = {"id": result_id, "kind": "task" if members is None else "group"}
-    if tracked:
-        answer["state"] = "PENDING"
-    return {
-        **answer,
-        "tracked": tracked,
-        "ids": [one for one in plan.ids if one not in plan.groups],
-        "groups": list(plan.groups),
-        "canvas": _tree(plan.root),
-        "accepted_at": issued_at(result_id),
-        "links": links,
-    }
+    return CanvasReceipt(
+        id=result_id,
+        kind="task" if members is None else "group",
+        state="PENDING" if tracked else None,
+        tracked=tracked,
+        ids=[one for one in plan.ids if one not in plan.groups],
+        groups=list(plan.groups),
+        canvas=_tree(plan.root),
+        accepted_at=issued_at(result_id),
+        links=links,
+    )
 
 
 def _tree(node: Node) -> dict[str, Any]:

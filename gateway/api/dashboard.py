@@ -8,9 +8,9 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.http.traits import OPEN
+from gateway.api.operation import Content, Operation, answer
 
-_FOLDER: Final = Path(__file__).parent.parent / "dashboard"
+_FOLDER: Final = Path(__file__).parent / "static"
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,15 +29,27 @@ _FILES: Final = (
     ("/static/style.css", "style.css", "text/css"),
 )
 
+DASHBOARD: Final = Operation(
+    summary="The dashboard.",
+    tag="Operations",
+    scope=None,
+    answers={
+        200: answer("HTML.", Content(str, media="text/html")),
+        304: answer("It has not changed."),
+    },
+)
+"""Of the page, and of what it loads."""
+
 
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun; reads the files, once.
+    """Return the routes of this noun; reads the files, once.
 
     Raises:
         OSError: A file of the package is missing.
     """
     return [
-        web.get(path, _file(_FOLDER / name, kind), traits=(OPEN,)) for path, name, kind in _FILES
+        web.get(path, _file(_FOLDER / name, kind), operation=DASHBOARD)
+        for path, name, kind in _FILES
     ]
 
 

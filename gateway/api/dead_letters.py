@@ -1,25 +1,36 @@
 """Messages that ended in a dead-letter queue: what they are, and another chance for them."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.access.work import work_of
+from gateway.api.fields import NOT_NULL, Count, Schema, given
+from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING
+from gateway.api.queries import whole_number
+from gateway.api.submit import TASK_ID
 from gateway.errors import invalid_request
 from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
 from gateway.submitting.task_request import decode_with
-
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
+from gateway.timestamps import Time
 
 
 class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which letters to publish again: either `ids` or `all`."""
+
+    SCHEMA: ClassVar[Schema] = {
+        "oneOf": [
+            {**given("ids"), "properties": {"ids": NOT_NULL, "all": {"const": False}}},
+            {
+                "required": ["all"],
+                "properties": {"ids": {"type": "null"}, "all": {"const": True}},
+            },
+        ]
+    }
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
@@ -27,29 +38,136 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     """Letters each second."""
 
 
+class LetterError(msgspec.Struct, omit_defaults=True):
+    """What its worker wrote down of its failure."""
+
+    type: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+
+
+class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A dead letter; null is what was not written down."""
+
+    id: str
+    task: str | None
+    reason: str
+    """RabbitMQ's word, or the worker's."""
+    time: Time | None
+    error: LetterError | None
+    queue: str
+    exchange: str
+    routing_key: str
+    size_bytes: Count
+    tenant: Any = None
+    retries: Any = None
+    replays: Count | None = None
+    """How often it was published again."""
+    lineage: Any = None
+
+
+class DeadLetterList(msgspec.Struct):
+    """The first letters of a queue."""
+
+    queue: str
+    total: Count
+    letters: list[DeadLetter]
+
+
+class NotReplayed(msgspec.Struct):
+    """A letter that could not be published."""
+
+    id: str
+    detail: str
+
+
+class Replayed(msgspec.Struct):
+    """What was published again, and what remains."""
+
+    queue: str
+    replayed: Count
+    ids: list[str]
+    failed: list[NotReplayed]
+    missing: list[str]
+    """Ids that are not, or no longer, in the queue."""
+    remaining: Count
+
+
+LIMIT = whole_number("limit", "Letters at most (100).", default=100, at_most=1000)
+LOOK = Operation(
+    summary="Look at the dead letters of a queue; they stay.",
+    tag="Queues",
+    scope="admin",
+    query=(LIMIT,),
+    answers={
+        200: answer(
+            "The first letters.",
+            Content(
+                DeadLetterList,
+                {
+                    "queue": "default",
+                    "total": 1,
+                    "letters": [
+                        {
+                            "id": TASK_ID,
+                            "task": "demo.fail",
+                            "reason": "rejected",
+                            "time": "2026-01-31T12:00:00.000Z",
+                            "error": {"type": "ValueError", "message": "no"},
+                            "queue": "default",
+                            "exchange": "tasks",
+                            "routing_key": "default",
+                            "size_bytes": 87,
+                        }
+                    ],
+                },
+            ),
+        )
+    },
+    refusals=("invalid-request", "unknown-queue", "broker-unavailable"),
+)
+REPLAY = Operation(
+    summary="Publish dead letters again, and remove each once that is confirmed.",
+    tag="Queues",
+    scope="admin",
+    body=(Content(ReplayRequest, {"all": True, "rate": 100}),),
+    answers={
+        200: answer(
+            "Which, and what remains.",
+            Content(
+                Replayed,
+                {
+                    "queue": "default",
+                    "replayed": 1,
+                    "ids": [TASK_ID],
+                    "failed": [],
+                    "missing": [],
+                    "remaining": 0,
+                },
+            ),
+        )
+    },
+    refusals=(*JSON_BODY, "unknown-queue", "broker-unavailable", "unconfirmed"),
+)
 _replay = msgspec.json.Decoder(ReplayRequest).decode
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.get("/v1/dead-letters/{queue}", look),
-        web.post("/v1/dead-letters/{queue}/replay", replay),
+        web.get("/v1/dead-letters/{queue}", look, operation=LOOK),
+        web.post("/v1/dead-letters/{queue}/replay", replay, operation=REPLAY),
     ]
 
 
 async def look(request: web.Request) -> web.Response:
     """The first letters of a queue, `?limit=` (1 to 1,000) of them; they stay where they are."""
     require(request, "admin")
-    text = request.query.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise invalid_request("?limit", f"Expected a whole number from 1 to {MAX_LIMIT}")
+    limit = LIMIT.of(request)
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
-    total, letters = await dead_letters.look(queue, int(text))
-    return _json(
-        {"queue": queue, "total": total, "letters": [letter.to_json() for letter in letters]}
-    )
+    total, letters = await dead_letters.look(queue, limit)
+    return _json(DeadLetterList(queue, total, [DeadLetter(**one.to_json()) for one in letters]))
 
 
 async def replay(request: web.Request) -> web.Response:
@@ -65,16 +183,17 @@ async def replay(request: web.Request) -> web.Response:
     done = await dead_letters.replay(queue, asked.ids, asked.rate)
     work_of(request).charge(len(done.replayed) + len(done.failed))
     return _json(
-        {
-            "queue": queue,
-            "replayed": len(done.replayed),
-            "ids": done.replayed,
-            "failed": done.failed,
-            "missing": done.missing,
-            "remaining": done.remaining,
-        }
+        Replayed(
+            queue=queue,
+            replayed=len(done.replayed),
+            ids=done.replayed,
+            failed=[NotReplayed(**one) for one in done.failed],
+            missing=done.missing,
+            remaining=done.remaining,
+        )
     )
 
 
-def _json(body: dict[str, object]) -> web.Response:
-    return web.Response(body=orjson.dumps(body), headers={"Content-Type": "application/json"})
+def _json(body: DeadLetterList | Replayed) -> web.Response:
+    headers = {"Content-Type": "application/json"}
+    return web.Response(body=msgspec.json.encode(body), headers=headers)

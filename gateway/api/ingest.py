@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -13,15 +13,15 @@ from gateway.access.copies import Copy
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, ClientLeftError, once
 from gateway.access.work import FREE, Pace, Work, work_of
-from gateway.api.ingest_answer import accepted, json_answer, receipt, stored
-from gateway.api.ingest_query import Query, read_query
+from gateway.api.ingest_answer import Ingested, accepted, json_answer, receipt, stored
+from gateway.api.ingest_query import PARAMETERS, Query, read_query
+from gateway.api.operation import PUBLISHING, Content, Operation, answer
 from gateway.api.parts import ACCESS, INGESTING, INTAKE
 from gateway.errors import Problem, invalid_request
 from gateway.http.body import CHUNK_BYTES, too_large
 from gateway.http.media_types import JSON, NDJSON
-from gateway.http.receipt import Receipt
+from gateway.http.receipt import ReceiptResponse
 from gateway.http.trace_context import traceparent
-from gateway.http.traits import IDEMPOTENT
 from gateway.ingesting.documents import SINGLE_BYTES, Bounds
 from gateway.ingesting.ingestion import HELD_BYTES, Ingestion
 from gateway.ingesting.lanes import Lane
@@ -29,9 +29,39 @@ from gateway.ingesting.lanes import Lane
 _PLAIN: Final = Query()
 
 
+_ID: Final = "019b0e2c-4d5e-7f10-8a1b-2c3d4e5f6071"
+_RECEIPT: Final = {"accepted": 1, "ids": [_ID], "batches": [f"{_ID}-00a1b2c3d4e5"]}
+_STORED: Final = {"stored": 1, "duplicates": 0, "failed": [], "batches": _RECEIPT["batches"]}
+_PARTLY: Final = {
+    **_RECEIPT,
+    "refused": 0,
+    "unknown": 0,
+    "rejected": [{"line": 2, "at": "$.$where", "detail": "a key starts with $"}],
+    "rejected_count": 1,
+}
+
+INGEST = Operation(
+    summary="Ingest documents: one object, an array, or NDJSON of any length.",
+    tag="Documents",
+    scope="ingest",
+    body=(
+        Content(dict[str, Any] | list[dict[str, Any]], {"sensor": 7, "celsius": 21.5}),
+        Content(str, '{"sensor": 7, "celsius": 21.5}\n{"sensor": 8}\n', "application/x-ndjson"),
+    ),
+    query=PARAMETERS,
+    answers={
+        200: answer("MongoDB has them (`ack=stored`).", Content(Ingested, _STORED)),
+        202: answer("RabbitMQ confirmed every batch.", Content(Ingested, _RECEIPT)),
+        207: answer("Some batches or documents were refused.", Content(Ingested, _PARTLY)),
+    },
+    refusals=(*PUBLISHING, "unknown-collection", "invalid-document"),
+    idempotent=True,
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
-    return [web.post("/v1/ingest/{collection}", ingest, traits=(IDEMPOTENT,))]
+    """Return the routes of this noun."""
+    return [web.post("/v1/ingest/{collection}", ingest, operation=INGEST)]
 
 
 async def ingest(request: web.Request) -> web.StreamResponse:
@@ -50,7 +80,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
         single = await documents.single(lane, body) if query is _PLAIN else None
         if single is not None:
             id_, batch = single
-            return Receipt(receipt(1, b"[%b]" % id_, [batch]))
+            return ReceiptResponse(receipt(1, b"[%b]" % id_, [batch]))
         chunks = _pieces(body)
     else:
         chunks = request.app[INTAKE].bodies.chunks(request, whole=not streamed)

@@ -5,14 +5,68 @@ from collections.abc import Mapping
 from itertools import repeat
 from typing import Any
 
+import msgspec
 import orjson
 from aiohttp import web
 
+from gateway.api.fields import Count
 from gateway.api.ingest_query import Query
 from gateway.api.parts import WATCHING
 from gateway.ingesting.ingestion import Ingestion
 from gateway.ingesting.stored import add_up
 from gateway.states.state import State
+
+
+class FailedDocument(msgspec.Struct):
+    """A document that MongoDB refused."""
+
+    index: Count
+    """Its place among the documents of the request, from 0."""
+    detail: str
+    id: Any = msgspec.field(name="_id", default=None)
+
+
+class RejectedDocument(msgspec.Struct):
+    """A document that is not valid."""
+
+    line: Count
+    """Of NDJSON; of an array its place, from 1."""
+    at: str
+    detail: str
+
+
+class RestProblem(msgspec.Struct):
+    """Why the rest was not accepted."""
+
+    code: str
+    detail: str
+
+
+class Ingested(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of documents: written by `accepted`, `receipt` and `stored`."""
+
+    accepted: Count | None = None
+    """Documents whose batch RabbitMQ confirmed."""
+    refused: Count | None = None
+    unknown: Count | None = None
+    """Documents that may be queued all the same."""
+    ids: list[Any] | None = None
+    """The `_id` of each; left out above 1,000 documents unless `?ids=all`."""
+    batches: list[str] | None = None
+    """The task ids of the batches."""
+    stored: Count | msgspec.UnsetType | None = msgspec.UNSET
+    """With `ack=stored`: documents of this request that MongoDB has. null: not known in time."""
+    duplicates: Count | None = None
+    """Those that it had before."""
+    waited_s: float | None = None
+    """How long MongoDB was waited for, where it was in vain."""
+    failed: list[FailedDocument] | None = None
+    rejected: list[RejectedDocument] | None = None
+    """The first 100 documents that are not valid."""
+    rejected_count: Count | None = None
+    problem: RestProblem | None = None
+    stopped_after_line: Count | None = None
+    """The last line that was read."""
 
 
 async def stored(request: web.Request, query: Query, ingestion: Ingestion) -> web.Response:

@@ -1,12 +1,11 @@
 """The query of an ingest: `?key=a,b&ids=all&on_error=skip&ack=stored&wait=5`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.api.queries import wait_seconds
+from gateway.api.queries import WAIT, Parameter, choice
 from gateway.errors import invalid_request
 from gateway.ingesting.documents import IngestOptions
 
@@ -26,8 +25,40 @@ class Query:
     """Longest wait for that; seconds."""
 
 
+def _fields(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if "" in names or "_id" in names or len(set(names)) < len(names):
+        raise ValueError(text)
+    return names
+
+
+_KEY: Final[Parameter[tuple[str, ...]]] = Parameter(
+    name="key",
+    words="Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits "
+    "of SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with "
+    "sorted keys, and numbers in their shortest form (`1.0`, `1e-7`).",
+    schema={"type": "string"},
+    read=_fields,
+    expected="names of fields: a,b",
+    default=(),
+)
+_IDS: Final = choice(
+    "ids",
+    "Also above 1,000 documents; up to 100,000 anyway where only a part was accepted.",
+    {"few": False, "all": True},
+    default=False,
+)
+_ON_ERROR: Final = choice(
+    "on_error", "What one bad document does.", {"reject": False, "skip": True}, default=False
+)
+_ACK: Final = choice(
+    "ack", "When the answer comes.", {"confirmed": False, "stored": True}, default=False
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (_KEY, _IDS, _ON_ERROR, _ACK, WAIT)
+
+
 def read_query(request: web.Request) -> Query:
-    """The query, checked.
+    """Return the query, checked.
 
     Raises:
         Problem: `invalid-request` (queued: no).
@@ -36,27 +67,15 @@ def read_query(request: web.Request) -> Query:
     for name in given:
         if len(given.getall(name)) > 1:
             raise invalid_request(f"?{name}", "Given twice", queued="no")
-    key = tuple(given["key"].split(",")) if "key" in given else ()
-    if "" in key or "_id" in key or len(set(key)) < len(key):
-        raise invalid_request("?key", "Expected names of fields: a,b", queued="no")
-    stored = _choice(given, "ack", ("confirmed", "stored")) == "stored"
-    wait_s = wait_seconds(request, queued="no")
+    stored, wait_s = _ACK.of(request, queued="no"), WAIT.of(request, queued="no")
     if wait_s is not None and not stored:
         raise invalid_request("?wait", "Only with ack=stored", queued="no")
     return Query(
         options=IngestOptions(
-            key=key,
-            every_id=_choice(given, "ids", ("few", "all")) == "all",
-            skip=_choice(given, "on_error", ("reject", "skip")) == "skip",
+            key=_KEY.of(request, queued="no"),
+            every_id=_IDS.of(request, queued="no"),
+            skip=_ON_ERROR.of(request, queued="no"),
         ),
         stored=stored,
         wait_s=_DEFAULT_WAIT_S if wait_s is None else wait_s,
     )
-
-
-def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """A parameter with few values, the first by default."""
-    value = given.get(name, choices[0])
-    if value not in choices:
-        raise invalid_request(f"?{name}", f"Expected one of {', '.join(choices)}", queued="no")
-    return value

@@ -1,23 +1,38 @@
 """The API described: for machines at /openapi.json, for people at /docs."""
 
+from typing import Any
+
 import orjson
 from aiohttp import web
 
-from gateway.api.description.docs_page import page
-from gateway.api.description.openapi import document
-from gateway.http.traits import OPEN
+from gateway.api.description.document import document
+from gateway.api.description.page import page
+from gateway.api.operation import Content, Operation, answer
+from gateway.api.parts import OPERATIONS
 from penstock import VERSION
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+OPENAPI = Operation(
+    summary="This description.",
+    tag="Operations",
+    scope=None,
+    answers={200: answer("OpenAPI 3.1.", Content(dict[str, Any]))},
+)
+DOCS = Operation(
+    summary="This description as a page.",
+    tag="Operations",
+    scope=None,
+    answers={200: answer("HTML, from this gateway alone.", Content(str, media="text/html"))},
+)
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun; each body is made once, when it is first asked for."""
+    """Return the routes of this noun; each body is made once, when it is first asked for."""
     bodies: dict[str, bytes] = {}
 
     def body(request: web.Request, kind: str) -> bytes:
         if kind not in bodies:
-            described = document(served(request.app), VERSION)
+            described = document(request.app[OPERATIONS], VERSION)
             bodies["json"] = orjson.dumps(described)
             bodies["html"] = page(described).encode()
         return bodies[kind]
@@ -40,15 +55,6 @@ def routes() -> list[web.RouteDef]:
         )
 
     return [
-        web.get("/openapi.json", openapi, traits=(OPEN,)),
-        web.get("/docs", docs, traits=(OPEN,)),
+        web.get("/openapi.json", openapi, operation=OPENAPI),
+        web.get("/docs", docs, operation=DOCS),
     ]
-
-
-def served(app: web.Application) -> set[tuple[str, str]]:
-    """(method, path template) of every route, but for HEAD, which goes with GET."""
-    return {
-        (route.method, route.resource.canonical)
-        for route in app.router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    }

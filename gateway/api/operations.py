@@ -1,32 +1,104 @@
 """Whether the gateway lives, whether it is of use, and what it counts."""
 
-from typing import Any
+from typing import Literal
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from gateway.access.auth import require
+from gateway.api.operation import Content, Operation, answer
 from gateway.api.parts import BROKER, CONFIG, FRONT, INTAKE, LOOPS, REDIS, SUBMITTING
 from gateway.errors import RETRY_AFTER_S
-from gateway.http.traits import ANY_HOST, OPEN
 from gateway.redis.faults import RedisAwayError
 from gateway.telemetry.log import hide_secrets
-from gateway.timestamps import rfc3339
+from gateway.timestamps import Time, rfc3339
+
+
+class Health(msgspec.Struct):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class FailingLoop(msgspec.Struct):
+    """A background loop that fails at the moment."""
+
+    loop: str
+    since: Time
+    error: str
+
+
+class Check(msgspec.Struct, omit_defaults=True):
+    """One thing that a submit needs."""
+
+    ok: bool
+    detail: str
+    failing: list[FailingLoop] | None = None
+    """Of `loops`."""
+
+
+class Readiness(msgspec.Struct):
+    """Each check, and what follows from them."""
+
+    status: Literal["ok", "degraded", "unavailable", "draining"]
+    checks: dict[str, Check]
+
+
+_READY = {
+    "status": "ok",
+    "checks": {
+        "rabbitmq": {"ok": True, "detail": "ready"},
+        "topology": {"ok": True, "detail": "declared"},
+        "redis": {"ok": True, "detail": "answers"},
+        "catalog": {"ok": True, "detail": "12 tasks"},
+        "loops": {"ok": True, "detail": "well", "failing": []},
+        "draining": {"ok": True, "detail": "no"},
+    },
+}
+HEALTHZ = Operation(
+    summary="The process lives.",
+    tag="Operations",
+    scope=None,
+    answers={200: answer("It does.", Content(Health, {"status": "ok"}))},
+    any_host=True,
+)
+READYZ = Operation(
+    summary="Each check; 503 when submits would be refused.",
+    tag="Operations",
+    scope=None,
+    answers={
+        200: answer(
+            "Ready; `degraded` while Redis is away or full, or one of `checks.loops` fails.",
+            Content(Readiness, _READY),
+        ),
+        503: answer(
+            "RabbitMQ is not usable, the catalog has not been read yet, or draining.",
+            Content(Readiness),
+        ),
+    },
+    any_host=True,
+)
+METRICS = Operation(
+    summary="Counters and gauges of this process for Prometheus.",
+    tag="Operations",
+    scope="admin",
+    answers={200: answer("Text format 0.0.4.", Content(str, media="text/plain"))},
+)
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.get("/healthz", healthz, traits=(OPEN, ANY_HOST)),
-        web.get("/readyz", readyz, traits=(OPEN, ANY_HOST)),
-        web.get("/metrics", metrics),
+        web.get("/healthz", healthz, operation=HEALTHZ),
+        web.get("/readyz", readyz, operation=READYZ),
+        web.get("/metrics", metrics, operation=METRICS),
     ]
 
 
 async def healthz(request: web.Request) -> web.Response:
     """The process lives and its event loop turns."""
     del request
-    return _json(200, {"status": "ok"})
+    return _json(200, Health("ok"))
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -38,43 +110,39 @@ async def readyz(request: web.Request) -> web.Response:
     redis_ok, redis_detail = await _redis(request)
     draining = app[INTAKE].drain.started or publisher.draining
     why = publisher.tls_error or (failing["publisher"].error if "publisher" in failing else "")
-    checks: dict[str, dict[str, Any]] = {
-        "rabbitmq": {
-            "ok": state in {"ready", "draining"},
-            "detail": f"{state}: {hide_secrets(why)}" if why and state != "ready" else state,
-        },
-        "topology": {
-            "ok": publisher.declared,
-            "detail": publisher.declaration_error
+    checks = {
+        "rabbitmq": Check(
+            state in {"ready", "draining"},
+            f"{state}: {hide_secrets(why)}" if why and state != "ready" else state,
+        ),
+        "topology": Check(
+            publisher.declared,
+            publisher.declaration_error
             or ("declared" if publisher.declared else "not declared yet"),
-        },
-        "redis": {"ok": redis_ok, "detail": redis_detail},
-        "catalog": {
-            "ok": catalog.refreshed_at is not None,
-            "detail": f"{len(catalog.tasks)} tasks" if catalog.looked else "not read yet",
-        },
-        "loops": {
-            "ok": not failing,
-            "detail": ", ".join(failing) or "well",
-            "failing": [
-                {
-                    "loop": one.loop,
-                    "since": rfc3339(one.since),
-                    "error": hide_secrets(one.error),
-                }
+        ),
+        "redis": Check(redis_ok, redis_detail),
+        "catalog": Check(
+            catalog.refreshed_at is not None,
+            f"{len(catalog.tasks)} tasks" if catalog.looked else "not read yet",
+        ),
+        "loops": Check(
+            not failing,
+            ", ".join(failing) or "well",
+            [
+                FailingLoop(one.loop, rfc3339(one.since), hide_secrets(one.error))
                 for one in failing.values()
             ],
-        },
-        "draining": {"ok": not draining, "detail": "yes" if draining else "no"},
+        ),
+        "draining": Check(not draining, "yes" if draining else "no"),
     }
     if draining:
-        return _json(503, {"status": "draining", "checks": checks})
-    # Before the catalog is read no arguments are checked; while Redis is away that is told.
-    known = checks["catalog"]["ok"] or (catalog.looked and (catalog.redis_answers or not redis_ok))
-    if not (checks["rabbitmq"]["ok"] and checks["topology"]["ok"] and known):
-        return _json(503, {"status": "unavailable", "checks": checks})
+        return _json(503, Readiness("draining", checks))
+    # Before the catalog is read no arguments are checked; while Redis is away that is reported.
+    known = checks["catalog"].ok or (catalog.looked and (catalog.redis_answers or not redis_ok))
+    if not (checks["rabbitmq"].ok and checks["topology"].ok and known):
+        return _json(503, Readiness("unavailable", checks))
     well = redis_ok and not failing
-    return _json(200, {"status": "ok" if well else "degraded", "checks": checks})
+    return _json(200, Readiness("ok" if well else "degraded", checks))
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -98,8 +166,8 @@ async def _redis(request: web.Request) -> tuple[bool, str]:
     return True, "answers"
 
 
-def _json(status: int, body: dict[str, Any]) -> web.Response:
+def _json(status: int, body: Health | Readiness) -> web.Response:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return web.Response(status=status, body=orjson.dumps(body), headers=headers)
+    return web.Response(status=status, body=msgspec.json.encode(body), headers=headers)

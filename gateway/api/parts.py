@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.access.keyring import KeyRing
 from gateway.access.limits import Limits
 from gateway.access.parts import Access
+from gateway.api.operation import Served
 from gateway.canvas.parts import Canvases
 from gateway.config import GatewayConfig
 from gateway.endings.parts import Endings
@@ -57,3 +58,5 @@ INGESTING = web.AppKey("ingesting", Ingesting)
 SCHEDULING = web.AppKey("scheduling", Scheduling)
 WATCHING = web.AppKey("watching", Watching)
 LOOPS = web.AppKey("loops", Loops)
+OPERATIONS: web.AppKey[tuple[Served, ...]] = web.AppKey("operations")
+"""What the routes say of themselves, in the order of the API's description."""

@@ -3,18 +3,25 @@
 import re
 from typing import Any
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.api.fields import Count
+from gateway.api.operation import JSON_BODY, RESOLVING, Content, Operation, answer
+from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.parts import ACCESS, INTAKE, SCHEDULING, SUBMITTING, TOPOLOGY
-from gateway.api.submit import receipt
+from gateway.api.queries import text
+from gateway.api.submit import RECEIPT_EXAMPLE, Receipt, receipt
 from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
 from gateway.http.trace_context import traceparent
-from gateway.schedules.schedule_request import parse_schedule, task_of
-from gateway.schedules.schedules import Schedule, Schedules
+from gateway.schedules.redbeat_forms import client_schedule
+from gateway.schedules.schedule_request import ScheduleBody, parse_schedule, task_of
+from gateway.schedules.schedules import Entry, Schedules
+from gateway.submitting.celery_options import client_options
 from gateway.submitting.plan import LATER, Terms
+from gateway.timestamps import Time, rfc3339
 from penstock.wire.schedules import ADMIN
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -23,14 +30,147 @@ _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
 _NO_BEAT = "no scheduler runs the schedules: start one with `celery -A tasks beat`"
 
 
+class Schedule(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A periodic task; one that another program wrote is shown as far as it has our words."""
+
+    name: str
+    tenant: str
+    """Whose it is. The shipped ones, and those of programs: `admin`."""
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    enabled: bool
+    last_run_at: Time | None
+    next_run_at: Time | None
+    """When beat publishes it: at once if that has passed. null: never."""
+    total_runs: Count
+    every: float | None = None
+    """Seconds."""
+    crontab: dict[str, Any] | None = None
+    """As in the request, with every field."""
+    solar: dict[str, Any] | None = None
+    schedule: dict[str, Any] | None = None
+    """Of another kind, as its program wrote it."""
+    suspended: str | None = None
+    """Why beat does not run it: its key may not submit the task (now)."""
+    warning: str | None = None
+    """No scheduler runs the schedules."""
+
+
+class ScheduleList(msgspec.Struct, omit_defaults=True):
+    """By tenant and name."""
+
+    schedules: list[Schedule]
+    warning: str | None = None
+    """No scheduler runs the schedules."""
+
+
+def shown(entry: Entry, warning: str | None = None) -> Schedule:
+    """Return a schedule as clients see it.
+
+    Args:
+        entry: What beat reads.
+        warning: No scheduler runs it.
+    """
+    definition = entry.definition
+    return Schedule(
+        name=entry.name,
+        tenant=entry.tenant,
+        task=entry.task,
+        args=definition.get("args") or [],
+        kwargs=definition.get("kwargs") or {},
+        options=client_options(definition.get("options") or {}),
+        enabled=definition.get("enabled", True),
+        last_run_at=_time(entry.last_run_at),
+        next_run_at=_time(entry.next_run_at),
+        total_runs=entry.total_runs,
+        suspended=(entry.owner.suspended or None) if entry.owner else None,
+        warning=warning,
+        **client_schedule(definition.get("schedule")),
+    )
+
+
+_BODY_EXAMPLE = {
+    "task": "demo.add",
+    "args": [1, 2],
+    "crontab": {"minute": "*/5", "timezone": "Europe/Berlin"},
+}
+_EXAMPLE = {
+    "name": "five-minutely",
+    "tenant": "acme",
+    "task": "demo.add",
+    "args": [1, 2],
+    "kwargs": {},
+    "options": {},
+    "enabled": True,
+    "last_run_at": None,
+    "next_run_at": "2026-01-31T12:05:00.000Z",
+    "total_runs": 0,
+    "every": 300.0,
+}
+_TENANT = text("tenant", "Whose, for `admin`. Default: one's own, then the shipped ones.")
+_TENANTS = text("tenant", "Whose, for `admin`. Default: everybody's.")
+_UNKNOWN = ("unknown-schedule", "state-unavailable")
+SHOW_ALL = Operation(
+    summary="One's own schedules; for `admin` everybody's.",
+    tag="Schedules",
+    scope="schedule",
+    query=(_TENANTS,),
+    answers={
+        200: answer(
+            "By tenant and name, with `warning` when no scheduler runs them.",
+            Content(ScheduleList, {"schedules": [_EXAMPLE]}),
+        )
+    },
+    refusals=("state-unavailable",),
+)
+SHOW = Operation(
+    summary="One schedule.",
+    tag="Schedules",
+    scope="schedule",
+    query=(_TENANT,),
+    answers={200: answer("With its last and next run.", Content(Schedule, _EXAMPLE))},
+    refusals=_UNKNOWN,
+)
+PUT = Operation(
+    summary="Make or replace a schedule.",
+    tag="Schedules",
+    scope="schedule",
+    query=(_TENANT,),
+    body=(Content(ScheduleBody, _BODY_EXAMPLE),),
+    answers={
+        200: answer("Replaced.", Content(Schedule, _EXAMPLE)),
+        201: answer("Made.", Content(Schedule, _EXAMPLE)),
+    },
+    refusals=(*JSON_BODY, *RESOLVING, "invalid-arguments", "state-unavailable"),
+)
+DELETE = Operation(
+    summary="Delete a schedule.",
+    tag="Schedules",
+    scope="schedule",
+    query=(_TENANT,),
+    answers={204: answer("It is gone.")},
+    refusals=_UNKNOWN,
+)
+RUN = Operation(
+    summary="Fire a schedule now.",
+    tag="Schedules",
+    scope="schedule",
+    query=(_TENANT,),
+    answers={202: answer("Accepted: a receipt.", Content(Receipt, RECEIPT_EXAMPLE))},
+    refusals=(*SUBMITTING_REFUSALS, *_UNKNOWN),
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.get("/v1/schedules", show_all),
-        web.get("/v1/schedules/{name}", show),
-        web.put("/v1/schedules/{name}", put),
-        web.delete("/v1/schedules/{name}", delete),
-        web.post("/v1/schedules/{name}/run", run),
+        web.get("/v1/schedules", show_all, operation=SHOW_ALL),
+        web.get("/v1/schedules/{name}", show, operation=SHOW),
+        web.put("/v1/schedules/{name}", put, operation=PUT),
+        web.delete("/v1/schedules/{name}", delete, operation=DELETE),
+        web.post("/v1/schedules/{name}/run", run, operation=RUN),
     ]
 
 
@@ -41,15 +181,15 @@ async def show_all(request: web.Request) -> web.StreamResponse:
     tenant = _asked_tenant(request, caller)
     if tenant is None and not caller.admin:
         tenant = caller.tenant
-    found = [schedule.to_json() for schedule in await schedules.all(tenant)]
-    return _answer({"schedules": found, **await _warning(schedules)})
+    found = [shown(entry) for entry in await schedules.all(tenant)]
+    return _answer(ScheduleList(found, await _warning(schedules)))
 
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One schedule."""
     caller = require(request, "schedule")
     schedule = await _find(request, caller)
-    return _answer({**schedule.to_json(), **await _warning(request.app[SCHEDULING].schedules)})
+    return _answer(shown(schedule, await _warning(request.app[SCHEDULING].schedules)))
 
 
 async def put(request: web.Request) -> web.StreamResponse:
@@ -68,8 +208,7 @@ async def put(request: web.Request) -> web.StreamResponse:
         _require_task(request, caller, before)
         tenant = before.tenant
     schedule, is_new = await schedules.put(tenant, name, wanted, caller.name)
-    told = {**schedule.to_json(), **await _warning(schedules)}
-    return _answer(told, 201 if is_new else 200)
+    return _answer(shown(schedule, await _warning(schedules)), 201 if is_new else 200)
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
@@ -99,7 +238,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     )
     return web.Response(
         status=202,
-        body=orjson.dumps(receipt(message)),
+        body=msgspec.json.encode(receipt(message)),
         headers={**_JSON, "Location": f"/v1/tasks/{message.task_id}"},
     )
 
@@ -110,7 +249,7 @@ def _asked_tenant(request: web.Request, caller: Caller) -> str | None:
     Raises:
         Problem: `forbidden` (queued: no): those of others are for `admin`.
     """
-    asked = request.query.get("tenant")
+    asked = _TENANT.of(request)
     if asked is not None and asked != caller.tenant and not caller.admin:
         raise Problem("forbidden", "other tenants' schedules need the scope 'admin'", queued="no")
     return asked
@@ -125,7 +264,7 @@ def _places(request: web.Request, caller: Caller) -> list[tuple[str, str]]:
     return [(tenant, name) for tenant in tenants]
 
 
-async def _find(request: web.Request, caller: Caller) -> Schedule:
+async def _find(request: web.Request, caller: Caller) -> Entry:
     """The schedule that the request names.
 
     Raises:
@@ -137,20 +276,24 @@ async def _find(request: web.Request, caller: Caller) -> Schedule:
     return found[0]
 
 
-async def _warning(schedules: Schedules) -> dict[str, str]:
-    """What to say when no scheduler reads the schedules."""
-    return {} if await schedules.beat_leads() else {"warning": _NO_BEAT}
+async def _warning(schedules: Schedules) -> str | None:
+    """Return what to say when no scheduler reads the schedules."""
+    return None if await schedules.beat_leads() else _NO_BEAT
 
 
-def _answer(told: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(told), headers=_JSON)
+def _answer(told: Schedule | ScheduleList, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(told), headers=_JSON)
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else rfc3339(moment)
 
 
 def _unknown(name: str) -> Problem:
     return Problem("unknown-schedule", f"your tenant has no schedule {name!r}")
 
 
-def _require_task(request: web.Request, caller: Caller, schedule: Schedule) -> None:
+def _require_task(request: web.Request, caller: Caller, schedule: Entry) -> None:
     """Whoever changes a schedule may submit its task.
 
     Raises:

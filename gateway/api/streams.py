@@ -5,20 +5,21 @@ import socket as sockets_api
 from typing import Annotated
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.tickets import MAX_IDS
 from gateway.access.work import admit
+from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import ACCESS, INTAKE, WATCHING
+from gateway.api.queries import text
+from gateway.api.submit import TASK_ID
 from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
-from gateway.http.traits import TICKET
 from gateway.submitting.task_request import decode_with
-from gateway.timestamps import rfc3339
+from gateway.timestamps import Time, rfc3339
 from gateway.watching.event_source import EventSource
 from gateway.watching.sockets import PROTOCOL
 from gateway.watching.viewers import Viewer
@@ -36,17 +37,63 @@ class TicketRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Body of POST /v1/tickets."""
 
     ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)] | None = None
+    """Tasks that it is for; by default all of the tenant."""
+
+
+class Ticket(msgspec.Struct):
+    """What a browser shows in place of a key, as `?ticket=`."""
+
+    ticket: str
+    expires_at: Time
 
 
 _decode_ticket = msgspec.json.Decoder(TicketRequest).decode
 
 
+_REFUSALS = ("draining", "invalid-ticket", "forbidden-origin", "overloaded", "state-unavailable")
+STREAM = Operation(
+    summary="Many tasks on one WebSocket, subprotocol `penstock.v1`.",
+    tag="Streams",
+    scope="read",
+    query=(text("ids", "Ids to subscribe to at once, between commas."),),
+    answers={101: answer("The protocol is switched.")},
+    refusals=_REFUSALS,
+    tickets=True,
+)
+EVENTS = Operation(
+    summary="The states and log lines of one task as Server-Sent Events.",
+    tag="Streams",
+    scope="read",
+    answers={
+        200: answer("Events `state` and `log`.", Content(str, media="text/event-stream")),
+        204: answer("It ended, and its end was sent before."),
+    },
+    headers={"Last-Event-ID": "The cursor to resume behind."},
+    refusals=(*_REFUSALS, "unknown-task-id", "not-acceptable", "result-expired"),
+    tickets=True,
+)
+TICKET = Operation(
+    summary="A ticket for browsers' streams, in place of a key.",
+    tag="Streams",
+    scope="read",
+    body=(Content(TicketRequest, {"ids": [TASK_ID]}),),
+    body_required=False,
+    answers={
+        200: answer(
+            "Valid for 10 minutes.",
+            Content(Ticket, {"ticket": "eyJ0…", "expires_at": "2026-01-31T12:10:00.000Z"}),
+        )
+    },
+    refusals=(*JSON_BODY, "unknown-task-id"),
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.get("/v1/stream", stream, allow_head=False, traits=(TICKET,)),
-        web.get("/v1/tasks/{id}/stream", events, allow_head=False, traits=(TICKET,)),
-        web.post("/v1/tickets", ticket),
+        web.get("/v1/tasks/{id}/stream", events, allow_head=False, operation=EVENTS),
+        web.get("/v1/stream", stream, allow_head=False, operation=STREAM),
+        web.post("/v1/tickets", ticket, operation=TICKET),
     ]
 
 
@@ -95,16 +142,16 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def ticket(request: web.Request) -> web.StreamResponse:
     """A ticket for the caller's tasks, or for some of them."""
     caller = require(request, "read")
-    body = await request.app[INTAKE].bodies.read(request, _MAX_TICKET_BYTES)
-    if body:
+    asked = await request.app[INTAKE].bodies.read(request, _MAX_TICKET_BYTES)
+    if asked:
         check_json(request)
-    wanted = decode_with(_decode_ticket, body) if body else TicketRequest()
+    wanted = decode_with(_decode_ticket, asked) if asked else TicketRequest()
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
     if ids is not None and len(request.app[ACCESS].known_ids.of_tasks(caller, ids)) < len(ids):
         raise unknown_task_id()
-    text, expires_at = request.app[ACCESS].tickets.issue(caller, ids)
-    answer = {"ticket": text, "expires_at": rfc3339(expires_at)}
-    return web.Response(body=orjson.dumps(answer), headers=_JSON)
+    ticket_text, expires_at = request.app[ACCESS].tickets.issue(caller, ids)
+    body = msgspec.json.encode(Ticket(ticket_text, rfc3339(expires_at)))
+    return web.Response(body=body, headers=_JSON)
 
 
 async def _viewer(request: web.Request) -> Viewer:

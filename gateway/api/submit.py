@@ -1,9 +1,9 @@
 """POST /v1/tasks: one task in, one receipt out."""
 
 from functools import partial
-from typing import Any
+from typing import Literal
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from gateway.access import idempotency
@@ -11,28 +11,112 @@ from gateway.access.auth import Caller, require
 from gateway.access.copies import Copy
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, once
+from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
+from gateway.api.operation import Content, Operation, answer
 from gateway.api.parts import ACCESS, INTAKE, SUBMITTING, WATCHING
-from gateway.api.queries import wait_seconds
+from gateway.api.queries import WAIT
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.media_types import check_json
-from gateway.http.receipt import Receipt
+from gateway.http.receipt import ReceiptResponse
 from gateway.http.trace_context import traceparent
-from gateway.http.traits import IDEMPOTENT
+from gateway.states.state import TaskState
 from gateway.submitting.plan import TaskMessage
 from gateway.submitting.task_request import TaskRequest, parse_in_turns
-from gateway.timestamps import issued_at
+from gateway.timestamps import Time, issued_at
+
+
+class TaskLinks(msgspec.Struct):
+    """Where to look next."""
+
+    self: str
+    stream: str
+
+
+class Receipt(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """RabbitMQ confirmed the message of a task, and at least one queue took it."""
+
+    id: str
+    task: str
+    state: Literal["PENDING"] | None = None
+    """Absent where the task is not tracked."""
+    queues: tuple[str, ...]
+    """Every queue that took it."""
+    tracked: bool
+    """Whether a single result can exist."""
+    accepted_at: Time
+    links: TaskLinks
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_receipt = msgspec.json.Decoder(Receipt).decode
+
+
+def receipt(message: TaskMessage) -> Receipt:
+    """Return the receipt of a published task."""
+    task_id = message.task_id
+    return Receipt(
+        id=task_id,
+        task=message.task,
+        state="PENDING" if message.tracked else None,
+        queues=message.queues,
+        tracked=message.tracked,
+        accepted_at=issued_at(task_id),
+        links=TaskLinks(f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/stream"),
+    )
+
+
+TASK_ID = "019b0e2c-4d5e-7f10-8a1b-2c3d4e5f6071-00a1b2c3d4e5"
+TASK_EXAMPLE = {
+    "task": "demo.add",
+    "args": [1, 2],
+    "options": {"countdown": 5, "headers": {"source": "docs"}},
+}
+RECEIPT_EXAMPLE = {
+    "id": TASK_ID,
+    "task": "demo.add",
+    "state": "PENDING",
+    "queues": ["high_priority"],
+    "tracked": True,
+    "accepted_at": "2026-01-31T12:00:00.000Z",
+    "links": {"self": f"/v1/tasks/{TASK_ID}", "stream": f"/v1/tasks/{TASK_ID}/stream"},
+}
+STATE_EXAMPLE = {
+    "id": TASK_ID,
+    "task": "demo.add",
+    "state": "SUCCESS",
+    "accepted_at": "2026-01-31T12:00:00.000Z",
+    "started_at": "2026-01-31T12:00:05.012Z",
+    "finished_at": "2026-01-31T12:00:05.020Z",
+    "retries": 0,
+    "worker": "celery@w1",
+    "result": 3,
+}
+
+SUBMIT = Operation(
+    summary="Submit one task; 202 once RabbitMQ confirmed its message.",
+    tag="Tasks",
+    scope="submit",
+    body=(Content(TaskRequest, TASK_EXAMPLE),),
+    query=(WAIT,),
+    answers={
+        200: answer("It ended within `wait`.", Content(TaskState, STATE_EXAMPLE)),
+        202: answer("Accepted: a receipt.", Content(Receipt, RECEIPT_EXAMPLE)),
+    },
+    refusals=SUBMITTING_REFUSALS,
+    idempotent=True,
+)
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
-    return [web.post("/v1/tasks", submit, traits=(IDEMPOTENT,))]
+    """Return the routes of this noun."""
+    return [web.post("/v1/tasks", submit, operation=SUBMIT)]
 
 
 async def submit(request: web.Request) -> web.StreamResponse:
     """Publish one task; 202 is a receipt that RabbitMQ confirmed the message."""
     caller = require(request, "submit")
     check_json(request)
-    wait_s = wait_seconds(request, queued="no") if request.query_string else None
+    wait_s = WAIT.of(request, queued="no") if request.query_string else None
     key = idempotency.key_of(request)
     app = request.app
     submitting = app[SUBMITTING]
@@ -44,16 +128,17 @@ async def submit(request: web.Request) -> web.StreamResponse:
             idempotency.key_use(request, caller, key, body),
             _Keyed(request, caller, body),
         )
-        answer, replayed = orjson.loads(answered.body), answered.replayed
+        told, text, replayed = _decode_receipt(answered.body), answered.body, answered.replayed
     else:
         task = body if len(body) <= CHUNK_BYTES else await _parse(request, body)
         message = await submitting.submission.submit(task, caller, context)
-        answer, replayed = receipt(message), False
-    if wait_s and answer["tracked"] and not replayed:
-        state = await _ended(request, str(answer["id"]), wait_s, admin=caller.admin)
+        told = receipt(message)
+        text, replayed = _encode(told), False
+    if wait_s and told.tracked and not replayed:
+        state = await _ended(request, told.id, wait_s, admin=caller.admin)
         if state is not None:
             return web.Response(body=state, content_type="application/json")
-    response = Receipt(orjson.dumps(answer), f"/v1/tasks/{answer['id']}")
+    response = ReceiptResponse(text, told.links.self)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -76,7 +161,7 @@ class _Keyed:
         [copy] = claim.copies
         message = await self._prepare(copy)
         await self._submission.publish(message)
-        return Answered(orjson.dumps(receipt(message)))
+        return Answered(_encode(receipt(message)))
 
     async def _prepare(self, copy: Copy | None = None) -> TaskMessage:
         prepare = partial(
@@ -98,16 +183,3 @@ async def _ended(request: web.Request, task_id: str, wait_s: float, *, admin: bo
     ended = await request.app[WATCHING].watch.ended([task_id], wait_s)
     state = ended.get(task_id)
     return None if state is None else state.to_json(admin=admin)
-
-
-def receipt(message: TaskMessage) -> dict[str, Any]:
-    """The receipt of one task as a JSON object."""
-    task_id = message.task_id
-    body: dict[str, Any] = {"id": task_id, "task": message.task}
-    if message.tracked:
-        body["state"] = "PENDING"
-    body["queues"] = message.queues
-    body["tracked"] = message.tracked
-    body["accepted_at"] = issued_at(task_id)
-    body["links"] = {"self": f"/v1/tasks/{task_id}", "stream": f"/v1/tasks/{task_id}/stream"}
-    return body

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -11,13 +11,15 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.task_id import IssuedId
+from gateway.api.operation import JSON_BODY, READING, Content, Operation, answer
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
-from gateway.api.queries import wait_seconds
-from gateway.errors import Problem, invalid_request
+from gateway.api.queries import WAIT, choice
+from gateway.api.submit import STATE_EXAMPLE, TASK_ID
+from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.redis.faults import RedisAwayError
-from gateway.states.state import State
+from gateway.states.state import State, TaskState
 from gateway.submitting.task_request import decode_with
 
 MAX_IDS = 1000
@@ -37,13 +39,85 @@ class StatusRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 _decode_status = msgspec.json.Decoder(StatusRequest).decode
 
 
+class TaskStates(msgspec.Struct):
+    """In the order of the ids."""
+
+    tasks: list[TaskState]
+
+
+class Revoked(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What was done about a task that is to end."""
+
+    id: str
+    state: str | None = None
+    """REVOKED: it never starts. Else it runs, or others issued it."""
+    tracked: bool | None = None
+    """False: no single state exists."""
+    terminating: bool | None = None
+    """Whether its worker is stopping it."""
+    revoking: bool | None = None
+    """True: others issued the id; workers or the broker report the end, if there is one."""
+
+
+TERMINATE: Final = choice(
+    "terminate",
+    "Also stop a running one.",
+    {"true": True, "false": False, "1": True, "0": False},
+    default=False,
+    expected="true or false",
+)
+SHOW = Operation(
+    summary="The state of one task.",
+    tag="Tasks",
+    scope="read",
+    query=(WAIT,),
+    answers={200: answer("What is known of it.", Content(TaskState, STATE_EXAMPLE))},
+    refusals=READING,
+)
+RESULT = Operation(
+    summary="The bare result.",
+    tag="Tasks",
+    scope="read",
+    query=(WAIT,),
+    answers={
+        200: answer("The value that the task returned.", Content(Any, 3)),
+        202: answer("It has not ended.", Content(TaskState, {"id": TASK_ID, "state": "PENDING"})),
+    },
+    refusals=(*READING, "task-failed", "task-revoked", "not-found"),
+)
+STATUS = Operation(
+    summary="The states of up to 1,000 tasks.",
+    tag="Tasks",
+    scope="read",
+    body=(Content(StatusRequest, {"ids": [TASK_ID]}),),
+    query=(WAIT,),
+    answers={
+        200: answer("In the order of the ids.", Content(TaskStates, {"tasks": [STATE_EXAMPLE]}))
+    },
+    refusals=(*JSON_BODY, "state-unavailable"),
+)
+REVOKE = Operation(
+    summary="Revoke a task; one that has not started never will.",
+    tag="Tasks",
+    scope="submit",
+    query=(TERMINATE,),
+    answers={
+        202: answer(
+            "Revoked, being stopped, or `revoking`: a worker reports the end of an id of others.",
+            Content(Revoked, {"id": TASK_ID, "state": "REVOKED", "terminating": False}),
+        )
+    },
+    refusals=(*READING, "already-ended", "not-terminable", "broker-unavailable"),
+)
+
+
 def routes() -> list[web.RouteDef]:
-    """The routes of this noun."""
+    """Return the routes of this noun."""
     return [
-        web.get(_TASK, show),
-        web.get("/v1/tasks/{id}/result", result),
-        web.post("/v1/tasks/status", status),
-        web.delete(_TASK, revoke),
+        web.post("/v1/tasks/status", status, operation=STATUS),
+        web.get(_TASK, show, operation=SHOW),
+        web.get("/v1/tasks/{id}/result", result, operation=RESULT),
+        web.delete(_TASK, revoke, operation=REVOKE),
     ]
 
 
@@ -75,7 +149,7 @@ async def status(request: web.Request) -> web.StreamResponse:
     """The states of up to 1,000 tasks, read in one round trip; `?wait=` waits for all ends."""
     caller = require(request, "read")
     check_json(request)
-    wait_s = wait_seconds(request)
+    wait_s = WAIT.of(request)
     body = await request.app[INTAKE].bodies.read(request, _MAX_STATUS_BYTES)
     ids = decode_with(_decode_status, body).ids
     known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
@@ -94,12 +168,12 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a task; `?terminate=true` also stops a running one."""
     caller = require(request, "submit")
     task_id = request.match_info["id"]
-    terminate = _flag(request, "terminate")
+    terminate = TERMINATE.of(request)
     issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
     revoked = await request.app[ENDINGS].revocation.revoke(task_id, issued, terminate=terminate)
     if revoked.get("state") == "REVOKED":
         await request.app[ENDINGS].events.revoked(task_id)
-    return web.Response(status=202, body=msgspec.json.encode(revoked), headers=_JSON)
+    return web.Response(status=202, body=msgspec.json.encode(Revoked(**revoked)), headers=_JSON)
 
 
 async def _state(request: web.Request, caller: Caller) -> State:
@@ -109,7 +183,7 @@ async def _state(request: web.Request, caller: Caller) -> State:
         Problem: `unknown-task-id`, `result-expired`, `state-unavailable`, `invalid-request`.
     """
     task_id = request.match_info["id"]
-    wait_s = wait_seconds(request)
+    wait_s = WAIT.of(request)
     issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
     states = request.app[STATES]
     state = (await states.read({task_id: issued}))[task_id]
@@ -129,13 +203,6 @@ def _tracked(known: Mapping[str, IssuedId | None]) -> dict[str, IssuedId | None]
     return {
         task_id: issued for task_id, issued in known.items() if issued is None or issued.tracked
     }
-
-
-def _flag(request: web.Request, name: str) -> bool:
-    value = request.query.get(name, "false")
-    if value not in {"true", "false", "1", "0"}:
-        raise invalid_request(f"?{name}", "Expected true or false")
-    return value in {"true", "1"}
 
 
 def _unknown(task_id: str) -> bytes:

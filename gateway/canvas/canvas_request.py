@@ -5,15 +5,19 @@ Every node knows its place in the body (`$.chain[1].group[0]`), so that every re
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from gateway.errors import Fault, Problem, invalid_request
 from gateway.submitting.task_request import (
     NO_OPTIONS,
+    Args,
+    Kwargs,
     Options,
+    TaskName,
     TaskRequest,
+    always,
     check_form,
     decode_with,
     finite,
@@ -24,8 +28,6 @@ MAX_NODES = 10_000
 """Tasks, chains, groups and chords of one canvas."""
 MAX_DEPTH = 32
 """Levels of nesting; workers read and write them recursively."""
-
-_NONE = msgspec.Raw(b"")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -74,29 +76,58 @@ class ChordNode:
 Node = TaskNode | ChainNode | GroupNode | ChordNode
 
 
-class _Chord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    header: list[msgspec.Raw]
-    body: msgspec.Raw
+_REF = {"$ref": "#/components/schemas/Canvas"}
+_Node = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_REF)]
+"""One node's bytes: each is parsed by itself, so that a fault in it can be placed."""
+_Nodes = Annotated[list[_Node], msgspec.Meta(extra_json_schema={"minItems": 1})]
+_Links = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(
+        extra_json_schema={"anyOf": [_REF, {"type": "array", "items": _REF}, {"type": "null"}]}
+    ),
+]
 
 
-class _AnyNode(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Any node: a signature, or one of the three compositions."""
+class Chord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Tasks that run at once, and what is called with the list of their results."""
 
-    task: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
-    args: msgspec.Raw = _NONE
-    kwargs: msgspec.Raw = _NONE
+    header: _Nodes
+    body: _Node
+
+
+class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A signature, or signatures composed: exactly one of `task`, `chain`, `group` and `chord`."""
+
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "description": f"A signature, or signatures composed; at most {MAX_NODES} in all. Exactly "
+        "one of `task`, `chain`, `group` and `chord`; the other members belong to a `task`.",
+        "oneOf": [
+            {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+            for name in ("task", "chain", "group", "chord")
+        ],
+    }
+
+    task: TaskName | None = None
+    args: Args = always(b"")
+    kwargs: Kwargs = always(b"")
     options: Options = NO_OPTIONS
     immutable: bool = False
-    link: msgspec.Raw = _NONE
-    link_error: msgspec.Raw = _NONE
-    chain: list[msgspec.Raw] | None = None
-    group: list[msgspec.Raw] | None = None
-    chord: _Chord | None = None
+    """Takes nothing from the task before it."""
+    link: _Links = always(b"")
+    """Called with its result."""
+    link_error: _Links = always(b"")
+    """Called when it fails, as Celery calls errbacks: with its id or, if its signature takes more,
+    with (request, exc, traceback) in the failing worker."""
+    chain: _Nodes | None = None
+    """One after the other, each given the result of the one before it."""
+    group: _Nodes | None = None
+    """All at once."""
+    chord: Chord | None = None
 
 
-_decode = msgspec.json.Decoder(_AnyNode, float_hook=finite).decode
+_decode = msgspec.json.Decoder(Canvas, float_hook=finite).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_PLAIN = _AnyNode()
+_PLAIN = Canvas()
 
 
 def parse_canvas(body: bytes) -> Node:
@@ -169,7 +200,7 @@ class _Parser:
             raise invalid_request(place, f"Nested over {MAX_DEPTH} levels deep", queued="no")
         try:
             guard_headers(raw)
-            form: _AnyNode = decode_with(_decode, raw)
+            form: Canvas = decode_with(_decode, raw)
         except Problem as problem:
             raise relocate(problem, place) from None
         given = [
@@ -194,7 +225,7 @@ class _Parser:
             return GroupNode(place=place, members=members)
         return self._chord(form.chord, f"{place}.chord", depth)
 
-    def _chord(self, chord: _Chord | None, place: str, depth: int) -> ChordNode:
+    def _chord(self, chord: Chord | None, place: str, depth: int) -> ChordNode:
         if chord is None:
             raise invalid_request(place, "Expected an object", queued="no")
         header = self._nodes(chord.header, f"{place}.header", depth, least=0)
@@ -204,7 +235,7 @@ class _Parser:
             body=self.node(bytes(chord.body), f"{place}.body", depth + 1),
         )
 
-    def _task(self, form: _AnyNode, task: str, place: str, depth: int) -> TaskNode:
+    def _task(self, form: Canvas, task: str, place: str, depth: int) -> TaskNode:
         request = TaskRequest(
             task,
             form.args if bytes(form.args) else msgspec.Raw(b"[]"),

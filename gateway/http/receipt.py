@@ -15,7 +15,7 @@ from aiohttp.web_request import BaseRequest
 CONTENT_TYPE: Final = "application/json; charset=utf-8"
 
 
-class Receipt(web.StreamResponse):
+class ReceiptResponse(web.StreamResponse):
     """202 and a JSON body.
 
     Args:

@@ -1,6 +1,4 @@
-"""What is special about a route: each noun says it where it defines the route.
-
-    web.get("/healthz", healthz, traits=(OPEN, ANY_HOST))
+"""What is special about a route, as the middleware asks it.
 
 Asked by the handler that the router chose, never by the text of a path: a path can be written in
 many ways, and only the router knows which of them lead to a route. Only where there is no such
@@ -39,16 +37,20 @@ class RouteTraits:
         special = sum(map(bool, self._by_handler.values()))
         return f"<RouteTraits {len(self._by_handler)} routes, {special} with traits>"
 
-    def take(self, route: web.RouteDef) -> None:
-        """Take the traits of a route out of its arguments, before it is registered."""
-        traits = frozenset(route.kwargs.pop("traits", ()))
+    def take(
+        self, route: web.RouteDef, traits: frozenset[str], query: frozenset[str] | None
+    ) -> None:
+        """Take what a route says of itself.
+
+        Args:
+            route: The route.
+            traits: Of those above.
+            query: Names of the query parameters that it knows; None: it takes any.
+        """
         self._by_handler[route.handler] = traits
         self._by_path[route.path] = self._by_path.get(route.path, _NONE) | traits
-
-    def take_query(self, handler: Any, names: frozenset[str] | None) -> None:
-        """Take the names of the query parameters that a handler knows; None: it takes any."""
-        if names is not None:
-            self._queries[handler] = names
+        if query is not None:
+            self._queries[route.handler] = query
 
     def of(self, request: web.Request) -> frozenset[str]:
         """Return the traits of the route that serves the request."""

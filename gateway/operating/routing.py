@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.submitting.priorities import honours
 from topology.entities import Binding, Exchange
 from topology.matching import headers_match, key_words, topic_matches
 from topology.model import Topology
@@ -21,41 +20,6 @@ class Explanation:
     bindings: tuple[Binding, ...]
     """What matched on the last of them; none on the default exchange, which needs no binding."""
     queues: tuple[str, ...]
-
-    def to_json(
-        self, topology: Topology, consumers: Mapping[str, int], rabbitmq: int | None
-    ) -> dict[str, Any]:
-        """The explanation as our API tells it.
-
-        Args:
-            topology: Knows what the queues honour.
-            consumers: Number of consumers by queue, where it is known.
-            rabbitmq: Its major version; None: not known.
-        """
-        queues = []
-        for name in self.queues:
-            queue = topology.queues[name]
-            told: dict[str, Any] = {
-                "name": name,
-                "type": queue.type,
-                "priority": honours(queue, rabbitmq),
-                "limit": queue.limit,
-            }
-            if queue.max_priority is not None:
-                told["max_priority"] = queue.max_priority
-            if name in consumers:
-                told["consumers"] = consumers[name]
-            queues.append(told)
-        return {
-            "exchange": self.exchange,
-            "routing_key": self.routing_key,
-            "routable": bool(self.queues),
-            "through": self.through,
-            "bindings": [binding_json(binding) for binding in self.bindings],
-            "queues": queues,
-            "priority": any(queue["priority"] for queue in queues),
-            "delay": topology.delayable(self.exchange, self.routing_key),
-        }
 
 
 def explain(
@@ -88,18 +52,6 @@ def explain(
         bindings=matched,
         queues=topology.match(exchange, routing_key, headers),
     )
-
-
-def binding_json(binding: Binding) -> dict[str, Any]:
-    """A binding as our API tells it."""
-    told: dict[str, Any] = {
-        "exchange": binding.exchange,
-        "queue": binding.queue,
-        "key": binding.key,
-    }
-    if binding.arguments:
-        told["arguments"] = dict(binding.arguments)
-    return told
 
 
 def _matches(

@@ -1,7 +1,6 @@
 """RabbitMQ's management API: figures of queues for people, never for the submit path."""
 
 import ssl
-from typing import Any
 from urllib.parse import quote, unquote
 
 import aiohttp
@@ -36,20 +35,6 @@ class QueueFigures(msgspec.Struct):
     messages_unacknowledged: int = 0
     consumers: int = 0
     message_stats: _Stats = msgspec.field(default_factory=_Stats)
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures by the names of our API; rates are messages each second."""
-        stats = self.message_stats
-        return {
-            "ready": self.messages_ready,
-            "unacknowledged": self.messages_unacknowledged,
-            "consumers": self.consumers,
-            "rates": {
-                "publish": stats.publish_details.rate,
-                "deliver": stats.deliver_get_details.rate,
-                "ack": stats.ack_details.rate,
-            },
-        }
 
 
 _decode = msgspec.json.Decoder(list[QueueFigures]).decode

@@ -13,7 +13,7 @@ from gateway.access.keyring import KeyRing
 from gateway.errors import Problem
 from gateway.redis.faults import RedisAwayError
 from gateway.schedules.schedule_request import task_of
-from gateway.schedules.schedules import READ_AT_ONCE, Schedule, Schedules
+from gateway.schedules.schedules import READ_AT_ONCE, Entry, Schedules
 from gateway.submitting.planning import Planner
 from penstock.looper import Looper
 
@@ -78,7 +78,7 @@ class ScheduleGuard:
         if failed is not None:
             raise failed
 
-    async def _look_at(self, schedule: Schedule) -> None:
+    async def _look_at(self, schedule: Entry) -> None:
         if schedule.owner is None:
             return
         reason = self._reason(schedule, schedule.owner.key)
@@ -90,7 +90,7 @@ class ScheduleGuard:
             extra={"schedule": schedule.name, "tenant_of": schedule.tenant, "reason": reason},
         )
 
-    def _reason(self, schedule: Schedule, key: str) -> str:
+    def _reason(self, schedule: Entry, key: str) -> str:
         """Return why its key may not run it; empty: it may."""
         caller = self._keyring.named(key)
         if caller is None:

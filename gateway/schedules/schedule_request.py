@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import orjson
@@ -19,8 +19,12 @@ from gateway.submitting.celery_options import client_options, later_options, own
 from gateway.submitting.start_times import times
 from gateway.submitting.task_request import (
     NO_OPTIONS,
+    Args,
+    Kwargs,
     Options,
+    TaskName,
     TaskRequest,
+    always,
     check_form,
     decode_with,
 )
@@ -35,8 +39,13 @@ MAX_EVERY_S = 366 * 86_400
 _Field = Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | int
 
 
-class CrontabForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """`crontab` of a schedule: Celery's fields and a time zone."""
+class Crontab(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All fields must match.
+
+    Where the clocks of the time zone change: with `*` or `*/n` as minute or hour it runs whenever
+    the clock shows a matching time; otherwise each time of the day runs once, one that comes twice
+    the first time, and one that is skipped right after the jump.
+    """
 
     minute: _Field = "*"
     hour: _Field = "*"
@@ -46,28 +55,37 @@ class CrontabForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_
     timezone: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "UTC"
 
 
-class SolarForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`solar` of a schedule."""
+class Solar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An event of the sun at a place, in degrees."""
 
-    event: str
+    event: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(EVENTS)})]
     latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
     longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
 
 
-class ScheduleForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The body."""
+class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A schedule: a task, and exactly one of `every`, `crontab` and `solar`."""
 
-    task: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    args: msgspec.Raw = msgspec.Raw(b"[]")
-    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+            for name in ("every", "crontab", "solar")
+        ],
+    }
+
+    task: TaskName
+    args: Args = always(b"[]")
+    kwargs: Kwargs = always(b"{}")
     options: Options = NO_OPTIONS
+    """Of each run: without `eta`, and `expires` in seconds."""
     every: Annotated[float, msgspec.Meta(ge=1, le=MAX_EVERY_S)] | None = None
-    crontab: CrontabForm | None = None
-    solar: SolarForm | None = None
+    """Seconds."""
+    crontab: Crontab | None = None
+    solar: Solar | None = None
     enabled: bool = True
 
 
-_decode = msgspec.json.Decoder(ScheduleForm).decode
+_decode = msgspec.json.Decoder(ScheduleBody).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +128,7 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
     Raises:
         Problem: `malformed-json`, `invalid-request`.
     """
-    form: ScheduleForm = decode_with(_decode, body)
+    form: ScheduleBody = decode_with(_decode, body)
     request = TaskRequest(form.task, form.args, form.kwargs, form.options)
     check_form(request)
     times(form.options, time.time())
@@ -134,7 +152,7 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
     return ScheduleRequest(request=request, schedule=schedule, enabled=form.enabled)
 
 
-def _crontab(form: CrontabForm) -> dict[str, Any]:
+def _crontab(form: Crontab) -> dict[str, Any]:
     fields = {name: str(getattr(form, name)) for name in RANGES}
     for name, text in fields.items():
         try:
@@ -153,7 +171,7 @@ def _crontab(form: CrontabForm) -> dict[str, Any]:
     return schedule if form.timezone == "UTC" else {**schedule, "timezone": form.timezone}
 
 
-def _solar(form: SolarForm) -> dict[str, Any]:
+def _solar(form: Solar) -> dict[str, Any]:
     if form.event not in EVENTS:
         raise invalid_request("$.solar.event", f"Expected one of {', '.join(EVENTS)}")
     schedule = {"__type__": "solar", **msgspec.structs.asdict(form)}

@@ -10,10 +10,8 @@ import orjson
 from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.redis.client import RedisClient
-from gateway.schedules.redbeat_forms import client_schedule, redbeat_time, unix_time
+from gateway.schedules.redbeat_forms import redbeat_time, unix_time
 from gateway.schedules.schedule_request import ScheduleRequest
-from gateway.submitting.celery_options import client_options
-from gateway.timestamps import rfc3339
 from penstock.wire.recurrence import KINDS, next_run
 from penstock.wire.schedules import (
     BEAT_KEY,
@@ -36,7 +34,7 @@ READ_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Entry:
     """One entry."""
 
     tenant: str
@@ -56,25 +54,6 @@ class Schedule:
         """Return the task's name."""
         return str(self.definition.get("task"))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of the API."""
-        definition = self.definition
-        suspended = self.owner.suspended if self.owner else ""
-        return {
-            "name": self.name,
-            "tenant": self.tenant,
-            "task": definition.get("task"),
-            "args": definition.get("args") or [],
-            "kwargs": definition.get("kwargs") or {},
-            "options": client_options(definition.get("options") or {}),
-            **client_schedule(definition.get("schedule")),
-            "enabled": definition.get("enabled", True),
-            **({"suspended": suspended} if suspended else {}),
-            "last_run_at": _shown(self.last_run_at),
-            "next_run_at": _shown(self.next_run_at),
-            "total_runs": self.total_runs,
-        }
-
 
 class Schedules:
     """The schedules of the deployment.
@@ -91,7 +70,7 @@ class Schedules:
         self._suspend = redis.script("schedule_suspend")
         self._delete = redis.script("schedule_delete")
 
-    async def all(self, tenant: str | None = None) -> list[Schedule]:
+    async def all(self, tenant: str | None = None) -> list[Entry]:
         """Return every schedule, by tenant and name.
 
         Args:
@@ -101,7 +80,7 @@ class Schedules:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         wanted = sorted(await self._names(tenant))
-        found: list[Schedule] = []
+        found: list[Entry] = []
         for start in range(0, len(wanted), READ_AT_ONCE):  # others have their turn in between
             found += await self.read(wanted[start : start + READ_AT_ONCE])
         return found
@@ -138,7 +117,7 @@ class Schedules:
                 retry_after_s=_LOOK_AGAIN_S,
             )
 
-    async def read(self, names: Iterable[tuple[str, str]]) -> list[Schedule]:
+    async def read(self, names: Iterable[tuple[str, str]]) -> list[Entry]:
         """Return those of the schedules that exist, in order.
 
         Args:
@@ -177,7 +156,7 @@ class Schedules:
 
     async def put(
         self, tenant: str, name: str, request: ScheduleRequest, key: str
-    ) -> tuple[Schedule, bool]:
+    ) -> tuple[Entry, bool]:
         """Make or replace a schedule.
 
         A schedule whose times changed, or that was switched on, counts from now: it must not run
@@ -209,7 +188,7 @@ class Schedules:
         (schedule,) = await self.read([(tenant, name)])
         return schedule, existed == 0
 
-    async def delete(self, schedule: Schedule) -> bool:
+    async def delete(self, schedule: Entry) -> bool:
         """Delete a schedule; False: it was deleted before.
 
         Raises:
@@ -218,7 +197,7 @@ class Schedules:
         key = PREFIX + internal_name(schedule.tenant, schedule.name)
         return bool(await self._delete(keys=[key, SCHEDULE_KEY]))
 
-    async def suspend(self, schedule: Schedule, reason: str) -> None:
+    async def suspend(self, schedule: Entry, reason: str) -> None:
         """Keep beat from running a schedule, or let it run again, counting from now.
 
         Args:
@@ -252,7 +231,7 @@ class Schedules:
         internal: str,
         definition: Mapping[str, Any],
         owner: Owner,
-        before: Schedule | None,
+        before: Entry | None,
         *,
         changed: bool,
         unless_written_since: bool = False,
@@ -282,7 +261,7 @@ class Schedules:
 
 def _schedule(
     tenant: str, name: str, fields: Sequence[bytes | None], score: float | None
-) -> Schedule | None:
+) -> Entry | None:
     """Return an entry of its definition, meta, penstock and owner; None when it cannot be read."""
     definition, meta, noted, owned = fields
     entry = _object(definition)
@@ -299,7 +278,7 @@ def _schedule(
     if next_run_at is not None and counted_from is not None:
         next_run_at = _due(entry.get("schedule"), counted_from, next_run_at)
     total_runs = runs.get("total_run_count")
-    return Schedule(
+    return Entry(
         tenant=tenant,
         name=name,
         definition=entry,
@@ -327,7 +306,3 @@ def _object(data: bytes | None) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _shown(moment: float | None) -> str | None:
-    return None if moment is None else rfc3339(moment)

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.access.task_id import IssuedId
 from gateway.states.records import NO_RESULT, Record
-from gateway.timestamps import rfc3339
+from gateway.timestamps import Time, rfc3339
 from penstock.wire.records import FINAL, LONG_RECORD_BYTES, shown
 
 MAX_STREAMED_BYTES = LONG_RECORD_BYTES + 64
@@ -59,46 +60,61 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             admin: Show the traceback.
         """
-        error = self.error
-        if error is not None and admin and self.traceback:
-            error = {**error, "traceback": self.traceback}
-        members = _Members(
-            id=self.id,
-            code=self.code,
-            tracked=None if self.tracked else False,
-            task=self.task,
-            state=self.state or None,
-            accepted_at=self.accepted_at,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-            retries=self.retries,
-            worker=self.worker,
-            error=error,
-            truncated=self.truncated or None,
+        error: TaskError | None = None
+        if self.error is not None:
+            error = TaskError(**self.error, traceback=(self.traceback or None) if admin else None)
+        return _encode(
+            TaskState(
+                id=self.id,
+                code=self.code,
+                tracked=None if self.tracked else False,
+                task=self.task,
+                state=self.state or None,
+                accepted_at=self.accepted_at,
+                started_at=self.started_at,
+                finished_at=self.finished_at,
+                retries=self.retries,
+                worker=self.worker,
+                error=error,
+                truncated=self.truncated or None,
+                progress=UNSET if self.progress is None else msgspec.Raw(self.progress),
+                result=UNSET if self.result is None or self.truncated else msgspec.Raw(self.result),
+            )
         )
-        body = _encode(members)
-        if self.progress is not None:
-            body = b'%b,"progress":%b}' % (body[:-1], self.progress)
-        if self.result is not None and not self.truncated:
-            body = b'%b,"result":%b}' % (body[:-1], self.result)
-        return body
 
 
-class _Members(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A state as the API prints it, in this order."""
+class TaskError(msgspec.Struct, omit_defaults=True):
+    """Why a task failed, is tried again, or was revoked."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+    """Only for `admin`."""
+
+
+class TaskState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of a task; what is not known is absent."""
 
     id: str
     code: str | None = None
+    """Why there is no state: `unknown-task-id`, `result-expired`, `internal-error`."""
     tracked: bool | None = None
+    """False: no single state exists, as several queues took it or `ignore_result` was set."""
     task: str | None = None
     state: str | None = None
-    accepted_at: str | None = None
-    started_at: str | None = None
-    finished_at: str | None = None
-    retries: int | None = None
+    """PENDING, STARTED, PROGRESS, RETRY, SUCCESS, FAILURE, REVOKED, or a user's."""
+    accepted_at: Time | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0)] | None = None
     worker: str | None = None
-    error: Mapping[str, str] | None = None
+    error: TaskError | None = None
     truncated: bool | None = None
+    """True: the result was left out because of its size."""
+    progress: msgspec.Raw | msgspec.UnsetType = UNSET
+    """What the task reported last: `current`, `total`, `message`, or an object of its own."""
+    result: msgspec.Raw | msgspec.UnsetType = UNSET
+    """What the task returned, byte for byte."""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -3,6 +3,7 @@
 The envelope is parsed once; arguments stay the client's raw JSON.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Generator, Iterator, Mapping
@@ -14,6 +15,7 @@ import msgspec
 from gateway.decoding import json_text
 from gateway.decoding.steps import Pause, at_once, in_turns
 from gateway.errors import Fault, Problem, invalid_request
+from gateway.timestamps import Time
 from penstock.wire.headers import is_reserved
 
 MAX_DELAY_S = 365 * 86_400
@@ -28,11 +30,20 @@ _Key = Annotated[str, msgspec.Meta(max_length=255)]
 _SECONDS = msgspec.Meta(gt=0, le=MAX_DELAY_S)
 _Limit = Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
 """Whole seconds stay whole: Celery's clients write `timelimit` as they are given it."""
-_CALLBACK = (
-    "The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same "
-    "end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of "
-    "HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). Anything but a 2xx is tried again."
-)
+_Headers = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        extra_json_schema={
+            "propertyNames": {"minLength": 1, "maxLength": 255},
+            "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+        }
+    ),
+]
+"""Their form is checked by hand, see `_check_headers`."""
+TaskName = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Args = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "default": []})]
+Kwargs = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object", "default": {}})]
+"""Arguments stay the client's bytes."""
 _FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
 _EMPTY = "the body is empty"
@@ -41,21 +52,41 @@ _MIN_GUARDED_BYTES = 1024
 """In less there is no room for headers that cost much."""
 
 
+def always(json: bytes) -> Any:
+    """Return the default of a raw field: a value itself is one that msgspec cannot describe."""
+    return msgspec.field(default_factory=itertools.repeat(msgspec.Raw(json)).__next__)
+
+
 class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`options` of a submit; see the contract for each."""
+    """`options` of a submit. What depends on two of them is said in words, and checked here."""
 
     queue: _Name | None = None
+    """Excludes `exchange` and `routing_key`. None of them: the route of the task."""
     exchange: _Key | None = None
+    """One that the layout marks as publishable."""
     routing_key: _Key | None = None
+    """Needs `exchange`."""
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
+    """Refused where no matched queue honours it."""
     countdown: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
-    eta: str | None = None
+    """Seconds until it may start, rounded up to whole ones."""
+    eta: Time | None = None
+    """Excludes `countdown`; up to a year from now. One that has passed runs now."""
     expires: float | str | None = None
+    """Seconds from now, or a time; later than the start."""
     time_limit: _Limit | None = None
+    """Seconds after which its worker stops it."""
     soft_time_limit: _Limit | None = None
+    """Seconds after which it is told to end; not over `time_limit`."""
     ignore_result: bool = False
-    headers: dict[str, Any] | None = None
-    callback_url: Annotated[str, msgspec.Meta(max_length=2048, description=_CALLBACK)] | None = None
+    """Keep no result: the task is not tracked."""
+    headers: _Headers | None = None
+    """The client's own; not `x-…`, nor a name that Celery's context, kombu's message or AMQP's
+    properties know (`_children`, `compression`, `headers`, …), in any case or with `-`."""
+    callback_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    """The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same
+    end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of
+    HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). Anything but a 2xx is tried again."""
 
 
 NO_OPTIONS = Options()
@@ -64,9 +95,11 @@ NO_OPTIONS = Options()
 class TaskRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One submit, its form checked."""
 
-    task: _Name
-    args: msgspec.Raw = msgspec.Raw(b"[]")
-    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    task: TaskName
+    args: Args = always(b"[]")
+    """Positional arguments."""
+    kwargs: Kwargs = always(b"{}")
+    """Arguments by name."""
     options: Options = NO_OPTIONS
 
 
