@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from gateway.api import parts
@@ -97,3 +98,50 @@ async def test_the_page_shows_every_operation_and_loads_nothing(document):
     assert "<script" not in text
     assert not re.search(r'(?:src|href)="(?!/openapi.json|#)', text)
     assert "default-src 'none'" in policy
+
+
+def contents(document: Any) -> Any:
+    """Yield where it stands, and each content with an example."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for place in (operation.get("requestBody", {}), *operation["responses"].values()):
+                for media, content in place.get("content", {}).items():
+                    if "example" in content:
+                        yield f"{method} {path} {media}", content
+
+
+async def test_every_example_fits_its_schema(document):
+    found = list(contents(document))
+    for where, content in found:
+        schema = {**content["schema"], "components": document["components"]}
+        errors = list(jsonschema_rs.validator_for(schema).iter_errors(content["example"]))
+        assert not errors, (where, errors)
+
+    assert len(found) > 40
+
+
+async def test_every_json_body_and_answer_has_an_example(document):
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {})
+            assert all("example" in one for one in body.values()), (method, path)
+            answers = [
+                one
+                for status, answer in operation["responses"].items()
+                if status < "300"
+                for media, one in answer.get("content", {}).items()
+                if media == "application/json"
+            ]
+            if path != "/openapi.json":
+                assert all("example" in one for one in answers), (method, path)
+
+
+async def test_fields_are_described_by_the_docstrings_under_them(document):
+    schemas = document["components"]["schemas"]
+
+    assert "Excludes `exchange`" in schemas["Options"]["properties"]["queue"]["description"]
+    assert schemas["Receipt"]["properties"]["state"] == {
+        "enum": ["PENDING"],
+        "description": "Absent where the task is not tracked.",
+    }
+    assert {"type": "null"} in schemas["Ingested"]["properties"]["stored"]["anyOf"]

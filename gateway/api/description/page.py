@@ -1,6 +1,7 @@
 """The OpenAPI document as a page: HTML without a script, nothing from elsewhere. Pure."""
 
 import html
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -52,10 +53,13 @@ def _operation_html(method: str, path: str, operation: Mapping[str, Any]) -> str
         for one in operation.get("parameters", ())
     ]
     body = operation.get("requestBody", {}).get("content", {})
-    rows += [f"<tr><td>body<td>{_text(kind)}<td>{_kind(one)}" for kind, one in body.items()]
+    rows += [
+        f"<tr><td>body<td>{_text(kind)}<td>{_kind(one)}{_example(one)}"
+        for kind, one in body.items()
+    ]
     answers = [
         f"<tr><td><b>{status}</b><td>{_text(answer['description'])}<td>"
-        + ", ".join(_kind(one) for one in answer.get("content", {}).values())
+        + ", ".join(_kind(one) + _example(one) for one in answer.get("content", {}).values())
         for status, answer in operation["responses"].items()
     ]
     return (
@@ -63,6 +67,14 @@ def _operation_html(method: str, path: str, operation: Mapping[str, Any]) -> str
         f"{_text(operation['summary'])}</summary><p>{_text(operation.get('description', ''))}</p>"
         f"<table>{''.join(rows)}</table><table>{''.join(answers)}</table></details>"
     )
+
+
+def _example(media: Mapping[str, Any]) -> str:
+    if "example" not in media:
+        return ""
+    example = media["example"]
+    text = example if isinstance(example, str) else json.dumps(example, indent=2)
+    return f"<pre>{_text(text)}</pre>"
 
 
 def _kind(media: Mapping[str, Any]) -> str:
@@ -75,9 +87,10 @@ def _schema_html(schema: Mapping[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = [
         f"<tr><td><code>{_text(name)}</code>{' *' if name in required else ''}<td>{_type(one)}"
+        f"<td>{_text(one.get('description', ''))}"
         for name, one in schema.get("properties", {}).items()
     ]
-    return f"<table>{''.join(rows)}</table>"
+    return f"<p>{_text(schema.get('description', ''))}</p><table>{''.join(rows)}</table>"
 
 
 def _type(schema: Mapping[str, Any]) -> str:
