@@ -76,6 +76,7 @@ class Connection(web.RequestHandler):
         """Await nothing any more."""
         self._siblings.discard(self)
         super().connection_lost(exc)
+        self.frames = None  # it knows the socket, which knows this connection
 
     def data_received(self, data: bytes) -> None:
         """Parse it; note since when a head has been incomplete."""
