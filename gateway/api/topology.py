@@ -165,6 +165,9 @@ def _shown(layout: model.Topology) -> Topology:
     )
 
 
+_TO = {"queue": "queue", "exchange": "destination_exchange"}
+
+
 def _derived(plan: Declarations, layout: model.Topology) -> dict[str, Any]:
     own = {(binding.exchange, binding.queue, binding.key) for binding in layout.bindings}
     return {
@@ -181,7 +184,7 @@ def _derived(plan: Declarations, layout: model.Topology) -> dict[str, Any]:
         "bindings": [
             {
                 "exchange": one.source,
-                one.destination_type: one.destination,
+                _TO[one.destination_type]: one.destination,
                 "key": one.key,
                 "arguments": dict(one.arguments),
             }

@@ -88,6 +88,8 @@ async def test_the_topology_is_told_as_declared(config):
     names = {one["name"] for one in everything["derived"]["queues"]}
     assert {"default.dead", "dead.outcomes", "unrouted.dead", "penstock_delay_27"} <= names
     assert not names & set(shipped.queues)
+    last = {"exchange": "penstock_delay_0", "destination_exchange": "penstock_delivery"}
+    assert any(last.items() <= one.items() for one in everything["derived"]["bindings"])
 
 
 @pytest.mark.bare_vhost
