@@ -109,11 +109,24 @@ class Connection:
             raise BrokerAwayError(found.reason, queued=queued) from found
         return found
 
+    async def own_channel(self, *, queued: Queued | None = None) -> AbstractChannel:
+        """Open a channel for one who keeps it, and opens another when it is closed.
+
+        It is aiormq's: aio-pika keeps 4 KiB for each channel that a connection ever had. aiormq
+        closes it when a call on it is cancelled.
+
+        Args:
+            queued: What a failure means for the message at hand.
+
+        Raises:
+            BrokerAwayError: There is no connection.
+        """
+        async with broker_calls(_OPEN_TIMEOUT_S, queued=queued):
+            return await _channel_on(await self.opened(queued=queued))
+
     @contextlib.asynccontextmanager
     async def channel(self, *, queued: Queued | None = None) -> AsyncIterator[AbstractChannel]:
         """Lend a channel of its own: what ends it ends nothing else.
-
-        It is aiormq's: aio-pika keeps 4 KiB for each channel that a connection ever had.
 
         Args:
             queued: What a failure means for the message at hand.
@@ -122,8 +135,7 @@ class Connection:
             BrokerAwayError: There is no connection, or it was lost in the body.
             MissingEntityError: The body asked for what does not exist.
         """
-        async with broker_calls(_OPEN_TIMEOUT_S, queued=queued):
-            channel = await _channel_on(await self.opened(queued=queued))
+        channel = await self.own_channel(queued=queued)
         try:
             async with broker_calls(None, queued=queued):
                 yield channel

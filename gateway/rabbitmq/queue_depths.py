@@ -4,6 +4,7 @@ A passive declare answers with the ready messages and the consumers of a queue a
 management API's figures are up to 5 s old.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +46,9 @@ class QueueDepths:
     def __init__(self, connection: Connection, topology: Topology) -> None:
         self._connection = connection
         self._topology = topology
+        self._channel: AbstractChannel | None = None
+        self._asking = asyncio.Lock()
+        """A refusal ends the channel that all questions take."""
         self.full_queues: frozenset[str] = frozenset()
         """Those that were at their limit a second ago."""
         self._samples = 0
@@ -116,22 +120,27 @@ class QueueDepths:
 
     async def _look_at(self, names: Iterable[str]) -> bool:
         """Sample each; return whether all of them exist."""
-        waiting = list(names)
         missing = False
-        while waiting:
-            try:
-                async with self._connection.channel() as channel:
-                    while waiting:
-                        await self._ask(channel, waiting[0])
-                        del waiting[0]
-            except MissingEntityError:  # it ended the channel: AMQP 0-9-1, queue.declare
-                self.depths.pop(waiting.pop(0), None)
-                missing = True
+        for name in names:
+            async with self._asking:
+                try:
+                    self.depths[name] = await self._ask(name)
+                except MissingEntityError:  # it ended the channel: AMQP 0-9-1, queue.declare
+                    self.depths.pop(name, None)
+                    missing = True
         return not missing
 
-    async def _ask(self, channel: AbstractChannel, name: str) -> None:
-        queue = await channel.queue_declare(name, passive=True)
-        self.depths[name] = Depth(queue.message_count or 0, queue.consumer_count or 0)
+    async def _ask(self, name: str) -> Depth:
+        """Ask on a channel that is kept: submits of unknown tasks look, one after the other.
+
+        Raises:
+            MissingEntityError: There is no such queue.
+        """
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.own_channel()
+        async with broker_calls(None):
+            queue = await self._channel.queue_declare(name, passive=True)
+        return Depth(queue.message_count or 0, queue.consumer_count or 0)
 
 
 def queue_full(queue: str, limit: int) -> str:

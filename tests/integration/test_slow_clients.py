@@ -42,8 +42,8 @@ async def test_a_head_that_trickles_in_is_refused_when_its_time_is_over():
 
 
 async def test_a_connection_that_never_says_anything_is_closed_without_a_word():
-    async with running_gateway(header_timeout_s=0.3) as gateway:
-        silent = [await Socket.to(gateway.port) for _ in range(50)]
+    async with running_gateway(header_timeout_s=1.5) as gateway:
+        silent = await asyncio.gather(*(Socket.to(gateway.port) for _ in range(50)))
         await eventually(lambda: len(gateway.listener.connections) == 50)
 
         assert {await socket.end() for socket in silent} == {b""}
