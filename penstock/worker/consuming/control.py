@@ -1,16 +1,13 @@
 """Remote control: what a client of Celery's asks of workers, and what they do about it."""
 
-import signal
 from typing import Any
 
 from celery.app.control import Control as CeleryControl
-from celery.signals import worker_process_init
 from celery.worker import state as worker_state
 from celery.worker.control import add_consumer as celery_add_consumer
 from celery.worker.control import control_command, nok, ok
 
 from penstock.worker.consuming.request import Request
-from penstock.worker.running.runtime import STOP_SIGNALS
 
 
 class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
@@ -70,14 +67,3 @@ def add_consumer(state: Any, queue: str, **more: Any) -> dict[str, Any]:
     if layout is not None and (fault := layout.queue_fault(queue)) is not None:
         return dict(nok(fault))
     return dict(celery_add_consumer(state, queue, **more))
-
-
-def obey_stop_signals(app: Any) -> None:
-    """Let prefork children stop their coroutine when the parent says so, and live on."""
-
-    def install(**_: Any) -> None:
-        for reason, number in STOP_SIGNALS.items():
-            signal.signal(number, lambda *_, reason=reason: app.runtime.stop_all(reason))
-
-    # A name of its own for each application: a process has one, tests may have more.
-    worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")

@@ -6,10 +6,8 @@ from celery.apps.worker import Worker as CeleryWorker
 from celery.utils.log import get_logger
 
 from penstock.worker.beat.liveness import touch_with_heartbeats
-from penstock.worker.consuming.control import obey_stop_signals
-from penstock.worker.messages.properties import survive_undecodable
 from penstock.worker.policy import weakened
-from penstock.worker.stopping import end_in_time
+from penstock.worker.running.preparation import prepare
 
 _logger = get_logger(__name__)
 
@@ -19,9 +17,7 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
 
     def on_before_init(self, **options: Any) -> None:
         """Prepare this process, and those that it forks."""
-        obey_stop_signals(self.app)
-        survive_undecodable()
-        end_in_time()
+        prepare(self.app)
         touch_with_heartbeats(self.app.conf.penstock_health_file)
         super().on_before_init(**options)
 

@@ -21,6 +21,7 @@ from celery.app.trace import setup_worker_optimizations
 from celery.concurrency.prefork import process_destructor, process_initializer
 
 from penstock.worker.process import adopt_token
+from penstock.worker.running.preparation import prepare
 from penstock.worker.running.runtime import STOP_SIGNALS
 
 _FOREIGN = ("celery", "kombu", "billiard", "multiprocessing")
@@ -144,6 +145,7 @@ def _execute(call: Call, sender: Connection) -> None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     adopt_token(call.token)
     app = getattr(importlib.import_module(call.place[0]), call.place[1])
+    prepare(app)
     setup_worker_optimizations(app, call.request["hostname"])
     process_initializer(app, call.request["hostname"])
     sender.send(True)  # noqa: FBT003  # from here on the task is responsible

@@ -1,0 +1,32 @@
+"""What must be in place in every process that executes tasks, however it was started."""
+
+import signal
+from typing import Any
+
+from celery.signals import worker_process_init
+
+from penstock.worker.messages.properties import survive_undecodable
+from penstock.worker.running.runtime import STOP_SIGNALS
+from penstock.worker.stopping import end_in_time
+
+
+def prepare(app: Any) -> None:
+    """Prepare this process, and those that it forks; call it before Celery's initializer.
+
+    Args:
+        app: the application whose tasks are executed.
+    """
+    _obey_stop_signals(app)
+    survive_undecodable()
+    end_in_time()
+
+
+def _obey_stop_signals(app: Any) -> None:
+    """Let the processes of a pool stop their coroutine when the parent says so, and live on."""
+
+    def install(**_: Any) -> None:
+        for reason, number in STOP_SIGNALS.items():
+            signal.signal(number, lambda *_, reason=reason: app.runtime.stop_all(reason))
+
+    # A name of its own for each application: a process has one, tests may have more.
+    worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")
