@@ -17,6 +17,7 @@ from penstock.wire.schedules import (
     BEAT_KEY,
     BEAT_SILENT_S,
     LOCK_KEY,
+    NEVER,
     PREFIX,
     SCHEDULE_KEY,
     Owner,
@@ -26,8 +27,6 @@ from penstock.wire.schedules import (
 
 _LOOK_AGAIN_S = 60
 """Suggested to a tenant whose quota is used up; room is made by deleting."""
-NEVER = -1.0
-"""The score of an entry that is not due again, or suspended; beat looks at none below 0."""
 
 READ_AT_ONCE = 200
 """Entries read in one step: a few milliseconds of work."""

@@ -26,6 +26,8 @@ ERROR_TYPE_HEADER = "x-penstock-error-type"
 ERROR_HEADER = "x-penstock-error"
 TRACEBACK_HEADER = "x-penstock-traceback"
 """With the reason, of the exception."""
+BROKER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+"""How the headers begin that RabbitMQ writes itself; a message that is published again has none."""
 OTHERS = frozenset(("cc", "bcc", "traceparent", "tracestate"))
 """CC and BCC route a message to more queues (RabbitMQ, "Sender-selected Distribution"); the rest is
 the trace of the request."""

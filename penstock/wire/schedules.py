@@ -22,6 +22,9 @@ SCHEDULE_KEY = "redbeat::schedule"
 LOCK_KEY = "redbeat::lock"
 """RedBeat's `redbeat_key_prefix`, `schedule_key` and `lock_key`, as they are by default."""
 
+NEVER = -1.0
+"""The score of an entry that is not due again, or suspended; beat looks at none below 0."""
+
 BEAT_KEY = "penstock:beat"
 BEAT_SILENT_S = 15
 """After so long without a sign no beat is leading."""

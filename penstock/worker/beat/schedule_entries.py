@@ -22,11 +22,8 @@ from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.json_meaning import DATA
 from penstock.wire.recurrence import KINDS, crontab_of, next_run
-from penstock.wire.schedules import Owner
+from penstock.wire.schedules import NEVER, Owner
 from penstock.wire.scripts import script
-
-NEVER = -1.0
-"""The score of an entry that is not due again."""
 
 _logger = logging.getLogger("celery.beat")
 

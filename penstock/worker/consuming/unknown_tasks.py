@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from penstock.wire.announcements import WORKERS_KEY, WorkerRecord, decode_worker
 from penstock.wire.delay import delay_route
+from penstock.wire.headers import BROKER_PREFIXES
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.redis_client import sync_client
 
 OFFERED_AGAIN_S = 1
-_BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 _PROPERTIES = ("correlation_id", "delivery_mode", "message_id", "priority", "reply_to", "timestamp")
 
 _logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class UnknownTasks:
                 headers={
                     name: value
                     for name, value in message.headers.items()
-                    if not name.startswith(_BROKER_HEADERS)
+                    if not name.startswith(BROKER_PREFIXES)
                 },
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,

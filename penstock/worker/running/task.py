@@ -25,6 +25,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 from celery.utils.functional import head_from_fun
 
+from penstock.wire.headers import BROKER_PREFIXES
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.dead_letters import bury
 from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
@@ -48,7 +49,6 @@ many at once."""
 CELERYS_OWN = "celery."
 """What the names of Celery's own tasks begin with."""
 
-_BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
 _logger = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         signature = super().signature_from_request(request, args, kwargs, queue, **extra_options)
         headers = signature.options.get("headers") or {}
         signature.options["headers"] = {
-            name: value for name, value in headers.items() if not name.startswith(_BROKER_HEADERS)
+            name: value for name, value in headers.items() if not name.startswith(BROKER_PREFIXES)
         }
         for name in ("redelivered", "queue") if not queue else ("redelivered",):
             signature.options.pop(name, None)
