@@ -2,7 +2,8 @@
 
 aiohttp prepares headers one by one, as any answer might need them; a receipt has always the same
 ones. What is taken from its inner surface: `StreamResponse` ends with `_eof_sent`, and whether the
-connection stays is `_keep_alive` (3.14, checked by `tests/integration/test_receipt.py`).
+connection stays is `_keep_alive` (3.14, checked by `tests/integration/test_receipt.py`). A submit
+that answers with `web.Response` takes 4 % more CPU (six interleaved rounds, 0.99 to 1.17).
 """
 
 from typing import Any, Final
