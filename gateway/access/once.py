@@ -1,9 +1,9 @@
 """One request under an idempotency key, whatever it publishes.
 
-replay ──the first answer is there──────────────────► answered again, nothing is published
-└──► check, issue ids ──► claim them ──► publish ──► done: kept as the first answer
-├── refused: the key is free again
-└── unknown, in part: a retry uses the same ids
+replay ──the first answer is there──► answered again, nothing is published
+   └──► check, issue ids ──► claim them ──► publish ──► done: kept as the first answer
+                                               ├── refused: the key is free again
+                                               └── unknown, in part: a retry uses the same ids
 """
 
 from dataclasses import dataclass
