@@ -49,7 +49,7 @@ from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
-from penstock.worker.results.script_calls import ScriptCalls
+from penstock.worker.results.script_calls import ScriptCall, ScriptCalls
 from penstock.worker.stopping import stopping
 from penstock.worker.tenancy import charge
 
@@ -109,7 +109,15 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
     def start(self, request: Any, *, tracked: bool, retried: bool) -> str:
         """Ask whether a delivery may start, and store STARTED if so, in one round trip.
 
-        Waits while Redis is away.
+        The arguments are those of `start_call`; waits while Redis is away.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        return self.ask(self.start_call(request, tracked=tracked, retried=retried))
+
+    def start_call(self, request: Any, *, tracked: bool, retried: bool) -> ScriptCall:
+        """Return the question whether a delivery may start; the answer marks it STARTED.
 
         Args:
             request: Celery's context of the delivery; `started_at` is set.
@@ -117,10 +125,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             retried: whether the message was published by a retry.
 
         Returns:
-            `start`, `revoked`, `ended` or `duplicate`.
-
-        Raises:
-            Reject: the worker stops while Redis is away; the broker keeps the message.
+            What is answered with `start`, `revoked`, `ended` or `duplicate`.
         """
         headers = request.headers or {}
         delivery = request.delivery_info or {}
@@ -134,13 +139,16 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             int(REPLAY_HEADER in headers),
             int(retried),
         ]
-        answer = self._ensure_retryable(
-            self.scripts.call,
-            script("task_start"),
-            [keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
-            arguments,
-        )
-        return str(bytes_to_str(answer))
+        task_keys = [keys.record, keys.events, keys.ended, keys.revoked, keys.copy]
+        return ScriptCall(script("task_start"), task_keys, arguments)
+
+    def ask(self, call: ScriptCall) -> str:
+        """Call a script that answers a word; waits while Redis is away.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        return str(bytes_to_str(self._ensure_retryable(self.scripts.call, *call)))
 
     def is_suspect(self, task_id: str, process: str, *, tracked: bool) -> bool:
         """Tell whether a process died under a redelivered task; waits while Redis is away.
@@ -207,6 +215,28 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         **_: Any,
     ) -> Any:
         task_id = bytes_to_str(task_id)
+        self.scripts.call(*self.record_call(task_id, result, state, traceback, request))
+        ending = ending_of(task_id)
+        if ending.marking and state in self.READY_STATES:
+            ending.stored = True
+        return result
+
+    def record_call(
+        self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
+    ) -> ScriptCall:
+        """Return what stores a state of a task.
+
+        Args:
+            task_id: of the task.
+            result: what JSON can hold: its result, or the record of an error.
+            state: as Celery calls it.
+            traceback: of an error.
+            request: Celery's context of the execution; None: there is none.
+
+        Raises:
+            ResultTooLarge: its JSON is too long.
+            EncodeError: it has no JSON.
+        """
         body = self._body(self._meta(task_id, result, state, traceback, request))
         if len(body) > self._max_result_bytes:
             if state not in self.EXCEPTION_STATES:
@@ -224,7 +254,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             charged = charge(request, keep_s, len(body))
         elif request is not None:
             request.reported = True
-        self.scripts.call(
+        return ScriptCall(
             script("task_record"),
             [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],
             [
@@ -239,10 +269,6 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 *charged[1],
             ],
         )
-        ending = ending_of(task_id)
-        if ending.marking and state in self.READY_STATES:
-            ending.stored = True
-        return result
 
     def _meta(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any

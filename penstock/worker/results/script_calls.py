@@ -7,7 +7,7 @@ read on redis-py's own connection, with redis-py's errors.
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -20,6 +20,14 @@ from penstock.worker.redis_client import ATTEMPTS_MORE
 
 _NAMED = ("EVALSHA",) if redis.VERSION[:2] < (5, 3) else ()
 """What redis-py before 5.3 wants of `get_connection`, without looking at it."""
+
+
+class ScriptCall(NamedTuple):
+    """A script with its keys and arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | int]
 
 
 class ScriptCalls:
@@ -48,10 +56,10 @@ class ScriptCalls:
             redis.exceptions.RedisError: Redis is away, or refused.
         """
         try:
-            return self._send(_pack("EVALSHA", script.sha, keys, args))
+            return self._send(pack("EVALSHA", script.sha, keys, args))
         except NoScriptError:
             # It was restarted, or its scripts were flushed; this makes it remember the text.
-            return self._send(_pack("EVAL", script.text, keys, args))
+            return self._send(pack("EVAL", script.text, keys, args))
 
     def _send(self, command: bytes) -> Any:
         if self._pid != os.getpid():
@@ -103,7 +111,7 @@ async def call_script(
         return await execute("EVAL", script.text, len(keys), *keys, *args)
 
 
-def _pack(command: str, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bytes:
+def pack(command: str, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bytes:
     """Write a command as RESP does: an array of strings with their lengths in bytes."""
     parts = [f"*{3 + len(keys) + len(args)}\r\n".encode()]
     for one in (command, script, len(keys), *keys, *args):

@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,11 @@ class Limits:
     soft_s: float | None = None
     """Then it is cancelled, may clean up until the hard limit, and is SoftTimeLimitExceeded."""
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self.hard_s or self.soft_s)
+
 
 class StoppedError(BaseException):
     """A running coroutine was cancelled on request.
@@ -62,20 +67,22 @@ class StoppedError(BaseException):
 
 
 @dataclass(eq=False, slots=True)
-class _Running:
-    """One coroutine and the one who waits for it."""
+class Running:
+    """One coroutine, and what is called when it has ended, on the loop's thread."""
 
+    on_end: "Callable[[Running], None]"
     task: "asyncio.Task[Any] | None" = None
     stop_reason: str | None = None
-    ended: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False
     result: Any = None
     error: BaseException | None = None
 
     def end(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Hand the end to who waits; the first one counts."""
-        if not self.ended.is_set():
+        """Hand the end on; the first one counts."""
+        if not self.ended:
             self.result, self.error = result, error
-            self.ended.set()
+            self.ended = True
+            self.on_end(self)
 
 
 class Runtime:
@@ -86,21 +93,22 @@ class Runtime:
     ends, and nobody is let in afterwards.
 
     Args:
-        redis_url: where progress and lines of output are written.
+        redis_url: where progress and lines of output are written; None: nowhere.
         resources: makes what the application gives its tasks, once; not on the loop.
     """
 
-    def __init__(self, redis_url: str, resources: Callable[[], Any] | None = None) -> None:
+    def __init__(self, redis_url: str | None, resources: Callable[[], Any] | None = None) -> None:
         self.resources = resources() if resources is not None else None
-        self.redis = async_client(redis_url)
+        self.redis: Any = async_client(redis_url) if redis_url is not None else None
         """For coroutines on the loop; it connects on first use, there."""
-        self._running: dict[_Running, str] = {}
+        self._running: dict[Running, str] = {}
         # Signal handlers call `stop` on the thread that may hold it.
         self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
         self.lost = False
         """Whether the loop has ended. Nothing but its `close` does that; another is needed then."""
-        threading.Thread(target=self._keep_running, name="event-loop", daemon=True).start()
+        self._thread = threading.Thread(target=self._keep_running, name="event-loop", daemon=True)
+        self._thread.start()
 
     def __repr__(self) -> str:
         """Tell what runs."""
@@ -150,22 +158,20 @@ class Runtime:
             LoopLostError: the loop was closed.
             BaseException: what the coroutine raised.
         """
-        running = _Running()
+        ended = threading.Event()
+        running = Running(lambda _: ended.set())
         with self._lock:
             if self.lost:
                 raise LoopLostError
             self._running[running] = task_id
         try:
-            try:
-                self._loop.call_soon_threadsafe(self._begin, running, start, limits)
-            except RuntimeError as error:
-                raise LoopLostError from error
-            running.ended.wait()
+            self.call(self._begin, running, start, limits)
+            ended.wait()
         except LoopLostError:
             raise
         except BaseException:
             # A signal (a soft limit of prefork, a shutdown) ended the wait.
-            self._stop_and_wait(running)
+            self._stop_and_wait(running, ended)
             raise
         finally:
             with self._lock:
@@ -177,28 +183,65 @@ class Runtime:
                 running.error = None  # it holds this frame, which holds it
         return running.result
 
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function on the loop, soon; from any thread.
+
+        Raises:
+            LoopLostError: the loop was closed.
+        """
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError as error:
+            raise LoopLostError from error
+
+    def start(
+        self,
+        task_id: str,
+        start: Callable[[], Coroutine[Any, Any, Any]],
+        limits: Limits,
+        on_end: Callable[[Running], None],
+    ) -> Running:
+        """Run a coroutine on the loop, whose thread calls this; the arguments are those of `run`.
+
+        Args:
+            task_id: by which `stop` finds it.
+            start: makes the coroutine.
+            limits: time limits.
+            on_end: is handed the end; an error is what `run` would raise.
+        """
+
+        def forget_and_hand_on(running: Running) -> None:
+            with self._lock:
+                self._running.pop(running, None)
+            on_end(running)
+
+        running = Running(forget_and_hand_on)
+        with self._lock:
+            self._running[running] = task_id
+        self._begin(running, start, limits)
+        return running
+
     def _begin(
-        self, running: _Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
+        self, running: Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
     ) -> None:
         """Make the asyncio task; on the loop."""
         if running.stop_reason is not None:
             running.end(error=StoppedError(running.stop_reason))  # stopped before it began
             return
         try:
-            running.task = self._loop.create_task(_within(start, limits))
+            within = _within(start, limits) if limits.any else _unlimited(start)
+            running.task = self._loop.create_task(within)
             running.task.add_done_callback(partial(_finish, running))
         except BaseException as error:  # noqa: BLE001  # or nobody would ever end it
             running.end(error=error)
 
-    def _stop_and_wait(self, running: _Running) -> None:
+    def _stop_and_wait(self, running: Running, ended: threading.Event) -> None:
         """Cancel a coroutine until it has ended, whatever interrupts that."""
         interruption: BaseException | None = None
-        while not running.ended.is_set():
-            running.stop_reason = running.stop_reason or "interrupted"
+        while not ended.is_set():
             try:
-                with contextlib.suppress(RuntimeError):  # closed: its thread sets the event
-                    self._loop.call_soon_threadsafe(_cancel, running)
-                running.ended.wait(CANCEL_AGAIN_S)
+                self.stop_one(running, "interrupted")
+                ended.wait(CANCEL_AGAIN_S)
             except BaseException as error:  # noqa: BLE001  # another signal
                 interruption = error
         if interruption is not None:
@@ -212,14 +255,18 @@ class Runtime:
         """
         stopped = False
         with self._lock:
-            for running, one in self._running.items():
-                done = running.ended.is_set() or (running.task is not None and running.task.done())
-                if one == task_id and not done:
-                    running.stop_reason = running.stop_reason or reason
-                    with contextlib.suppress(RuntimeError):  # closed: its thread ends them all
-                        self._loop.call_soon_threadsafe(_cancel, running)
-                    stopped = True
+            found = [running for running, one in self._running.items() if one == task_id]
+        for running in found:
+            if not (running.ended or (running.task is not None and running.task.done())):
+                self.stop_one(running, reason)
+                stopped = True
         return stopped
+
+    def stop_one(self, running: Running, reason: str) -> None:
+        """Cancel one coroutine; it ends soon, not at once."""
+        running.stop_reason = running.stop_reason or reason
+        with contextlib.suppress(LoopLostError):  # the loop's thread ends them all
+            self.call(_cancel, running)
 
     def stop_all(self, reason: str) -> None:
         """Cancel every coroutine of this process; in a prefork child that is one at most."""
@@ -229,12 +276,12 @@ class Runtime:
             self.stop(task_id, reason)
 
 
-def _cancel(running: _Running) -> None:
+def _cancel(running: Running) -> None:
     if running.task is not None:
         running.task.cancel()
 
 
-def _finish(running: _Running, task: "asyncio.Task[Any]") -> None:
+def _finish(running: Running, task: "asyncio.Task[Any]") -> None:
     """Take the end of an asyncio task, whichever it is."""
     if not task.cancelled():
         error = task.exception()
@@ -249,6 +296,10 @@ def _finish(running: _Running, task: "asyncio.Task[Any]") -> None:
             task.result()
         except asyncio.CancelledError as cancelled:
             running.end(error=cancelled)
+
+
+async def _unlimited(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await start()
 
 
 async def _within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits) -> Any:
