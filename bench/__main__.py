@@ -19,9 +19,11 @@ from bench import (
     path,
     results,
     scaling,
+    sleepers,
     streams,
     submits,
     table,
+    task_latency,
     workers,
 )
 from bench.contestants import FULL, QUICK, Contestant
@@ -47,6 +49,8 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "churn": churn.churn,
     "redis-killed": outage.outage,
     "workers": workers.compare,
+    "sleepers": sleepers.compare,
+    "task-latency": task_latency.compare,
     "hostile-bodies": hostile_bodies.compare,
     "path": path.compare,
 }
@@ -96,6 +100,9 @@ async def _run(options: argparse.Namespace) -> None:
     parts: dict[str, Callable[[Context], Awaitable[Report]]] = {name: PARTS[name] for name in names}
     if quick or "submits" in names:
         parts["submits"] = lambda context: submits.compare(context, contestants)
+    if options.only and "workers" in names:
+        pools = [name for name in workers.POOLS if name in options.only.split(",")]
+        parts["workers"] = lambda context: workers.compare(context, pools)
     print(f"load: {plan.load.told()}, {plan.rounds} rounds\n", flush=True)
     reports = []
     async with running(mongo=not quick) as servers:

@@ -12,7 +12,7 @@ from devstack.errors import StartError
 from devstack.product import ROOT
 
 
-async def run(module: str, *arguments: object, env: Mapping[str, str]) -> dict[str, Any]:
+async def run(module: str, *arguments: object, env: Mapping[str, str]) -> Any:
     """Run `python -m module arguments…` to its end and return what it printed last.
 
     Raises:
@@ -30,5 +30,4 @@ async def run(module: str, *arguments: object, env: Mapping[str, str]) -> dict[s
         raise
     if process.returncode:
         raise StartError(f"{module} failed with {process.returncode}:\n{errors.decode()[-3000:]}")
-    told: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return told
+    return json.loads(output.splitlines()[-1])

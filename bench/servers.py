@@ -14,6 +14,7 @@ import aio_pika
 from redis.asyncio import Redis as RedisClient
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from devstack.certificates import Certificates
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
@@ -71,11 +72,14 @@ class Servers:
 
 
 @contextlib.asynccontextmanager
-async def running(*, mongo: bool = False) -> AsyncIterator[Servers]:
+async def running(
+    *, mongo: bool = False, tls: Certificates | None = None
+) -> AsyncIterator[Servers]:
     """Start servers with the shipped layout in a folder of their own; remove it at the end.
 
     Args:
         mongo: Whether MongoDB is needed.
+        tls: RabbitMQ and Redis speak TLS and nothing else; plain by default.
 
     Raises:
         StartError: One did not become ready.
@@ -83,8 +87,8 @@ async def running(*, mongo: bool = False) -> AsyncIterator[Servers]:
     folder = Path(tempfile.mkdtemp(prefix="penstock-bench-"))
     servers = Servers(
         folder,
-        Rabbit(folder / "rabbitmq"),
-        Redis(folder / "redis"),
+        Rabbit(folder / "rabbitmq", tls=tls),
+        Redis(folder / "redis", tls=tls),
         Mongo(folder / "mongo") if mongo else None,
     )
     units = [unit for unit in (servers.rabbit, servers.redis, servers.mongo) if unit is not None]

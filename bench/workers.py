@@ -1,174 +1,184 @@
-"""What our start hook and result backend cost a worker: trivial tasks, against stock Celery."""
+"""What a trivial task costs a worker: our pools against stock Celery, whatever each promises."""
 
-import asyncio
-import json
-import os
-import sys
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Literal
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
-import aio_pika
-import redis.asyncio
-
-from bench import programs, table
+from bench import table
+from bench.draining import Sample, drained
 from bench.figures import Figure, paired
-from bench.gateways import serving
 from bench.goals import Goal
-from bench.processes import Running
+from bench.pools import Pool
 from bench.report import Context, Report
-from bench.servers import Servers
-from bench.usage import cpu_s
-from devstack.children import Child
-from devstack.process import Process
-from devstack.product import ROOT
+from bench.servers import Servers, running
+from devstack.certificates import make_certificates
 
-_TASKS = 4_000
-_POLL_S = 0.01
-_Pool = Literal["prefork", "threads"]
-_CONCURRENCY: dict[_Pool, int] = {"prefork": 2, "threads": 4}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One worker."""
-
-    name: str
-    title: str
-    queue: str
-    """Its own queue, so that all workers can run at once; all are quorum queues."""
-    app: str
-    env: dict[str, str]
-
-
-VARIANTS = (
-    Variant(name="ours", title="Penstock's worker", queue="default", app="tasks.worker", env={}),
-    Variant(
-        name="same-promises",
-        title="stock Celery, late acks, STARTED told",
-        queue="high_priority",
-        app="bench.apps.stock_worker",
-        env={"QUEUE": "high_priority", "PROMISES": "1", "PREFETCH": "1"},
-    ),
-    Variant(
-        name="defaults",
-        title="stock Celery, its defaults: early acks, no STARTED",
-        queue="periodic",
-        app="bench.apps.stock_worker",
-        env={"QUEUE": "periodic", "PROMISES": "0", "PREFETCH": "4"},
-    ),
+OURS = Pool(
+    name="asyncio",
+    called="Penstock, asyncio",
+    ours=True,
+    pool="asyncio",
+    concurrency=1000,
+    tasks=30_000,
 )
+_THREADS = Pool(
+    name="stock-threads",
+    called="stock Celery, threads, late acks, STARTED",
+    ours=False,
+    pool="threads",
+    concurrency=8,
+)
+_PREFORK = replace(
+    _THREADS,
+    name="stock-prefork",
+    called="stock Celery, prefork, late acks, STARTED",
+    pool="prefork",
+    concurrency=2,
+    tasks=2_000,
+)
+_EVENTS, _ALL = "with events", "as `make run`"
+
+POOLS: Mapping[str, Pool] = {
+    one.name: one
+    for one in (
+        OURS,
+        replace(OURS, name="asyncio-events", called=f"{OURS.called}, {_EVENTS}", telling="events"),
+        replace(OURS, name="asyncio-all", called=f"{OURS.called}, {_ALL}", telling="all"),
+        replace(OURS, name="asyncio-tls", called=f"{OURS.called}, over TLS", tls=True),
+        replace(
+            OURS, name="threads", called="Penstock, threads", pool="threads", concurrency=8,
+            tasks=4_000,
+        ),
+        replace(
+            OURS, name="threads-all", called=f"Penstock, threads, {_ALL}", pool="threads",
+            concurrency=8, telling="all", tasks=2_500,
+        ),
+        replace(
+            OURS, name="prefork", called="Penstock, prefork", pool="prefork", concurrency=2,
+            tasks=3_000,
+        ),
+        _THREADS,
+        replace(
+            _THREADS, name="stock-threads-events", called=f"{_THREADS.called}, {_EVENTS}",
+            telling="events",
+        ),
+        replace(
+            _THREADS, name="stock-threads-all", called=f"{_THREADS.called}, {_ALL}",
+            telling="all", tasks=2_000,
+        ),
+        _PREFORK,
+        replace(
+            _PREFORK, name="stock-prefork-defaults", called="stock Celery, prefork, its defaults",
+            promises=False, tasks=3_000,
+        ),
+    )
+}  # fmt: skip
+"""Every contestant, by name."""
+
+QUICK = ("asyncio", "asyncio-all", "stock-threads", "stock-threads-all", "stock-prefork-defaults")
+"""Those of a quick run."""
+_QUICK_ROUNDS = 2
+
+_CHEAPER = (
+    ("asyncio", "stock-threads", 10.0),
+    ("asyncio-events", "stock-threads-events", 8.0),
+    ("asyncio-all", "stock-threads-all", 8.0),
+)
+"""Who costs how many times less processor time than whom."""
+_FASTER = (
+    ("asyncio", "stock-prefork-defaults", 10.0),
+    ("threads", "stock-threads", 0.9),
+    ("prefork", "stock-prefork", 0.9),
+    ("prefork", "stock-prefork-defaults", 0.9),
+)
+"""Who executes how many times more tasks a second than whom."""
+_MOST_US = (("asyncio", 110.0), ("asyncio-tls", 250.0))
+
+_PLUS = ({"task": "demo.plus", "args": [2, 3]},)
+Samples = Mapping[str, Sequence[Sample]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One worker in one round."""
+async def compare(context: Context, names: Sequence[str] = tuple(POOLS)) -> Report:
+    """Each worker empties its queue, in turns.
 
-    rate: float
-    """Tasks a second over the last nine tenths of the queue."""
-    cpu_us: float
-    """The worker's processor time for each task, all its processes."""
-
-
-async def compare(context: Context) -> Report:
-    """Each worker empties its own queue of as many tasks, in turns, on both pools.
+    Args:
+        context: Of the run.
+        names: Contestants, from `POOLS`.
 
     Raises:
         StartError: Something failed.
     """
-    samples: dict[_Pool, dict[str, list[Sample]]] = {}
-    for pool in _CONCURRENCY:
-        samples[pool] = {variant.name: [] for variant in VARIANTS}
-        async with serving(context.servers) as [gateway]:
-            for number in range(context.plan.rounds):
-                for variant in VARIANTS[number % 3 :] + VARIANTS[: number % 3]:
-                    one = await _run(context.servers, gateway, variant, pool)
-                    samples[pool][variant.name].append(one)
-                    context.tell(
-                        f"workers {number + 1}/{context.plan.rounds}  {pool:<8} "
-                        f"{variant.title:<40}{one.rate:>7,.0f}/s {one.cpu_us:>7,.0f} µs"
-                    )
-    rows, goals = [], []
-    for pool, by_name in samples.items():
-        for variant in VARIANTS:
-            taken = by_name[variant.name]
-            rows.append(
-                (
-                    f"{pool} -c {_CONCURRENCY[pool]}: {variant.title}",
-                    Figure.of(one.rate for one in taken).told(),
-                    Figure.of(one.cpu_us for one in taken).told(),
+    pools = [POOLS[name] for name in names]
+    samples: dict[str, list[Sample]] = {pool.name: [] for pool in pools}
+    async with _both(context.servers, tls=any(pool.tls for pool in pools)) as servers:
+        for number in range(context.plan.rounds):
+            shift = number % len(pools)
+            for pool in pools[shift:] + pools[:shift]:
+                one = await drained(servers[pool.tls], pool, _PLUS)
+                samples[pool.name].append(one)
+                context.tell(
+                    f"workers {number + 1}/{context.plan.rounds}  {pool.title:<56}"
+                    f"{one.rate:>7,.0f}/s {one.cpu_us:>7,.0f} µs"
                 )
-            )
-        for variant in VARIANTS[1:]:
-            ratio = paired(
-                [one.rate for one in by_name["ours"]], [one.rate for one in by_name[variant.name]]
-            )
-            what = f"worker throughput, {pool}, against {variant.title}"
-            goals.append(Goal(what=what, least=0.9, aim=1.0, unit="×", measured=ratio))
+    rows = [
+        (
+            pool.title,
+            Figure.of(one.rate for one in samples[pool.name]).told(),
+            Figure.of(one.cpu_us for one in samples[pool.name]).told(),
+        )
+        for pool in pools
+    ]
     return Report(
         name="workers",
         data=samples,
-        text=table.rows(("worker, demo.add", "tasks/s", "CPU µs/task"), rows),
-        goals=goals,
+        text=table.rows(("worker, a trivial task", "tasks/s", "CPU µs/task"), rows),
+        goals=goals(samples),
     )
 
 
-async def _run(servers: Servers, gateway: Running, variant: Variant, pool: _Pool) -> Sample:
-    """Start the worker, then fill its queue, then time how it empties."""
-    child = Child(
-        f"{variant.name}-{pool}",
-        [
-            sys.executable, "-m", "celery", "-A", variant.app, "worker", "--loglevel=warning",
-            f"--pool={pool}", f"--concurrency={_CONCURRENCY[pool]}", f"--queues={variant.queue}",
-            f"--hostname={variant.name}@%h", "--without-gossip", "--without-mingle",
-        ],
-        log=servers.folder / f"worker-{variant.name}.log",
-        env={**os.environ, **servers.env, **variant.env, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-    )  # fmt: skip
-    async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(await aio_pika.connect(servers.rabbit.url))
-        channel = await connection.channel()
+async def glance(context: Context) -> Report:
+    """Compare a few of them, twice.
 
-        async def look() -> tuple[int, int]:
-            queue = await channel.declare_queue(variant.queue, passive=True)
-            told = queue.declaration_result
-            return told.message_count or 0, told.consumer_count or 0
-
-        async def consumed() -> bool:
-            return (await look())[1] > 0
-
-        worker = Process(child, consumed, stop_timeout_s=10.0)
-        stack.push_async_callback(worker.stop)
-        await worker.start()
-        before = cpu_s(child.pid)
-        await _fill(servers, gateway, variant.queue)
-        depth = await _until(look, int(_TASKS * 0.9))
-        started = time.monotonic()
-        await _until(look, 0)
-        elapsed = time.monotonic() - started
-        used = cpu_s(child.pid) - before
-    async with redis.asyncio.Redis.from_url(servers.redis.url) as client:
-        await client.flushall()
-    return Sample(rate=depth / elapsed, cpu_us=used * 1e6 / _TASKS)
+    Raises:
+        StartError: Something failed.
+    """
+    return await compare(replace(context, plan=replace(context.plan, rounds=_QUICK_ROUNDS)), QUICK)
 
 
-async def _until(look: Callable[[], Awaitable[tuple[int, int]]], most: int) -> int:
-    """Wait until the queue holds no more than that; how many it holds."""
-    while True:
-        depth, _ = await look()
-        if depth <= most:
-            return depth
-        await asyncio.sleep(_POLL_S)
+@contextlib.asynccontextmanager
+async def _both(plain: Servers, *, tls: bool) -> AsyncIterator[Mapping[bool, Servers]]:
+    """Servers by whether they speak TLS."""
+    if not tls:
+        yield {False: plain}
+        return
+    async with running(tls=make_certificates(plain.folder / "certificates")) as secure:
+        yield {False: plain, True: secure}
 
 
-async def _fill(servers: Servers, gateway: Running, queue: str) -> None:
-    lines = servers.folder / f"{queue}.ndjson"
-    task = {"task": "demo.add", "args": [2, 3], "options": {"queue": queue}}
-    lines.write_text((json.dumps(task) + "\n") * _TASKS)
-    await programs.run(
-        "bench.apps.poster", "stream", f"{gateway.url}/v1/tasks/bulk", lines,
-        "application/x-ndjson", 60, 1, env={},
-    )  # fmt: skip
+def goals(samples: Samples) -> list[Goal]:
+    """What the asyncio pool must reach, as far as its rivals were in this run."""
+    found = []
+    for name, rival, least in _CHEAPER:
+        if name in samples and rival in samples:
+            measured = paired(_costs(samples, rival), _costs(samples, name))
+            what = f"CPU of a trivial task: {POOLS[rival].title}, over {POOLS[name].title}"
+            found.append(Goal(what=what, least=least, aim=least, unit="×", measured=measured))
+    for name, most in _MOST_US:
+        if name in samples:
+            what = f"CPU of a trivial task, {POOLS[name].title}"
+            measured = Figure.of(_costs(samples, name))
+            found.append(Goal(what=what, most=most, aim=most, unit="µs", measured=measured))
+    for name, rival, least in _FASTER:
+        if name in samples and rival in samples:
+            measured = paired(_rates(samples, name), _rates(samples, rival))
+            what = f"trivial tasks/s: {POOLS[name].title}, over {POOLS[rival].title}"
+            found.append(Goal(what=what, least=least, aim=least, unit="×", measured=measured))
+    return found
+
+
+def _costs(samples: Samples, name: str) -> list[float]:
+    return [one.cpu_us for one in samples[name]]
+
+
+def _rates(samples: Samples, name: str) -> list[float]:
+    return [one.rate for one in samples[name]]

@@ -3,14 +3,17 @@
 At most 2,000 messages are unconfirmed. Prints one line of JSON. `python -m … SECONDS`
 """
 
+import contextlib
 import json
 import os
 import select
 import socket
+import ssl
 import struct
 import sys
 import time
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import amqp
 
@@ -77,37 +80,71 @@ class Confirms:
             self.refused += count
 
 
-def main() -> None:
-    seconds = float(sys.argv[1])
+def connected() -> amqp.Connection:
+    """A connection to AMQP_URL."""
     url = urlsplit(os.environ["AMQP_URL"])
     connection = amqp.Connection(
         f"{url.hostname}:{url.port}",
         userid=unquote(url.username or "guest"),
         password=unquote(url.password or "guest"),
         heartbeat=0,
+        ssl={"ca_certs": parse_qs(url.query)["cafile"][0]} if url.scheme == "amqps" else False,
     )
     connection.connect()
-    channel = connection.channel()
-    channel.confirm_select()
-    batch = message(channel.channel_id) * _BATCH
-    sock: socket.socket = connection.transport.sock
+    return connection
+
+
+def publish(channel: amqp.Channel, batches: Iterable[Sequence[bytes]]) -> Confirms:
+    """Write messages to the socket and return when each is confirmed or refused.
+
+    Args:
+        channel: In confirm mode.
+        batches: Messages as frames; written together, so batches of large ones are small.
+    """
+    sock: socket.socket = channel.connection.transport.sock
     sock.settimeout(0)
     confirms = Confirms()
-    sent, pending = 0, memoryview(b"")
-    started, cpu_before = time.monotonic(), time.process_time()
-    while True:
-        over = time.monotonic() - started >= seconds
-        if over and confirms.confirmed + confirms.refused >= sent and not pending:
-            break
-        room = sent - confirms.confirmed - confirms.refused <= _UNCONFIRMED - _BATCH
-        if not pending and room and not over:
-            pending = memoryview(batch)
-            sent += _BATCH
+    sent, pending, coming = 0, memoryview(b""), iter(batches)
+    batch = next(coming, None)
+    while batch or pending or confirms.confirmed + confirms.refused < sent:
+        open_ = sent - confirms.confirmed - confirms.refused
+        if batch and not pending and (not open_ or open_ <= _UNCONFIRMED - len(batch)):
+            pending = memoryview(b"".join(batch))
+            sent += len(batch)
+            batch = next(coming, None)
         readable, writable, _ = select.select([sock], [sock] if pending else [], [], 1.0)
         if readable:
-            confirms.feed(sock.recv(65_536))
+            _receive(sock, confirms)
         if writable:
-            pending = pending[sock.send(pending) :]
+            pending = _send(sock, pending)
+    return confirms
+
+
+def _receive(sock: socket.socket, confirms: Confirms) -> None:
+    with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+        while data := sock.recv(65_536):
+            confirms.feed(data)
+
+
+def _send(sock: socket.socket, pending: memoryview) -> memoryview:
+    try:
+        return pending[sock.send(pending) :]
+    except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        return pending
+
+
+def _for(seconds: float, batch: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        yield batch
+
+
+def main() -> None:
+    channel = connected().channel()
+    channel.confirm_select()
+    one = message(channel.channel_id)
+    started, cpu_before = time.monotonic(), time.process_time()
+    confirms = publish(channel, _for(float(sys.argv[1]), [one] * _BATCH))
     elapsed = time.monotonic() - started
     print(
         json.dumps(
@@ -116,7 +153,7 @@ def main() -> None:
                 "refused": confirms.refused,
                 "seconds": elapsed,
                 "cpu_s": time.process_time() - cpu_before,
-                "message_bytes": len(batch) // _BATCH,
+                "message_bytes": len(one),
             }
         )
     )

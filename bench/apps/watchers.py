@@ -129,8 +129,8 @@ class WebSocketClient(asyncio.Protocol):
                 return
             self._upgraded, buffer = True, rest
         at = 0
-        while (frame := _frame(buffer, at)) is not None:
-            opcode, start, at = frame
+        while (found := frame(buffer, at)) is not None:
+            opcode, start, at = found
             payload = buffer[start:at]
             if opcode == _TEXT:
                 self._ended = self._tally.hear(self._task_id, payload) or self._ended
@@ -145,7 +145,7 @@ class WebSocketClient(asyncio.Protocol):
             self._tally.closed_early += 1
 
 
-def _frame(buffer: bytes, at: int) -> tuple[int, int, int] | None:
+def frame(buffer: bytes, at: int) -> tuple[int, int, int] | None:
     """Opcode, start and end of the payload of a whole frame; None when it is not all there."""
     if len(buffer) - at < 2:
         return None

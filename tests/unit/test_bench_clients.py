@@ -9,6 +9,8 @@ import pytest
 
 from bench.apps.changes import change, command
 from bench.apps.churners import Client, WrongError
+from bench.apps.ends_socket import EndsSocket
+from bench.apps.filler import Messages, task_id
 from bench.apps.raw_publisher import Confirms, message
 from bench.apps.watchers import Tally, WebSocketClient
 from bench.documents import json_body, ndjson
@@ -199,3 +201,70 @@ async def test_a_churner_knows_the_cursors_and_the_ends_that_it_was_told():
 async def test_a_churner_tells_what_is_wrong(told):
     with pytest.raises(WrongError):
         await churner(*told)
+
+
+def test_a_filled_queue_gets_its_tasks_in_turn_each_under_an_id_of_its_own():
+    tasks = [{"task": "demo.plus", "args": [2, 3]}, {"task": "demo.nap", "args": [5]}]
+    batches = list(Messages("default", tasks, "p" * 24).batches(1, 250))
+
+    assert [len(batch) for batch in batches] == [100, 100, 50]
+    written = [frames for batch in batches for frames in batch]
+    for number, frames in enumerate(written):
+        assert frames.count(task_id("p" * 24, number).encode()) == 4
+        assert (b"demo.plus" in frames, b"[[5],{}," in frames) == (number % 2 == 0, number % 2 == 1)
+
+
+def test_large_messages_are_written_a_few_at_a_time():
+    batches = list(
+        Messages("default", [{"task": "t", "args": ["x" * 5_000_000]}], "p").batches(1, 5)
+    )
+
+    assert [len(batch) for batch in batches] == [3, 2]
+
+
+async def ends_socket() -> tuple[EndsSocket, FakeTransport]:
+    one, transport = EndsSocket(), FakeTransport()
+    one.connection_made(transport)  # type: ignore[arg-type]  # the part of it that is used
+    one.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    await one.upgraded
+    return one, transport
+
+
+def unmasked(written: bytes) -> dict[str, object]:
+    """What a client's frame says; its mask is zero."""
+    told: dict[str, object] = json.loads(written[written.index(b"{") :])
+    return told
+
+
+async def test_ends_are_asked_for_together_and_told_to_whom_they_belong():
+    one, transport = await ends_socket()
+    first, second = one.end("a"), one.end("b")
+    await asyncio.sleep(0)
+    one.data_received(text_frame(b'{"type":"state","id":"b","state":"STARTED"}'))
+    one.data_received(text_frame(b'{"type":"state","id":"b","state":"FAILURE"}'))
+
+    assert unmasked(transport.written[0]) == {"op": "subscribe", "ids": ["a", "b"]}
+    assert (await second, first.done()) == (b"FAILURE", False)
+
+
+async def test_tasks_that_have_ended_leave_the_socket_before_it_is_full():
+    one, transport = await ends_socket()
+    ends = [one.end(f"id-{number}") for number in range(600)]
+    await asyncio.sleep(0)
+    for number in range(600):
+        told = json.dumps({"type": "state", "id": f"id-{number}", "state": "SUCCESS"})
+        one.data_received(text_frame(told.encode()))
+    await asyncio.gather(*ends)
+
+    asked, left = map(unmasked, transport.written)
+    assert (asked["op"], left["op"]) == ("subscribe", "unsubscribe")
+    assert left["ids"] == [f"id-{number}" for number in range(500)]
+
+
+async def test_an_end_that_cannot_come_any_more_is_an_error():
+    one, _ = await ends_socket()
+    end = one.end("a")
+    one.connection_lost(None)
+
+    with pytest.raises(RuntimeError, match="closed the socket"):
+        await end

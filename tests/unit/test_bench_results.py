@@ -4,8 +4,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench import measured, results, table
+from bench import measured, results, table, workers
 from bench.contestants import BARE, FULL, GATEWAY
+from bench.draining import Sample as Drained
 from bench.figures import Figure
 from bench.goals import Goal, submit_goals
 from bench.rounds import Sample
@@ -79,6 +80,30 @@ def test_goals_are_ratios_within_a_run():
     assert above.reached is True
     assert rate.measured == Figure(0.6, 0.6, 0.6)
     assert rate.reached is True
+
+
+def test_the_goals_of_workers_are_of_the_contestants_that_were_measured():
+    samples = {
+        "asyncio": [Drained(rate=5000, cpu_us=100), Drained(rate=4000, cpu_us=120)],
+        "stock-threads": [Drained(rate=500, cpu_us=1500), Drained(rate=400, cpu_us=1320)],
+        "stock-prefork-defaults": [Drained(rate=400, cpu_us=1400), Drained(rate=320, cpu_us=1400)],
+    }
+
+    cheaper, cost, faster = workers.goals(samples)
+
+    assert cheaper.measured == Figure(13, 11, 15)
+    assert (cost.measured, cost.reached) == (Figure(110, 100, 120), True)
+    assert faster.measured == Figure(12.5, 12.5, 12.5)
+
+
+def test_workers_are_started_as_their_contest_says():
+    quiet, told = workers.POOLS["asyncio"], workers.POOLS["stock-threads-all"]
+
+    assert {"--pool=custom", "--concurrency=1000", "--loglevel=warning"} <= {*quiet.options}
+    assert "--task-events" not in quiet.options
+    assert quiet.env["CELERY_CUSTOM_WORKER_POOL"].endswith(":TaskPool")
+    assert {"--pool=threads", "--loglevel=info", "--task-events"} <= {*told.options}
+    assert "CELERY_CUSTOM_WORKER_POOL" not in told.env
 
 
 def test_a_goal_that_is_not_reached_says_so():
