@@ -51,6 +51,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "penstock.worker": (
         {"checkup"},
         {"app"},
+        {"asyncio_pool"},
         {"consuming"},
         {"beat", "deaths"},
         {"running"},
@@ -243,6 +244,8 @@ PER_REQUEST = {
     "gateway/watching/notices.py",  # beside `_listen`, which raises when one of them fails
     "gateway/states/snapshots.py",  # until nothing waits
     "gateway/watching/sockets.py",  # cuts one connection
+    "penstock/worker/asyncio_pool/executor.py",  # one more question of an execution
+    "penstock/worker/asyncio_pool/redis_pipe.py",  # until a connection is made, or answers
     "penstock/worker/deaths/alone.py",  # dies with its parent
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task

@@ -3,6 +3,8 @@
 Celery's result backend builds its own synchronous client from the settings in `app.py`.
 """
 
+from typing import Any
+
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -34,10 +36,16 @@ def sync_client(url: str) -> redis.Redis:
     )
 
 
-def async_client(url: str) -> redis.asyncio.Redis:
-    """Make a client for the running event loop; connects on first use."""
+def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
+    """Make a client for the running event loop; connects on first use.
+
+    Args:
+        url: of the server.
+        options: redis-py's.
+    """
     return redis.asyncio.Redis.from_url(
         url,
+        **options,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=AsyncRetry(NoBackoff(), ATTEMPTS_MORE),

@@ -54,6 +54,9 @@ class Suspects:
         """Have a pool ask before it executes, unless its tasks have processes of their own."""
         if pool is self._pool or isinstance(pool, PreforkPool):
             return
+        if hasattr(pool, "elsewhere"):  # it asks by itself
+            self._pool, pool.elsewhere = pool, self.execute_elsewhere
+            return
         self._pool, apply = pool, pool.on_apply
 
         def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -67,13 +70,28 @@ class Suspects:
         if request["delivery_info"].get("redelivered"):
             task_args, kwargs, embed = body
             whole = {**request, "args": task_args, "kwargs": kwargs, "is_eager": False, **embed}
-            elsewhere = guarded(self._app.tasks[name], self._execute)(
-                uuid, task_args, kwargs, whole
-            )
-            if elsewhere is not None:
-                value, info, runtime, shown = elsewhere
-                return (1, value, runtime) if info else (0, shown, runtime)
+            answer = self.execute_elsewhere(name, uuid, whole)
+            if answer is not None:
+                return answer
         return target(*args, **options)
+
+    def execute_elsewhere(self, name: str, uuid: str, request: dict[str, Any]) -> Any:
+        """Execute a redelivery in a process of its own, if it is a suspect.
+
+        Args:
+            name: of the task.
+            uuid: of the task.
+            request: what the tracer of its task takes.
+
+        Returns:
+            What the pool's callback takes, or None: it is to be executed here.
+        """
+        traced = guarded(self._app.tasks[name], self._execute)
+        elsewhere = traced(uuid, request["args"], request["kwargs"], request)
+        if elsewhere is None:
+            return None
+        value, info, runtime, shown = elsewhere
+        return (1, value, runtime) if info else (0, shown, runtime)
 
     def _execute(self, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Execute a delivery in a process of its own, if it is a suspect.

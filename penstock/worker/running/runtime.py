@@ -194,6 +194,10 @@ class Runtime:
         except RuntimeError as error:
             raise LoopLostError from error
 
+    def call_later(self, delay_s: float, function: Callable[[], Any]) -> None:
+        """Call a function on the loop, whose thread calls this, after a while."""
+        self._loop.call_later(delay_s, function)
+
     def start(
         self,
         task_id: str,

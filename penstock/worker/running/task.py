@@ -15,7 +15,7 @@ import inspect
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -30,8 +30,10 @@ from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.dead_letters import bury
 from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
 from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
+from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
 from penstock.worker.running.reporting import Reporter
 from penstock.worker.running.runtime import Limits, StoppedError
 from penstock.worker.tenancy import TENANT, tenant_of
@@ -147,18 +149,25 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if request.is_eager or ending.asked:
             return
         ending.asked = True
-        request.started_at = datetime.now(UTC).isoformat()
-        request.timelimit = self.limits_of(request)
-        tracked = not ignores_result(self, request)
-        answer = self.backend.start(request, tracked=tracked, retried=request.retries > 0)
+        answer = self.backend.ask(self.start_call(request))
         if answer == "start":
             return
+        tracked = not ignores_result(self, request)
         if answer == "revoked":
             self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
         elif answer == "ended":
             self._tell_end_again()
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
         raise Ignore(answer)
+
+    def start_call(self, request: Any) -> ScriptCall:
+        """Return the question whether a delivery may start; the answer marks it started."""
+        request.started_at = datetime.now(UTC).isoformat()
+        request.timelimit = self.limits_of(request)
+        tracked = not ignores_result(self, request)
+        return self.backend.start_call(  # type: ignore[no-any-return]  # Celery has no types
+            request, tracked=tracked, retried=request.retries > 0
+        )
 
     def limits_of(self, request: Any) -> list[float | None] | None:
         """Return the hard and soft limit of an execution: of its message, or else of the task.
@@ -183,9 +192,12 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def execute(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run what the author wrote, and turn what it raises into what Celery understands."""
         try:
-            result = self._call(authored, args, kwargs)
+            outcome = outcome_of(self.request.id)
+            result = self._call(authored, args, kwargs) if outcome is None else outcome.take()
         except RetryableError as error:
             self._retry_later(error)
+        except DeferredRetry as deferred:
+            return deferred.publish()
         except PermanentError as error:
             self._bury(error, "permanent-error")
             raise
@@ -198,28 +210,38 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         return result
 
     def _call(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if authored.takes_context:
-            args = (self._context(), *args)
-        if authored.takes_self:
-            args = (self, *args)
-        if not authored.is_coroutine:
-            return authored.run(*args, **kwargs)
         request = self.request
-        if request.called_directly and in_coroutine():
-            return authored.run(*args, **kwargs)  # for the caller to await
-        hard_s, soft_s = request.timelimit or (None, None)
-        limits = Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
+        if not authored.is_coroutine or (request.called_directly and in_coroutine()):
+            return self.begin(
+                authored, request, args, kwargs
+            )  # of a coroutine for the caller to await
         tenant = tenant_of(request)
 
         def start() -> Any:
             TENANT.set(tenant)  # of this coroutine's own context
             _REQUEST.set((self, request))
-            return authored.run(*args, **kwargs)
+            return self.begin(authored, request, args, kwargs)
 
+        limits = self.coroutine_limits(request)
         return self.app.runtime.run(request.id or self.name, start, limits)
 
-    def _context(self) -> TaskContext[Any]:
-        request, runtime = self.request, self.app.runtime
+    def begin(
+        self, authored: Authored, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call what the author wrote; of a coroutine function, for the caller to await."""
+        if authored.takes_context:
+            args = (self._context(request), *args)
+        if authored.takes_self:
+            args = (self, *args)
+        return authored.run(*args, **kwargs)
+
+    def coroutine_limits(self, request: Any) -> Limits:
+        """Return the limits of an execution that has been asked whether it may start."""
+        hard_s, soft_s = request.timelimit or (None, None)
+        return Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
+
+    def _context(self, request: Any) -> TaskContext[Any]:
+        runtime = self.app.runtime
         tracked = not (request.called_directly or ignores_result(self, request))
         return TaskContext(
             task_id=request.id or "",
@@ -260,6 +282,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         given_up = issubclass(kind, Reject) or self.request.__dict__.get("buried") is True
         if given_up or (issubclass(kind, BaseException) and leaving(exc)):
             raise exc  # `autoretry_for` catches what was not meant for it
+        if defers_retry(self, options):
+            raise DeferredRetry(partial(self.retry, args, kwargs, exc, **options))
         try:
             return super().retry(args, kwargs, exc, **options)
         except Reject as rejected:

@@ -1,0 +1,309 @@
+"""What happens to an execution on the event loop, and on the helpers' threads when it ends oddly.
+
+    begin ─► may it start? ──no──► Celery's own way, on a helper
+                │ yes: STARTED
+                ▼
+            the coroutine ── returns, nothing follows ─► recorded ─► handed back
+                │ anything else
+                └─► told by Celery's tracer, on a helper ─────────► handed back
+
+While Redis is away an execution waits for it here; it holds no thread.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery import signals, states
+from celery.app import trace
+from celery.utils.saferepr import saferepr
+from kombu.utils.encoding import bytes_to_str
+
+from penstock.wire.headers import CALLBACK_HEADER
+from penstock.worker.asyncio_pool import local_stacks
+from penstock.worker.asyncio_pool.execution import Execution
+from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
+from penstock.worker.celery_versions import ignores_result
+from penstock.worker.errors import LoopLostError
+from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
+from penstock.worker.results.script_calls import ScriptCall
+from penstock.worker.running.outcome import Outcome, telling
+from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
+from penstock.worker.stopping import stopping
+
+HELPERS = 8
+"""Threads that tell ends which are no plain success."""
+
+_logger = logging.getLogger(__name__)
+_log = trace.logger
+"""Where Celery's users look for the line of a success."""
+
+HandBack = Callable[[Execution, Any], None]
+"""Takes an execution that has ended, and what its callback is to be called with; None: nothing."""
+
+
+class Executor:
+    """Executes deliveries on one event loop.
+
+    Args:
+        runtime: the loop, and what lives on it.
+        redis_url: of the states of our tasks; None: there are none.
+        hand_back: from any thread.
+        elsewhere: executes a delivery in Celery's own way, on the thread that calls it.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        redis_url: str | None,
+        hand_back: HandBack,
+        elsewhere: Callable[[Execution], None],
+    ) -> None:
+        self.runtime = runtime
+        self._redis_url = redis_url
+        self._hand_back = hand_back
+        self._elsewhere = elsewhere
+        self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="ends")
+        self._pipe: RedisPipe | None = None
+
+    def __repr__(self) -> str:
+        """Tell what runs."""
+        return f"<Executor {self.runtime!r} {self._pipe!r}>"
+
+    def close(self) -> None:
+        """End the helpers when they are done."""
+        self._helpers.shutdown(wait=True)
+
+    def begin(self, execution: Execution) -> None:
+        """Begin an execution, on the loop's thread."""
+        try:
+            self._begin(execution)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is an end
+            self._tell(execution, None, error)
+
+    def _begin(self, execution: Execution) -> None:
+        plan = execution.plan
+        if execution.stop_reason is not None or execution.orphaned:
+            self._stopped_before(execution)
+        elif plan.ours:
+            self._call(execution, plan.task.start_call(execution.context), self._asked)
+        elif plan.task.track_started and not ignores_result(plan.task, execution.context):
+            self._helpers.submit(self._mark_started, execution)
+        else:
+            self._run(execution)
+
+    def _mark_started(self, execution: Execution) -> None:
+        """Store STARTED as Celery does, on a helper."""
+        task, context = execution.plan.task, execution.context
+        try:
+            meta = {"pid": None, "hostname": context.hostname}
+            task.backend.store_result(execution.task_id, meta, states.STARTED, request=context)
+            self.runtime.call(self._run, execution)
+        except Exception as error:  # noqa: BLE001  # as above
+            self._tell_now(execution, None, error)
+
+    def _asked(self, execution: Execution, answer: Any) -> None:
+        if bytes_to_str(answer) == "start":
+            self._run(execution)
+        else:
+            self._helpers.submit(self._elsewhere, execution)
+
+    def _run(self, execution: Execution) -> None:
+        if execution.stop_reason is not None:
+            self._stopped_before(execution)
+            return
+        plan, context = execution.plan, execution.context
+        if plan.ours:
+            limits = plan.task.coroutine_limits(context)
+        else:
+            task = plan.task
+            limits = Limits(
+                execution.limits[0] or task.time_limit, execution.limits[1] or task.soft_time_limit
+            )
+        execution.stopper = self._stop
+        execution.running = self.runtime.start(
+            execution.task_id,
+            lambda: _body(execution),
+            limits,
+            lambda running: self._ended(execution, running),
+        )
+
+    def _stop(self, execution: Execution) -> None:
+        running = execution.running
+        if running is not None and execution.stop_reason is not None:
+            self.runtime.stop_one(running, execution.stop_reason)
+
+    def _stopped_before(self, execution: Execution) -> None:
+        """End an execution that was stopped before its coroutine began."""
+        if execution.stop_reason == "terminated":
+            self._tell(execution, None, StoppedError("terminated"))
+        else:
+            self._hand_back(execution, None)
+
+    def _ended(self, execution: Execution, running: Running) -> None:
+        """Take the end of a coroutine; on the thread of its loop, also when that is lost."""
+        error, running.error = running.error, None
+        if error is None and self._is_plain(execution):
+            try:
+                self._record(execution, running.result)
+            except Exception:  # noqa: BLE001  # the tracer finds the same, and what to do about it
+                self._tell(execution, running.result, None)
+        elif isinstance(error, StoppedError) and error.reason != "terminated":
+            self._hand_back(execution, None)  # the broker delivers it again
+        else:
+            self._tell(execution, running.result, error)
+
+    def _is_plain(self, execution: Execution) -> bool:
+        """Return whether a success is only to be recorded."""
+        context = execution.context
+        return (
+            execution.plan.ours
+            and execution.plan.quiet
+            and not (context.callbacks or context.chain or context.chord or context.errbacks)
+            and not (signals.task_success.receivers or signals.task_postrun.receivers)
+            and CALLBACK_HEADER not in (context.headers or ())
+        )
+
+    def _record(self, execution: Execution, result: Any) -> None:
+        task, context = execution.plan.task, execution.context
+        if ignores_result(task, context):
+            self._succeeded(execution, result)
+            return
+        backend = task.backend
+        call = backend.record_call(
+            execution.task_id, backend.prepare_value(result), states.SUCCESS, None, context
+        )
+        self._call(execution, call, lambda one, _: self._succeeded(one, result))
+
+    def _succeeded(self, execution: Execution, result: Any) -> None:
+        runtime_s = time.monotonic() - execution.began_at
+        shown = saferepr(result, execution.plan.task.resultrepr_maxsize)
+        if _log.isEnabledFor(logging.INFO):
+            context = execution.context
+            fields = {
+                "id": execution.task_id,
+                "name": trace.get_task_name(context, execution.plan.task.name),
+                "return_value": shown,
+                "runtime": runtime_s,
+                "args": context.get("argsrepr") or saferepr(execution.args),
+                "kwargs": context.get("kwargsrepr") or saferepr(execution.kwargs),
+            }
+            trace.info(trace.LOG_SUCCESS, fields)
+        self._hand_back(execution, (0, shown, runtime_s))
+
+    def _call(
+        self, execution: Execution, call: ScriptCall, then: Callable[[Execution, Any], None]
+    ) -> None:
+        """Call a script, again and again while Redis is away, and go on with its answer."""
+
+        def on_answer(answer: Any) -> None:
+            try:
+                if not isinstance(answer, Exception):
+                    execution.attempts = 0
+                    then(execution, answer)
+                elif self._waits_for(execution, answer):
+                    self._later(execution, answer, again)
+                else:
+                    self._tell(execution, None, answer)
+            except Exception as error:  # noqa: BLE001  # it must not end the connection of all
+                self._tell(execution, None, error)
+
+        def again() -> None:
+            if execution.orphaned or stopping():
+                # Not acknowledged: the broker delivers it again.
+                self._hand_back(execution, None)
+            else:
+                self._redis().call(call, on_answer)
+
+        self._redis().call(call, on_answer)
+
+    def _waits_for(self, execution: Execution, error: Exception) -> bool:
+        backend = execution.plan.task.backend
+        return bool(backend.always_retry and backend.exception_safe_to_retry(error))
+
+    def _later(self, execution: Execution, error: Exception, again: Callable[[], None]) -> None:
+        wait_s = min(FIRST_WAIT_S * 2.0 ** min(execution.attempts, 10), LONGEST_WAIT_S)
+        execution.attempts += 1
+        if execution.attempts in (1, 10, 100):
+            _logger.warning(
+                "redis away: %r attempt=%d error=%r", execution, execution.attempts, error
+            )
+        jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
+        self.runtime.call_later(wait_s * jitter, again)
+
+    def _redis(self) -> RedisPipe:
+        if self._pipe is None:
+            self._pipe = RedisPipe(self._redis_url or "")
+        return self._pipe
+
+    def _tell(self, execution: Execution, result: Any, error: BaseException | None) -> None:
+        """Let Celery's tracer tell an end, on a helper."""
+        try:
+            self._helpers.submit(self._tell_now, execution, result, error)
+        except RuntimeError:  # they are shut down: the broker delivers it again
+            self._hand_back(execution, None)
+
+    def _tell_now(self, execution: Execution, result: Any, error: BaseException | None) -> None:
+        plan = execution.plan
+        outcome = Outcome(execution.task_id, result, error)
+        answer: Any = None
+        try:
+            if isinstance(error, StoppedError) and not plan.ours:
+                _announce_revoked(execution)
+                return
+            if isinstance(error, LoopLostError):
+                _logger.error("the event loop was lost under it: %r", execution)
+            with telling(outcome):
+                told = plan.tell(
+                    execution.task_id, execution.args, execution.kwargs, vars(execution.context)
+                )
+            value, info, runtime_s, shown = told
+            answer = (
+                (1, value, runtime_s) if info else (0, shown, time.monotonic() - execution.began_at)
+            )
+        except BaseException:  # noqa: BLE001  # a delivery must not stay open for ever
+            answer = None
+            if execution.error_callback is not None:
+                execution.error_callback(ExceptionInfo())
+        finally:
+            self._answer(execution, answer)
+
+    def _answer(self, execution: Execution, answer: Any) -> None:
+        """Call what Celery does at an end, here: it may wait for others."""
+        try:
+            if answer is not None and execution.callback is not None:
+                execution.callback(answer)
+        except Exception:
+            _logger.exception("end not handled: %r", execution)
+        finally:
+            self._hand_back(execution, None)
+
+
+async def _body(execution: Execution) -> Any:
+    """Be the coroutine of a task, in a context of its own."""
+    plan, context = execution.plan, execution.context
+    task = plan.task
+    local_stacks.enter(task, context)
+    try:
+        if signals.task_prerun.receivers:
+            signals.task_prerun.send(
+                sender=task,
+                task_id=execution.task_id,
+                task=task,
+                args=execution.args,
+                kwargs=execution.kwargs,
+            )
+        return await plan.begin(context, execution.args, execution.kwargs)
+    finally:
+        local_stacks.leave(task)
+
+
+def _announce_revoked(execution: Execution) -> None:
+    """Record a task of Celery's as revoked that was terminated."""
+    request = getattr(execution.accept_callback, "__self__", None)
+    if request is not None:
+        request._announce_revoked("terminated", True, "SIGTERM", False)  # noqa: FBT003, SLF001  # Celery's

@@ -1,0 +1,123 @@
+"""How each task is executed: worked out once, when the worker starts."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+from celery import Task, signals
+from celery.app.trace import build_tracer
+
+from penstock.worker.ending.ending import tracer_of
+from penstock.worker.results.result_backend import RedisBackend
+from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
+from penstock.worker.running.task import PenstockTask
+
+Tracer = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a coroutine task is executed."""
+
+    task: Any
+
+    begin: Callable[[Any, Any, Any], Any]
+    """Takes Celery's context, arguments and keyword arguments; returns the coroutine."""
+
+    tell: Tracer
+    """Celery's tracer, which is given the outcome instead of running the task."""
+
+    ours: bool
+    """Whether its states are kept by our scripts."""
+
+    quiet: bool
+    """Whether nothing of the task itself is called when it has succeeded."""
+
+
+def plan_of(task: Any, app: Any, hostname: str) -> Plan | None:
+    """Return how a task is executed on the event loop; None: on a thread.
+
+    On a thread a coroutine whose task has hooks that must be called before it, or around it, runs
+    as on Celery's other pools: the thread waits for it.
+    """
+    if isinstance(task, PenstockTask):
+        return _of_ours(task)
+    run = getattr(task, "_orig_run", task.run)  # what `autoretry_for` has wrapped
+    if not inspect.iscoroutinefunction(inspect.unwrap(run)) or _overrides(
+        task, "before_start", "__call__"
+    ):
+        return None
+    name = "_orig_run" if hasattr(task, "_orig_run") else "run"
+    setattr(task, name, _given_outcome(task, run))
+    task.retry = _deferring(task, task.retry)
+    with _nothing_before(task):
+        tell = build_tracer(task.name, task, app.loader, hostname, app=app)
+
+    def begin(_: Any, args: Any, kwargs: Any) -> Any:
+        return run(*args, **kwargs)
+
+    return Plan(task=task, begin=begin, tell=tell, ours=False, quiet=False)
+
+
+def _of_ours(task: PenstockTask) -> Plan | None:
+    if task.authored is None or not task.authored.is_coroutine:
+        return None
+    if _overrides(task, "before_start", "__call__"):
+        return None
+    with _nothing_before(task):
+        tell = tracer_of(task)
+    return Plan(
+        task=task,
+        begin=partial(task.begin, task.authored),
+        tell=tell,
+        ours=isinstance(task.backend, RedisBackend),
+        quiet=not _overrides(task, "on_success", "after_return"),
+    )
+
+
+def _overrides(task: Any, *names: str) -> bool:
+    """Return whether the author of a task wrote one of these methods."""
+    return any(
+        name in vars(one)
+        for one in type(task).__mro__[: type(task).__mro__.index(Task)]
+        if one is not PenstockTask
+        for name in names
+    )
+
+
+@contextmanager
+def _nothing_before(task: Any) -> Iterator[None]:
+    """Have a tracer built that does nothing of what belongs before the body: that has happened."""
+    receivers, signals.task_prerun.receivers = signals.task_prerun.receivers, []
+    task.__dict__["before_start"] = lambda *_: None
+    try:
+        yield
+    finally:
+        del task.__dict__["before_start"]
+        signals.task_prerun.receivers = receivers
+
+
+def _given_outcome(task: Any, run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs a task of Celery's, or gives the outcome when it has run."""
+
+    @wraps(run)
+    def run_or_give(*args: Any, **kwargs: Any) -> Any:
+        outcome = outcome_of(task.request.id)
+        return run(*args, **kwargs) if outcome is None else outcome.take()
+
+    return run_or_give
+
+
+def _deferring(task: Any, retry: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Celery's `Task.retry` that publishes when the coroutine has ended."""
+
+    @wraps(retry)
+    def retry_later(*args: Any, **options: Any) -> Any:
+        if defers_retry(task, options):
+            raise DeferredRetry(partial(retry, *args, **options))
+        return retry(*args, **options)
+
+    return retry_later

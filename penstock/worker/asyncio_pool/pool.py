@@ -1,0 +1,323 @@
+"""The pool as Celery calls it, and the thread of the consumer's side of it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from celery.app.trace import prepare_accept_content
+from celery.concurrency.base import BasePool, apply_target
+from celery.concurrency.thread import ApplyResult
+from celery.exceptions import ImproperlyConfigured
+from kombu.serialization import loads
+
+from penstock.worker.asyncio_pool import local_stacks
+from penstock.worker.asyncio_pool.execution import Execution
+from penstock.worker.asyncio_pool.executor import Executor
+from penstock.worker.asyncio_pool.outbox import Outbox
+from penstock.worker.asyncio_pool.plans import Plan, plan_of
+from penstock.worker.asyncio_pool.requests import stoppable
+from penstock.worker.errors import LoopLostError
+from penstock.worker.running.runtime import Runtime
+
+FUNCTION_THREADS = 8
+"""Threads for functions, unless `-c` is less: they compute, or block, and more would not help."""
+_CLEAN_UP_S = 5.0
+"""How long coroutines may clean up in a worker that is terminated."""
+_LOOK_S = 0.05
+"""How often a worker that stops looks for what is left."""
+
+_STRATEGY = "penstock.worker.asyncio_pool.intake:strategy"
+_making = threading.Lock()
+_logger = logging.getLogger(__name__)
+
+
+class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
+    """Executes coroutines on one event loop, and functions on threads.
+
+    `limit` (`-c`) is how many coroutines run at once; what else was delivered waits.
+    """
+
+    body_can_be_buffer = True
+    signal_safe = False
+    task_join_will_block = True
+
+    def __init__(self, limit: int | None = None, **options: Any) -> None:
+        super().__init__(limit, **options)
+        self._refuse_what_is_for_processes(options)
+        self.outbox = Outbox()
+        self._plans: dict[str, Plan] = {}
+        self._strategies: dict[str, Any] = {}
+        self._consumer: Any = None
+        self._running = 0
+        self._waiting: deque[Execution] = deque()
+        self._open: set[Execution] = set()
+        """Coroutines that were begun and not handed back."""
+        self._inbox: deque[Execution] = deque()
+        self._inbox_is_due = False
+        self._threads = ThreadPoolExecutor(
+            min(self.limit, FUNCTION_THREADS), thread_name_prefix="functions"
+        )
+        self._executor: Executor | None = None
+        self._threads_open = 0
+        """What was handed to the threads and has not ended."""
+        self._stopping = False
+        self.elsewhere: Callable[..., Any] | None = None
+        """Executes a redelivery in a process of its own, or returns None."""
+
+    def _refuse_what_is_for_processes(self, options: dict[str, Any]) -> None:
+        for option, setting in (
+            ("maxtasksperchild", "worker_max_tasks_per_child (--max-tasks-per-child)"),
+            ("max_memory_per_child", "worker_max_memory_per_child (--max-memory-per-child)"),
+        ):
+            if options.get(option):
+                raise ImproperlyConfigured(
+                    f"{setting} is for pools of processes; the asyncio pool has one, which is "
+                    "not replaced: leave the setting out, or use --pool=prefork"
+                )
+
+    def on_start(self) -> None:
+        """Prepare the tasks; Celery makes their strategies and tracers after this."""
+        if self.app is None:
+            raise ImproperlyConfigured("the asyncio pool needs an application")
+        tasks = self.app.tasks
+        local_stacks.prepare(tasks.values())
+        hostname = self.options.get("initargs", (None, None))[1]
+        for name, task in tasks.items():
+            if task.Strategy != _STRATEGY:
+                self._strategies[name] = task.Strategy
+                task.Strategy = _STRATEGY
+            task.Request = stoppable(task.Request)
+            plan = plan_of(task, self.app, hostname)
+            if plan is not None:
+                self._plans[name] = plan
+
+    def strategy_of(self, task: Any) -> Any:
+        """Return the strategy that a task had before."""
+        return self._strategies.get(task.name)
+
+    def attend(self, consumer: Any) -> None:
+        """Know Celery's consumer."""
+        self._consumer = consumer
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Be called by Celery's event loop: a connection was made."""
+        self._waiting.clear()  # of the connection before
+        self.outbox.attach(loop)
+
+    def on_apply(  # Celery's
+        self,
+        target: Callable[..., Any],
+        args: Any = None,
+        kwargs: Any = None,
+        callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
+        error_callback: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+        soft_timeout: float | None = None,
+        **_: Any,
+    ) -> Any:
+        """Execute a task; the consumer's thread calls it."""
+        plan = self._plans.get(args[0]) if args else None
+        if plan is None:
+            return self._on_thread(target, args, kwargs, callback, accept_callback)
+        _, _, request, body, content_type, content_encoding = args
+        request.update(_parts(self.app, body, content_type, content_encoding))
+        limits = (
+            timeout or self.options.get("timeout"),
+            soft_timeout or self.options.get("soft_timeout"),
+        )
+        execution = Execution(plan, request, callback, accept_callback, error_callback, limits)
+        execution.celerys_way = partial(target, *args)
+        redelivered = (request.get("delivery_info") or {}).get("redelivered")
+        if redelivered and self.elsewhere is not None:
+            self._submit(self._begin_redelivery, execution)
+        else:
+            self._admit(execution)
+        return execution
+
+    def _on_thread(
+        self, target: Any, args: Any, kwargs: Any, callback: Any, accept_callback: Any
+    ) -> ApplyResult:
+        return ApplyResult(
+            self._submit(apply_target, target, args or (), kwargs, callback, accept_callback)
+        )
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
+        self._threads_open += 1
+        future = self._threads.submit(function, *args)
+        future.add_done_callback(lambda _: self.outbox.post(self._thread_ended))
+        return future
+
+    def _thread_ended(self) -> None:
+        self._threads_open -= 1
+
+    def _admit(self, execution: Execution) -> None:
+        """Let an execution begin, or wait until another has ended."""
+        if self._running < self.limit and not self._stopping:
+            self._begin(execution)
+        else:
+            self._waiting.append(execution)
+
+    def _begin(self, execution: Execution) -> None:
+        self._running += 1
+        self._open.add(execution)
+        execution.accept()
+        self._inbox.append(execution)
+        if not self._inbox_is_due:
+            self._inbox_is_due = True
+            try:
+                self.executor.runtime.call(self._take_inbox)
+            except LoopLostError:
+                self.executor.runtime.call(self._take_inbox)  # of the new one
+
+    def _take_inbox(self) -> None:
+        """Begin what has come; on the loop's thread."""
+        self._inbox_is_due = False
+        executor, inbox = self.executor, self._inbox
+        for _ in range(len(inbox)):
+            executor.begin(inbox.popleft())
+
+    @property
+    def executor(self) -> Executor:
+        """What executes on the event loop; another one when the loop was lost."""
+        executor = self._executor
+        if executor is None or executor.runtime.lost:
+            with _making:
+                executor = self._executor
+                if executor is None or executor.runtime.lost:
+                    runtime = getattr(self.app, "runtime", None) or Runtime(None)
+                    redis_url = getattr(self.app, "redis_url", None)
+                    executor = Executor(runtime, redis_url, self._hand_back, self._run_elsewhere)
+                    self._executor = executor
+        return executor
+
+    def _hand_back(self, execution: Execution, answer: Any) -> None:
+        """Take an execution that has ended, from any thread."""
+        self.outbox.post(partial(self._end, execution, answer))
+
+    def _end(self, execution: Execution, answer: Any) -> None:
+        """Call what Celery does at an end, and let the next one begin; on the consumer's thread."""
+        if execution in self._open:
+            self._open.discard(execution)
+            self._running -= 1
+        try:
+            if answer is not None and execution.callback is not None:
+                execution.callback(answer)
+        finally:
+            self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
+        while self._waiting and self._running < self.limit and not self._stopping:
+            self._begin(self._waiting.popleft())
+
+    def _begin_redelivery(self, execution: Execution) -> None:
+        """Execute a task under which a process died in another one; on a thread."""
+        assert self.elsewhere is not None  # noqa: S101  # asked before
+        execution.accept()
+        answer = self.elsewhere(execution.plan.task.name, execution.task_id, execution.request)
+        if answer is None:
+            self.outbox.post(partial(self._admit, execution))
+        elif execution.callback is not None:
+            execution.callback(answer)
+
+    def _run_elsewhere(self, execution: Execution) -> None:
+        """Execute a task in Celery's own way; on a helper's thread."""
+        answer = None
+        try:
+            answer = execution.celerys_way()
+        except BaseException:  # a delivery must not stay open for ever
+            _logger.exception("not executed: %r", execution)
+        try:
+            if answer is not None and execution.callback is not None:
+                execution.callback(answer)
+        finally:
+            self._hand_back(execution, None)
+
+    def grow(self, n: int = 1) -> None:
+        """Let more coroutines run at once (`celery control pool_grow`)."""
+        self.limit += n
+        self._admit_waiting()
+
+    def shrink(self, n: int = 1) -> None:
+        """Let fewer coroutines run at once; those that run go on.
+
+        Raises:
+            ValueError: none would be left.
+        """
+        if n >= self.limit:
+            raise ValueError("a pool needs room for one coroutine")
+        self.limit -= n
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:  # Celery's
+        """Refuse: a coroutine is stopped by its request, and a thread cannot be.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a function on a thread cannot be stopped")
+
+    def on_stop(self) -> None:
+        """Let what runs end, and answer the broker, while Celery's event loop stands still."""
+        self._stopping = True
+        self._waiting.clear()  # not acknowledged: the broker delivers them again
+        beat_at = 0.0
+        while self._open or self._threads_open:
+            self.outbox.deliver()
+            if time.monotonic() > beat_at:
+                beat_at = time.monotonic() + 1.0
+                self._keep_connection()
+            time.sleep(_LOOK_S)
+        self._threads.shutdown(wait=True)
+        if self._executor is not None:
+            self._executor.close()
+        self.outbox.deliver()
+        super().on_stop()
+
+    def on_terminate(self) -> None:
+        """Stop what runs: the broker delivers it again."""
+        self._stopping = True
+        self._waiting.clear()
+        for execution in tuple(self._open):
+            execution.stop("connection-lost")
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + _CLEAN_UP_S
+        while self._open and time.monotonic() < until:
+            self.outbox.deliver()
+            time.sleep(_LOOK_S)
+        self.outbox.deliver()
+
+    def _keep_connection(self) -> None:
+        """Send and read heartbeats: a lost connection would have the broker deliver all again."""
+        connection = getattr(self._consumer, "connection", None)
+        if connection is None or not connection.connected:
+            return
+        try:
+            connection.heartbeat_check()
+            connection.drain_events(timeout=0.01)
+        except TimeoutError:
+            pass
+        except Exception as error:  # noqa: BLE001  # whatever a dying connection raises
+            _logger.warning("the connection is lost while the worker stops: %r", error)
+
+    def _get_info(self) -> dict[str, Any]:
+        """Return what `celery inspect stats` shows."""
+        return {
+            **super()._get_info(),
+            "coroutines": self._running,
+            "waiting": len(self._waiting),
+            "threads": self._threads_open,
+        }
+
+
+def _parts(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
+    """Return what Celery's tracer adds to a request: its arguments, and what follows it."""
+    if content_type:
+        accept = prepare_accept_content(app.conf.accept_content)
+        body = loads(body, content_type, content_encoding, accept=accept)
+    args, kwargs, embed = body
+    return {"args": args, "kwargs": kwargs, "is_eager": False, **(embed or {})}

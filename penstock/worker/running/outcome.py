@@ -1,0 +1,82 @@
+"""How a coroutine ended, for the tracer that tells it on another thread.
+
+A tracer of Celery runs a task and does what its end asks for: states, callbacks, retries, hooks,
+signals. For a coroutine that has run on the event loop it is called afterwards, and what it runs
+gives it the outcome.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from celery.exceptions import Retry
+
+from penstock.worker.running.context import in_coroutine
+
+
+class DeferredRetry(Retry):  # type: ignore[misc]  # Celery has no types
+    """`self.retry` in a coroutine: what it publishes would hold up the event loop.
+
+    Args:
+        publish: calls Celery's method; on a thread that may wait.
+    """
+
+    def __init__(self, publish: Callable[[], Any]) -> None:
+        super().__init__("published when the coroutine has ended")
+        self.publish = publish
+
+
+def defers_retry(task: Any, options: Mapping[str, Any]) -> bool:
+    """Return whether `task.retry(**options)` is to publish when its coroutine has ended.
+
+    One that raises something else than Retry, or returns, does so where it is called.
+    """
+    request = task.request
+    if request.called_directly or request.is_eager or not in_coroutine():
+        return False
+    limit = options.get("max_retries")
+    limit = task.max_retries if limit is None else limit
+    return bool(options.get("throw", True)) and (limit is None or request.retries < limit)
+
+
+class Outcome:
+    """What a coroutine returned or raised."""
+
+    __slots__ = ("_error", "_result", "task_id")
+
+    def __init__(self, task_id: str, result: Any, error: BaseException | None) -> None:
+        self.task_id = task_id
+        self._result = result
+        self._error = error
+
+    def take(self) -> Any:
+        """Return the result, or raise the error; a retry is published now."""
+        error, self._error = self._error, None  # it holds the frame that raises it
+        if isinstance(error, DeferredRetry):
+            return error.publish()
+        if error is not None:
+            raise error
+        return self._result
+
+
+_here = threading.local()
+
+
+@contextmanager
+def telling(outcome: Outcome) -> Iterator[None]:
+    """Have what the tracer runs on this thread give it an outcome, once."""
+    _here.outcome = outcome
+    try:
+        yield
+    finally:
+        _here.outcome = None
+
+
+def outcome_of(task_id: str | None) -> Outcome | None:
+    """Return the outcome of the execution that is told on this thread; None: it is to be run."""
+    outcome: Outcome | None = getattr(_here, "outcome", None)
+    if outcome is None or outcome.task_id != task_id:
+        return None
+    _here.outcome = None
+    return outcome
