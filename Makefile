@@ -42,7 +42,7 @@ drill:  ## break everything under load and account for every receipt (DRILL="--m
 bench-quick:  ## compare submits with what people use today, in under 3 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'
 
-bench:  ## measure everything side by side and write bench/results (about an hour)
+bench:  ## measure everything side by side and write bench/results (about two hours)
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && $(PYTHON_BIN) -m bench full \
 		&& exec $(PYTHON_BIN) -m bench.measured'
 

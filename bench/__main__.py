@@ -20,10 +20,14 @@ from bench import (
     results,
     scaling,
     sleepers,
+    soak,
     streams,
     submits,
     table,
     task_latency,
+    there_and_back,
+    worker_documents,
+    worker_memory,
     workers,
 )
 from bench.contestants import FULL, QUICK, Contestant
@@ -51,10 +55,16 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "workers": workers.compare,
     "sleepers": sleepers.compare,
     "task-latency": task_latency.compare,
+    "worker-documents": worker_documents.compare,
+    "there-and-back": there_and_back.compare,
+    "worker-memory": worker_memory.compare,
+    "soak": soak.compare,
     "hostile-bodies": hostile_bodies.compare,
     "path": path.compare,
 }
-"""What `full` runs, in this order; each can be named alone."""
+"""What `full` runs, in this order, but `LONG`; each can be named alone."""
+LONG = frozenset({"soak"})
+"""An hour on its own."""
 
 
 def main() -> int:
@@ -63,6 +73,7 @@ def main() -> int:
     parser.add_argument("part", nargs="+", choices=("quick", "full", *PARTS))
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0, help="length of one run")
+    parser.add_argument("--tasks", type=int, default=0, help="of a soak")
     parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--only", default="", help="contestants by name, separated by commas")
     parser.add_argument("--server-cpus", default="", help="processors of the contestants")
@@ -89,8 +100,10 @@ async def _run(options: argparse.Namespace) -> None:
         server_cpus=options.server_cpus,
         load_cpus=options.load_cpus,
         tree=options.tree,
+        tasks=options.tasks,
     )
-    names = list(PARTS) if "full" in options.part else [n for n in options.part if n in PARTS]
+    asked = [name for name in PARTS if name not in LONG] if "full" in options.part else options.part
+    names = [name for name in asked if name in PARTS]
     contestants: Sequence[Contestant] = QUICK if quick else FULL
     if options.only:
         contestants = tuple(one for one in FULL if one.name in options.only.split(","))

@@ -13,9 +13,11 @@ import aio_pika
 import orjson
 import redis.asyncio
 
-from bench import programs
+from bench import programs, table
 from bench.apps.filler import new_prefix
+from bench.figures import Figure
 from bench.pools import Pool, working
+from bench.report import Context
 from bench.servers import QUEUE, Servers
 from bench.usage import cpu_s
 from devstack.errors import StartError
@@ -40,6 +42,47 @@ class Sample:
     """Tasks a second."""
     cpu_us: float
     """Processor time of the worker's processes for each task."""
+
+
+Samples = Mapping[str, Sequence[Sample]]
+"""By the name of the pool, a round each."""
+
+
+async def in_turns(
+    context: Context, pools: Sequence[Pool], run: Callable[[Pool], Awaitable[Sample]]
+) -> Samples:
+    """Measure each worker once a round, another one first each time.
+
+    Raises:
+        StartError: Something failed.
+    """
+    samples: dict[str, list[Sample]] = {pool.name: [] for pool in pools}
+    rounds = context.plan.rounds
+    for number in range(rounds):
+        shift = number % len(pools)
+        for pool in (*pools[shift:], *pools[:shift]):
+            one = await run(pool)
+            samples[pool.name].append(one)
+            context.tell(
+                f"workers {number + 1}/{rounds}  {pool.title:<64}"
+                f"{one.rate:>7,.0f}/s {one.cpu_us:>7,.0f} µs"
+            )
+    return samples
+
+
+def told(what: str, pools: Sequence[Pool], samples: Samples) -> str:
+    """A line for each worker, for a terminal."""
+    return table.rows(
+        (f"worker, {what}", "tasks/s", "CPU µs/task"),
+        [
+            (
+                pool.title,
+                Figure.of(one.rate for one in samples[pool.name]).told(),
+                Figure.of(one.cpu_us for one in samples[pool.name]).told(),
+            )
+            for pool in pools
+        ],
+    )
 
 
 async def fill(

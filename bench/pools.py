@@ -16,6 +16,7 @@ from devstack.product import ROOT
 
 ASYNCIO_POOL = "penstock.worker.asyncio_pool.pool:TaskPool"
 """Celery's way to a pool of another's: CELERY_CUSTOM_WORKER_POOL, and `--pool=custom`."""
+OURS = "tasks.worker"
 _STOP_WITHIN_S = 20.0
 _READY_WITHIN_S = 60.0
 
@@ -28,8 +29,8 @@ class Pool:
     """In result files."""
     called: str
     """In tables, with its concurrency."""
-    ours: bool
-    """Our application with `coroutine_tasks`, or stock Celery with the same functions."""
+    application: str = OURS
+    """Module of its Celery application: ours with `coroutine_tasks`, or stock Celery's."""
     pool: Literal["asyncio", "threads", "prefork"]
     concurrency: int
     promises: bool = True
@@ -45,6 +46,11 @@ class Pool:
     def title(self) -> str:
         """What it is called in tables."""
         return f"{self.called} (-c {self.concurrency})"
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a worker of ours."""
+        return self.application == OURS
 
     @property
     def options(self) -> list[str]:
@@ -80,10 +86,9 @@ async def working(servers: Servers, pool: Pool) -> AsyncIterator[Process]:
     Raises:
         StartError: It does not consume; with the end of its log.
     """
-    application = "tasks.worker" if pool.ours else "bench.apps.stock_worker"
     child = Child(
         pool.name,
-        [sys.executable, "-m", "celery", "-A", application, "worker", *pool.options],
+        [sys.executable, "-m", "celery", "-A", pool.application, "worker", *pool.options],
         log=servers.folder / f"worker-{pool.name}.log",
         env={**os.environ, **servers.env, **pool.env},
         cwd=ROOT,

@@ -25,6 +25,8 @@ class Plan:
     load: Load = field(default_factory=Load)
     seconds: float = 0.0
     """Length of one run, where a part takes it; 0: its own."""
+    tasks: int = 0
+    """How many tasks a soak has; 0: its own number."""
     server_cpus: str = ""
     """Processors of the contestants (taskset); empty: all."""
     load_cpus: str = ""

@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
-from bench import table
-from bench.draining import Sample, drained
+from bench.draining import Samples, drained, in_turns, told
 from bench.figures import Figure, paired
 from bench.goals import Goal
 from bench.pools import Pool
@@ -16,7 +15,6 @@ from devstack.certificates import make_certificates
 OURS = Pool(
     name="asyncio",
     called="Penstock, asyncio",
-    ours=True,
     pool="asyncio",
     concurrency=1000,
     tasks=30_000,
@@ -24,7 +22,7 @@ OURS = Pool(
 _THREADS = Pool(
     name="stock-threads",
     called="stock Celery, threads, late acks, STARTED",
-    ours=False,
+    application="bench.apps.stock_worker",
     pool="threads",
     concurrency=8,
 )
@@ -95,7 +93,6 @@ _FASTER = (
 _MOST_US = (("asyncio", 110.0), ("asyncio-tls", 250.0))
 
 _PLUS = ({"task": "demo.plus", "args": [2, 3]},)
-Samples = Mapping[str, Sequence[Sample]]
 
 
 async def compare(context: Context, names: Sequence[str] = tuple(POOLS)) -> Report:
@@ -109,29 +106,14 @@ async def compare(context: Context, names: Sequence[str] = tuple(POOLS)) -> Repo
         StartError: Something failed.
     """
     pools = [POOLS[name] for name in names]
-    samples: dict[str, list[Sample]] = {pool.name: [] for pool in pools}
     async with _both(context.servers, tls=any(pool.tls for pool in pools)) as servers:
-        for number in range(context.plan.rounds):
-            shift = number % len(pools)
-            for pool in pools[shift:] + pools[:shift]:
-                one = await drained(servers[pool.tls], pool, _PLUS)
-                samples[pool.name].append(one)
-                context.tell(
-                    f"workers {number + 1}/{context.plan.rounds}  {pool.title:<56}"
-                    f"{one.rate:>7,.0f}/s {one.cpu_us:>7,.0f} µs"
-                )
-    rows = [
-        (
-            pool.title,
-            Figure.of(one.rate for one in samples[pool.name]).told(),
-            Figure.of(one.cpu_us for one in samples[pool.name]).told(),
+        samples = await in_turns(
+            context, pools, lambda pool: drained(servers[pool.tls], pool, _PLUS)
         )
-        for pool in pools
-    ]
     return Report(
         name="workers",
         data=samples,
-        text=table.rows(("worker, a trivial task", "tasks/s", "CPU µs/task"), rows),
+        text=told("a trivial task", pools, samples),
         goals=goals(samples),
     )
 

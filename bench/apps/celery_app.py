@@ -18,10 +18,12 @@ app.conf.update(
             "default",
             Exchange("tasks", type="direct", no_declare=True),
             routing_key="default",
+            queue_arguments={"x-queue-type": "quorum"},  # or a worker asks for a global QoS
             no_declare=True,
         )
     ],
     worker_detect_quorum_queues=True,
+    broker_connection_retry_on_startup=True,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 
-from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.errors import RetryableError
 from penstock.worker.running.context import TaskContext
 from penstock.worker.running.spec import TaskSpec
 
@@ -62,7 +62,7 @@ async def weigh(context: TaskContext[Any], text: str, seconds: float) -> dict[st
 
 async def broken(x: int) -> None:
     """Fail, each time."""
-    raise PermanentError(f"{x} fails as asked")
+    raise RuntimeError(f"{x} fails as asked")
 
 
 async def once_more(context: TaskContext[Any], x: int) -> int:

@@ -73,20 +73,23 @@ class Messages:
 def main() -> None:
     routing_key, count, file, *rest = sys.argv[1:]
     tasks = json.loads(Path(file).read_text(encoding="utf-8"))
-    channel = connected().channel()
+    connection = connected()
+    channel = connection.channel()
     channel.confirm_select()
     messages = Messages(routing_key, tasks, rest[0] if rest else new_prefix())
     batches = messages.batches(channel.channel_id, int(count))
     first = next(batches)
     started = time.monotonic()
     confirms = publish(channel, itertools.chain((first,), batches))
+    elapsed = time.monotonic() - started
+    connection.close()
     print(
         json.dumps(
             {
                 "confirmed": confirms.confirmed,
                 "refused": confirms.refused,
                 "started": started,
-                "seconds": time.monotonic() - started,
+                "seconds": elapsed,
             }
         )
     )

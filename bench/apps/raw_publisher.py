@@ -102,6 +102,7 @@ def publish(channel: amqp.Channel, batches: Iterable[Sequence[bytes]]) -> Confir
         batches: Messages as frames; written together, so batches of large ones are small.
     """
     sock: socket.socket = channel.connection.transport.sock
+    patience_s = sock.gettimeout()
     sock.settimeout(0)
     confirms = Confirms()
     sent, pending, coming = 0, memoryview(b""), iter(batches)
@@ -117,6 +118,7 @@ def publish(channel: amqp.Channel, batches: Iterable[Sequence[bytes]]) -> Confir
             _receive(sock, confirms)
         if writable:
             pending = _send(sock, pending)
+    sock.settimeout(patience_s)
     return confirms
 
 
@@ -140,12 +142,14 @@ def _for(seconds: float, batch: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def main() -> None:
-    channel = connected().channel()
+    connection = connected()
+    channel = connection.channel()
     channel.confirm_select()
     one = message(channel.channel_id)
     started, cpu_before = time.monotonic(), time.process_time()
     confirms = publish(channel, _for(float(sys.argv[1]), [one] * _BATCH))
     elapsed = time.monotonic() - started
+    connection.close()
     print(
         json.dumps(
             {
