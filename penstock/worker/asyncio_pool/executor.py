@@ -146,6 +146,7 @@ class Executor:
 
     def _ended(self, execution: Execution, running: Running) -> None:
         """Take the end of a coroutine; on the thread of its loop, also when that is lost."""
+        execution.running = None  # they know each other
         error, running.error = running.error, None
         if error is None and self._is_plain(execution):
             try:
@@ -181,9 +182,9 @@ class Executor:
 
     def _succeeded(self, execution: Execution, result: Any) -> None:
         runtime_s = time.monotonic() - execution.began_at
+        context = execution.context
         shown = saferepr(result, execution.plan.task.resultrepr_maxsize)
         if _log.isEnabledFor(logging.INFO):
-            context = execution.context
             fields = {
                 "id": execution.task_id,
                 "name": trace.get_task_name(context, execution.plan.task.name),

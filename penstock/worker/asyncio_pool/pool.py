@@ -1,5 +1,6 @@
 """The pool as Celery calls it, and the thread of the consumer's side of it."""
 
+import gc
 import logging
 import threading
 import time
@@ -16,8 +17,11 @@ from celery.exceptions import ImproperlyConfigured
 from kombu.serialization import loads
 
 from penstock.worker.asyncio_pool import local_stacks
+from penstock.worker.asyncio_pool.amqp_frames import Delivery
+from penstock.worker.asyncio_pool.amqp_reader import Reader
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.executor import Executor
+from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
 from penstock.worker.asyncio_pool.requests import stoppable
@@ -26,6 +30,8 @@ from penstock.worker.running.runtime import Runtime
 
 FUNCTION_THREADS = 8
 """Threads for functions, unless `-c` is less: they compute, or block, and more would not help."""
+GC_THRESHOLD = 20_000
+"""Objects made and kept before Python looks for cycles: 700 would look through all that runs."""
 _CLEAN_UP_S = 5.0
 """How long coroutines may clean up in a worker that is terminated."""
 _LOOK_S = 0.05
@@ -86,6 +92,10 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             raise ImproperlyConfigured("the asyncio pool needs an application")
         tasks = self.app.tasks
         local_stacks.prepare(tasks.values())
+        # What was imported stays; what tasks leave behind is mostly freed without the collector.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
         hostname = self.options.get("initargs", (None, None))[1]
         for name, task in tasks.items():
             if task.Strategy != _STRATEGY:
@@ -108,6 +118,23 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Be called by Celery's event loop: a connection was made."""
         self._waiting.clear()  # of the connection before
         self.outbox.attach(loop)
+        consumer = self._consumer
+        if consumer is None or not any(plan.ours for plan in self._plans.values()):
+            return
+        connection = consumer.task_consumer.channel.connection
+        if Reader.reads(connection):
+            self._lane = Lane(consumer, self._plans, self.outbox)
+            reader = Reader(connection, consumer.task_consumer.channel.channel_id, self._take)
+            loop.add_reader(connection.sock, reader.on_readable)
+
+    def _take(self, delivery: Delivery) -> bool:
+        """Execute a plain delivery; False: it is Celery's."""
+        assert self._lane is not None  # noqa: S101  # made with the reader
+        execution = self._lane.execution_of(delivery)
+        if execution is None:
+            return False
+        self._admit(execution)
+        return True
 
     def on_apply(  # Celery's
         self,

@@ -1,11 +1,21 @@
-"""Celery's request, for a pool whose executions can be stopped."""
+"""Celery's request, for a pool whose executions can be stopped; and a lighter one."""
 
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery.utils.imports import symbol_by_name
+from celery.worker import state
 
 from penstock.worker.asyncio_pool.execution import Execution
-from penstock.worker.consuming.request import Request
+from penstock.worker.asyncio_pool.outbox import Outbox
+from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
+from penstock.worker.running.shown_arguments import shown
+
+_logger = logging.getLogger(__name__)
 
 
 class Stoppable:
@@ -62,3 +72,120 @@ def stoppable(path: Any) -> type:
     if base is Request:
         return OurRequest
     return type(base.__name__, (Stoppable, base), {"__module__": base.__module__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What the requests of a task have in common, as long as a connection lasts."""
+
+    app: Any
+    task: Any
+    plan: Plan
+    eventer: Any
+    connection_errors: tuple[type[BaseException], ...]
+    outbox: Outbox
+
+
+class LightRequest(OurRequest):
+    """The request of a plain delivery: the attributes of Celery's, set without its detours.
+
+    Args:
+        message: kombu's, of one of our tasks: with neither ETA nor expiry.
+        request: what Celery's `Context` is made of.
+        intake: what all requests of a task have in common.
+    """
+
+    acknowledged: bool
+
+    def __init__(self, message: Any, request: dict[str, Any], intake: Intake) -> None:
+        task = intake.task
+        self._message = message
+        self._request_dict = request
+        args, kwargs = self._args, self._kwargs = request["args"], request["kwargs"]
+        follow = {name: request[name] for name in ("callbacks", "errbacks", "chain", "chord")}
+        self._body = self._Request__payload = [args, kwargs, follow]
+        self._app = intake.app
+        self._utc = self._decoded = True
+        self._content_type = self._content_encoding = None
+        self.id = request["id"]
+        self._type = request["task"]
+        self.name = request.get("shadow") or self._type
+        self._root_id = request.get("root_id")
+        self._parent_id = request.get("parent_id")
+        self._on_ack = self._on_reject = None
+        self._hostname = request["hostname"]
+        self._eventer = intake.eventer
+        self._connection_errors = intake.connection_errors
+        self._task = task
+        ignored = request.get("ignore_result")
+        self._ignore_result = task.ignore_result if ignored is None else ignored
+        self._eta = self._expires = None
+        self._delivery_info = request["delivery_info"]
+        self._outbox = intake.outbox
+        hard_s = (request.get("timelimit") or (None,))[0] or task.limits.hard_s
+        if hard_s:
+            self.time_limits = (hard_s + COROUTINE_GRACE_S, None)
+
+    @property
+    def argsrepr(self) -> str:
+        """The arguments as people see them."""
+        return self._shown("argsrepr", self._args)
+
+    @property
+    def kwargsrepr(self) -> str:
+        """The keyword arguments as people see them."""
+        return self._shown("kwargsrepr", self._kwargs)
+
+    def _shown(self, name: str, value: Any) -> str:
+        found = self._request_dict.get(name)
+        if not found:
+            found = self._request_dict[name] = shown(value)
+        return str(found)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:  # noqa: ARG002  # Celery's
+        """Note that it begins; on the consumer's thread."""
+        self.worker_pid = pid
+        self.time_start = time.time()
+        state.requests[self.id] = self
+        state.active_requests.add(self)
+        state.total_count[self.name] += 1
+        state.all_total_count[0] += 1
+        if not self._task.acks_late:
+            self.acknowledge()
+        eventer = self._eventer
+        if eventer is not None and eventer.enabled and self._task.send_events:
+            eventer.send("task-started", uuid=self.id)
+
+    def on_success(self, answer: Any, **_: Any) -> None:
+        """Answer the broker, and send the event."""
+        failed, result, runtime_s = answer
+        if failed:
+            self.on_failure(result, return_ok=True)
+            return
+        self.forget()
+        if self._task.acks_late:
+            self.acknowledge()
+        eventer = self._eventer
+        if eventer is not None and eventer.enabled and self._task.send_events:
+            eventer.send("task-succeeded", uuid=self.id, result=result, runtime=runtime_s)
+
+    def forget(self) -> None:
+        """Leave the state of the worker; a redelivery with the same id may have come."""
+        if state.requests.get(self.id) is self:
+            del state.requests[self.id]
+        state.active_requests.discard(self)
+        state.reserved_requests.discard(self)
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, once; from any thread."""
+        if not self.acknowledged:
+            self.acknowledged = True
+            self._outbox.acknowledge(self._message)
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # Celery's
+        """Give the message back, or let it become a dead letter; from any thread."""
+        if not self.acknowledged:
+            self.acknowledged = True
+            reject = self._message.reject_log_error
+            self._outbox.post(partial(reject, _logger, self._connection_errors, requeue))
+            self.send_event("task-rejected", requeue=requeue)

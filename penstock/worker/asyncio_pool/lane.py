@@ -1,0 +1,187 @@
+"""The short way of a plain delivery into the pool: past Celery's strategy, promises and request.
+
+Plain is a message of one of our coroutine tasks, as the gateway and our own tasks publish it, that
+may begin at once. Everything else (an ETA, an expiry, a rate limit, a redelivery, another protocol,
+a message that is wrong in any way) is left to Celery's strategy, which does what has to be done.
+"""
+
+import logging
+from typing import Any
+from weakref import ref
+
+from celery import signals
+from celery.app import trace
+from celery.utils.log import get_logger
+from celery.worker import state
+from kombu.transport.pyamqp import Message
+
+from penstock.wire.headers import JSON_HEADER
+from penstock.worker.asyncio_pool.amqp_frames import Delivery
+from penstock.worker.asyncio_pool.execution import Execution
+from penstock.worker.asyncio_pool.outbox import Outbox
+from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.asyncio_pool.requests import Intake, LightRequest
+from penstock.worker.messages.envelope import body_parts, request_headers
+from penstock.worker.messages.json_values import decode
+from penstock.worker.running.shown_arguments import HIDDEN
+
+_CELERYS = ("eta", "expires", "compression", "stamped_headers", "replaced_task_nesting")
+"""Headers that, when they say something, need Celery's strategy."""
+
+_logger = get_logger("celery.worker.strategy")
+
+
+class Lane:
+    """Makes requests of the plain deliveries of one connection.
+
+    Args:
+        consumer: Celery's.
+        plans: of the tasks, by name.
+        outbox: what answers the broker.
+    """
+
+    def __init__(self, consumer: Any, plans: dict[str, Plan], outbox: Outbox) -> None:
+        self._consumer = consumer
+        self._channel = consumer.task_consumer.channel
+        self._accept = consumer.task_consumer.accept
+        self._queues: dict[str, str] = {}
+        self._hostname = consumer.hostname
+        self._revoked = consumer.controller.state.revoked
+        self._intakes = {
+            name: Intake(
+                app=consumer.app,
+                task=plan.task,
+                plan=plan,
+                eventer=consumer.event_dispatcher,
+                connection_errors=consumer.connection_errors,
+                outbox=outbox,
+            )
+            for name, plan in plans.items()
+            if plan.ours
+        }
+
+    def execution_of(self, delivery: Delivery) -> Execution | None:
+        """Return what is to be executed, reserved; None: the delivery is Celery's."""
+        headers = delivery.properties.get("application_headers")
+        if headers is None or delivery.redelivered:
+            return None
+        try:
+            intake = self._intakes.get(headers.get("task"))
+        except TypeError:  # no text
+            return None
+        queue = self._queue_of(delivery.consumer_tag)
+        if intake is None or queue is None or not self._is_plain(intake, delivery, headers):
+            return None
+        try:
+            found = request_headers(headers, headers)
+            parts = body_parts(decode(delivery.body, headers.get(JSON_HEADER)))
+        except Exception:  # noqa: BLE001  # Celery's strategy finds the same, and what to do
+            return None
+        return self._reserve(intake, self._message(delivery, headers, queue), found, parts)
+
+    def _is_plain(self, intake: Intake, delivery: Delivery, headers: dict[str, Any]) -> bool:
+        properties = delivery.properties
+        return (
+            properties.get("content_type") == "application/json"
+            and properties.get("content_encoding") == "utf-8"
+            and not any(headers.get(name) for name in _CELERYS)
+            and not self._consumer.task_buckets.get(intake.task.name)
+            and not state.revoked_stamps
+            and headers.get("id") not in self._revoked
+        )
+
+    def _queue_of(self, consumer_tag: str) -> str | None:
+        queue = self._queues.get(consumer_tag)
+        if queue is None:
+            tags = self._consumer.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
+            self._queues = {tag: name for name, tag in tags.items()}
+            queue = self._queues.get(consumer_tag)
+        return queue
+
+    def _message(self, delivery: Delivery, headers: dict[str, Any], queue: str) -> Message:
+        """Make kombu's message, as its `__init__` would of py-amqp's."""
+        message: Any = Message.__new__(Message)
+        message.errors = []
+        message.channel = self._channel
+        message.delivery_tag = delivery.delivery_tag
+        message.content_type = "application/json"
+        message.content_encoding = "utf-8"
+        message.delivery_info = {
+            "consumer_tag": delivery.consumer_tag,
+            "delivery_tag": delivery.delivery_tag,
+            "redelivered": False,
+            "exchange": delivery.exchange,
+            "routing_key": delivery.routing_key,
+        }
+        message.headers = headers
+        message.properties = delivery.properties
+        message.body = delivery.body
+        message.accept = self._accept
+        message._decoded_cache = None  # noqa: SLF001  # as `__init__`
+        message._state = "RECEIVED"  # noqa: SLF001
+        message.queue_name = queue
+        return message  # type: ignore[no-any-return]
+
+    def _reserve(
+        self, intake: Intake, message: Any, headers: dict[str, Any], parts: list[Any]
+    ) -> Execution:
+        properties, info = message.properties, message.delivery_info
+        args, kwargs, follow = parts
+        request = {
+            **headers,
+            **follow,
+            "args": args,
+            "kwargs": kwargs,
+            "is_eager": False,
+            "hostname": self._hostname,
+            "properties": {
+                name: value for name, value in properties.items() if name != "application_headers"
+            },
+            "reply_to": properties.get("reply_to"),
+            "correlation_id": properties.get("correlation_id"),
+            "delivery_info": {
+                "exchange": info["exchange"],
+                "routing_key": info["routing_key"],
+                "priority": properties.get("priority"),
+                "redelivered": False,
+                "queue": message.queue_name,
+            },
+        }
+        if not intake.task.show_arguments:
+            request["argsrepr"] = request["kwargsrepr"] = HIDDEN
+        one = LightRequest(message, request, intake)
+        state.requests[one.id] = one
+        state.reserved_requests.add(one)
+        self._tell_received(one, intake)
+        execution = Execution(
+            intake.plan, request, one.on_success, one.on_accepted, one.on_failure, (None, None)
+        )
+        one._apply_result = ref(execution)  # noqa: SLF001  # as `execute_using_pool` does
+        return execution
+
+    def _tell_received(self, one: LightRequest, intake: Intake) -> None:
+        if _logger.isEnabledFor(logging.INFO):
+            fields = {
+                "id": one.id,
+                "name": one.name,
+                "args": one.argsrepr,
+                "kwargs": one.kwargsrepr,
+                "eta": None,
+            }
+            _logger.info(trace.LOG_RECEIVED, fields, extra={"data": fields})
+        if signals.task_received.receivers:
+            signals.task_received.send(sender=self._consumer, request=one)
+        eventer = intake.eventer
+        if eventer is not None and eventer.enabled and intake.task.send_events:
+            eventer.send(
+                "task-received",
+                uuid=one.id,
+                name=one.name,
+                args=one.argsrepr,
+                kwargs=one.kwargsrepr,
+                root_id=one.root_id,
+                parent_id=one.parent_id,
+                retries=one.request_dict.get("retries", 0),
+                eta=None,
+                expires=None,
+            )
