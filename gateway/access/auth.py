@@ -70,7 +70,7 @@ class Caller:
 
     def may_ingest(self, collection: str) -> bool:
         """Return whether documents may be ingested to the collection."""
-        return self.admin or self.collections is None or _any(collection, self.collections)
+        return self.collections is None or self.admin or _any(collection, self.collections)
 
 
 def _any(name: str, patterns: tuple[str, ...]) -> bool:

@@ -1,8 +1,7 @@
 """POST /v1/tasks/bulk: many tasks in, one outcome each."""
 
 import contextlib
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -20,7 +19,7 @@ from gateway.api.queries import choice
 from gateway.api.submit import TASK_EXAMPLE, TASK_ID
 from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
-from gateway.decoding.splitter import MalformedBodyError
+from gateway.decoding.splitter import MalformedBodyError, Part
 from gateway.decoding.steps import Pause
 from gateway.errors import Problem, Queued
 from gateway.http.body import CHUNK_BYTES, too_large
@@ -177,14 +176,21 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
 
 async def _publish(tasks: Bulk, held: HeldBody, told: HeldBody, splitter: ArraySplitter) -> None:
     """Publish an array, as far as there is room for its outcomes: those of nothing are long."""
-    parts = (part for chunk in held.take() for part in splitter.feed(chunk))
-    for part in itertools.chain(parts, splitter.end()):
+    for part in _parts(held, splitter):
         await tasks.take(part)
         if told.size > MAX_ANSWER_BYTES or told.problem is not None:
             rest = "its outcome and those behind it have no room in the answer; not submitted"
             tasks.refuse(Problem("overloaded", rest, queued="no"))
             break
     await tasks.settle()
+
+
+def _parts(held: HeldBody, splitter: ArraySplitter) -> Iterator[Part]:
+    """Yield the elements of an array, and behind each chunk no lines: a turn at the loop."""
+    for chunk in held.take():
+        yield from splitter.feed(chunk)
+        yield 0
+    yield from splitter.end()
 
 
 async def _answer(request: web.Request, tasks: Bulk, told: HeldBody) -> web.StreamResponse:

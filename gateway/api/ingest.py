@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
@@ -67,24 +67,29 @@ def routes() -> list[web.RouteDef]:
 async def ingest(request: web.Request) -> web.StreamResponse:
     """Publish documents in batches; 202 is a receipt that RabbitMQ confirmed each."""
     caller = require(request, "ingest")
-    documents = request.app[INGESTING].documents
+    app = request.app
+    documents, intake = app[INGESTING].documents, app[INTAKE]
     lane = documents.lane(caller, request.match_info["collection"], traceparent(request))
     query = read_query(request) if request.query_string else _PLAIN
-    streamed = _is_streamed(request, documents.bounds)
+    length = request.content_length
+    streamed = _is_streamed(request, length, documents.bounds)
     if idempotency.HEADER in request.headers:
         return await _ingest_once(request, caller, lane, query)
     chunks: AsyncIterator[bytes]
-    length = request.content_length
     if not streamed and length is not None and length <= SINGLE_BYTES:
-        body = await request.app[INTAKE].bodies.read(request, documents.bounds.array_bytes)
-        single = await documents.single(lane, body) if query is _PLAIN else None
-        if single is not None:
-            id_, batch = single
-            return ReceiptResponse(receipt(1, b"[%b]" % id_, [batch]))
-        chunks = _pieces(body)
+        if hdrs.CONTENT_ENCODING in request.headers:
+            body, chunks = await _begin(intake.bodies.chunks(request, whole=True))
+        else:
+            body = await intake.bodies.read(request, documents.bounds.array_bytes)
+            chunks = _pieces(body)
+        if query is _PLAIN and len(body) <= SINGLE_BYTES:
+            single = await documents.single(lane, body)
+            if single is not None:
+                id_, batch = single
+                return ReceiptResponse(receipt(1, b"[%b]" % id_, [batch]))
     else:
-        chunks = request.app[INTAKE].bodies.chunks(request, whole=not streamed)
-    pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed=streamed)
+        chunks = intake.bodies.chunks(request, whole=not streamed)
+    pace = Pace(work_of(request), intake.turns.of(request), slowed=streamed)
     form = documents.lines() if streamed else documents.json()
     ingestion = documents.begin(lane, form, query.options, pace)
     tally = await ingestion.run(chunks)
@@ -156,9 +161,10 @@ class _Keyed:
 
     def _reading(self, lane: Lane, copies: list[Copy], work: Work) -> Ingestion:
         documents = self._documents
-        streamed = _is_streamed(self._request, documents.bounds)
+        request = self._request
+        streamed = _is_streamed(request, request.content_length, documents.bounds)
         form = replace(documents.lines() if streamed else documents.json(), max_bytes=HELD_BYTES)
-        pace = Pace(work, self._request.app[INTAKE].turns.of(self._request), slowed=False)
+        pace = Pace(work, request.app[INTAKE].turns.of(request), slowed=False)
         return documents.begin(lane, form, self._query.options, pace, copies)
 
 
@@ -169,20 +175,19 @@ def _replayed(body: bytes) -> web.Response:
     return answer
 
 
-def _is_streamed(request: web.Request, bounds: Bounds) -> bool:
+def _is_streamed(request: web.Request, length: int | None, bounds: Bounds) -> bool:
     """Return whether the body is NDJSON; else it is JSON.
 
     Raises:
         Problem: `unsupported-media-type`, `body-too-large` (queued: no).
     """
-    match request.content_type if request.body_exists else JSON:
-        case "application/json":
-            length = request.content_length
-            if length is not None and length > bounds.array_bytes:
-                raise too_large(bounds.array_bytes)
-            return False
-        case kind if kind in NDJSON:
-            return True
+    usual = request.headers.get(hdrs.CONTENT_TYPE) == JSON  # without aiohttp's parsing of it
+    if usual or not request.body_exists or request.content_type == JSON:
+        if length is not None and length > bounds.array_bytes:
+            raise too_large(bounds.array_bytes)
+        return False
+    if request.content_type in NDJSON:
+        return True
     raise Problem(
         "unsupported-media-type",
         f"{request.content_type!r} is neither {JSON} nor NDJSON ({', '.join(sorted(NDJSON))})",
@@ -190,7 +195,21 @@ def _is_streamed(request: web.Request, bounds: Bounds) -> bool:
     )
 
 
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    """Chunk a body that was read whole."""
+async def _begin(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
+    """Return a body if it is small, else a beginning that is not; and all of it in chunks."""
+    begin = bytearray()
+    async for chunk in chunks:
+        begin += chunk
+        if len(begin) > SINGLE_BYTES:
+            break
+    body = bytes(begin)
+    return body, _pieces(body, chunks)
+
+
+async def _pieces(body: bytes, behind: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
+    """Chunk what was read of a body, and then what is behind it."""
     for start in range(0, len(body), CHUNK_BYTES):
         yield body[start : start + CHUNK_BYTES]
+    if behind is not None:
+        async for chunk in behind:
+            yield chunk

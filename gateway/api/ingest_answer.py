@@ -135,10 +135,10 @@ def receipt(accepted: int, ids: bytes | None, batches: list[str]) -> bytes:
         ids: A JSON array of their `_id`s; None leaves it out.
         batches: Task ids.
     """
-    return b'{"accepted":%d,%b"batches":[%b]}' % (
+    return b'{"accepted":%d,%b"batches":%b}' % (
         accepted,
         b"" if ids is None else b'"ids":%b,' % ids,
-        ",".join(f'"{task_id}"' for task_id in batches).encode(),
+        orjson.dumps(batches),
     )
 
 

@@ -108,12 +108,13 @@ class ArraySplitter:
             if self._walk is None and at >= no_guess_before:
                 found = self._guess(data, at)
                 if found is not None:
-                    elements, at = found
+                    raws, at = found
                     if batch:
                         yield batch
                         batch = []
-                    for start in range(0, len(elements), _ELEMENTS_AT_ONCE):
-                        yield elements[start : start + _ELEMENTS_AT_ONCE]
+                    for start in range(0, len(raws), _ELEMENTS_AT_ONCE):
+                        some = map(bytes, raws[start : start + _ELEMENTS_AT_ONCE])
+                        yield [self._bounded(raw) for raw in some]
                     continue
                 no_guess_before = at + _PIECE_BYTES
             if self._walk is None:
@@ -148,7 +149,7 @@ class ArraySplitter:
         self._state = "first"
         return at + 1
 
-    def _guess(self, data: bytes, at: int) -> tuple[list[bytes], int] | None:
+    def _guess(self, data: bytes, at: int) -> tuple[list[msgspec.Raw], int] | None:
         """Elements up to a comma behind a brace, when one of the last few is between elements."""
         space = _SPACE.match(data, at)
         if space is None or data[space.end() : space.end() + 1] != b"{":
@@ -160,7 +161,7 @@ class ArraySplitter:
             except (msgspec.DecodeError, RecursionError):
                 continue
             self._state = "next"
-            return [self._bounded(bytes(raw)) for raw in raws], at + cut + 1
+            return raws, at + cut + 1
         return None
 
     def _one_by_one(self, data: bytes, at: int) -> tuple[list[bytes], int]:

@@ -46,8 +46,8 @@ class Connection(web.RequestHandler):
     """aiohttp's connection, which the listener asks once a second whether it is overdue."""
 
     __slots__ = (
-        "_body_since", "_clock", "_dropping", "_framed", "_head_since", "_siblings", "_silent",
-        "frames",
+        "_body_since", "_clock", "_dropping", "_framed", "_head_since", "_held_back", "_siblings",
+        "_silent", "frames",
     )  # fmt: skip
 
     def join(self, siblings: "set[Connection]") -> None:
@@ -57,6 +57,7 @@ class Connection(web.RequestHandler):
         self._head_since = 0.0
         self._silent = True
         self._dropping = False
+        self._held_back = False
         self._framed = 0
         self._body_since = 0.0
         self.frames: FrameMeter | None = None
@@ -82,20 +83,32 @@ class Connection(web.RequestHandler):
         """Parse it; note since when a head has been incomplete."""
         super().data_received(data)
         self._silent = False
-        if self._idle():
-            if not self._head_since:
-                self._head_since = self._clock()
-            return
         request = self._current_request
         if self._messages:
             self._head_since = 0.0
             self._framed = 0
             if request is not None:
                 self._end_broken_body(request)
+        elif self._idle():
+            if not self._head_since:
+                self._head_since = self._clock()
         elif request is not None:
             self._head_since = 0.0
             if self.frames is None and not request.content.is_eof():
                 self._weigh_chunks(request, len(data))
+
+    def pause_reading(self) -> None:
+        """Hold back what comes: more of a body is here than its handler takes."""
+        self._held_back = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
+        """Go on with what was held back; aiohttp asks for it twice with every small body.
+
+        Once is enough for good: the parser may stop later than it was told to.
+        """
+        if self._held_back:
+            super().resume_reading(resume_parser)
 
     def _end_broken_body(self, request: web.BaseRequest) -> None:
         """End a body whose coding broke in the middle; its reader would wait for the rest."""

@@ -24,6 +24,9 @@ _READY_WITHIN_S: Final = 5.0
 """How long one of several processes waits for RabbitMQ before it takes requests all the same."""
 _TURNED_AWAY: Final = 128
 """Connections beyond the bound that get an answer at the same time; more are cut."""
+READ_BUFFER_BYTES: Final = 32 * 1024
+"""Of a body, read ahead of its handler; aiohttp also parses only a sixteenth as many chunks in one
+go. A chunk of one octet costs 3 µs, and the socket hands over 40,000 of them."""
 _OTHER_FILES: Final = 128
 """Descriptors for servers, files and the loop itself."""
 
@@ -57,6 +60,7 @@ class Listener:
             "access_log": None,
             "auto_decompress": False,
             "keepalive_timeout": KEEPALIVE_S,
+            "read_bufsize": READ_BUFFER_BYTES,
         }
 
     def __repr__(self) -> str:

@@ -47,19 +47,17 @@ class GroupCommit:
         """Count the lanes that are busy."""
         return f"<GroupCommit {len(self._groups)} busy lanes>"
 
-    async def commit(self, lane: Lane, document: bytes) -> str:
+    def commit(self, lane: Lane, document: bytes) -> "asyncio.Future[str]":
         """Publish a document, in company when others arrive at the same time.
 
         Returns:
-            The id of the confirmed batch.
-
-        Raises:
-            Problem: As `Publisher.publish`; the whole batch shares it.
+            What resolves to the id of the batch when that is confirmed, or raises Problem as
+            `Publisher.publish` does; the whole batch shares it.
         """
         group = self._groups.get(lane)
         if group is None:
             group = self._groups[lane] = _Group(lane, self._publisher, self._forget)
-        return await group.join(document)
+        return group.join(document)
 
     def _forget(self, lane: Lane) -> None:
         self._groups.pop(lane, None)

@@ -152,6 +152,7 @@ class Ingestion:
             if form.max_bytes is not None and self._seen > form.max_bytes:
                 raise too_large(form.max_bytes)
             await self._take(splitter.feed(chunk))
+            await self._pace.turn()  # also where no document ends in a chunk
             batches.count_open(splitter.pending_bytes)
             if self._holding and form.streamed:
                 self._holding = self._seen - splitter.pending_bytes < HELD_BYTES

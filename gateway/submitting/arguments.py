@@ -8,7 +8,7 @@ schema words it does not know, are not checked: only what surely does not fit is
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypedDict, Union
 
 import msgspec
 
@@ -86,6 +86,14 @@ _ANY: Any = msgspec.Raw
 """Whatever it is, nothing is built of it."""
 
 
+class _AnyArray(msgspec.Struct, array_like=True):
+    """An array whose elements are skipped: a Raw for each takes ten times as long."""
+
+
+class _AnyObject(TypedDict):
+    """An object whose members are skipped. No Struct: a union takes one of those only."""
+
+
 def _type(schema: Mapping[str, Any], *, exact: bool = False) -> Any:
     """Return the Python type of a schema; `_ANY` where there is none, TypeError for some unions."""
     if isinstance(choices := schema.get("anyOf"), list) and choices:
@@ -97,10 +105,12 @@ def _type(schema: Mapping[str, Any], *, exact: bool = False) -> Any:
         return Literal[tuple(values)] if plain else _ANY
     match schema.get("type"):
         case "array":
-            return list[_type(schema.get("items") or {})]  # type: ignore[misc]  # built at run time
+            item = _type(schema.get("items") or {})
+            return _AnyArray if item is _ANY else list[item]  # type: ignore[valid-type]  # built at run time
         case "object":
             extra = schema.get("additionalProperties")
-            return dict[str, _type(extra)] if isinstance(extra, dict) else dict[str, _ANY]  # type: ignore[misc]
+            member = _type(extra) if isinstance(extra, dict) else _ANY
+            return _AnyObject if member is _ANY else dict[str, member]  # type: ignore[valid-type]
         case str(name):
             return _SIMPLE.get(name, _ANY)
     return _ANY

@@ -1,13 +1,15 @@
 """Arguments against announced signatures: strict, every bad one named, with its place."""
 
 import json
+import sys
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.errors import Problem
-from gateway.submitting.arguments import MAX_FAULTS
+from gateway.submitting.arguments import MAX_FAULTS, decoder
 from gateway.submitting.catalog import Catalog
 from gateway.submitting.task_request import parse
 from penstock.wire.announcements import CATALOG_MAX_AGE_S
@@ -276,3 +278,26 @@ def test_a_signature_is_compiled_once_per_schema():
     made.take(entry("demo.add", param("x", INTEGER), param("y", INTEGER)), NOW)
 
     assert made.announced("demo.add")[0].signature is before
+
+
+_ARRAY = b"[" + b"[]," * 100_000 + b"1]"
+_OBJECT = b"{" + b",".join(b'"%d":[]' % number for number in range(100_000)) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "array", "items": {}}, _ARRAY),
+        ({"type": "object", "additionalProperties": {}}, _OBJECT),
+        ({"anyOf": [{"type": "array", "items": {}}, {"type": "object"}]}, _ARRAY),
+        ({"anyOf": [{"type": "array", "items": {}}, {"type": "object"}]}, _OBJECT),
+    ],
+)
+def test_nothing_is_built_of_what_may_hold_anything(schema, text):
+    decode = decoder(schema)
+    decode(msgspec.Raw(text))
+    before = sys.getallocatedblocks()
+    value = decode(msgspec.Raw(text))
+
+    assert value is not None
+    assert sys.getallocatedblocks() - before < 1000
