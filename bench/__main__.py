@@ -25,6 +25,7 @@ from bench import (
     submits,
     table,
     task_latency,
+    task_states,
     there_and_back,
     worker_documents,
     worker_memory,
@@ -58,6 +59,7 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "worker-documents": worker_documents.compare,
     "there-and-back": there_and_back.compare,
     "worker-memory": worker_memory.compare,
+    "redis": task_states.compare,
     "soak": soak.compare,
     "hostile-bodies": hostile_bodies.compare,
     "path": path.compare,
@@ -78,7 +80,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="contestants by name, separated by commas")
     parser.add_argument("--server-cpus", default="", help="processors of the contestants")
     parser.add_argument("--load-cpus", default="", help="processors of the load generator")
-    parser.add_argument("--tree", type=Path, help="another checkout, for hostile-bodies and path")
+    parser.add_argument(
+        "--tree", type=Path, help="another checkout, for hostile-bodies, path, redis"
+    )
     parser.add_argument("--no-save", action="store_true", help="write neither results nor charts")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

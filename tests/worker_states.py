@@ -23,6 +23,7 @@ class WorkerStates:
     def __init__(self, client: Redis, keep_s: int = 3600) -> None:
         self.client = client
         self._keep_s = keep_s
+        self._started: dict[str, str] = {}
         self._start = client.register_script(script("task_start").text)
         self._record = client.register_script(script("task_record").text)
         self._log = client.register_script(script("task_log").text)
@@ -48,7 +49,7 @@ class WorkerStates:
         final = state if state in FINAL else ""
         written: int = await self._record(
             keys=[keys.record, keys.events, keys.ended, keys.revoked],
-            args=[body, event, final, self._keep_s, 1, 0],
+            args=[body, event, final, self._keep_s, int('"started_at"' not in body[:500]), 0],
         )
         return written
 
@@ -87,10 +88,13 @@ class WorkerStates:
 
     def _body(self, task_id: str, state: str, result: Any, **more: Any) -> str:
         now = datetime.now(UTC).isoformat()
+        if state == "STARTED":
+            self._started[task_id] = now
+        started = self._started.get(task_id)
         record = {
             "status": state, "task_id": task_id, "name": "demo.test", "worker": "celery@w1",
             "retries": 0,
-        } | ({"started_at": now} if state == "STARTED" else {}) | {
+        } | ({"started_at": started} if started else {}) | {
             "date_done": now if state in FINAL else None,
             "children": [], "traceback": more.pop("traceback", None), **more, "result": result,
         }  # fmt: skip

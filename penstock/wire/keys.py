@@ -3,7 +3,8 @@
     celery-task-meta-<id>          string   record of a task; channel of its notices: Celery's
     celery-taskset-meta-<id>       string   members of a group: Celery's
     penstock:header:<id>           string   members of a chord's header
-    penstock:events:<id>           stream   changes of a task and lines of its output
+    penstock:events:<id>           stream   changes of a task and lines of its output; none while
+                                            the record tells them: it started, it ended
     penstock:ended:<id>            string   final state; outlives the record
     penstock:revoked:<id>          string   `1` revoked; `asked`: others were asked to revoke it
     penstock:copy:<id>             string   nonce of the one message that may start the task

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from penstock.wire.kept_results import BESIDES, USUAL_EVENTS
+from penstock.wire.kept_results import BESIDES, MARKS
 from penstock.wire.keys import COPY_S, DAY_S, ENDED_EXTRA_S, EVENTS_LENGTH
 from penstock.wire.records import FINAL
 
@@ -22,10 +22,12 @@ _CONSTANTS = {
     "DAY_S": str(DAY_S),
     "ENDED_EXTRA_S": str(ENDED_EXTRA_S),
     "EVENTS_LENGTH": str(EVENTS_LENGTH),
-    "FINAL": f"{{{', '.join(f'{state} = true' for state in sorted(FINAL))}}}",
-    "USUAL_EVENTS": str(USUAL_EVENTS),
+    "FINAL": f"({{{', '.join(f'{state} = true' for state in sorted(FINAL))}}})",
+    "MARKS": str(MARKS),
 }
-"""Constants of Python that a script may name, as Lua writes them."""
+"""Constants of Python that a script may name, as Lua writes them: each takes the place of its name,
+so that a call makes none that it does not need."""
+_CONSTANT = re.compile(rf"\b({'|'.join(_CONSTANTS)})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,7 @@ def script(name: str) -> Script:
         FileNotFoundError: there is none of this name.
     """
     text = _INCLUDE.sub(lambda found: _read(f"include/{found[1]}"), _read(name))
-    constants = [
-        f"local {constant} = {value}\n"
-        for constant, value in _CONSTANTS.items()
-        if re.search(rf"\b{constant}\b", text)
-    ]
-    return Script("".join(constants) + text)
+    return Script(_CONSTANT.sub(lambda found: _CONSTANTS[found[1]], text))
 
 
 def _read(name: str) -> str:

@@ -9,9 +9,7 @@ from celery._state import get_current_worker_task
 
 from penstock.wire.headers import TENANT_HEADER
 from penstock.wire.kept_results import gone_by, usage_key
-
-LONG_EVENT = 2048
-"""Characters of a record with which the event stream takes more than Redis gives it at once."""
+from penstock.wire.keys import ENDED_EXTRA_S
 
 TENANT: ContextVar[str | None] = ContextVar("tenant", default=None)
 """Of the task whose coroutine runs: the loop's thread has no current task of Celery's."""
@@ -36,17 +34,15 @@ def passed_on(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {TENANT_HEADER: tenant, **(headers or {})}
 
 
-def charge(request: Any, keep_s: int, length: int) -> tuple[list[str], list[str | int]]:
+def charge(request: Any, keep_s: int) -> tuple[list[str], list[str | int]]:
     """Return the keys and arguments by which `task_record.lua` charges an end to its tenant.
 
     Args:
         request: Celery's context of the execution.
         keep_s: how long the record is kept, seconds.
-        length: of the record, characters.
     """
     tenant = tenant_of(request)
     if tenant is None:
         return [], []
-    # Two events of the usual length take what a stream has at once; more are measured by Redis.
-    unusual = length > LONG_EVENT or request.retries or getattr(request, "reported", False)
-    return [usage_key(tenant)], [gone_by(time.time(), keep_s), int(bool(unusual))]
+    now = time.time()
+    return [usage_key(tenant)], [gone_by(now, keep_s), gone_by(now, keep_s + ENDED_EXTRA_S)]

@@ -16,6 +16,7 @@ from devstack.children import Child
 from devstack.process import Process
 from devstack.product import ROOT
 from devstack.programs import child_environment
+from tests import history
 from tests.waiting import eventually
 
 FINAL = ("SUCCESS", "FAILURE", "REVOKED")
@@ -158,9 +159,13 @@ class Deployment:
         return record
 
     def events(self, task_id: str) -> list[dict[str, Any]]:
-        """Read the event stream of a task."""
-        entries: Any = self.redis.xrange(f"penstock:events:{task_id}")
-        return [json.loads(fields["e"]) for _, fields in entries]
+        """Read what the events of a task are."""
+        return [event for _, event in self.history(task_id)]
+
+    def history(self, task_id: str) -> list[tuple[str, dict[str, Any]]]:
+        """Read cursors and events of a task."""
+        snapshot = self.redis.register_script(history.SNAPSHOT)
+        return history.events(snapshot(**history.question(task_id)))
 
     def states(self, task_id: str) -> list[str]:
         """Read the states that a task went through."""

@@ -1,13 +1,13 @@
 """A revoked task that waits for its time never starts, whoever is restarted meanwhile."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from devstack.stack import Stack
+from tests import history
 from tests.faults.test_servers_killed import WORKERS, accepts, all_succeed, states, submit
 from tests.waiting import eventually
 
@@ -39,8 +39,9 @@ async def test_a_revoked_task_never_runs_after_restarts_of_everything(stack: Sta
 async def _changes(stack: Stack, task_id: str) -> list[str]:
     """Return the states that a task went through."""
     async with redis.asyncio.from_url(stack.redis_url) as client:
-        entries: Any = await client.xrange(f"penstock:events:{task_id}")
-    return [json.loads(fields[b"e"])["status"] for _, fields in entries]
+        snapshot: Any = client.register_script(history.SNAPSHOT)
+        answer = await snapshot(**history.question(task_id))
+    return [event["status"] for _, event in history.events(answer)]
 
 
 async def _synced(stack: Stack) -> bool:

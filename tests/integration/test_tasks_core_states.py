@@ -36,8 +36,11 @@ async def test_states_are_stored_with_events_and_told_to_those_who_watch(
         assert record["traceback"] is None
         assert deployment.states(task_id) == ["STARTED", "SUCCESS"]
         text = str(deployment.redis.get(f"celery-task-meta-{task_id}"))
-        cursors = [cursor for cursor, _ in deployment.redis.xrange(f"penstock:events:{task_id}")]
-        assert text.startswith(f'{{"cursor":"{cursors[-1]}","status":"SUCCESS",')
+        cursors = [cursor for cursor, _ in deployment.history(task_id)]
+        assert text.startswith(
+            f'{{"cursor":"{cursors[1]}","status":"SUCCESS","first":"{cursors[0]}",'
+        )
+        assert not deployment.redis.exists(f"penstock:events:{task_id}")
         started = watching.get_message(timeout=1) or watching.get_message(timeout=1)
         finished = watching.get_message(timeout=1)
         assert f'"cursor":"{cursors[0]}"' in started["data"]

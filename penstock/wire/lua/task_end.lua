@@ -3,6 +3,9 @@
 -- ARGV: final state, its record without the opening brace, seconds to keep it, nonce of the copy
 -- Answer: recorded, ended or other-copy
 --- include state
+--- include cursor
+--- include packed
+--- include append
 --- include write
 if redis.call('EXISTS', KEYS[3]) == 1 or FINAL[state_of(KEYS[1])] then return 'ended' end
 local started = redis.call('GET', KEYS[5])

@@ -2,25 +2,58 @@
 -- KEYS: record, events, ended, revoked, of an end what its tenant's results take
 -- ARGV: the record without its opening brace, event ('' = the record), state when it is final or '',
 --       seconds to keep, '1' to take started_at from the record there is, seconds to keep the revoke
---       mark or '0', with the fifth key: when it is gone, '1' to measure the events
+--       mark or '0', with the fifth key: when the record is gone, when the mark of its end is
 -- Answer: 1; 0: it had ended before, nothing was written
---- include write
-if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local body, keep_s = ARGV[1], tonumber(ARGV[4])
-if ARGV[5] == '1' then
-  local head = redis.call('GETRANGE', KEYS[1], 0, 1000)
-  local started = string.match(head, '"started_at": ?"([%d:TZ.+-]+)"')
-  if started then body = '"started_at":"' .. started .. '",' .. body end
+--- include cursor
+local body, event, state, keep_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local besides = redis.call('EXISTS', KEYS[2], KEYS[3])
+if besides > 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+local head = redis.call('GETRANGE', KEYS[1], 0, 999)
+
+-- Most ends: of an execution that did nothing but start. The record tells both events then.
+local record
+if state ~= '' and event == '' and besides == 0 then
+  local last = string.sub(head, 12, (string.find(head, '"', 12, true) or 0) - 1)
+  local before = '{"cursor":"' .. last .. '","status":"STARTED","first":"' .. last .. '",'
+  local _, at = string.find(head, '"started_at":"', #before, true)
+  local stop = at and string.find(head, '"', at + 1, true)
+  local now = '"status":"' .. state .. '",'
+  if stop and string.sub(head, 1, #before) == before
+    and string.sub(body, 1, #now + stop - #before) == now .. string.sub(head, #before + 1, stop)
+  then
+    record = '{"cursor":"' .. next_cursor(last) .. '",' .. now .. '"first":"' .. last .. '",'
+      .. string.sub(body, #now + 1)
+    redis.call('SET', KEYS[1], record, 'EX', keep_s)
+    redis.call('PUBLISH', KEYS[1], record)
+  end
 end
-write(body, ARGV[2], keep_s)
-if ARGV[3] ~= '' then mark_ended(ARGV[3], keep_s) end
-if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[6])) end
+
+local streamed = false
+if not record then
+--- include packed
+--- include append
+--- include write
+  if ARGV[5] == '1' then
+    local started = string.match(head, '"started_at": ?"([%d:TZ.+-]+)"')
+    if started then body = '"started_at":"' .. started .. '",' .. body end
+  end
+  streamed = write(body, event, keep_s)
+end
+if state ~= '' then
+  redis.call('SET', KEYS[3], state, 'EX', string.format('%d', keep_s + ENDED_EXTRA_S))
+end
+if streamed and state ~= '' and redis.call('XLEN', KEYS[2]) <= 100 then
+  -- Redis gives a stream room for more, 4 KiB as it comes; a copy has none. (Redis 6.0 has neither.)
+  local copy = KEYS[2] .. ':copy'
+  if redis.pcall('COPY', KEYS[2], copy) == 1 then redis.call('RENAME', copy, KEYS[2]) end
+end
+if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', ARGV[6]) end
 if KEYS[5] then
-  local events = USUAL_EVENTS
-  if ARGV[8] == '1' then events = redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0) end
-  local size = #body + BESIDES + events
-  if redis.call('HINCRBY', KEYS[5], ARGV[7], size) == size then
+  local size = #body + BESIDES
+  if streamed then size = size + redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0) end
+  if redis.call('HINCRBY', KEYS[5], ARGV[7], string.format('%d', size)) == size then
     redis.call('EXPIRE', KEYS[5], 2 * keep_s + ENDED_EXTRA_S)
   end
+  if string.sub(KEYS[1], -1) == '0' then redis.call('HINCRBY', KEYS[5], ARGV[8], MARKS) end
 end
 return 1

@@ -5,6 +5,9 @@
 -- Answer: {ended, running or revoked; its state}
 --- include state
 --- include running
+--- include cursor
+--- include packed
+--- include append
 --- include write
 local state = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
 if FINAL[state] then return {'ended', state} end

@@ -4,6 +4,7 @@
 -- Answer: for each task {the record or its short form, or 0, 1, 3 as of `task_read`, or 2 = long and
 --         without short form; 1 when the events after the cursor are all there; these events}
 --- include gone
+--- include packed
 local limit, page, answer = tonumber(ARGV[1]), ARGV[2], {}
 
 local function untrimmed(events)
@@ -26,9 +27,18 @@ local function shown(record, ended, revoked, events)
   return '{"cursor":"' .. cursor .. '",' .. string.sub(short[2][2], 2)
 end
 
+-- Of these, what came after the cursor; nil: it is none of theirs.
+local function after(events, cursor)
+  if cursor == '0-0' then return events end
+  for i, event in ipairs(events) do
+    if event[1] == cursor then return {events[i + 1]} end
+  end
+end
+
 for i = 1, #KEYS, 4 do
   local n, events = (i + 3) / 4, KEYS[i + 3]
   local cursor, complete, news = ARGV[n + 2], 0, {}
+  local record = shown(KEYS[i], KEYS[i + 1], KEYS[i + 2], events)
   if cursor ~= '' and redis.call('TYPE', events).ok == 'stream' then
     if cursor == '0-0' then
       complete = untrimmed(events) and 1 or 0
@@ -38,7 +48,11 @@ for i = 1, #KEYS, 4 do
     if complete == 1 then
       news = redis.call('XRANGE', events, '(' .. cursor, '+', 'COUNT', page)
     end
+  elseif cursor ~= '' and type(record) == 'string' then
+    local told = packed_events(record)
+    local found = told and after(told, cursor)
+    if found then complete, news = 1, found end
   end
-  answer[n] = {shown(KEYS[i], KEYS[i + 1], KEYS[i + 2], events), complete, news}
+  answer[n] = {record, complete, news}
 end
 return answer

@@ -3,18 +3,20 @@
 -- ARGV: the STARTED record without its opening brace ('' = untracked), seconds to keep it,
 --       '1' = redelivered, nonce of the copy or '', '1' = replayed, '1' = published by a retry
 -- Answer: start, revoked, ended or duplicate
+--- include cursor
+local body, keep_s, copy = ARGV[1], ARGV[2], ARGV[4]
+local known, mark = redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[4]) > 0, false
+if known then
 --- include state
---- include write
-local body, redelivered, copy = ARGV[1], ARGV[3] == '1', ARGV[4]
-local replay, retried = ARGV[5] == '1', ARGV[6] == '1'
-if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
-local mark = redis.call('GET', KEYS[3])
-local ended = mark or state_of(KEYS[1])
-if FINAL[ended] then
-  if replay then
-    if redelivered and ended == 'SUCCESS' then return 'ended' end
-  elseif redelivered or retried or copy ~= '' then
-    return 'ended'
+  if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
+  mark = redis.call('GET', KEYS[3])
+  local ended, redelivered = mark or state_of(KEYS[1]), ARGV[3] == '1'
+  if FINAL[ended] then
+    if ARGV[5] == '1' then
+      if redelivered and ended == 'SUCCESS' then return 'ended' end
+    elseif redelivered or ARGV[6] == '1' or copy ~= '' then
+      return 'ended'
+    end
   end
 end
 if copy ~= '' then
@@ -23,5 +25,18 @@ if copy ~= '' then
   redis.call('SET', KEYS[5], copy, 'EX', COPY_S)
 end
 if mark then redis.call('DEL', KEYS[3]) end
-if body ~= '' then write(body, '', tonumber(ARGV[2])) end
+if body == '' then return 'start' end
+if known or string.sub(body, 1, 19) ~= '"status":"STARTED",' then
+--- include packed
+--- include append
+--- include write
+  write(body, '', keep_s)
+else
+  -- Most deliveries: nothing is known of the task. What `write` does, but for the stream.
+  local cursor = next_cursor()
+  local record = '{"cursor":"' .. cursor .. '","status":"STARTED","first":"' .. cursor .. '",'
+    .. string.sub(body, 20)
+  redis.call('SET', KEYS[1], record, 'EX', keep_s)
+  redis.call('PUBLISH', KEYS[1], record)
+end
 return 'start'

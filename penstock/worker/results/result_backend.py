@@ -251,9 +251,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         keep_s = self._failure_expires if state == celery_states.FAILURE else self.expires
         charged: tuple[list[str], list[str | int]] = ([], [])
         if state in self.READY_STATES:
-            charged = charge(request, keep_s, len(body))
-        elif request is not None:
-            request.reported = True
+            charged = charge(request, keep_s)
         return ScriptCall(
             script("task_record"),
             [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],

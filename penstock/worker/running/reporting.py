@@ -91,7 +91,6 @@ class Reporter:
             return
         try:
             arguments = make()
-            self._request.reported = True
             async with asyncio.timeout(PATIENCE_S):
                 await call_script(self._client, change, **arguments)
         except Exception as error:  # noqa: BLE001  # a task does not fail for its spectators
@@ -102,7 +101,6 @@ class Reporter:
             return
         try:
             arguments = make()
-            self._request.reported = True
             self._backend.scripts.call(change, **arguments)
         except _INTERRUPTIONS:
             raise
