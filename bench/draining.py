@@ -12,6 +12,7 @@ from typing import Any
 import aio_pika
 import orjson
 import redis.asyncio
+from aio_pika.abc import AbstractConnection
 
 from bench import programs, table
 from bench.apps.filler import new_prefix
@@ -31,6 +32,8 @@ _WARM_AT = 0.9
 """Figures are of the last so much of the queue: the worker is warm then."""
 _ENDS_WITHIN_S = 120.0
 _KEYS_AT_ONCE = 5_000
+_PAUSE = 4
+"""Between two looks at all records, times what a look takes."""
 _FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
 
@@ -115,12 +118,7 @@ async def drained(servers: Servers, pool: Pool, tasks: Tasks) -> Sample:
     await fill(servers, tasks, pool.tasks)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(await aio_pika.connect(servers.rabbit.url))
-        channel = await connection.channel()
-
-        async def depth() -> int:
-            queue = await channel.declare_queue(QUEUE, passive=True)
-            return queue.declaration_result.message_count or 0
-
+        depth = await _depth(connection)
         worker = await stack.enter_async_context(working(servers, pool))
         waiting = await _until(depth, int(pool.tasks * _WARM_AT))
         began, before = time.monotonic(), cpu_s(worker.child.pid)
@@ -141,10 +139,25 @@ async def ended(
     """
     deadline = time.monotonic() + timeout_s
     async with redis.asyncio.Redis.from_url(servers.redis.url) as client:
-        while (found := await states(client)) != expected:
+        while True:
+            began = time.monotonic()
+            found = await states(client)
+            if found == expected:
+                return
             if time.monotonic() > deadline:
                 raise StartError(f"tasks ended as {found}, not as {expected}")
-            await asyncio.sleep(0.1)
+            # The processors are for what is measured.
+            await asyncio.sleep(max(0.1, _PAUSE * (time.monotonic() - began)))
+
+
+async def emptied(servers: Servers, most: int = 0) -> None:
+    """Wait until no more messages are ready in the queue.
+
+    Raises:
+        StartError: It takes too long.
+    """
+    async with await aio_pika.connect(servers.rabbit.url) as connection:
+        await _until(await _depth(connection), most)
 
 
 async def records(client: "redis.asyncio.Redis") -> list[dict[str, Any]]:
@@ -170,6 +183,17 @@ async def forget(servers: Servers) -> None:
     """Remove everything from Redis."""
     async with redis.asyncio.Redis.from_url(servers.redis.url) as client:
         await client.flushall()
+
+
+async def _depth(connection: AbstractConnection) -> Callable[[], Awaitable[int]]:
+    """Make a cheap look at how many messages are ready."""
+    channel = await connection.channel()
+
+    async def depth() -> int:
+        queue = await channel.declare_queue(QUEUE, passive=True)
+        return queue.declaration_result.message_count or 0
+
+    return depth
 
 
 async def _until(look: Callable[[], Awaitable[int]], most: int) -> int:

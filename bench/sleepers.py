@@ -1,6 +1,9 @@
 """10,000 coroutines that sleep at once in one worker: how long all of them take, and its memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 import redis.asyncio
 
@@ -78,11 +81,15 @@ async def _night(servers: Servers) -> Night:
         await ended(servers, {"SUCCESS": SLEEPERS})
         peak = peak_rss_bytes(worker.child.pid)
     async with redis.asyncio.Redis.from_url(servers.redis.url) as client:
-        naps = [record["result"] for record in await records(client)]
+        found = await records(client)
     await forget(servers)
     return Night(
-        seconds=max(nap["ended"] for nap in naps) - filled["started"],
-        at_once=max(nap["most"] for nap in naps),
+        seconds=max(_ended_at(record) for record in found) - filled["started"],
+        at_once=max(record["result"] for record in found),
         idle_mb=idle / _MB,
         peak_mb=peak / _MB,
     )
+
+
+def _ended_at(record: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(record["date_done"]).timestamp()

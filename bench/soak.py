@@ -13,7 +13,7 @@ from celery import Celery
 
 from bench import table
 from bench.apps.filler import new_prefix, task_id
-from bench.draining import Tasks, ended, fill, forget, records
+from bench.draining import Tasks, emptied, ended, fill, forget, records
 from bench.figures import Figure
 from bench.goals import Goal
 from bench.pools import working
@@ -115,6 +115,7 @@ async def _batch(servers: Servers) -> None:
     await _started(servers, sleeping)
     await fill(servers, _MIX, _BATCH, prefix=mixed)
     await _revoke(servers, sleeping)
+    await emptied(servers)
     failed = _BATCH // len(_MIX)
     await ended(
         servers,

@@ -6,7 +6,6 @@ routes them.
 
 import asyncio
 import os
-import time
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -44,14 +43,13 @@ async def insert(document: dict[str, Any]) -> str:
     return str(outcome.inserted_id)
 
 
-async def nap(seconds: float) -> dict[str, float]:
-    """Sleep, and return how many slept at once so far, and when this one began and ended."""
-    began = time.monotonic()
+async def nap(seconds: float) -> int:
+    """Sleep, and return how many slept at once so far."""
     Crowd.running += 1
     Crowd.most = max(Crowd.most, Crowd.running)
     await asyncio.sleep(seconds)
     Crowd.running -= 1
-    return {"most": Crowd.most, "began": began, "ended": time.monotonic()}
+    return Crowd.most
 
 
 async def weigh(context: TaskContext[Any], text: str, seconds: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
 The file has a JSON array of `{"task": …, "args": […]}`; message n is its entry n modulo its length,
 and has the id PREFIX and n in twelve digits (PREFIX: 24 characters; random). Prints one line of
-JSON, with the monotonic clock of the first write.
+JSON, with the time of the first write.
 """
 
 import itertools
@@ -79,7 +79,7 @@ def main() -> None:
     messages = Messages(routing_key, tasks, rest[0] if rest else new_prefix())
     batches = messages.batches(channel.channel_id, int(count))
     first = next(batches)
-    started = time.monotonic()
+    started, at = time.monotonic(), time.time()
     confirms = publish(channel, itertools.chain((first,), batches))
     elapsed = time.monotonic() - started
     connection.close()
@@ -88,7 +88,7 @@ def main() -> None:
             {
                 "confirmed": confirms.confirmed,
                 "refused": confirms.refused,
-                "started": started,
+                "started": at,
                 "seconds": elapsed,
             }
         )
