@@ -88,6 +88,8 @@ def connected() -> amqp.Connection:
         userid=unquote(url.username or "guest"),
         password=unquote(url.password or "guest"),
         heartbeat=0,
+        # py-amqp gives up when RabbitMQ reads nothing for a second, as it does of a busy publisher
+        socket_settings={socket.TCP_USER_TIMEOUT: 60_000},
         ssl={"ca_certs": parse_qs(url.query)["cafile"][0]} if url.scheme == "amqps" else False,
     )
     connection.connect()
