@@ -28,14 +28,23 @@ class WorkerSpec:
     name: str
     """Its node name is `<name>@<host>`, its part in a stack is called `worker-<name>`."""
 
-    pool: Literal["threads", "prefork", "solo"]
-    """Celery's pool: processes for work that computes, threads for coroutines that wait."""
+    pool: Literal["asyncio", "threads", "prefork", "solo"]
+    """Celery's pool, or ours for coroutines: see `celerys_pool`."""
 
     queues: tuple[str, ...]
     """What it consumes."""
 
     concurrency: int = 4
     """Tasks at once."""
+
+
+CUSTOM_POOL = {"CELERY_CUSTOM_WORKER_POOL": "penstock.worker.asyncio_pool.pool:TaskPool"}
+"""The variable by which Celery knows the asyncio pool."""
+
+
+def celerys_pool(pool: str) -> str:
+    """Return what a pool is called after `--pool`, where `CUSTOM_POOL` is in the environment."""
+    return "custom" if pool == "asyncio" else pool
 
 
 def workers_for(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
@@ -74,9 +83,10 @@ class Launcher:
             "--loglevel=info",
             "--task-events",
             f"--hostname={spec.name}@%h",
-            f"--pool={spec.pool}",
+            f"--pool={celerys_pool(spec.pool)}",
             f"--concurrency={spec.concurrency}",
             f"--queues={','.join(spec.queues)}",
+            **CUSTOM_POOL,
         )
         return Process(child, lambda: _has_logged(child, b" ready."))
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from devstack.children import Child
 from devstack.process import Process
-from devstack.product import ROOT
+from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
 from tests import history
 from tests.waiting import eventually
@@ -47,7 +47,7 @@ class Deployment:
             REDIS_URL=self.redis_url,
             RUNS_FILE=str(self.runs_file),
             PYTHONUNBUFFERED="1",
-            **self.env,
+            **{**CUSTOM_POOL, **self.env},
         )
 
     def celery(self, name: str, *arguments: str, app: str = "") -> Child:
@@ -65,8 +65,8 @@ class Deployment:
     ) -> Process:
         """Make a worker that is ready when it says so."""
         child = self.celery(
-            name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", pool, "-c", str(concurrency),
-            *arguments, app=app,
+            name, "worker", "-l", "info", "-n", f"{name}@%h", "-P", celerys_pool(pool),
+            "-c", str(concurrency), *arguments, app=app,
         )  # fmt: skip
 
         async def ready() -> bool:

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from devstack.process import Process
+from devstack.product import celerys_pool
 from tests.deployment.workers import Deployment
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_a_worker_lives_when_its_new_connection_is_lost_too(
     amqp_url: str, redis_url: str, tmp_path: Path, pool: str
 ):
     deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
     child = deployment.celery(
-        "w", "worker", "-l", "info", "-n", "w@%h", "-P", pool, "-c", "2",
+        "w", "worker", "-l", "info", "-n", "w@%h", "-P", celerys_pool(pool), "-c", "2",
         app="tests.faults.losing_app",
     )  # fmt: skip
 

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 
 from devstack.children import Child
+from devstack.product import celerys_pool
 from tests.deployment.workers import FINAL, Deployment
 from tests.hostile import QUEUE, Hostile, publish, slots_work
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.parametrize("pool", ["threads", "prefork"])]
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"]),
+]
 
 WAYS = ("exit", "exit in order", "abort", "kill")
 DEATHS = 3
@@ -31,8 +35,9 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
 async def kept_worker(deployment: Deployment, pool: str, slots: int = 4) -> AsyncIterator[Child]:
     """Run a worker that is started again whenever it ends, as `make run` and compose do."""
     child = deployment.celery(
-        "w", "worker", "-l", "info", "-n", "w@%h", "-P", pool, "-c", str(slots), "-Q", QUEUE
-    )
+        "w", "worker", "-l", "info", "-n", "w@%h", "-P", celerys_pool(pool),
+        "-c", str(slots), "-Q", QUEUE,
+    )  # fmt: skip
 
     async def keep() -> None:
         while True:

@@ -33,7 +33,7 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_whatever_is_raised_is_one_end(deployment: Deployment, pool: str):
     first = seed()
     chosen = random.Random(first)

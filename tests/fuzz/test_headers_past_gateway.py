@@ -172,7 +172,7 @@ class Maker:
 
 
 @pytest.mark.timeout(budget_s() + 240)
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_no_message_takes_a_slot(amqp_url: str, redis_url: str, tmp_path: Path, pool: str):
     print(f"FUZZ_SEED={SEED}")  # noqa: T201  # to repeat it
     deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)

@@ -110,7 +110,7 @@ async def test_the_final_state_is_posted_signed_and_with_its_event(deployment, c
     assert call.headers["X-Penstock-Event"]
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_every_end_that_a_worker_sees_is_told(
     unannounced, deployment, calling, receiver, pool
 ):

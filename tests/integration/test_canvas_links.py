@@ -37,7 +37,7 @@ async def ends(gateway: Any, answer: dict[str, Any]) -> dict[str, dict[str, Any]
     return {one["id"]: one for one in (await response.json())["tasks"]}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
 async def test_errbacks_are_called_by_their_signature_and_each_ends(deployment, gateway, pool):
     failing = {
         **FAIL,

@@ -75,7 +75,7 @@ async def state(gateway: Any, task_id: str, wait_s: float = 20) -> dict[str, Any
     return told
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 async def test_results_are_celerys(deployment, gateway, pool):
     async with deployment.worker(pool):
         await announced(gateway)
@@ -97,7 +97,7 @@ async def everything_ended(gateway: Any, answer: dict[str, Any], *states: str) -
     assert set(found.values()) <= set(states), found
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 async def test_a_failure_ends_everything_that_waits_for_it(deployment, gateway, pool):
     async with deployment.worker(pool):
         for name, canvas in FAILING.items():

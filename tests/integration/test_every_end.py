@@ -54,7 +54,7 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
     publish = deployment.publish
     with deployment.publishing():

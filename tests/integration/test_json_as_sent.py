@@ -51,7 +51,7 @@ def deployment(amqp_url: str, redis_url: str, mongo_url: str, tmp_path: Path) ->
     )
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_arguments_and_results_arrive_as_sent(
     gateway, deployment: Deployment, mongo_url: str, pool: str
 ):

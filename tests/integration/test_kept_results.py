@@ -127,7 +127,7 @@ async def test_a_tenant_over_its_quota_waits_until_results_expire(
         await eventually(taken, EXPIRES_S + 10, 0.1)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_what_comes_of_a_tenants_tasks_is_charged_to_it(
     deployment: Deployment, make_tenants: Any, pool: str
 ):

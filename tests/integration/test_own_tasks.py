@@ -88,7 +88,7 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_own_tasks_are_tasks_like_all_others(deployment: Deployment, pool: str):
     deployment.env["PENSTOCK_TASKS"] = "acme.tasks"
     async with deployment.worker(pool, name="own") as worker:

@@ -42,7 +42,7 @@ async def terminate(client, task_id):
     return response.status, await response.json()
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_a_running_coroutine_is_stopped_and_told(gateway, deployment, pool):
     async with deployment.worker(pool):
         task_id = await submit(gateway, "demo.doze", "d", 60)

@@ -48,7 +48,7 @@ async def finish(child: Child, timeout_s: float = 60.0) -> str:
     return output
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_results_groups_and_chords(deployment: Deployment, pool: str):
     async with deployment.worker(pool):
         client = Child(

@@ -17,7 +17,7 @@ NAMES = sorted(
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_no_header_of_any_type_takes_a_slot(
     amqp_url: str, redis_url: str, tmp_path: Path, pool: str
 ):

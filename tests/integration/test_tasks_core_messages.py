@@ -12,7 +12,7 @@ from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 
 POISON: dict[str, dict[str, Any]] = {
     "not JSON": {"raw": b"{nonsense"},

@@ -12,7 +12,7 @@ from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
-on_both_pools = pytest.mark.parametrize("pool", ["threads", "prefork"])
+on_both_pools = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 
 
 @pytest.fixture

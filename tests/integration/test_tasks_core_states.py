@@ -7,7 +7,7 @@ import pytest
 from tests.deployment.lasting import Lasting
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 DEPLOYMENT = {"env": {"MAX_RESULT_BYTES": "100000"}}
 
 

@@ -9,6 +9,7 @@ import pytest_asyncio
 from pymongo import MongoClient
 
 from devstack.mongo import Mongo
+from devstack.product import celerys_pool
 from devstack.redis_server import Redis
 from penstock.wire.document_rules import BAD_ID, NO_OBJECT, NOT_FINITE
 from penstock.wire.headers import CHECKED_HEADER
@@ -17,7 +18,7 @@ from tests.deployment.lasting import Lasting, lasting
 from tests.deployment.vhosts import VirtualHosts
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork"], scope="module")
+pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -189,7 +190,9 @@ async def test_a_worker_announces_its_tasks_and_withdraws_them_when_it_stops(
     deployment: Lasting, pool: str
 ):
     await deployment.rest()
-    worker = deployment.celery("shipped", "worker", "-P", pool, "-c", "1", app="tasks.worker")
+    worker = deployment.celery(
+        "shipped", "worker", "-P", celerys_pool(pool), "-c", "1", app="tasks.worker"
+    )
     worker.spawn()
     try:
         await eventually(lambda: announced(deployment) == {spec.name for spec in TASKS}, 20)

@@ -8,7 +8,7 @@ from typing import Any
 from celery.app.task import Context
 
 from penstock.worker.asyncio_pool.plans import Plan
-from penstock.worker.running.runtime import Running
+from penstock.worker.running.runtime import Limits, Running
 
 
 class Execution:
@@ -27,7 +27,7 @@ class Execution:
         callback: Callable[..., Any] | None,
         accept_callback: Callable[..., Any] | None,
         error_callback: Callable[..., Any] | None,
-        limits: tuple[float | None, float | None],
+        limits: Limits,
     ) -> None:
         self.plan = plan
         self.request = request
@@ -39,7 +39,7 @@ class Execution:
         self.accept_callback = accept_callback
         self.error_callback = error_callback
         self.limits = limits
-        """Hard and soft, of the message or else of the worker."""
+        """Of the message, or else of the task, as Celery's request has them."""
         self.running: Running | None = None
         """The coroutine; None: it has not begun."""
         self.began_at = time.monotonic()
@@ -85,7 +85,9 @@ class Execution:
     def orphaned(self) -> bool:
         """Whether the channel of its delivery is gone, so that the broker delivers it again."""
         message = self.message
-        return message is not None and getattr(message.channel, "connection", True) is None
+        if message is None or (message.acknowledged and not self.plan.task.acks_late):
+            return False
+        return getattr(message.channel, "connection", True) is None
 
 
 def _none() -> None:

@@ -54,6 +54,7 @@ class Executor:
         redis_url: of the states of our tasks; None: there are none.
         hand_back: from any thread.
         elsewhere: executes a delivery in Celery's own way, on the thread that calls it.
+        worker_limits: of coroutines for which neither message nor task has any.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Executor:
         redis_url: str | None,
         hand_back: HandBack,
         elsewhere: Callable[[Execution], None],
+        worker_limits: Limits,
     ) -> None:
         self.runtime = runtime
+        self._worker_limits = worker_limits
         self._redis_url = redis_url
         self._hand_back = hand_back
         self._elsewhere = elsewhere
@@ -74,9 +77,9 @@ class Executor:
         """Tell what runs."""
         return f"<Executor {self.runtime!r} {self._pipe!r}>"
 
-    def close(self) -> None:
+    def close(self, *, wait: bool) -> None:
         """End the helpers when they are done."""
-        self._helpers.shutdown(wait=True)
+        self._helpers.shutdown(wait=wait)
 
     def begin(self, execution: Execution) -> None:
         """Begin an execution, on the loop's thread."""
@@ -117,13 +120,10 @@ class Executor:
             self._stopped_before(execution)
             return
         plan, context = execution.plan, execution.context
-        if plan.ours:
-            limits = plan.task.coroutine_limits(context)
-        else:
-            task = plan.task
-            limits = Limits(
-                execution.limits[0] or task.time_limit, execution.limits[1] or task.soft_time_limit
-            )
+        # What Celery's request has of a task of ours is for processes.
+        own = plan.task.coroutine_limits(context) if plan.ours else execution.limits
+        worker = self._worker_limits
+        limits = Limits(own.hard_s or worker.hard_s, own.soft_s or worker.soft_s)
         execution.stopper = self._stop
         execution.running = self.runtime.start(
             execution.task_id,
@@ -153,7 +153,7 @@ class Executor:
                 self._record(execution, running.result)
             except Exception:  # noqa: BLE001  # the tracer finds the same, and what to do about it
                 self._tell(execution, running.result, None)
-        elif isinstance(error, StoppedError) and error.reason != "terminated":
+        elif type(error) is StoppedError and error.reason != "terminated":
             self._hand_back(execution, None)  # the broker delivers it again
         else:
             self._tell(execution, running.result, error)
@@ -253,10 +253,10 @@ class Executor:
         outcome = Outcome(execution.task_id, result, error)
         answer: Any = None
         try:
-            if isinstance(error, StoppedError) and not plan.ours:
+            if type(error) is StoppedError and not plan.ours:  # isinstance() asks the error
                 _announce_revoked(execution)
                 return
-            if isinstance(error, LoopLostError):
+            if type(error) is LoopLostError:
                 _logger.error("the event loop was lost under it: %r", execution)
             with telling(outcome):
                 told = plan.tell(

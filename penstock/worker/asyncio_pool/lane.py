@@ -23,6 +23,7 @@ from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
+from penstock.worker.running.runtime import Limits
 from penstock.worker.running.shown_arguments import HIDDEN
 
 _CELERYS = ("eta", "expires", "compression", "stamped_headers", "replaced_task_nesting")
@@ -154,7 +155,7 @@ class Lane:
         state.reserved_requests.add(one)
         self._tell_received(one, intake)
         execution = Execution(
-            intake.plan, request, one.on_success, one.on_accepted, one.on_failure, (None, None)
+            intake.plan, request, one.on_success, one.on_accepted, one.on_failure, Limits()
         )
         one._apply_result = ref(execution)  # noqa: SLF001  # as `execute_using_pool` does
         return execution

@@ -10,10 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from celery.app.trace import prepare_accept_content
 from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.thread import ApplyResult
 from celery.exceptions import ImproperlyConfigured
+from celery.worker import state as worker_state
 from kombu.serialization import loads
 
 from penstock.worker.asyncio_pool import local_stacks
@@ -26,7 +28,7 @@ from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
 from penstock.worker.asyncio_pool.requests import stoppable
 from penstock.worker.errors import LoopLostError
-from penstock.worker.running.runtime import Runtime
+from penstock.worker.running.runtime import Limits, Runtime
 
 FUNCTION_THREADS = 8
 """Threads for functions, unless `-c` is less: they compute, or block, and more would not help."""
@@ -72,8 +74,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._threads_open = 0
         """What was handed to the threads and has not ended."""
         self._stopping = False
-        self.elsewhere: Callable[..., Any] | None = None
-        """Executes a redelivery in a process of its own, or returns None."""
+        self.suspects: Any = None
+        """Executes redeliveries in processes of their own, where the app has that."""
 
     def _refuse_what_is_for_processes(self, options: dict[str, Any]) -> None:
         for option, setting in (
@@ -153,15 +155,17 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if plan is None:
             return self._on_thread(target, args, kwargs, callback, accept_callback)
         _, _, request, body, content_type, content_encoding = args
-        request.update(_parts(self.app, body, content_type, content_encoding))
-        limits = (
-            timeout or self.options.get("timeout"),
-            soft_timeout or self.options.get("soft_timeout"),
-        )
+        try:
+            request.update(_parts(self.app, body, content_type, content_encoding))
+        except Exception:  # noqa: BLE001  # whatever is in a message; the consumer must live
+            if error_callback is not None:
+                error_callback(ExceptionInfo())
+            return None
+        limits = Limits(timeout, soft_timeout)
         execution = Execution(plan, request, callback, accept_callback, error_callback, limits)
         execution.celerys_way = partial(target, *args)
         redelivered = (request.get("delivery_info") or {}).get("redelivered")
-        if redelivered and self.elsewhere is not None:
+        if redelivered and self.suspects is not None:
             self._submit(self._begin_redelivery, execution)
         else:
             self._admit(execution)
@@ -170,6 +174,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _on_thread(
         self, target: Any, args: Any, kwargs: Any, callback: Any, accept_callback: Any
     ) -> ApplyResult:
+        if self.suspects is not None:
+            target = partial(self.suspects.call, target)
         return ApplyResult(
             self._submit(apply_target, target, args or (), kwargs, callback, accept_callback)
         )
@@ -188,7 +194,14 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self._running < self.limit and not self._stopping:
             self._begin(execution)
         else:
+            execution.stopper = self._stop_waiting
             self._waiting.append(execution)
+
+    def _stop_waiting(self, execution: Execution) -> None:
+        """End an execution at once that is stopped before its turn; on the consumer's thread."""
+        if execution in self._waiting:
+            self._waiting.remove(execution)
+            self._begin(execution)
 
     def _begin(self, execution: Execution) -> None:
         self._running += 1
@@ -219,7 +232,10 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 if executor is None or executor.runtime.lost:
                     runtime = getattr(self.app, "runtime", None) or Runtime(None)
                     redis_url = getattr(self.app, "redis_url", None)
-                    executor = Executor(runtime, redis_url, self._hand_back, self._run_elsewhere)
+                    limits = Limits(self.options.get("timeout"), self.options.get("soft_timeout"))
+                    executor = Executor(
+                        runtime, redis_url, self._hand_back, self._run_elsewhere, limits
+                    )
                     self._executor = executor
         return executor
 
@@ -244,13 +260,18 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _begin_redelivery(self, execution: Execution) -> None:
         """Execute a task under which a process died in another one; on a thread."""
-        assert self.elsewhere is not None  # noqa: S101  # asked before
+        execution.stopper = self._stop_elsewhere
         execution.accept()
-        answer = self.elsewhere(execution.plan.task.name, execution.task_id, execution.request)
+        answer = self.suspects.execute_elsewhere(
+            execution.plan.task.name, execution.task_id, execution.request
+        )
         if answer is None:
             self.outbox.post(partial(self._admit, execution))
         elif execution.callback is not None:
             execution.callback(answer)
+
+    def _stop_elsewhere(self, execution: Execution) -> None:
+        self.suspects.stop(execution.task_id, execution.stop_reason)
 
     def _run_elsewhere(self, execution: Execution) -> None:
         """Execute a task in Celery's own way; on a helper's thread."""
@@ -268,6 +289,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def grow(self, n: int = 1) -> None:
         """Let more coroutines run at once (`celery control pool_grow`)."""
         self.limit += n
+        self._threads._max_workers = min(self.limit, FUNCTION_THREADS)  # noqa: SLF001  # they are started when needed
         self._admit_waiting()
 
     def shrink(self, n: int = 1) -> None:
@@ -292,16 +314,21 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Let what runs end, and answer the broker, while Celery's event loop stands still."""
         self._stopping = True
         self._waiting.clear()  # not acknowledged: the broker delivers them again
-        beat_at = 0.0
+        beat_at, give_up_at = 0.0, None
         while self._open or self._threads_open:
             self.outbox.deliver()
-            if time.monotonic() > beat_at:
-                beat_at = time.monotonic() + 1.0
+            now = time.monotonic()
+            if now > beat_at:
+                beat_at = now + 1.0
                 self._keep_connection()
+            if give_up_at is None and worker_state.should_terminate:
+                give_up_at = now + _CLEAN_UP_S  # Celery has stopped what runs
+            if give_up_at is not None and now > give_up_at:
+                break
             time.sleep(_LOOK_S)
-        self._threads.shutdown(wait=True)
+        self._threads.shutdown(wait=give_up_at is None)
         if self._executor is not None:
-            self._executor.close()
+            self._executor.close(wait=give_up_at is None)
         self.outbox.deliver()
         super().on_stop()
 

@@ -54,17 +54,17 @@ class Suspects:
         """Have a pool ask before it executes, unless its tasks have processes of their own."""
         if pool is self._pool or isinstance(pool, PreforkPool):
             return
-        if hasattr(pool, "elsewhere"):  # it asks by itself
-            self._pool, pool.elsewhere = pool, self.execute_elsewhere
+        if hasattr(pool, "suspects"):  # it asks by itself
+            self._pool, pool.suspects = pool, self
             return
         self._pool, apply = pool, pool.on_apply
 
         def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            return apply(partial(self._call, target), *args, **options)
+            return apply(partial(self.call, target), *args, **options)
 
         pool.on_apply = on_apply
 
-    def _call(self, target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def call(self, target: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call what executes a task (`celery.app.trace.fast_trace_task`), here or elsewhere."""
         name, uuid, request, body, *_ = args
         if request["delivery_info"].get("redelivered"):
@@ -92,6 +92,10 @@ class Suspects:
             return None
         value, info, runtime, shown = elsewhere
         return (1, value, runtime) if info else (0, shown, runtime)
+
+    def stop(self, task_id: str, reason: str) -> bool:
+        """Cancel the coroutine of a task that runs in a process of its own; see `alone.stop`."""
+        return alone.stop(task_id, reason)
 
     def _execute(self, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Execute a delivery in a process of its own, if it is a suspect.

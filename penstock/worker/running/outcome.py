@@ -53,7 +53,7 @@ class Outcome:
     def take(self) -> Any:
         """Return the result, or raise the error; a retry is published now."""
         error, self._error = self._error, None  # it holds the frame that raises it
-        if isinstance(error, DeferredRetry):
+        if type(error) is DeferredRetry:  # isinstance() asks the error, whatever it is
             return error.publish()
         if error is not None:
             raise error

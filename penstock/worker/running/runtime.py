@@ -31,6 +31,8 @@ Python use neither there."""
 
 CANCEL_AGAIN_S = 1.0
 """A coroutine that swallowed its cancellation is cancelled again, this often, until it ends."""
+CLEAN_UP_S = 5.0
+"""How long one may clean up that was stopped on request, before it is cancelled again."""
 
 
 _logger = logging.getLogger(__name__)
@@ -76,12 +78,16 @@ class Running:
     ended: bool = False
     result: Any = None
     error: BaseException | None = None
+    again: "asyncio.TimerHandle | None" = None
+    """Cancels it once more."""
 
     def end(self, result: Any = None, error: BaseException | None = None) -> None:
         """Hand the end on; the first one counts."""
         if not self.ended:
             self.result, self.error = result, error
             self.ended = True
+            if self.again is not None:
+                self.again.cancel()
             self.on_end(self)
 
 
@@ -236,8 +242,26 @@ class Runtime:
             within = _within(start, limits) if limits.any else _unlimited(start)
             running.task = self._loop.create_task(within)
             running.task.add_done_callback(partial(_finish, running))
+            if limits.hard_s:
+                wait_s = limits.hard_s + CANCEL_AGAIN_S
+                running.again = self._loop.call_later(wait_s, self._cancel_again, running)
         except BaseException as error:  # noqa: BLE001  # or nobody would ever end it
             running.end(error=error)
+
+    def _cancel(self, running: Running) -> None:
+        """Cancel a coroutine, which may clean up; on the loop."""
+        if running.task is None or running.ended:
+            return
+        running.task.cancel()
+        if running.again is not None:
+            running.again.cancel()
+        running.again = self._loop.call_later(CLEAN_UP_S, self._cancel_again, running)
+
+    def _cancel_again(self, running: Running) -> None:
+        """Cancel a coroutine that has swallowed it, until it ends."""
+        if running.task is not None and not running.ended:
+            running.task.cancel()
+            running.again = self._loop.call_later(CANCEL_AGAIN_S, self._cancel_again, running)
 
     def _stop_and_wait(self, running: Running, ended: threading.Event) -> None:
         """Cancel a coroutine until it has ended, whatever interrupts that."""
@@ -270,7 +294,7 @@ class Runtime:
         """Cancel one coroutine; it ends soon, not at once."""
         running.stop_reason = running.stop_reason or reason
         with contextlib.suppress(LoopLostError):  # the loop's thread ends them all
-            self.call(_cancel, running)
+            self.call(self._cancel, running)
 
     def stop_all(self, reason: str) -> None:
         """Cancel every coroutine of this process; in a prefork child that is one at most."""
@@ -278,11 +302,6 @@ class Runtime:
             task_ids = tuple(self._running.values())
         for task_id in task_ids:
             self.stop(task_id, reason)
-
-
-def _cancel(running: Running) -> None:
-    if running.task is not None:
-        running.task.cancel()
 
 
 def _finish(running: Running, task: "asyncio.Task[Any]") -> None:
@@ -316,7 +335,7 @@ async def _within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits)
                 if soft.expired():
                     raise SoftTimeLimitExceeded(limits.soft_s) from None
                 raise
-    except TimeoutError:
+    except (TimeoutError, asyncio.CancelledError):  # the latter when it was cancelled again
         if hard.expired():
             raise TimeLimitExceeded(limits.hard_s) from None
         raise
