@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.wire.keys import TaskKeys
 from penstock.wire.scripts import script
 
-_ALL = 1 << 30
+_ALL = 1 << 20
 
 SNAPSHOT = script("task_snapshot").text
 
@@ -16,7 +17,7 @@ def question(task_id: str, cursor: str = "0-0") -> dict[str, Any]:
     keys = TaskKeys.of(task_id)
     return {
         "keys": [keys.record, keys.ended, keys.revoked, keys.events],
-        "args": [_ALL, _ALL, cursor],
+        "args": [MAX_STREAMED_BYTES, _ALL, cursor],
     }
 
 

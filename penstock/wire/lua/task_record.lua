@@ -43,7 +43,7 @@ if state ~= '' then
   redis.call('SET', KEYS[3], state, 'EX', string.format('%d', keep_s + ENDED_EXTRA_S))
 end
 if streamed and state ~= '' and redis.call('XLEN', KEYS[2]) <= 100 then
-  -- Redis gives a stream room for more, 4 KiB as it comes; a copy has none. (Redis 6.0 has neither.)
+  -- Redis 7 gives a stream room for more, 4 KiB as it comes; a copy has none. 6.0 has no COPY.
   local copy = KEYS[2] .. ':copy'
   if redis.pcall('COPY', KEYS[2], copy) == 1 then redis.call('RENAME', copy, KEYS[2]) end
 end
