@@ -38,7 +38,7 @@ async def test_states_are_stored_with_events_and_told_to_those_who_watch(
         text = str(deployment.redis.get(f"celery-task-meta-{task_id}"))
         cursors = [cursor for cursor, _ in deployment.history(task_id)]
         assert text.startswith(
-            f'{{"cursor":"{cursors[1]}","status":"SUCCESS","first":"{cursors[0]}",'
+            f'{{"cursor":"{cursors[1]}","first":"{cursors[0]}","status":"SUCCESS",'
         )
         assert not deployment.redis.exists(f"penstock:events:{task_id}")
         started = watching.get_message(timeout=1) or watching.get_message(timeout=1)

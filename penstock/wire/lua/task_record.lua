@@ -8,23 +8,23 @@
 local body, event, state, keep_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local besides = redis.call('EXISTS', KEYS[2], KEYS[3])
 if besides > 0 and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-local head = redis.call('GETRANGE', KEYS[1], 0, 999)
+local head = redis.call('GETRANGE', KEYS[1], '0', '999')
 
--- Most ends: of an execution that did nothing but start. The record tells both events then.
+-- Most ends: of an execution that did nothing but start. The record tells both events then. (Each
+-- piece of text that Lua makes costs Redis a hash of all its octets: few are made.)
 local record
 if state ~= '' and event == '' and besides == 0 then
   local last = string.sub(head, 12, (string.find(head, '"', 12, true) or 0) - 1)
-  local before = '{"cursor":"' .. last .. '","status":"STARTED","first":"' .. last .. '",'
+  local before = '{"cursor":"' .. last .. '","first":"' .. last .. '","status":"STARTED",'
   local _, at = string.find(head, '"started_at":"', #before, true)
   local stop = at and string.find(head, '"', at + 1, true)
-  local now = '"status":"' .. state .. '",'
-  if stop and string.sub(head, 1, #before) == before
-    and string.sub(body, 1, #now + stop - #before) == now .. string.sub(head, #before + 1, stop)
-  then
-    record = '{"cursor":"' .. next_cursor(last) .. '",' .. now .. '"first":"' .. last .. '",'
-      .. string.sub(body, #now + 1)
-    redis.call('SET', KEYS[1], record, 'EX', keep_s)
-    redis.call('PUBLISH', KEYS[1], record)
+  if stop and string.find(head, before, 1, true) == 1 then
+    local now = '"status":"' .. state .. '",' .. string.sub(head, #before + 1, stop)
+    if string.find(body, now, 1, true) == 1 then
+      record = '{"cursor":"' .. next_cursor(last) .. '","first":"' .. last .. '",' .. body
+      redis.call('SET', KEYS[1], record, 'EX', keep_s)
+      redis.call('PUBLISH', KEYS[1], record)
+    end
   end
 end
 

@@ -45,8 +45,10 @@ for i = 1, #KEYS, 4 do
     else
       complete = #redis.call('XRANGE', events, cursor, cursor)
     end
-    if complete == 1 then
-      news = redis.call('XRANGE', events, '(' .. cursor, '+', 'COUNT', page)
+    if complete == 1 then  -- from the next cursor on: Redis 6.0 knows no open ranges
+      local ms, n = string.match(cursor, '^(%d+)%-(%d+)$')
+      local beyond = ms .. '-' .. string.format('%d', n + 1)
+      news = redis.call('XRANGE', events, beyond, '+', 'COUNT', page)
     end
   elseif cursor ~= '' and type(record) == 'string' then
     local told = packed_events(record)

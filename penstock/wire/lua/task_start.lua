@@ -34,8 +34,7 @@ if known or string.sub(body, 1, 19) ~= '"status":"STARTED",' then
 else
   -- Most deliveries: nothing is known of the task. What `write` does, but for the stream.
   local cursor = next_cursor()
-  local record = '{"cursor":"' .. cursor .. '","status":"STARTED","first":"' .. cursor .. '",'
-    .. string.sub(body, 20)
+  local record = '{"cursor":"' .. cursor .. '","first":"' .. cursor .. '",' .. body
   redis.call('SET', KEYS[1], record, 'EX', keep_s)
   redis.call('PUBLISH', KEYS[1], record)
 end

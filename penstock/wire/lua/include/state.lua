@@ -4,7 +4,8 @@
 local function state_of(record)
   local head = redis.call('GETRANGE', record, 0, 200)
   if head == '' then return '' end
-  local state = string.match(head, '^{"cursor": ?"[%d-]+", ?"status": ?"([^"]*)"')
+  local state = string.match(head, '^{"cursor": ?"[%d-]+", ?"first": ?"[%d-]+", ?"status": ?"([^"]*)"')
+    or string.match(head, '^{"cursor": ?"[%d-]+", ?"status": ?"([^"]*)"')
     or string.match(head, '^{"status": ?"([^"]*)"')
   if state then return state end
   local sound, found = pcall(cjson.decode, redis.call('GET', record))

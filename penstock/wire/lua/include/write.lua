@@ -6,11 +6,10 @@
 -- An end that is the first event of its task makes no stream. Returns whether there is one.
 local function write(body, event, keep_s)
   local streamed, record = redis.call('EXISTS', KEYS[2]) == 1, nil
-  local state, at = string.match(body, '^"status":"([^"\\]*)",()')
+  local state = string.match(body, '^"status":"([^"\\]*)",')
   if not streamed and event == '' and FINAL[state] and redis.call('EXISTS', KEYS[1]) == 0 then
     local cursor = next_cursor()
-    record = '{"cursor":"' .. cursor .. '","status":"' .. state .. '","first":"' .. cursor .. '",'
-      .. string.sub(body, at)
+    record = '{"cursor":"' .. cursor .. '","first":"' .. cursor .. '",' .. body
   else
     if not streamed then unpack_record() end
     streamed = true
