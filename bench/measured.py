@@ -1,20 +1,21 @@
 """`python -m bench.measured`: docs/performance.md written from the newest result files."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import orjson
 
+from bench import worker_tables
 from bench.__main__ import PARTS
 from bench.contestants import FULL
 from bench.figures import Figure
 from bench.goals import Goal
 from bench.results import RESULTS
 from bench.streams import WAYS
-from bench.workers import POOLS
+from bench.worker_tables import table_of
 
 PERFORMANCE = Path(__file__).resolve().parent.parent / "docs/performance.md"
 _SECTION = re.compile(r"(<!-- (measured|drilled):[^\n]*-->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -44,7 +45,7 @@ def section(found: Sequence[Document]) -> str:
         "interleaved rounds."
     )
     tables = [told, _contestants(submits["submits"]), _goals(found)]
-    for part, table in (("watching-peers", _watchers), ("workers", _workers)):
+    for part, table in (("watching-peers", _watchers), *worker_tables.TABLES.items()):
         measured = [one[part] for one in found if part in one]
         tables += map(table, measured[-1:])
     return "\n\n".join(tables)
@@ -58,7 +59,7 @@ def drilled(found: Sequence[Document]) -> str:
     """
     newest = {one["drill"]["rabbitmq"]: one["drill"] for one in found if "drill" in one}
     drills = [newest[version] for version in sorted(newest, key=_version)]
-    return _table(
+    return table_of(
         ("", *(f"RabbitMQ {drill['rabbitmq']}" for drill in drills)),
         ((title, *map(tell, drills)) for title, tell in _DRILLED),
     )
@@ -133,7 +134,7 @@ def _contestants(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
     measured = [one for one in FULL if one.name in samples]
     measured.sort(key=lambda one: -middle(one.name, "rate"))
-    return _table(
+    return table_of(
         ("", "submits/s", "CPU µs each", "p50 ms", "p99 ms", "does not give"),
         (
             (
@@ -153,7 +154,7 @@ def _watchers(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     def told(kind: str, field: str, digits: int = 0) -> str:
         return f"{Figure.of(one['told'][field] for one in rounds[kind]).median:,.{digits}f}"
 
-    return _table(
+    return table_of(
         ("watchers", "end told after p50 ms", "p99 ms", "Redis commands/s", "ends never told"),
         (
             (
@@ -168,27 +169,10 @@ def _watchers(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
 
 
-def _workers(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    return _table(
-        ("worker, a trivial task", "tasks/s", "CPU µs/task"),
-        (
-            (
-                f"**{one.title}**" if one.pool == "asyncio" else one.title,
-                *(
-                    f"{Figure.of(sample[field] for sample in samples[name]).median:,.0f}"
-                    for field in ("rate", "cpu_us")
-                ),
-            )
-            for name, one in POOLS.items()
-            if name in samples
-        ),
-    )
-
-
 def _goals(found: Sequence[Document]) -> str:
     in_order = sorted(found, key=_first_part)
     newest = {goal.what: goal for one in in_order for goal in map(_goal, one["goals"])}
-    return _table(
+    return table_of(
         ("what", "wanted", "measured (lowest–highest round)"),
         ((goal.what, goal.bound, goal.told) for goal in newest.values()),
     )
@@ -202,11 +186,6 @@ def _first_part(document: Document) -> int:
 def _goal(plain: Mapping[str, Any]) -> Goal:
     measured = plain["measured"]
     return Goal(**{**plain, "measured": Figure(**measured) if measured else None})
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    grid = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in grid)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """What a trivial task costs a worker: our pools against stock Celery, whatever each promises."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from bench.draining import Samples, drained, in_turns, told
+from bench.draining import Sample, Samples, drained, in_turns, told
 from bench.figures import Figure, paired
 from bench.goals import Goal
 from bench.pools import Pool
 from bench.report import Context, Report
 from bench.servers import Servers, running
+from devstack import chart
 from devstack.certificates import make_certificates
 
 OURS = Pool(
@@ -21,7 +22,7 @@ OURS = Pool(
 )
 _THREADS = Pool(
     name="stock-threads",
-    called="stock Celery, threads, late acks, STARTED",
+    called="Celery, threads, late acks, STARTED",
     application="bench.apps.stock_worker",
     pool="threads",
     concurrency=8,
@@ -29,7 +30,7 @@ _THREADS = Pool(
 _PREFORK = replace(
     _THREADS,
     name="stock-prefork",
-    called="stock Celery, prefork, late acks, STARTED",
+    called="Celery, prefork, late acks, STARTED",
     pool="prefork",
     concurrency=2,
     tasks=2_000,
@@ -66,7 +67,7 @@ POOLS: Mapping[str, Pool] = {
         ),
         _PREFORK,
         replace(
-            _PREFORK, name="stock-prefork-defaults", called="stock Celery, prefork, its defaults",
+            _PREFORK, name="stock-prefork-defaults", called="Celery, prefork, its defaults",
             promises=False, tasks=3_000,
         ),
     )
@@ -115,6 +116,7 @@ async def compare(context: Context, names: Sequence[str] = tuple(POOLS)) -> Repo
         data=samples,
         text=told("a trivial task", pools, samples),
         goals=goals(samples),
+        charts=_draw(pools, samples),
     )
 
 
@@ -135,6 +137,24 @@ async def _both(plain: Servers, *, tls: bool) -> AsyncIterator[Mapping[bool, Ser
         return
     async with running(tls=make_certificates(plain.folder / "certificates")) as secure:
         yield {False: plain, True: secure}
+
+
+def _draw(pools: Sequence[Pool], samples: Samples) -> dict[str, str]:
+    """The charts of docs/performance.md."""
+
+    def bars(of: Callable[[Sample], float]) -> list[chart.Bar]:
+        return [
+            chart.Bar(one.title, Figure.of(map(of, samples[one.name])), one.pool == "asyncio")
+            for one in pools
+        ]
+
+    note = "a trivial task; median of the rounds, line: lowest to highest"
+    return {
+        "worker-rate": chart.bars("Tasks per second of a worker", note, bars(lambda one: one.rate)),
+        "worker-cpu": chart.bars(
+            "Processor time of a worker per task, µs", note, bars(lambda one: one.cpu_us)
+        ),
+    }
 
 
 def goals(samples: Samples) -> list[Goal]:

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench import measured, results, table, workers
+from bench import measured, results, table, worker_tables, workers
 from bench.contestants import BARE, FULL, GATEWAY
 from bench.draining import Sample as Drained
 from bench.figures import Figure
@@ -168,3 +168,18 @@ def test_an_axis_ends_at_a_round_number_above_the_highest_value():
 
     assert ">80</text>" in svg
     assert ">20</text>" in svg
+
+
+def test_workers_have_a_line_each_in_their_table_and_ours_stand_out():
+    taken = {
+        "stock-threads": [{"rate": 500.0, "cpu_us": 1500.0}, {"rate": 300.0, "cpu_us": 1700.0}],
+        "asyncio": [{"rate": 5000.0, "cpu_us": 100.0}, {"rate": 4000.0, "cpu_us": 110.0}],
+    }
+
+    lines = worker_tables.TABLES["workers"](taken).splitlines()
+
+    assert "medians of 2 rounds" in lines[0]
+    assert lines[2:] == [
+        f"| **{workers.POOLS['asyncio'].title}** | 4,500 | 105 |",
+        f"| {workers.POOLS['stock-threads'].title} | 400 | 1,600 |",
+    ]
