@@ -39,6 +39,7 @@ HELPERS = 8
 """Threads that tell ends which are no plain success."""
 
 _logger = logging.getLogger(__name__)
+_SHORT = frozenset((int, float, bool, type(None)))
 _log = trace.logger
 """Where Celery's users look for the line of a success."""
 
@@ -183,7 +184,8 @@ class Executor:
     def _succeeded(self, execution: Execution, result: Any) -> None:
         runtime_s = time.monotonic() - execution.began_at
         context = execution.context
-        shown = saferepr(result, execution.plan.task.resultrepr_maxsize)
+        most = execution.plan.task.resultrepr_maxsize
+        shown = repr(result) if type(result) in _SHORT else saferepr(result, most)
         if _log.isEnabledFor(logging.INFO):
             fields = {
                 "id": execution.task_id,

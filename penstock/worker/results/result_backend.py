@@ -6,6 +6,7 @@ away each caller waits for it instead of giving up.
 What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()`) is untouched.
 """
 
+import contextlib
 import json
 import logging
 import random
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from celery import states as celery_states
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
 from celery.exceptions import Reject
@@ -68,6 +70,10 @@ _PASSING = (
 of a script answered behind its place in the script."""
 
 _logger = logging.getLogger(__name__)
+
+
+_SCALARS = frozenset((str, int, bool, type(None)))
+"""Types of results that every writer of JSON writes alike."""
 
 
 def _unneeded(result: Any) -> bool:
@@ -298,6 +304,9 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         Raises:
             EncodeError: it cannot be written as JSON that every reader accepts.
         """
+        if type(meta["result"]) in _SCALARS:
+            with contextlib.suppress(TypeError):  # an integer over 64 bits, half a surrogate pair
+                return orjson.dumps(meta).decode()[1:]
         try:
             text = encode_record(meta, strict=True)
             if "\\ud" in text:

@@ -113,8 +113,9 @@ async def call_script(
 
 def pack(command: str, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bytes:
     """Write a command as RESP does: an array of strings with their lengths in bytes."""
-    parts = [f"*{3 + len(keys) + len(args)}\r\n".encode()]
+    parts = [f"*{3 + len(keys) + len(args)}\r\n"]
     for one in (command, script, len(keys), *keys, *args):
-        data = str(one).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+        text = one if type(one) is str else str(one)
+        length = len(text) if text.isascii() else len(text.encode())
+        parts.append(f"${length}\r\n{text}\r\n")
+    return "".join(parts).encode()
