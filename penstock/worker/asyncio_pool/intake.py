@@ -1,11 +1,12 @@
 """How a delivery becomes a request: Celery's way, with answers that any thread may give."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from celery.utils.imports import symbol_by_name
 from celery.worker.strategy import default
+
+from penstock.worker.asyncio_pool.outbox import Outbox
 
 
 class Answer:
@@ -13,22 +14,22 @@ class Answer:
 
     Args:
         message: kombu's.
-        post: hands a call to the consumer's thread.
+        outbox: of the consumer's thread.
     """
 
-    __slots__ = ("_message", "_post")
+    __slots__ = ("_message", "_outbox")
 
-    def __init__(self, message: Any, post: Callable[[Callable[[], Any]], None]) -> None:
+    def __init__(self, message: Any, outbox: Outbox) -> None:
         self._message = message
-        self._post = post
+        self._outbox = outbox
 
-    def ack(self, logger: Any, errors: Any) -> None:
+    def ack(self, logger: Any, errors: Any) -> None:  # noqa: ARG002  # Celery's
         """Acknowledge the message."""
-        self._post(partial(self._message.ack_log_error, logger, errors))
+        self._outbox.acknowledge(self._message)
 
     def reject(self, logger: Any, errors: Any, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # Celery's
         """Give the message back, or let it become a dead letter."""
-        self._post(partial(self._message.reject_log_error, logger, errors, requeue))
+        self._outbox.reject(self._message, logger, errors, requeue)
 
 
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
@@ -37,10 +38,12 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     pool.attend(consumer)
     before = pool.strategy_of(task)
     handle = (symbol_by_name(before) if before else default)(task, app, consumer)
-    post = pool.outbox.post
+    outbox = pool.outbox
 
     def handle_delivery(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:  # noqa: ARG001  # Celery's
-        answer = Answer(message, post)
+        tag = message.delivery_info.get("consumer_tag")
+        message.counted = pool.windows.arrived(tag, len(message.body or b""))
+        answer = Answer(message, outbox)
         return handle(message, body, answer.ack, answer.reject, callbacks)
 
     return handle_delivery

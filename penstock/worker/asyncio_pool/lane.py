@@ -21,6 +21,7 @@ from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest
+from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
 from penstock.worker.running.runtime import Limits
@@ -39,13 +40,16 @@ class Lane:
         consumer: Celery's.
         plans: of the tasks, by name.
         outbox: what answers the broker.
+        windows: counts what was delivered.
     """
 
-    def __init__(self, consumer: Any, plans: dict[str, Plan], outbox: Outbox) -> None:
+    def __init__(
+        self, consumer: Any, plans: dict[str, Plan], outbox: Outbox, windows: Windows
+    ) -> None:
         self._consumer = consumer
         self._channel = consumer.task_consumer.channel
         self._accept = consumer.task_consumer.accept
-        self._queues: dict[str, str] = {}
+        self._windows = windows
         self._hostname = consumer.hostname
         self._revoked = consumer.controller.state.revoked
         self._intakes = {
@@ -70,7 +74,7 @@ class Lane:
             intake = self._intakes.get(headers.get("task"))
         except TypeError:  # no text
             return None
-        queue = self._queue_of(delivery.consumer_tag)
+        queue = self._windows.queue_of(delivery.consumer_tag)
         if intake is None or queue is None or not self._is_plain(intake, delivery, headers):
             return None
         try:
@@ -91,14 +95,6 @@ class Lane:
             and headers.get("id") not in self._revoked
         )
 
-    def _queue_of(self, consumer_tag: str) -> str | None:
-        queue = self._queues.get(consumer_tag)
-        if queue is None:
-            tags = self._consumer.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
-            self._queues = {tag: name for name, tag in tags.items()}
-            queue = self._queues.get(consumer_tag)
-        return queue
-
     def _message(self, delivery: Delivery, headers: dict[str, Any], queue: str) -> Message:
         """Make kombu's message, as its `__init__` would of py-amqp's."""
         message: Any = Message.__new__(Message)
@@ -116,7 +112,8 @@ class Lane:
         }
         message.headers = headers
         message.properties = delivery.properties
-        message.body = delivery.body
+        message.body = b""  # decoded, and of some megabytes perhaps
+        message.counted = self._windows.arrived(delivery.consumer_tag, len(delivery.body))
         message.accept = self._accept
         message._decoded_cache = None  # noqa: SLF001  # as `__init__`
         message._state = "RECEIVED"  # noqa: SLF001

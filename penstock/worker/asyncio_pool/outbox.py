@@ -41,6 +41,15 @@ class Outbox:
         self._acks.append(message)
         self._wake()
 
+    def reject(self, message: Any, logger: Any, errors: Any, requeue: bool) -> None:  # noqa: FBT001  # Celery's
+        """Give a message back, or let it become a dead letter, soon; from any thread."""
+
+        def now() -> None:
+            message.counted()
+            message.reject_log_error(logger, errors, requeue)
+
+        self.post(now)
+
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
@@ -72,6 +81,7 @@ class Outbox:
         messages = self._acks
         for _ in range(len(messages)):
             message = messages.popleft()
+            message.counted()
             channel = message.channel
             if channel.connection is not None and not message.acknowledged:
                 message._state = "ACK"  # noqa: SLF001  # as `Message.ack` does

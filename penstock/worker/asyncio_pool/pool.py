@@ -27,6 +27,7 @@ from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
 from penstock.worker.asyncio_pool.requests import stoppable
+from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.errors import LoopLostError
 from penstock.worker.running.runtime import Limits, Runtime
 
@@ -67,9 +68,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Coroutines that were begun and not handed back."""
         self._inbox: deque[Execution] = deque()
         self._inbox_is_due = False
-        self._threads = ThreadPoolExecutor(
-            min(self.limit, FUNCTION_THREADS), thread_name_prefix="functions"
-        )
+        self._thread_count = min(self.limit, FUNCTION_THREADS)
+        self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="functions")
         self._executor: Executor | None = None
         self._threads_open = 0
         """What was handed to the threads and has not ended."""
@@ -121,13 +121,20 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._waiting.clear()  # of the connection before
         self.outbox.attach(loop)
         consumer = self._consumer
-        if consumer is None or not any(plan.ours for plan in self._plans.values()):
+        if consumer is None:
+            return
+        self.windows = Windows(consumer, self.outbox.post, self._is_crowded)
+        if not any(plan.ours for plan in self._plans.values()):
             return
         connection = consumer.task_consumer.channel.connection
         if Reader.reads(connection):
-            self._lane = Lane(consumer, self._plans, self.outbox)
+            self._lane = Lane(consumer, self._plans, self.outbox, self.windows)
             reader = Reader(connection, consumer.task_consumer.channel.channel_id, self._take)
             loop.add_reader(connection.sock, reader.on_readable)
+
+    def _is_crowded(self) -> bool:
+        """Return whether more functions wait than will soon begin."""
+        return bool(self._threads_open > 2 * self._thread_count)
 
     def _take(self, delivery: Delivery) -> bool:
         """Execute a plain delivery; False: it is Celery's."""
@@ -314,6 +321,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Let what runs end, and answer the broker, while Celery's event loop stands still."""
         self._stopping = True
         self._waiting.clear()  # not acknowledged: the broker delivers them again
+        if self.windows is not None:
+            self.windows.cancel()
         beat_at, give_up_at = 0.0, None
         while self._open or self._threads_open:
             self.outbox.deliver()

@@ -3,7 +3,6 @@
 import logging
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from celery.utils.imports import symbol_by_name
@@ -186,6 +185,5 @@ class LightRequest(OurRequest):
         """Give the message back, or let it become a dead letter; from any thread."""
         if not self.acknowledged:
             self.acknowledged = True
-            reject = self._message.reject_log_error
-            self._outbox.post(partial(reject, _logger, self._connection_errors, requeue))
+            self._outbox.reject(self._message, _logger, self._connection_errors, requeue)
             self.send_event("task-rejected", requeue=requeue)
