@@ -16,7 +16,7 @@ class Execution:
 
     __slots__ = (
         "__weakref__", "_accepted", "accept_callback", "args", "attempts", "began_at", "callback",
-        "celerys_way", "context", "error_callback", "kwargs", "limits", "plan", "request",
+        "context", "error_callback", "kwargs", "limits", "plan", "request",
         "running", "stop_reason", "stopper", "task_id",
     )  # fmt: skip
 
@@ -47,8 +47,6 @@ class Execution:
         """To reach Redis."""
         self.stop_reason: str | None = None
         self.stopper: Callable[[Execution], None] | None = None
-        self.celerys_way: Callable[[], Any] = _none
-        """Executes it as on Celery's pool of threads, and returns what its callback takes."""
         self._accepted = False
 
     def __repr__(self) -> str:
@@ -88,7 +86,3 @@ class Execution:
         if message is None or (message.acknowledged and not self.plan.task.acks_late):
             return False
         return getattr(message.channel, "connection", True) is None
-
-
-def _none() -> None:
-    """Execute nothing."""

@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -202,27 +203,36 @@ class Executor:
         self, execution: Execution, call: ScriptCall, then: Callable[[Execution, Any], None]
     ) -> None:
         """Call a script, again and again while Redis is away, and go on with its answer."""
+        # Partials, since functions that know each other would keep all of it until the collector
+        # of cycles comes.
+        self._redis().call(call, partial(self._answered, execution, call, then))
 
-        def on_answer(answer: Any) -> None:
-            try:
-                if not isinstance(answer, Exception):
-                    execution.attempts = 0
-                    then(execution, answer)
-                elif self._waits_for(execution, answer):
-                    self._later(execution, answer, again)
-                else:
-                    self._tell(execution, None, answer)
-            except Exception as error:  # noqa: BLE001  # it must not end the connection of all
-                self._tell(execution, None, error)
-
-        def again() -> None:
-            if execution.orphaned or stopping():
-                # Not acknowledged: the broker delivers it again.
-                self._hand_back(execution, None)
+    def _answered(
+        self,
+        execution: Execution,
+        call: ScriptCall,
+        then: Callable[[Execution, Any], None],
+        answer: Any,
+    ) -> None:
+        try:
+            if not isinstance(answer, Exception):
+                execution.attempts = 0
+                then(execution, answer)
+            elif self._waits_for(execution, answer):
+                self._later(execution, answer, partial(self._again, execution, call, then))
             else:
-                self._redis().call(call, on_answer)
+                self._tell(execution, None, answer)
+        except Exception as error:  # noqa: BLE001  # it must not end the connection of all
+            self._tell(execution, None, error)
 
-        self._redis().call(call, on_answer)
+    def _again(
+        self, execution: Execution, call: ScriptCall, then: Callable[[Execution, Any], None]
+    ) -> None:
+        if execution.orphaned or stopping():
+            # Not acknowledged: the broker delivers it again.
+            self._hand_back(execution, None)
+        else:
+            self._call(execution, call, then)
 
     def _waits_for(self, execution: Execution, error: Exception) -> bool:
         backend = execution.plan.task.backend
@@ -273,6 +283,9 @@ class Executor:
             if execution.error_callback is not None:
                 execution.error_callback(ExceptionInfo())
         finally:
+            if error is not None:
+                # Celery's tracer keeps the error, whose traceback keeps the tracer, and all of it.
+                error.__traceback__ = None
             self._answer(execution, answer)
 
     def _answer(self, execution: Execution, answer: Any) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from celery.app.trace import prepare_accept_content
+from celery.app.trace import prepare_accept_content, trace_task
 from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.thread import ApplyResult
 from celery.exceptions import ImproperlyConfigured
@@ -71,6 +71,9 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._thread_count = min(self.limit, FUNCTION_THREADS)
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="functions")
         self._executor: Executor | None = None
+        self._lane: Lane | None = None
+        self.windows: Any = None
+        """Of the connection."""
         self._threads_open = 0
         """What was handed to the threads and has not ended."""
         self._stopping = False
@@ -170,7 +173,6 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             return None
         limits = Limits(timeout, soft_timeout)
         execution = Execution(plan, request, callback, accept_callback, error_callback, limits)
-        execution.celerys_way = partial(target, *args)
         redelivered = (request.get("delivery_info") or {}).get("redelivered")
         if redelivered and self.suspects is not None:
             self._submit(self._begin_redelivery, execution)
@@ -284,7 +286,11 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Execute a task in Celery's own way; on a helper's thread."""
         answer = None
         try:
-            answer = execution.celerys_way()
+            task = execution.plan.task
+            value, info, runtime_s, shown = trace_task(
+                task, execution.task_id, execution.args, execution.kwargs, execution.request
+            )
+            answer = (1, value, runtime_s) if info else (0, shown, runtime_s)
         except BaseException:  # a delivery must not stay open for ever
             _logger.exception("not executed: %r", execution)
         try:
@@ -296,7 +302,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def grow(self, n: int = 1) -> None:
         """Let more coroutines run at once (`celery control pool_grow`)."""
         self.limit += n
-        self._threads._max_workers = min(self.limit, FUNCTION_THREADS)  # noqa: SLF001  # they are started when needed
+        self._thread_count = min(self.limit, FUNCTION_THREADS)
+        self._threads._max_workers = self._thread_count  # noqa: SLF001  # started when needed
         self._admit_waiting()
 
     def shrink(self, n: int = 1) -> None:
@@ -374,6 +381,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             "coroutines": self._running,
             "waiting": len(self._waiting),
             "threads": self._threads_open,
+            "prefetch": self.windows.sizes() if self.windows is not None else {},
         }
 
 

@@ -68,6 +68,10 @@ class Windows:
         """Show how wide each is."""
         return f"<Windows { ({one.queue: one.size for one in self._windows.values()}) }>"
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many messages of each queue may be here."""
+        return {one.queue: one.size for one in self._windows.values()}
+
     def _most(self) -> int:
         return int(self._consumer.max_prefetch_count) or 65_535
 

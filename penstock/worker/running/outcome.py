@@ -56,7 +56,10 @@ class Outcome:
         if type(error) is DeferredRetry:  # isinstance() asks the error, whatever it is
             return error.publish()
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # it holds this frame, which would hold it
         return self._result
 
 
