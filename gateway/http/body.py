@@ -58,9 +58,6 @@ class Bodies:
                 HTTP says), `overloaded`. Queued: no.
             ConnectionResetError: The client has left.
         """
-        length = request.content_length
-        if length is not None and length > max_bytes:
-            raise too_large(max_bytes)
         content = request.content
         if hdrs.CONTENT_ENCODING not in request.headers and content.is_eof():
             # The usual small body has come with its headers: no timer, no loop.
@@ -71,6 +68,9 @@ class Bodies:
             if len(body) > max_bytes:
                 raise too_large(max_bytes)
             return body if byte_order.is_plain(body) else _without_mark(body)
+        length = request.content_length
+        if length is not None and length > max_bytes:
+            raise too_large(max_bytes)
         # One buffer: a client may send byte by byte, and a list would hold an object for each.
         whole = bytearray()
         held, tenant = self._held, TENANT.get()
