@@ -171,7 +171,7 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
             await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
         except MalformedBodyError as error:
             raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
-        return await _answer(request, tasks, told)
+        return await _answer(request, tasks, told, pause)
 
 
 async def _publish(tasks: Bulk, held: HeldBody, told: HeldBody, splitter: ArraySplitter) -> None:
@@ -193,7 +193,9 @@ def _parts(held: HeldBody, splitter: ArraySplitter) -> Iterator[Part]:
     yield from splitter.end()
 
 
-async def _answer(request: web.Request, tasks: Bulk, told: HeldBody) -> web.StreamResponse:
+async def _answer(
+    request: web.Request, tasks: Bulk, told: HeldBody, pause: Pause
+) -> web.StreamResponse:
     """The outcomes as one array."""
     status = 207 if tasks.outcomes.rejected else 202
     headers = {"Content-Type": "application/json; charset=utf-8"}
@@ -207,6 +209,7 @@ async def _answer(request: web.Request, tasks: Bulk, told: HeldBody) -> web.Stre
     for block in told.take():
         await response.write(begin + block[len(begin) :])
         begin = b""
+        await pause()  # a client that reads as fast as this writes is not waited for
     await response.write(b"]")
     await response.write_eof()
     return response

@@ -1,9 +1,9 @@
 """Turns at the event loop: what computes for long does so in slices, tenant after tenant.
 
-    slice ──4 ms are over──► waits behind other requests ──its turn──► slice
+    slice ──3 ms are over──► waits behind other requests ──its turn──► slice
                                                              └── the client has left ──► ends
 
-The 4 ms are those of one turn of the loop, for all requests together: a hundred that compute at the
+The 3 ms are those of one turn of the loop, for all requests together: a hundred that compute at the
 same time have one slice between two polls of the sockets, not a hundred. Tenants take turns, and
 within one its requests: a client that sends a hundred bodies of refused lines waits for itself.
 """
@@ -20,7 +20,7 @@ from aiohttp import web
 
 from gateway.sharing.tenant import TENANT
 
-SLICE_S: Final = 0.004
+SLICE_S: Final = 0.003
 """How long requests compute in one turn of the loop; seconds. A piece of work between two looks at
 the clock adds to it, so pieces are kept to a few milliseconds."""
 _GONE: Final = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
