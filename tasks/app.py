@@ -49,6 +49,7 @@ def build_app(
         task_default_queue="default" if "default" in names else names[0],
         penstock_max_result_bytes=config.max_result_bytes,
         penstock_slot_grace_s=config.slot_grace_s,
+        penstock_blocked_loop_s=config.blocked_loop_s,
         penstock_health_file=config.health_file,
         penstock_first_schedule=SHIPPED,
     )

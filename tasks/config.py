@@ -40,6 +40,10 @@ class WorkerConfig:
     """A task that is over its hard limit by so much has cost its slot: it is ended, and the worker
     replaces itself. Environment: SLOT_GRACE_S."""
 
+    blocked_loop_s: float = 1.0
+    """A coroutine that holds the event loop of the asyncio pool for longer is named in the log; 0:
+    none is. Environment: BLOCKED_LOOP_S."""
+
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
@@ -73,6 +77,7 @@ class WorkerConfig:
                 "MAX_RESULT_BYTES", defaults.max_result_bytes, 1, 1 << 30
             ),
             slot_grace_s=environment.number("SLOT_GRACE_S", defaults.slot_grace_s, 1, 366 * DAY_S),
+            blocked_loop_s=environment.number("BLOCKED_LOOP_S", 1, 0, DAY_S),
             collection_pattern=environment.pattern(
                 "COLLECTION_PATTERN", defaults.collection_pattern
             ),

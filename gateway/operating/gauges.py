@@ -122,6 +122,13 @@ def register(
         shared=True,
     )
     metrics.gauge(
+        "penstock_worker_loop_blocked",
+        "Times that a coroutine held a worker's event loop longer than BLOCKED_LOOP_S.",
+        lambda: {worker: one.blocked for worker, one in catalog.workers.slots.items()},
+        label="worker",
+        shared=True,
+    )
+    metrics.gauge(
         "penstock_queue_messages",
         "Messages ready in a work queue.",
         lambda: ready_of({name: name for name in topology.queues}),

@@ -35,6 +35,8 @@ class SlotCounts:
     """Slots with a task in them, lost ones included."""
     lost: int = 0
     """Slots whose task did not end within its hard limit; the worker replaces itself."""
+    blocked: int = 0
+    """How often a coroutine has held its event loop for too long, since it started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,4 +116,6 @@ def _counts(found: Any) -> SlotCounts:
     """Those of a release that does not write them are unknown: 0."""
     if not isinstance(found, dict):
         return SlotCounts()
-    return SlotCounts(**{name: int(found.get(name, 0)) for name in ("slots", "busy", "lost")})
+    return SlotCounts(
+        **{name: int(found.get(name, 0)) for name in ("slots", "busy", "lost", "blocked")}
+    )

@@ -67,6 +67,8 @@ OURS: Mapping[str, Any] = MappingProxyType(
         # A task that is over its hard limit by so much has cost its slot: it is ended, and the
         # worker replaces itself.
         "penstock_slot_grace_s": 30,
+        # A coroutine that holds the event loop of the asyncio pool for longer is named in the log.
+        "penstock_blocked_loop_s": 1.0,
         # A Path, touched while a worker or beat does its work; None: none.
         "penstock_health_file": None,
         # Entries like those of `beat_schedule`, due at once in a new deployment.

@@ -133,6 +133,7 @@ class Executor:
             limits,
             lambda running: self._ended(execution, running),
         )
+        self._stop(execution)  # it may have been stopped meanwhile
 
     def _stop(self, execution: Execution) -> None:
         running = execution.running

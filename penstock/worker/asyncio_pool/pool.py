@@ -27,6 +27,7 @@ from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
 from penstock.worker.asyncio_pool.requests import stoppable
+from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.errors import LoopLostError
 from penstock.worker.running.runtime import Limits, Runtime
@@ -72,6 +73,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="functions")
         self._executor: Executor | None = None
         self._lane: Lane | None = None
+        self._watchdog: Watchdog | None = None
         self.windows: Any = None
         """Of the connection."""
         self._threads_open = 0
@@ -110,6 +112,18 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             plan = plan_of(task, self.app, hostname)
             if plan is not None:
                 self._plans[name] = plan
+
+        blocked_s = self.app.conf.get("penstock_blocked_loop_s", BLOCKED_LOOP_S)
+        self._watchdog = Watchdog(self._runtime_so_far, float(blocked_s))
+        self._watchdog.start()
+
+    def _runtime_so_far(self) -> Runtime | None:
+        return None if self._executor is None else self._executor.runtime
+
+    @property
+    def blocked(self) -> int:
+        """How often a coroutine has held the event loop for too long."""
+        return 0 if self._watchdog is None else self._watchdog.times
 
     def strategy_of(self, task: Any) -> Any:
         """Return the strategy that a task had before."""

@@ -61,7 +61,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         self.connection_errors = (*lost, OperationalError)
         self._consumes = False
         self._slots = Slots(
-            lambda: int(self.pool.num_processes), self.app.conf.penstock_slot_grace_s
+            lambda: int(self.pool.num_processes),
+            self.app.conf.penstock_slot_grace_s,
+            lambda: int(getattr(self.pool, "blocked", 0)),
         )
         self._unknown = UnknownTasks(self.app, self.hostname)
         self._announcer = announcer_of(

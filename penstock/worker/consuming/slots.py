@@ -29,11 +29,13 @@ class Slots:
 
     Args:
         size: returns how many there are.
+        blocked: returns how often the event loop was blocked.
         grace_s: seconds beyond a hard limit after which a slot is lost.
     """
 
-    def __init__(self, size: Callable[[], int], grace_s: float) -> None:
+    def __init__(self, size: Callable[[], int], grace_s: float, blocked: Callable[[], int]) -> None:
         self._size = size
+        self._blocked = blocked
         self._grace_s = grace_s
         self._lost: dict[str, Any] = {}
         """Requests by the id of their task."""
@@ -46,7 +48,8 @@ class Slots:
     def counts(self) -> SlotCounts:
         """Return how many slots there are, are busy, and are lost."""
         lost = len(self._lost)
-        return SlotCounts(slots=self._size(), busy=len(_active()) + lost, lost=lost)
+        busy = len(_active()) + lost
+        return SlotCounts(slots=self._size(), busy=busy, lost=lost, blocked=self._blocked())
 
     def watch(self) -> None:
         """Begin to look, once."""

@@ -189,6 +189,22 @@ class Runtime:
                 running.error = None  # it holds this frame, which holds it
         return running.result
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+        return self._loop
+
+    @property
+    def thread_id(self) -> int:
+        """Of the loop's thread, as `threading.get_ident` says it."""
+        return self._thread.ident or 0
+
+    def task_id_of(self, task: "asyncio.Task[Any] | None") -> str | None:
+        """Return the id of the task whose coroutine an asyncio task is; None: of none."""
+        with self._lock:
+            found = (one for running, one in self._running.items() if running.task is task)
+            return next(found, None) if task is not None else None
+
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a function on the loop, soon; from any thread.
 

@@ -1,0 +1,86 @@
+"""Names the coroutine that holds the event loop: while it computes, no other goes on.
+
+No time limit ends it: those are the loop's. The connection to the broker is kept by another thread.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from celery.worker import state
+
+from penstock.looper import ThreadLooper
+from penstock.worker.errors import LoopLostError
+from penstock.worker.running.runtime import Runtime
+
+BLOCKED_LOOP_S = 1.0
+"""Unless the setting `penstock_blocked_loop_s` says otherwise."""
+_LOOKS = 4
+"""Within that time."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Calls the event loop again and again, and looks whether it comes.
+
+    Args:
+        runtime: returns the loop, which may be another one after a loss; None: there is none yet.
+        blocked_s: seconds after which it is blocked; 0: that is not looked for.
+    """
+
+    def __init__(self, runtime: Callable[[], Runtime | None], blocked_s: float) -> None:
+        self._runtime = runtime
+        self._blocked_s = blocked_s
+        self.times = 0
+        """How often it was blocked."""
+        self._called_at: float | None = None
+        self._logged = False
+        self._looper = ThreadLooper(
+            "loop-watchdog", self._look, interval_s=max(blocked_s / _LOOKS, 0.05)
+        )
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._blocked_s > 0 and not self._looper.alive:
+            self._looper.start()
+
+    def _look(self) -> None:
+        runtime = self._runtime()
+        if runtime is None:
+            return
+        if self._called_at is None:
+            self._called_at = time.monotonic()
+            try:
+                runtime.call(self._came)
+            except LoopLostError:
+                self._called_at = None
+        elif not self._logged and time.monotonic() - self._called_at > self._blocked_s:
+            self._logged = True
+            self.times += 1
+            _log(runtime, self._blocked_s)
+
+    def _came(self) -> None:
+        """Be called by the loop."""
+        called_at, self._called_at = self._called_at, None
+        if self._logged and called_at is not None:
+            self._logged = False
+            _logger.warning("the event loop goes on after %.1f s", time.monotonic() - called_at)
+
+
+def _log(runtime: Runtime, blocked_s: float) -> None:
+    task = asyncio.current_task(runtime.loop)
+    task_id = runtime.task_id_of(task)
+    request = state.requests.get(task_id) if task_id is not None else None
+    frame = sys._current_frames().get(runtime.thread_id)  # noqa: SLF001  # what the module offers
+    stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+    _logger.error(
+        "the event loop is blocked: task=%s task_id=%s for_s=%g\n%s",
+        getattr(request, "name", None),
+        task_id,
+        blocked_s,
+        stack,
+    )
