@@ -179,6 +179,11 @@ class Signature:
         ]
         """Required names by the number of positional arguments given."""
 
+    @property
+    def most(self) -> int | None:
+        """How many positional arguments it takes; None: any number."""
+        return None if self._rest is not None else len(self._positional)
+
     def faults(
         self, args: Sequence[msgspec.Raw], kwargs: Mapping[str, msgspec.Raw], *, skip: int = 0
     ) -> list[Fault]:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -301,3 +302,25 @@ def test_nothing_is_built_of_what_may_hold_anything(schema, text):
 
     assert value is not None
     assert sys.getallocatedblocks() - before < 1000
+
+
+def test_of_a_great_many_arguments_only_the_first_are_read():
+    made = catalog(ADD)
+    args = f"[{'1,' * 100_000}1]"
+    refusal(made, args)
+    tracemalloc.start()
+    try:
+        found = refusal(made, args)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert [fault.at for fault in found.faults] == [f"$.args[{place}]" for place in range(2, 102)]
+    assert most < 1_000_000
+
+
+def test_every_one_of_a_great_many_arguments_is_read_where_any_number_is_taken():
+    made = catalog(entry("demo.add", param("numbers", INTEGER, "var_positional", required=False)))
+
+    [fault] = refusal(made, f"[{'1,' * 50_000}true]").faults
+    assert fault.at == "$.args[50000]"
