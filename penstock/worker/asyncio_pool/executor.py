@@ -40,6 +40,8 @@ HELPERS = 8
 """Threads that tell ends which are no plain success."""
 
 _logger = logging.getLogger(__name__)
+_FORGET_TRACEBACK = BaseException.__dict__["__traceback__"].__set__
+"""Of an error, whatever its class makes of attributes."""
 _SHORT = frozenset((int, float, bool, type(None)))
 _log = trace.logger
 """Where Celery's users look for the line of a success."""
@@ -96,7 +98,7 @@ class Executor:
             self._stopped_before(execution)
         elif plan.ours:
             self._call(execution, plan.task.start_call(execution.context), self._asked)
-        elif plan.task.track_started and not ignores_result(plan.task, execution.context):
+        elif plan.stores_started and not ignores_result(plan.task, execution.context):
             self._helpers.submit(self._mark_started, execution)
         else:
             self._run(execution)
@@ -286,7 +288,7 @@ class Executor:
         finally:
             if error is not None:
                 # Celery's tracer keeps the error, whose traceback keeps the tracer, and all of it.
-                error.__traceback__ = None
+                _FORGET_TRACEBACK(error, None)
             self._answer(execution, answer)
 
     def _answer(self, execution: Execution, answer: Any) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from celery import Task, signals
 from celery.app.trace import build_tracer
 
+from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
+from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
 
 Tracer = Callable[..., Any]
@@ -36,21 +38,31 @@ class Plan:
     quiet: bool
     """Whether nothing of the task itself is called when it has succeeded."""
 
+    stores_started: bool
+    """Whether STARTED is stored as Celery does."""
 
-def plan_of(task: Any, app: Any, hostname: str) -> Plan | None:
+
+def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime]) -> Plan | None:
     """Return how a task is executed on the event loop; None: on a thread.
 
-    On a thread a coroutine whose task has hooks that must be called before it, or around it, runs
-    as on Celery's other pools: the thread waits for it.
+    A coroutine whose task has hooks that must be called before it, or around it, is called on a
+    thread, which waits for it.
+
+    Args:
+        task: Celery's.
+        app: whose it is.
+        hostname: of the worker.
+        runtime_of: returns the event loop.
     """
     if isinstance(task, PenstockTask):
         return _of_ours(task)
     run = getattr(task, "_orig_run", task.run)  # what `autoretry_for` has wrapped
-    if not inspect.iscoroutinefunction(inspect.unwrap(run)) or _overrides(
-        task, "before_start", "__call__"
-    ):
+    if not inspect.iscoroutinefunction(inspect.unwrap(run)):
         return None
     name = "_orig_run" if hasattr(task, "_orig_run") else "run"
+    if _overrides(task, "before_start", "__call__"):
+        setattr(task, name, _waited_for(task, run, runtime_of))
+        return None
     setattr(task, name, _given_outcome(task, run))
     task.retry = _deferring(task, task.retry)
     with _nothing_before(task):
@@ -59,7 +71,11 @@ def plan_of(task: Any, app: Any, hostname: str) -> Plan | None:
     def begin(_: Any, args: Any, kwargs: Any) -> Any:
         return run(*args, **kwargs)
 
-    return Plan(task=task, begin=begin, tell=tell, ours=False, quiet=False)
+    # Celery's tracer asks the task each time: it would be STARTED when it ends.
+    stores_started, task.track_started = task.track_started, False
+    return Plan(
+        task=task, begin=begin, tell=tell, ours=False, quiet=False, stores_started=stores_started
+    )
 
 
 def _of_ours(task: PenstockTask) -> Plan | None:
@@ -75,6 +91,7 @@ def _of_ours(task: PenstockTask) -> Plan | None:
         tell=tell,
         ours=isinstance(task.backend, RedisBackend),
         quiet=not _overrides(task, "on_success", "after_return"),
+        stores_started=False,
     )
 
 
@@ -109,6 +126,31 @@ def _given_outcome(task: Any, run: Callable[..., Any]) -> Callable[..., Any]:
         return run(*args, **kwargs) if outcome is None else outcome.take()
 
     return run_or_give
+
+
+def _waited_for(
+    task: Any, run: Callable[..., Any], runtime_of: Callable[[], Runtime]
+) -> Callable[..., Any]:
+    """Return what runs a task of Celery's on the event loop, and waits for it on its thread."""
+
+    @wraps(run)
+    def run_and_wait(*args: Any, **kwargs: Any) -> Any:
+        request = task.request
+        if request.called_directly:
+            return run(*args, **kwargs)
+
+        async def body() -> Any:
+            local_stacks.enter(task, request)
+            try:
+                return await run(*args, **kwargs)
+            finally:
+                local_stacks.leave(task)
+
+        hard_s, soft_s = request.timelimit or (None, None)
+        limits = Limits(hard_s or task.time_limit, soft_s or task.soft_time_limit)
+        return runtime_of().run(request.id, body, limits)
+
+    return run_and_wait
 
 
 def _deferring(task: Any, retry: Callable[..., Any]) -> Callable[..., Any]:

@@ -109,7 +109,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 self._strategies[name] = task.Strategy
                 task.Strategy = _STRATEGY
             task.Request = stoppable(task.Request)
-            plan = plan_of(task, self.app, hostname)
+            plan = plan_of(task, self.app, hostname, lambda: self.executor.runtime)
             if plan is not None:
                 self._plans[name] = plan
 

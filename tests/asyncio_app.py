@@ -1,0 +1,13 @@
+"""An app of ours with the tasks of `tests.asyncio_tasks`: `celery -A tests.asyncio_app worker`."""
+
+import os
+
+from tasks.app import build_app
+from tasks.config import WorkerConfig
+from tasks.registry import TASKS
+from tests.asyncio_tasks import add_tasks, hear_signals
+from topology.layout import load_from_env
+
+app = build_app(WorkerConfig.from_env(os.environ), load_from_env(os.environ), TASKS)
+add_tasks(app)
+hear_signals()

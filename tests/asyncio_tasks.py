@@ -1,0 +1,293 @@
+"""Coroutines that do what Celery's users do, for an app of ours and for a stock one alike."""
+# mypy: disable-error-code="untyped-decorator"
+
+import asyncio
+import ctypes
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task, chain, chord, current_task, group, signals
+from celery.exceptions import Ignore, Reject, Retry
+
+SIGNALS = ("prerun", "postrun", "success", "failure", "retry", "revoked")
+_functions = {"now": 0, "most": 0, "done": 0}
+_lock = threading.Lock()
+
+
+def note(mark: str) -> None:
+    """Note a run."""
+    with Path(os.environ["RUNS_FILE"]).open("a", encoding="utf-8") as runs:
+        runs.write(f"{mark}\n")
+
+
+def hear_signals() -> None:
+    """Note each signal with the mark of its task, and whether the task is its sender."""
+
+    def hear(name: str) -> None:
+        def noted(sender: Any = None, **about: Any) -> None:
+            request = about.get("request") or getattr(sender, "request", None)
+            args = about.get("args") or getattr(request, "args", None)
+            if args and str(args[0]).startswith("heard"):
+                at = getattr(sender, "name", sender).rpartition("co_")[2]
+                note(f"{args[0]} {name} of {at}")
+
+        getattr(signals, f"task_{name}").connect(noted, weak=False)
+
+    for name in SIGNALS:
+        hear(name)
+
+
+class Hooked(Task):  # type: ignore[misc]  # Celery has no types
+    """Notes its hooks."""
+
+    abstract = True
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Note it."""
+        note(f"{args[0]} on_success {self.request.id == task_id}")
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Note it."""
+        note(f"{args[0]} on_failure {exc!r}")
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Note it."""
+        note(f"{args[0]} on_retry")
+
+    def after_return(self, status: str, *about: Any) -> None:
+        """Note it."""
+        note(f"{about[2][0]} after_return {status}")
+
+
+class Before(Hooked):
+    """Has a hook before its body, too: it runs beside, on a thread."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Note it."""
+        note(f"{args[0]} before_start")
+        super().before_start(task_id, args, kwargs)
+
+
+def add_tasks(app: Celery) -> None:  # a list of tasks
+    """Give an app the tasks."""
+
+    def task(**options: Any) -> Any:
+        def register(function: Any) -> Any:
+            return app.task(name=f"demo.co_{function.__name__}", **options)(function)
+
+        return register
+
+    @task(bind=True)
+    async def who(self: Task, n: int) -> bool:
+        own = self.request.id
+        for turn in range(5):
+            await asyncio.sleep(0.001 * (n * (turn + 1) % 7))
+            seen = [self.request.id, current_task.request.id, self.request.args[0]]
+            seen += await asyncio.to_thread(
+                lambda: [self.request.id, current_task.request.id, current_task.request.args[0]]
+            )
+            assert seen == [own, own, n] * 2, seen
+        await asyncio.gather(*(sub(self, own) for _ in range(2)))
+        return True
+
+    async def sub(self: Task, own: str) -> None:
+        await asyncio.sleep(0)
+        assert (self.request.id, current_task.request.id) == (own, own)
+
+    @task(bind=True, max_retries=2)
+    async def retries(self: Task, mark: str, how: str) -> Any:  # a table
+        await asyncio.sleep(0)
+        note(f"{mark} {self.request.retries}")
+        match how:
+            case "once":
+                return 1 if self.request.retries else self.retry(countdown=0)
+            case "not thrown":
+                if self.request.retries:
+                    return "second"
+                return type(self.retry(countdown=0, throw=False)).__name__
+            case "exceeding":
+                raise self.retry(countdown=0)
+            case "exceeding with exc":
+                raise self.retry(countdown=0, exc=KeyError("the cause"))
+            case "in a thread":
+                if self.request.retries:
+                    return 1
+                await asyncio.to_thread(self.retry, countdown=0)
+            case "other arguments":
+                if self.request.retries:
+                    return how
+                raise self.retry((mark, how), {}, countdown=0)
+            case "caught and raised":
+                if self.request.retries:
+                    return 1
+                try:
+                    self.retry(countdown=0)
+                except Retry:
+                    note(f"{mark} cleans up")
+                    raise
+        return None
+
+    @task(autoretry_for=(KeyError,), retry_backoff=False, max_retries=1, default_retry_delay=0)
+    async def auto(mark: str) -> None:
+        await asyncio.sleep(0)
+        note(mark)
+        raise KeyError(mark)
+
+    @task()
+    async def add(*values: Any) -> Any:
+        await asyncio.sleep(0)
+        return sum(values[0] if isinstance(values[0], list) else values)
+
+    @task()
+    def add_up(*values: Any) -> Any:
+        return sum(values[0] if isinstance(values[0], list) else values)
+
+    @task(bind=True)
+    async def starts(self: Task) -> list[str]:
+        one = add.delay(1, 2)
+        two = await asyncio.to_thread(add.apply_async, (3, 4))
+        three = chain(add.s(1, 2), add.s(3)).delay()
+        four = chord([add.s(1, 1), add.s(2, 2)])(add_up.s())
+        return [one.id, two.id, three.parent.id, three.id, four.id]
+
+    @task(bind=True)
+    async def replaced(self: Task) -> Any:
+        raise self.replace(group(add.s(1, 2), add.s(3, 4)) | add_up.s())
+
+    @task()
+    async def doze(mark: str, seconds: float, result: Any = None) -> Any:
+        note(f"{mark} begins")
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            note(f"{mark} cancelled")
+            raise
+        note(f"{mark} ends")
+        return result
+
+    @task(soft_time_limit=0.2, time_limit=20)
+    async def limited(mark: str) -> str:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            note(f"{mark} cleans up")
+        return mark
+
+    @task()
+    async def swallows(mark: str, times: int) -> None:
+        for turn in range(times):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                note(f"{mark} swallowed {turn}")
+        await asyncio.sleep(60)
+
+    @task(rate_limit="20/s")
+    async def rated(mark: str) -> float:
+        note(mark)
+        return time.time()
+
+    @task(acks_late=False)
+    async def early(mark: str, seconds: float) -> None:
+        note(f"{mark} begins")
+        await asyncio.sleep(seconds)
+        note(f"{mark} ends")
+
+    @task(acks_late=True, acks_on_failure_or_timeout=False)
+    async def unacked(mark: str) -> None:
+        note(mark)
+        await asyncio.sleep(0)
+        raise KeyError(mark)
+
+    @task(ignore_result=True)
+    async def ignored(mark: str) -> int:
+        note(mark)
+        return 1
+
+    @task(base=Hooked, max_retries=1, bind=True)
+    async def hooked(self: Task, mark: str, how: str) -> int:
+        await asyncio.sleep(0)
+        note(f"{mark} body")
+        if how == "fails":
+            raise KeyError(how)
+        if how == "retries" and not self.request.retries:
+            raise self.retry(countdown=0)
+        return 1
+
+    @task(base=Before)
+    async def hooked_before(mark: str) -> int:
+        await asyncio.sleep(0)
+        note(f"{mark} body")
+        return 1
+
+    @task(bind=True, acks_late=True)
+    async def leaves(self: Task, mark: str, how: str) -> Any:
+        await asyncio.sleep(0)
+        note(mark)
+        match how:
+            case "ignore":
+                self.update_state(state="DUG", meta={"depth": 3})
+                raise Ignore
+            case "reject":
+                raise Reject("no", requeue=False)
+            case "reject once":
+                if not self.request.delivery_info["redelivered"]:
+                    raise Reject("again", requeue=True)
+                return how
+            case "exit":
+                raise SystemExit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "cancels itself":
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+                await asyncio.sleep(60)
+            case "stops the loop":
+                asyncio.get_running_loop().stop()
+                await asyncio.sleep(0.05)
+                return how
+            case "closes the loop" if not self.request.retries:
+                loop = asyncio.get_running_loop()
+                loop.stop()
+                loop.call_soon(loop.close)
+                loop._run_once = loop.close  # type: ignore[attr-defined]  # whoever means it
+                await asyncio.sleep(0.05)
+            case "closes the loop":
+                return how
+            case "generator":
+                raise GeneratorExit
+            case "os._exit":
+                os._exit(3)
+            case "segfault":
+                ctypes.string_at(0)
+        return None
+
+    @task()
+    async def links(mark: str, fails: bool = False) -> int:
+        await asyncio.sleep(0)
+        if fails:
+            raise ValueError(mark)
+        return 5
+
+    @task()
+    def told(value: Any, mark: str) -> None:
+        note(f"{mark} {json.dumps(value)}")
+
+    @task()
+    def failed(request: Any, exc: Any, traceback: Any, mark: str = "failed") -> None:
+        note(f"{mark} {exc!r}")
+
+    @task()
+    def function(seconds: float) -> int:
+        with _lock:
+            _functions["now"] += 1
+            _functions["most"] = max(_functions["most"], _functions["now"])
+        time.sleep(seconds)
+        with _lock:
+            _functions["now"] -= 1
+        return _functions["most"]
