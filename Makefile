@@ -39,7 +39,7 @@ demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
 drill:  ## break everything under load and account for every receipt (DRILL="--minutes 30 --seed 7")
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.drill $(DRILL)
 
-bench-quick:  ## compare submits with what people use today, in under 3 minutes
+bench-quick:  ## compare submits and workers with what people use today, in about 6 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'
 
 bench:  ## measure everything side by side and write bench/results (about two hours)

@@ -117,7 +117,9 @@ async def _run(options: argparse.Namespace) -> None:
     parts: dict[str, Callable[[Context], Awaitable[Report]]] = {name: PARTS[name] for name in names}
     if quick or "submits" in names:
         parts["submits"] = lambda context: submits.compare(context, contestants)
-    if options.only and "workers" in names:
+    if quick:
+        parts["workers"] = workers.glance
+    elif options.only and "workers" in names:
         pools = [name for name in workers.POOLS if name in options.only.split(",")]
         parts["workers"] = lambda context: workers.compare(context, pools)
     print(f"load: {plan.load.told()}, {plan.rounds} rounds\n", flush=True)
