@@ -8,10 +8,10 @@ from bench.contestants import GATEWAY, Contestant
 from bench.processes import Running
 from bench.servers import Servers
 from devstack.process import Process
-from devstack.product import Launcher, WorkerSpec
+from devstack.product import COROUTINES, Launcher, WorkerSpec
 
 DOCUMENT_WORKER = WorkerSpec(
-    name="documents", pool="threads", queues=("mongo_queue",), concurrency=8
+    name="documents", pool="asyncio", queues=("mongo_queue",), concurrency=COROUTINES
 )
 """The worker that `make run` starts for documents."""
 

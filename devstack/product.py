@@ -15,8 +15,10 @@ from penstock.wire.names import CALLBACKS_QUEUE
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: `gateway`, `tasks` and `topology` are imported from there."""
 
-COROUTINE_QUEUES = ("mongo_queue",)
-"""Queues whose tasks wait for MongoDB most of their time: one process, many at once."""
+COROUTINE_QUEUES = ("coroutines", "mongo_queue", "periodic", "scripts")
+"""Queues of coroutines: one process on the asyncio pool, which runs a function on a thread."""
+COROUTINES = 200
+"""How many of them run at once."""
 
 _FLOWER_USER = "penstock"
 
@@ -53,7 +55,7 @@ def workers_for(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
     waiting = tuple(name for name in names if name in COROUTINE_QUEUES)
     rest = tuple(name for name in names if name not in COROUTINE_QUEUES)
     specs = (
-        WorkerSpec(name="threads", pool="threads", queues=waiting, concurrency=8),
+        WorkerSpec(name="asyncio", pool="asyncio", queues=waiting, concurrency=COROUTINES),
         WorkerSpec(name="prefork", pool="prefork", queues=rest, concurrency=4),
     )
     return tuple(spec for spec in specs if spec.queues)

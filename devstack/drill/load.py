@@ -20,7 +20,7 @@ _BULK_TASKS = 10
 _REVOKED_DUE_S = 20
 
 _KINDS = {
-    "plain": 30, "threads": 12, "keyed": 14, "delayed": 10, "delayed keyed": 4, "retried": 8,
+    "plain": 30, "high": 12, "keyed": 14, "delayed": 10, "delayed keyed": 4, "retried": 8,
     "long": 10, "sync": 6, "topic": 3, "fails": 2, "revoked": 3, "bulk": 2,
     "ends": 4, "ends sync": 4,
 }  # fmt: skip
@@ -110,7 +110,7 @@ class SubmitLoad:
         options: dict[str, object] = {}
         seconds, failures, way = 0.0, 0, ""
         match kind:
-            case "threads":
+            case "high":
                 options["queue"] = "high_priority"
             case "topic":
                 options |= {"exchange": "events", "routing_key": "documents.drill"}

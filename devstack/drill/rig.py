@@ -1,6 +1,6 @@
 """The stack that a drill breaks, with a TCP proxy on every way to a server.
 
-gateway-a, gateway-b ──┬─ proxy ─► RabbitMQ ◄─ proxy ─┬── worker-threads, worker-narrow
+gateway-a, gateway-b ──┬─ proxy ─► RabbitMQ ◄─ proxy ─┬── worker-asyncio, worker-narrow
                        └─ proxy ─► Redis    ◄─ proxy ─┼── worker-one, worker-two (prefork)
                                    MongoDB  ◄─ proxy ─┴── beat
 """
@@ -19,7 +19,7 @@ from devstack.children import Child
 from devstack.errors import StartError
 from devstack.ports import LOOPBACK, free_port
 from devstack.process import Unit
-from devstack.product import Launcher, WorkerSpec, gateway_url
+from devstack.product import COROUTINE_QUEUES, Launcher, WorkerSpec, gateway_url
 from devstack.proxy import TcpProxy
 from devstack.stack import Stack
 from devstack.supervisor import Supervisor
@@ -27,7 +27,7 @@ from topology.layout import DEFAULT_LAYOUT
 
 GATEWAYS = ("gateway-a", "gateway-b")
 PREFORK = ("worker-one", "worker-two")
-BUSY_WORKERS = (*PREFORK, "worker-threads")
+BUSY_WORKERS = (*PREFORK, "worker-asyncio")
 WORKERS = (*BUSY_WORKERS, "worker-narrow")
 SERVICES = ("amqp", "redis", "mongo")
 NARROW_LIMIT = 30
@@ -36,7 +36,9 @@ BACK_WITHIN_S = 120.0
 """From its end to its new start. A worker that is told to stop while RabbitMQ is silent ends when
 the stall does (25 s), and two busy cores take as long again to start one."""
 
-_THREADS_QUEUES = ("mongo_queue", "high_priority")
+_ASYNCIO_QUEUES = (*COROUTINE_QUEUES, "high_priority")
+_COROUTINES = 40
+"""As many tasks meet at the end, and each looks at where the others are."""
 _NARROW_QUEUE = "narrow"
 _GATEWAYS_QUEUE = "callbacks"
 _LAYOUT = f"""
@@ -184,12 +186,12 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
 
 
 def _workers(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
-    no_rest = {*_THREADS_QUEUES, _NARROW_QUEUE, _GATEWAYS_QUEUE}
+    no_rest = {*_ASYNCIO_QUEUES, _NARROW_QUEUE, _GATEWAYS_QUEUE}
     rest = tuple(name for name in queues if name not in no_rest)
     return (
         WorkerSpec(name="one", pool="prefork", queues=rest),
         WorkerSpec(name="two", pool="prefork", queues=rest),
-        WorkerSpec(name="threads", pool="threads", queues=_THREADS_QUEUES, concurrency=8),
+        WorkerSpec(name="asyncio", pool="asyncio", queues=_ASYNCIO_QUEUES, concurrency=_COROUTINES),
         WorkerSpec(name="narrow", pool="threads", queues=(_NARROW_QUEUE,), concurrency=2),
     )
 

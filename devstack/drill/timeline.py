@@ -14,7 +14,7 @@ SIGNS = (
     *(f"accepted by {name}" for name in GATEWAYS),
     *(f"read from {name}" for name in GATEWAYS),
     "prefork executes",
-    "threads execute",
+    "asyncio executes",
     "documents stored",
 )
 """All of them again: the stack has recovered."""
@@ -78,7 +78,7 @@ class Timeline:
                     self.events["documents stored"].append((record.done_at, _stored(record.result)))
         for record in holdings.records.values():
             if record.worker and record.final:
-                pool = "threads execute" if record.worker.startswith("threads@") else ""
+                pool = "asyncio executes" if record.worker.startswith("asyncio@") else ""
                 pool = "prefork executes" if record.worker[:4] in {"one@", "two@"} else pool
                 if pool:
                     self.events[pool].append((record.done_at, 1))

@@ -149,7 +149,7 @@ async def test_every_process_works_over_tls_alone(client: aiohttp.ClientSession,
     assert status == 202
     assert (await answer(client, "GET", f"{path}?wait=15"))[1]["state"] == "REVOKED"
 
-    # More than one TLS record, through the threads pool into MongoDB.
+    # More than one TLS record, through the asyncio pool into MongoDB.
     documents = [{"_id": str(n), "text": "x" * 400} for n in range(1500)]
     status, told = await answer(
         client, "POST", "/v1/ingest/secrets?ack=stored&wait=15", json=documents

@@ -65,7 +65,7 @@ def test_check_fails_until_apply(run: Run, management: bool):
 
     code, told = run("apply", management=management)
     assert code == 0, told
-    assert "34 exchanges, 44 queues, 95 bindings" in told
+    assert "34 exchanges, 46 queues, 100 bindings" in told
 
     code, told = run("check", management=management)
     assert code == 0, told

@@ -216,7 +216,7 @@ async def test_probe_changes_nothing(rabbit: Rabbit, amqp_url: str):
         assert comparable(await listing(rabbit, amqp_url)) == comparable(before)
     assert "exchange 'broadcast'" in absent
     assert "queue 'mongo_queue'" in absent
-    assert len(absent) == 34 + 44 - len(CONFLICTS)
+    assert len(absent) == 34 + 46 - len(CONFLICTS)
     assert_all_conflicts_told(DeclarationConflict(differing))
 
 

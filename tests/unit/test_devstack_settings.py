@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from devstack.settings_files import kept_api_key, kept_credentials, read_setting
 from devstack.stack import Stack
 from devstack.welcome import welcome
 from penstock.wire.names import CALLBACKS_QUEUE
+from tasks.registry import TASKS
 from topology.layout import load
 
 
@@ -68,7 +70,18 @@ def test_every_queue_of_the_shipped_topology_is_consumed_once():
     assert sorted(queue for worker in workers for queue in worker.queues) == sorted(
         set(load().queues) - {CALLBACKS_QUEUE}
     )
-    assert {worker.pool for worker in workers} == {"threads", "prefork"}
+    assert {worker.pool for worker in workers} == {"asyncio", "prefork"}
+
+
+def test_every_coroutine_that_ships_goes_to_the_asyncio_pool_and_every_function_to_prefork():
+    topology = load()
+    pools = {queue: spec.pool for spec in workers_for(topology.queues) for queue in spec.queues}
+
+    for spec in TASKS:
+        route = topology.route(spec.name)
+        assert route is not None
+        reached = {pools[queue] for queue in topology.match(route.exchange, route.routing_key)}
+        assert reached == {"asyncio" if iscoroutinefunction(spec.run) else "prefork"}, spec.name
 
 
 def test_a_wildcard_host_is_shown_as_an_address_that_can_be_reached():

@@ -40,5 +40,5 @@ def test_show_lists_routes_with_the_queues_they_reach():
     told = show(load())
 
     assert "documents.store  events documents.unnamed  → mongo_queue" in told
-    assert "34 exchanges, 44 queues" in told
+    assert "34 exchanges, 46 queues" in told
     assert show(Topology()).startswith("EXCHANGES")

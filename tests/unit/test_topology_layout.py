@@ -25,7 +25,8 @@ def test_the_layout_that_ships():
     topology = load()
 
     assert [queue.name for queue in topology.queues.values()] == [
-        "default", "high_priority", "mongo_queue", "scripts", "periodic", "callbacks", "ranked",
+        "default", "coroutines", "high_priority", "mongo_queue", "scripts", "periodic",
+        "callbacks", "ranked",
     ]  # fmt: skip
     types = {exchange.name: exchange.type for exchange in topology.exchanges.values()}
     assert types == {
@@ -47,6 +48,7 @@ def test_the_layout_that_ships():
     ("task", "exchange", "key", "privileged"),
     [
         ("demo.add", "tasks", "default", False),
+        ("demo.sleep", "tasks", "coroutines", False),
         ("documents.store", "events", "documents.unnamed", False),
         ("scripts.run", "tasks", "scripts", True),
         ("periodic.heartbeat", "tasks", "periodic", False),

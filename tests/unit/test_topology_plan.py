@@ -23,7 +23,7 @@ def test_a_letter_survives_being_looked_at_on_rabbitmq_4():
     plan = declarations(load())
     kept = {q.name: q.arguments for q in plan.queues if q.name.endswith((".dead", ".outcomes"))}
 
-    assert len(kept) == 9
+    assert len(kept) == 10
     for arguments in kept.values():
         assert arguments == {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 
@@ -69,7 +69,7 @@ def test_nothing_is_declared_twice_and_every_binding_has_both_ends():
     queues = {queue.name for queue in plan.queues}
 
     assert len(exchanges) == len(plan.exchanges) == 34
-    assert len(queues) == len(plan.queues) == 44
+    assert len(queues) == len(plan.queues) == 46
     ends = {(b.source, b.destination_type, b.destination, b.key) for b in plan.bindings}
     assert len(ends) == len(plan.bindings)
     for binding in plan.bindings:
