@@ -117,6 +117,18 @@ async def test_a_retry_outlives_rabbitmq(deployment: Deployment, rabbit: Rabbit,
         assert deployment.depth("default.dead") == 0
 
 
+async def test_a_retry_goes_back_to_its_queue_whichever_consumer_it_came_by(deployment: Deployment):
+    async with deployment.worker("asyncio", concurrency=100):
+        # More than Celery's own consumer of the queue may be sent: the pool adds others.
+        dozing = [deployment.publish("demo.doze", [f"doze {n}", 8]) for n in range(20)]
+        await eventually(lambda: len(deployment.runs) == len(dozing))
+
+        flaky = await deployment.ended(deployment.publish("demo.flaky", [2]))
+
+        assert (flaky["status"], flaky["result"]) == ("SUCCESS", 3)
+        assert deployment.depth("default.dead") == 0
+
+
 async def test_a_worker_that_waits_for_redis_can_be_stopped(
     deployment: Deployment, redis_server: Redis
 ):

@@ -119,11 +119,13 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         self.task_consumer.add_queue(own_queue(self.hostname))
         handle = super().create_task_handler(*args, **kwargs)
         tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
+        queues: dict[str, str] = {}  # by tag, those of cancelled consumers too
         lost = (*self.connection_errors, *self.channel_errors)
         salvages = self.app.salvages
 
         def handle_guarded(message: Any) -> None:
-            message.queue_name = _queue_of(tags, message.delivery_info.get("consumer_tag"))
+            queues.update((tag, queue) for queue, tag in tags.items())
+            message.queue_name = _queue_of(queues, message.delivery_info.get("consumer_tag"))
             try:
                 read_body(message, salvages)
                 handle(message)
@@ -217,5 +219,10 @@ def read_body(message: Any, salvages: Mapping[str, Salvage]) -> None:
         message._decoded_cache = body  # noqa: SLF001  # what its `payload` returns
 
 
-def _queue_of(tags: dict[str, str], consumer_tag: str | None) -> str | None:
-    return next((queue for queue, tag in tags.items() if tag == consumer_tag), None)
+def _queue_of(queues: Mapping[str, str], consumer_tag: str | None) -> str | None:
+    """Return the queue that a delivery came from.
+
+    A consumer that the asyncio pool has added is called after Celery's: `None4.1`.
+    """
+    tag = consumer_tag or ""
+    return queues.get(tag) or queues.get(tag.rpartition(".")[0])
