@@ -24,6 +24,11 @@ def note(mark: str) -> None:
         runs.write(f"{mark}\n")
 
 
+def has_noted(mark: str) -> bool:
+    """Return whether a run noted that."""
+    return f"{mark}\n" in Path(os.environ["RUNS_FILE"]).read_text(encoding="utf-8")
+
+
 def hear_signals() -> None:
     """Note each signal with the mark of its task, and whether the task is its sender."""
 
@@ -170,6 +175,13 @@ def add_tasks(app: Celery) -> None:  # a list of tasks
             raise
         note(f"{mark} ends")
         return result
+
+    @task(acks_late=True)
+    async def short_at_last(mark: str) -> str:
+        again = has_noted(f"{mark} begins")
+        note(f"{mark} begins")
+        await asyncio.sleep(0 if again else 60)
+        return mark
 
     @task(soft_time_limit=0.2, time_limit=20)
     async def limited(mark: str) -> str:

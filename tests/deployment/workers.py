@@ -42,13 +42,13 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of every process of the deployment."""
-        return child_environment(
-            AMQP_URL=self.amqp_url,
-            REDIS_URL=self.redis_url,
-            RUNS_FILE=str(self.runs_file),
-            PYTHONUNBUFFERED="1",
-            **{**CUSTOM_POOL, **self.env},
-        )
+        own = {
+            "AMQP_URL": self.amqp_url,
+            "REDIS_URL": self.redis_url,
+            "RUNS_FILE": str(self.runs_file),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return child_environment(**{**own, **CUSTOM_POOL, **self.env})
 
     def celery(self, name: str, *arguments: str, app: str = "") -> Child:
         """Make a `celery …` process."""

@@ -79,6 +79,12 @@ class Execution:
         request = getattr(self.accept_callback, "__self__", None)
         return getattr(request, "message", None)
 
+    def forget(self) -> None:
+        """Have its request leave what Celery takes for running."""
+        forget = getattr(getattr(self.accept_callback, "__self__", None), "forget", None)
+        if forget is not None:
+            forget()
+
     @property
     def orphaned(self) -> bool:
         """Whether the channel of its delivery is gone, so that the broker delivers it again."""

@@ -147,7 +147,12 @@ class Executor:
         if execution.stop_reason == "terminated":
             self._tell(execution, None, StoppedError("terminated"))
         else:
-            self._hand_back(execution, None)
+            self._give_back(execution)
+
+    def _give_back(self, execution: Execution) -> None:
+        """Let go of a delivery without an answer: the broker delivers it again."""
+        execution.forget()
+        self._hand_back(execution, None)
 
     def _ended(self, execution: Execution, running: Running) -> None:
         """Take the end of a coroutine; on the thread of its loop, also when that is lost."""
@@ -159,7 +164,7 @@ class Executor:
             except Exception:  # noqa: BLE001  # the tracer finds the same, and what to do about it
                 self._tell(execution, running.result, None)
         elif type(error) is StoppedError and error.reason != "terminated":
-            self._hand_back(execution, None)  # the broker delivers it again
+            self._give_back(execution)
         else:
             self._tell(execution, running.result, error)
 
@@ -232,8 +237,7 @@ class Executor:
         self, execution: Execution, call: ScriptCall, then: Callable[[Execution, Any], None]
     ) -> None:
         if execution.orphaned or stopping():
-            # Not acknowledged: the broker delivers it again.
-            self._hand_back(execution, None)
+            self._give_back(execution)
         else:
             self._call(execution, call, then)
 

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -88,10 +89,12 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             ("max_memory_per_child", "worker_max_memory_per_child (--max-memory-per-child)"),
         ):
             if options.get(option):
-                raise ImproperlyConfigured(
-                    f"{setting} is for pools of processes; the asyncio pool has one, which is "
-                    "not replaced: leave the setting out, or use --pool=prefork"
+                _logger.critical(
+                    "%s is for pools of processes; the asyncio pool has one, which is not "
+                    "replaced: leave the setting out, or use --pool=prefork",
+                    setting,
                 )
+                raise SystemExit(os.EX_CONFIG)
 
     def on_start(self) -> None:
         """Prepare the tasks; Celery makes their strategies and tracers after this."""

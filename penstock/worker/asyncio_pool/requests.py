@@ -23,6 +23,7 @@ class Stoppable:
     _apply_result: Any
     _already_cancelled: bool
     _announce_cancelled: Any
+    id: str
 
     @property
     def execution(self) -> Execution | None:
@@ -45,6 +46,13 @@ class Stoppable:
             super().cancel(pool, signal, **more)  # type: ignore[misc]  # Celery's
         else:
             execution.stop("connection-lost")
+
+    def forget(self) -> None:
+        """Leave the state of the worker; a redelivery with the same id may have come."""
+        if state.requests.get(self.id) is self:
+            del state.requests[self.id]
+        state.active_requests.discard(self)
+        state.reserved_requests.discard(self)
 
 
 class OurRequest(Stoppable, Request):
@@ -167,13 +175,6 @@ class LightRequest(OurRequest):
         eventer = self._eventer
         if eventer is not None and eventer.enabled and self._task.send_events:
             eventer.send("task-succeeded", uuid=self.id, result=result, runtime=runtime_s)
-
-    def forget(self) -> None:
-        """Leave the state of the worker; a redelivery with the same id may have come."""
-        if state.requests.get(self.id) is self:
-            del state.requests[self.id]
-        state.active_requests.discard(self)
-        state.reserved_requests.discard(self)
 
     def acknowledge(self) -> None:
         """Acknowledge the message, once; from any thread."""

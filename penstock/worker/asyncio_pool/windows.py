@@ -11,6 +11,7 @@ cancelled when too much is here. What a cancelled consumer was sent is still exe
                           └─────────────── the others cancelled ◄───────┘ functions wait
 """
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class Windows:
         self._windows: dict[str, _Window] = {}
         self._tags: dict[str, str] = {}
         self._octets = 0
+        self._numbers = itertools.count(1)
         self._channel.basic_qos(0, self._first(), False)  # noqa: FBT003  # of each consumer
 
     def __repr__(self) -> str:
@@ -129,6 +131,10 @@ class Windows:
                 change(window)
             finally:
                 window.changing = False
+            # What was delivered while the broker answered has changed nothing.
+            full = self._channel.connection is not None and window.count >= window.size
+            if full and self._may_widen(window):
+                self._change(window, self._widen)
 
         self._post(now)
 
@@ -137,7 +143,9 @@ class Windows:
         more = min(window.size, self._most() - window.size)
         if self._channel.connection is None or active is None or more <= 0:
             return
-        tag = f"{active}.{len(window.more) + 1}"
+        # Never the tag of one that was cancelled: RabbitMQ 3.10.8 sends that what it has not
+        # acknowledged without its body, and ends the connection with 541.
+        tag = f"{active}.{next(self._numbers)}"
         self._tags[tag] = window.queue
         self._channel.basic_qos(0, more, False)  # noqa: FBT003
         self._channel.basic_consume(
