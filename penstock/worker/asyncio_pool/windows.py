@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from amqp.spec import Basic
+
 FIRST = 16
 """Prefetch of the consumer that is never cancelled."""
 BUDGET = 64 * 1024 * 1024
@@ -64,7 +66,7 @@ class Windows:
         self._tags: dict[str, str] = {}
         self._octets = 0
         self._numbers = itertools.count(1)
-        self._channel.basic_qos(0, self._first(), False)  # noqa: FBT003  # of each consumer
+        self._prefetch(self._first())
 
     def __repr__(self) -> str:
         """Show how wide each is."""
@@ -147,13 +149,21 @@ class Windows:
         # acknowledged without its body, and ends the connection with 541.
         tag = f"{active}.{next(self._numbers)}"
         self._tags[tag] = window.queue
-        self._channel.basic_qos(0, more, False)  # noqa: FBT003
+        self._prefetch(more)
         self._channel.basic_consume(
             window.queue, tag, callback=self._channel.callbacks[active], nowait=True
         )
-        self._channel.basic_qos(0, self._first(), False)  # noqa: FBT003
+        self._prefetch(self._first())
         window.more.append(tag)
         window.size += more
+
+    def _prefetch(self, count: int) -> None:
+        """Set what the next consumers of the channel are sent ahead.
+
+        `basic_qos` would wait for the answer, and py-amqp read one by one all that comes before it.
+        What is sent on a channel is done in order.
+        """
+        self._channel.send_method(Basic.Qos, "lBb", (0, count, False))
 
     def _narrow(self, window: _Window) -> None:
         if self._channel.connection is None:
