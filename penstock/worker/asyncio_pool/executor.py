@@ -28,12 +28,14 @@ from penstock.wire.headers import CALLBACK_HEADER
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
+from penstock.worker.asyncio_pool.telling import line
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.errors import LoopLostError
 from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.outcome import Outcome, telling
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
+from penstock.worker.running.shown_arguments import shown as shown_arguments
 from penstock.worker.stopping import stopping
 
 HELPERS = 8
@@ -201,10 +203,10 @@ class Executor:
                 "name": trace.get_task_name(context, execution.plan.task.name),
                 "return_value": shown,
                 "runtime": runtime_s,
-                "args": context.get("argsrepr") or saferepr(execution.args),
-                "kwargs": context.get("kwargsrepr") or saferepr(execution.kwargs),
+                "args": context.get("argsrepr") or shown_arguments(execution.args),
+                "kwargs": context.get("kwargsrepr") or shown_arguments(execution.kwargs),
             }
-            trace.info(trace.LOG_SUCCESS, fields)
+            line(_log, trace.LOG_SUCCESS, fields)
         self._hand_back(execution, (0, shown, runtime_s))
 
     def _call(

@@ -21,6 +21,7 @@ from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest
+from penstock.worker.asyncio_pool.telling import line
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
@@ -166,7 +167,7 @@ class Lane:
                 "kwargs": one.kwargsrepr,
                 "eta": None,
             }
-            _logger.info(trace.LOG_RECEIVED, fields, extra={"data": fields})
+            line(_logger, trace.LOG_RECEIVED, fields)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self._consumer, request=one)
         eventer = intake.eventer

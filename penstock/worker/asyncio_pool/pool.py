@@ -28,6 +28,7 @@ from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
 from penstock.worker.asyncio_pool.requests import stoppable
+from penstock.worker.asyncio_pool.telling import Events
 from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.errors import LoopLostError
@@ -144,6 +145,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if consumer is None:
             return
         self.windows = Windows(consumer, self.outbox.post, self._is_crowded)
+        if consumer.event_dispatcher is not None:
+            Events(consumer.event_dispatcher, consumer.timer)
         if not any(plan.ours for plan in self._plans.values()):
             return
         connection = consumer.task_consumer.channel.connection
