@@ -80,6 +80,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Of the connection."""
         self._threads_open = 0
         """What was handed to the threads and has not ended."""
+        self._functions = 0
+        """Functions among them."""
         self._stopping = False
         self.suspects: Any = None
         """Executes redeliveries in processes of their own, where the app has that."""
@@ -157,7 +159,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _is_crowded(self) -> bool:
         """Return whether more functions wait than will soon begin."""
-        return bool(self._threads_open > 2 * self._thread_count)
+        return bool(self._functions > 2 * self._thread_count)
 
     def _take(self, delivery: Delivery) -> bool:
         """Execute a plain delivery; False: it is Celery's."""
@@ -205,9 +207,13 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
     ) -> ApplyResult:
         if self.suspects is not None:
             target = partial(self.suspects.call, target)
-        return ApplyResult(
-            self._submit(apply_target, target, args or (), kwargs, callback, accept_callback)
-        )
+        self._functions += 1
+        future = self._submit(apply_target, target, args or (), kwargs, callback, accept_callback)
+        future.add_done_callback(lambda _: self.outbox.post(self._function_ended))
+        return ApplyResult(future)
+
+    def _function_ended(self) -> None:
+        self._functions -= 1
 
     def _submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
         self._threads_open += 1
@@ -400,7 +406,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             **super()._get_info(),
             "coroutines": self._running,
             "waiting": len(self._waiting),
-            "threads": self._threads_open,
+            "functions": self._functions,
             "prefetch": self.windows.sizes() if self.windows is not None else {},
         }
 

@@ -12,6 +12,9 @@ threads all that ran there are suspects, and one of them is the cause:
 
 Its neighbours run through in processes of their own, and are not charged. Only a parent that sees a
 child die charges; whoever kills a whole worker charges nobody with more than that first death.
+
+On the asyncio pool thousands are suspects at once, which processes of their own could not run at a
+time: they run as before, and only those are suspects under which another process died, too.
 """
 
 import logging
@@ -45,6 +48,8 @@ class Suspects:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._pool: Any = None
+        self._least = 1
+        """Deaths of other processes that make a suspect."""
 
     def __repr__(self) -> str:
         """Tell which pool asks."""
@@ -56,6 +61,7 @@ class Suspects:
             return
         if hasattr(pool, "suspects"):  # it asks by itself
             self._pool, pool.suspects = pool, self
+            self._least = 2
             return
         self._pool, apply = pool, pool.on_apply
 
@@ -106,7 +112,8 @@ class Suspects:
         task, backend = self._app.tasks[request["task"]], self._app.backend
         context = Context(request, called_directly=False)
         tracked = not ignores_result(task, context)
-        if not backend.is_suspect(uuid, process_token(), tracked=tracked):
+        least = self._least
+        if backend.suspicion(uuid, process_token(), tracked=tracked, twice=least == 2) < least:
             return None
         _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)
         place = alone.place_of(self._app)

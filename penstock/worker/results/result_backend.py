@@ -156,20 +156,24 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         """
         return str(bytes_to_str(self._ensure_retryable(self.scripts.call, *call)))
 
-    def is_suspect(self, task_id: str, process: str, *, tracked: bool) -> bool:
-        """Tell whether a process died under a redelivered task; waits while Redis is away.
+    def suspicion(self, task_id: str, process: str, *, tracked: bool, twice: bool) -> int:
+        """Count the processes that died under a redelivered task; waits while Redis is away.
 
         Args:
             task_id: of the task.
             process: the token of this one.
             tracked: whether the states of the task are stored.
+            twice: whether a second one counts as a death, too.
+
+        Returns:
+            0; 1: one; 2: more than one.
 
         Raises:
             Reject: the worker stops while Redis is away; the broker keeps the message.
         """
         keys = TaskKeys.of(task_id)
-        arguments = [process, int(tracked), DEATHS_S]
-        return bool(
+        arguments = [process, int(tracked), DEATHS_S, int(twice)]
+        return int(
             self._ensure_retryable(
                 self.scripts.call, script("task_suspect"), [keys.record, keys.deaths], arguments
             )
