@@ -146,7 +146,7 @@ class Windows:
         if self._channel.connection is None or active is None or more <= 0:
             return
         # Never the tag of one that was cancelled: RabbitMQ 3.10.8 sends that what it has not
-        # acknowledged without its body, and ends the connection with 541.
+        # acknowledged without its body, and ends the connection with 541 (rabbitmq-server #5927).
         tag = f"{active}.{next(self._numbers)}"
         self._tags[tag] = window.queue
         self._prefetch(more)
