@@ -12,10 +12,8 @@ import aio_pika
 from bench.servers import QUEUE, Servers
 from devstack.children import Child
 from devstack.process import Process
-from devstack.product import ROOT
+from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 
-ASYNCIO_POOL = "penstock.worker.asyncio_pool.pool:TaskPool"
-"""Celery's way to a pool of another's: CELERY_CUSTOM_WORKER_POOL, and `--pool=custom`."""
 OURS = "tasks.worker"
 _STOP_WITHIN_S = 20.0
 _READY_WITHIN_S = 60.0
@@ -62,7 +60,7 @@ class Pool:
             telling += ["--without-gossip", "--without-mingle"]
         return [
             *telling,
-            f"--pool={'custom' if self.pool == 'asyncio' else self.pool}",
+            f"--pool={celerys_pool(self.pool)}",
             f"--concurrency={self.concurrency}",
             f"--hostname={self.name}@%h",
             f"--queues={QUEUE}",
@@ -76,7 +74,7 @@ class Pool:
             "PROMISES": str(int(self.promises)),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-        } | ({"CELERY_CUSTOM_WORKER_POOL": ASYNCIO_POOL} if self.pool == "asyncio" else {})
+        } | (CUSTOM_POOL if self.pool == "asyncio" else {})
 
 
 @asynccontextmanager

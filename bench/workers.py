@@ -12,6 +12,7 @@ from bench.report import Context, Report
 from bench.servers import Servers, running
 from devstack import chart
 from devstack.certificates import make_certificates
+from devstack.product import COROUTINES
 
 OURS = Pool(
     name="asyncio",
@@ -42,7 +43,10 @@ POOLS: Mapping[str, Pool] = {
     for one in (
         OURS,
         replace(OURS, name="asyncio-events", called=f"{OURS.called}, {_EVENTS}", telling="events"),
-        replace(OURS, name="asyncio-all", called=f"{OURS.called}, {_ALL}", telling="all"),
+        replace(
+            OURS, name="asyncio-all", called=f"{OURS.called}, {_ALL}", telling="all",
+            concurrency=COROUTINES,
+        ),
         replace(OURS, name="asyncio-tls", called=f"{OURS.called}, over TLS", tls=True),
         replace(
             OURS, name="threads", called="Penstock, threads", pool="threads", concurrency=8,
