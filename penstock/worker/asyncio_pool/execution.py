@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.app.task import Context
+from celery.app.trace import prepare_accept_content
+from kombu.serialization import loads
 
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.running.runtime import Limits, Running
@@ -92,3 +94,12 @@ class Execution:
         if message is None or (message.acknowledged and not self.plan.task.acks_late):
             return False
         return getattr(message.channel, "connection", True) is None
+
+
+def parts_of(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
+    """Return what Celery's tracer adds to a request: its arguments, and what follows it."""
+    if content_type:
+        accept = prepare_accept_content(app.conf.accept_content)
+        body = loads(body, content_type, content_encoding, accept=accept)
+    args, kwargs, embed = body
+    return {"args": args, "kwargs": kwargs, "is_eager": False, **(embed or {})}

@@ -7,26 +7,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from celery.app.trace import prepare_accept_content, trace_task
+from celery.app.trace import trace_task
 from celery.concurrency.base import BasePool, apply_target
 from celery.concurrency.thread import ApplyResult
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import state as worker_state
-from kombu.serialization import loads
 
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
-from penstock.worker.asyncio_pool.execution import Execution
+from penstock.worker.asyncio_pool.execution import Execution, parts_of
 from penstock.worker.asyncio_pool.executor import Executor
 from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
+from penstock.worker.asyncio_pool.redeliveries import Redeliveries
 from penstock.worker.asyncio_pool.requests import stoppable
 from penstock.worker.asyncio_pool.telling import Events
 from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
@@ -78,13 +78,19 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._watchdog: Watchdog | None = None
         self.windows: Any = None
         """Of the connection."""
-        self._threads_open = 0
-        """What was handed to the threads and has not ended."""
         self._functions = 0
-        """Functions among them."""
+        """What was handed to the threads and has not ended."""
         self._stopping = False
-        self.suspects: Any = None
-        """Executes redeliveries in processes of their own, where the app has that."""
+        self._redeliveries = Redeliveries(self._admit, self.outbox.post)
+
+    @property
+    def suspects(self) -> Any:
+        """What executes redeliveries in processes of their own; None: the app has not that."""
+        return self._redeliveries.suspects
+
+    @suspects.setter
+    def suspects(self, suspects: Any) -> None:
+        self._redeliveries.suspects = suspects
 
     def _refuse_what_is_for_processes(self, options: dict[str, Any]) -> None:
         for option, setting in (
@@ -141,7 +147,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Be called by Celery's event loop: a connection was made."""
-        self._waiting.clear()  # of the connection before
+        self._redeliveries.remember((*self._open, *self._waiting))  # of the connection before
+        self._waiting.clear()
         self.outbox.attach(loop)
         consumer = self._consumer
         if consumer is None:
@@ -188,17 +195,14 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             return self._on_thread(target, args, kwargs, callback, accept_callback)
         _, _, request, body, content_type, content_encoding = args
         try:
-            request.update(_parts(self.app, body, content_type, content_encoding))
+            request.update(parts_of(self.app, body, content_type, content_encoding))
         except Exception:  # noqa: BLE001  # whatever is in a message; the consumer must live
             if error_callback is not None:
                 error_callback(ExceptionInfo())
             return None
         limits = Limits(timeout, soft_timeout)
         execution = Execution(plan, request, callback, accept_callback, error_callback, limits)
-        redelivered = (request.get("delivery_info") or {}).get("redelivered")
-        if redelivered and self.suspects is not None:
-            self._submit(self._begin_redelivery, execution)
-        else:
+        if not self._redeliveries.takes(execution):
             self._admit(execution)
         return execution
 
@@ -208,21 +212,14 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self.suspects is not None:
             target = partial(self.suspects.call, target)
         self._functions += 1
-        future = self._submit(apply_target, target, args or (), kwargs, callback, accept_callback)
+        future = self._threads.submit(
+            apply_target, target, args or (), kwargs, callback, accept_callback
+        )
         future.add_done_callback(lambda _: self.outbox.post(self._function_ended))
         return ApplyResult(future)
 
     def _function_ended(self) -> None:
         self._functions -= 1
-
-    def _submit(self, function: Callable[..., Any], *args: Any) -> "Future[Any]":
-        self._threads_open += 1
-        future = self._threads.submit(function, *args)
-        future.add_done_callback(lambda _: self.outbox.post(self._thread_ended))
-        return future
-
-    def _thread_ended(self) -> None:
-        self._threads_open -= 1
 
     def _admit(self, execution: Execution) -> None:
         """Let an execution begin, or wait until another has ended."""
@@ -293,21 +290,6 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         while self._waiting and self._running < self.limit and not self._stopping:
             self._begin(self._waiting.popleft())
 
-    def _begin_redelivery(self, execution: Execution) -> None:
-        """Execute a task under which a process died in another one; on a thread."""
-        execution.stopper = self._stop_elsewhere
-        execution.accept()
-        answer = self.suspects.execute_elsewhere(
-            execution.plan.task.name, execution.task_id, execution.request
-        )
-        if answer is None:
-            self.outbox.post(partial(self._admit, execution))
-        elif execution.callback is not None:
-            execution.callback(answer)
-
-    def _stop_elsewhere(self, execution: Execution) -> None:
-        self.suspects.stop(execution.task_id, execution.stop_reason)
-
     def _run_elsewhere(self, execution: Execution) -> None:
         """Execute a task in Celery's own way; on a helper's thread."""
         answer = None
@@ -357,7 +339,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self.windows is not None:
             self.windows.cancel()
         beat_at, give_up_at = 0.0, None
-        while self._open or self._threads_open:
+        while self._open or self._functions or self._redeliveries.open:
             self.outbox.deliver()
             now = time.monotonic()
             if now > beat_at:
@@ -369,6 +351,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 break
             time.sleep(_LOOK_S)
         self._threads.shutdown(wait=give_up_at is None)
+        self._redeliveries.close(wait=give_up_at is None)
         if self._executor is not None:
             self._executor.close(wait=give_up_at is None)
         self.outbox.deliver()
@@ -381,6 +364,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         for execution in tuple(self._open):
             execution.stop("connection-lost")
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._redeliveries.close(wait=False)
         until = time.monotonic() + _CLEAN_UP_S
         while self._open and time.monotonic() < until:
             self.outbox.deliver()
@@ -409,12 +393,3 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             "functions": self._functions,
             "prefetch": self.windows.sizes() if self.windows is not None else {},
         }
-
-
-def _parts(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
-    """Return what Celery's tracer adds to a request: its arguments, and what follows it."""
-    if content_type:
-        accept = prepare_accept_content(app.conf.accept_content)
-        body = loads(body, content_type, content_encoding, accept=accept)
-    args, kwargs, embed = body
-    return {"args": args, "kwargs": kwargs, "is_eager": False, **(embed or {})}

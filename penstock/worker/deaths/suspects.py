@@ -99,6 +99,21 @@ class Suspects:
         value, info, runtime, shown = elsewhere
         return (1, value, runtime) if info else (0, shown, runtime)
 
+    def suspects(self, task: Any, context: Context) -> bool:
+        """Return whether a process died under a redelivered task, or on the asyncio pool two.
+
+        Waits while Redis is away.
+
+        Raises:
+            Reject: the worker stops while Redis is away; the broker keeps the message.
+        """
+        tracked = not ignores_result(task, context)
+        least = self._least
+        deaths: int = self._app.backend.suspicion(
+            context.id, process_token(), tracked=tracked, twice=least == 2
+        )
+        return deaths >= least
+
     def stop(self, task_id: str, reason: str) -> bool:
         """Cancel the coroutine of a task that runs in a process of its own; see `alone.stop`."""
         return alone.stop(task_id, reason)
@@ -111,9 +126,7 @@ class Suspects:
         """
         task, backend = self._app.tasks[request["task"]], self._app.backend
         context = Context(request, called_directly=False)
-        tracked = not ignores_result(task, context)
-        least = self._least
-        if backend.suspicion(uuid, process_token(), tracked=tracked, twice=least == 2) < least:
+        if not self.suspects(task, context):
             return None
         _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)
         place = alone.place_of(self._app)
