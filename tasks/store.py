@@ -6,16 +6,13 @@ client must stay a change of one file. PyMongo's exceptions stop here too.
 
 import asyncio
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
-import bson
-import orjson
-from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
@@ -23,13 +20,8 @@ from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
 from penstock.worker.errors import PermanentError, RetryableError
-from tasks.batch_salvage import UNREADABLE
-
-MAX_BSON_BYTES = 16 * 1024 * 1024
-"""MongoDB's limit of one document (`maxBsonObjectSize` of the server's `hello`)."""
-
-MAX_DETAIL_CHARS = 300
-"""PyMongo's messages can quote the whole document; a result names the fault only."""
+from tasks.encoding import Failed, clean, encode, failed_of, text_of
+from tasks.sharing import Answer, Batch, Inserted, Sharing
 
 DEFAULT_DATABASE = "penstock"
 """The database when the URL names none."""
@@ -57,19 +49,7 @@ _PASSING = frozenset(
 """Codes that a single write can carry although nothing is wrong with its document: host away,
 shutting down, stepping down, write conflict, disk full. The batch is tried again."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """One document that MongoDB can never store."""
-
-    index: int
-    """Position in the batch, from 0."""
-
-    document_id: Any
-    """Its `_id`, as text where JSON cannot say it; None when it has none."""
-
-    detail: str
-    """Why, at most 300 characters."""
+_UNSAID = "MongoDB does not say what became of every document"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +96,8 @@ class Store:
         self._client: AsyncIOMotorClient[Any] | None = None
         self._made_for: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._last_failed = False
+        self._sharings: WeakValueDictionary[str, Sharing] = WeakValueDictionary()
+        """Those of the client's loop, by collection, as long as something is under way."""
 
     def __repr__(self) -> str:
         """Name the database and whether it is in use, never the credentials of the URL."""
@@ -128,7 +110,10 @@ class Store:
         *,
         find_fault: Callable[[Any], str | None] | None = None,
     ) -> StoreOutcome:
-        """Store a batch with one journaled, unordered insert; one bad document costs no other.
+        """Store a batch, journaled and unordered; one bad document costs no other.
+
+        Small batches for one collection that come together share one insert (`sharing.py`); each
+        is told what became of its own documents.
 
         Safe to repeat: a document whose `_id` exists already stays as it was first written.
 
@@ -142,13 +127,16 @@ class Store:
             PermanentError: no collection can have this name.
         """
         encoded, failed = encode(documents, find_fault)
-        duplicates = 0
-        with self._collection(collection) as target:
-            if encoded:
-                duplicates = await _insert(target, encoded, failed)
+        inserted = Inserted()
+        if encoded:
+            inserted = await self._sharing(collection).insert(encoded)
+        else:
+            with self._collection(collection):
+                pass
+        failed += inserted.failed
         return StoreOutcome(
             stored=len(documents) - len(failed),
-            duplicates=duplicates,
+            duplicates=inserted.duplicates,
             failed=tuple(sorted(failed, key=lambda one: one.index)),
         )
 
@@ -175,8 +163,26 @@ class Store:
                     return_document=True,
                 )
             except PyMongoError as error:
-                raise RetryableError(f"MongoDB: {_text(error)}") from error
+                raise RetryableError(f"MongoDB: {text_of(error)}") from error
             return int(document["count"])
+
+    def _sharing(self, collection: str) -> Sharing:
+        self._client_of_this_loop()  # or they are those of another loop
+        sharing = self._sharings.get(collection)
+        if sharing is None:
+            sharing = Sharing(partial(self._insert, collection))
+            self._sharings[collection] = sharing
+        return sharing
+
+    async def _insert(self, collection: str, batches: Sequence[Batch]) -> Sequence[Answer]:
+        """Insert batches of some tasks together; the answers are for each of them."""
+        try:
+            with self._collection(collection) as target:
+                answers = await _insert_together(target, batches)
+        except (RetryableError, PermanentError) as error:
+            return _to_each(error, batches)
+        self._last_failed = any(isinstance(one, RetryableError) for one in answers)
+        return answers
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -203,7 +209,7 @@ class Store:
                 write_concern=WriteConcern(w="majority", j=True),
             )
         except InvalidName as error:
-            raise PermanentError(f"collection {name[:80]!r}: {_text(error)}") from error
+            raise PermanentError(f"collection {name[:80]!r}: {text_of(error)}") from error
         try:
             yield target
         except RetryableError:
@@ -221,90 +227,98 @@ class Store:
             )
             self._made_for = made_for
             self._last_failed = False
+            self._sharings = WeakValueDictionary()
         return self._client
 
 
-def encode(
-    documents: Sequence[Mapping[str, Any]],
-    find_fault: Callable[[Any], str | None] | None = None,
-) -> tuple[list[tuple[int, RawBSONDocument]], list[Failed]]:
-    """Encode each document once, by itself.
+async def _insert_together(
+    target: AsyncIOMotorCollection[Any], batches: Sequence[Batch]
+) -> Sequence[Answer]:
+    """Insert batches with one command; the answers are for each of them.
 
-    `insert_many` encodes while it writes, and the first integer over 64 bits, lone surrogate or
-    document over 16 MiB ends it with nothing stored.
-
-    Returns:
-        The good ones with their index in the batch, and the others.
+    A command that MongoDB refuses because of one document in it is halved, until that document is
+    alone: between batches first.
     """
-    good: list[tuple[int, RawBSONDocument]] = []
-    failed: list[Failed] = []
-    for index, document in enumerate(documents):
-        fault = find_fault(document) if find_fault is not None else None
-        if fault is not None:
-            failed.append(_failed(index, document, _clean(fault)))
-            continue
-        try:
-            # RawBSONDocument is sent as it is, and PyMongo adds no `_id` to it: mongod does.
-            raw = bson.encode(document)
-        except (BSONError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            failed.append(_failed(index, document, _text(error)))
-            continue
-        if len(raw) > MAX_BSON_BYTES:
-            detail = f"{len(raw)} bytes of BSON; MongoDB's limit is {MAX_BSON_BYTES}"
-            failed.append(_failed(index, document, detail))
-        else:
-            good.append((index, RawBSONDocument(raw)))
-    return good, failed
-
-
-async def _insert(
-    target: AsyncIOMotorCollection[Any],
-    batch: Sequence[tuple[int, RawBSONDocument]],
-    failed: list[Failed],
-) -> int:
-    """Insert, add what MongoDB refuses to `failed`, and return how many were there already."""
+    documents = [document for batch in batches for _, document in batch]
     try:
-        await target.insert_many([document for _, document in batch], ordered=False)
+        await target.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        return _sort_write_errors(error, batch, failed)
+        return _sort_write_errors(error, batches)
     except OperationFailure as error:
         if error.code == _INVALID_NAMESPACE:
-            raise PermanentError(f"collection {target.name[:80]!r}: {_text(error)}") from error
-        if error.code not in _ONE_DOCUMENT_TO_BLAME:
-            # Among these are wrong credentials and missing rights: an operator mends them, and
-            # documents that were accepted wait for it.
-            raise RetryableError(f"MongoDB: {_text(error)}") from error
-        if len(batch) == 1:
-            index, document = batch[0]
-            failed.append(_failed(index, document, _text(error)))
-            return 0
-        half = len(batch) // 2
-        first = await _insert(target, batch[:half], failed)
-        return first + await _insert(target, batch[half:], failed)
+            text = f"collection {target.name[:80]!r}: {text_of(error)}"
+            return _to_each(PermanentError(text), batches)
+        if error.code in _ONE_DOCUMENT_TO_BLAME:
+            return await _insert_halves(target, batches, text_of(error))
+        # Among these are wrong credentials and missing rights: an operator mends them, and
+        # documents that were accepted wait for it.
+        return _to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
     except PyMongoError as error:
-        raise RetryableError(f"MongoDB: {_text(error)}") from error
-    return 0
+        return _to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
+    return [Inserted()] * len(batches)
 
 
-def _sort_write_errors(
-    error: BulkWriteError,
-    batch: Sequence[tuple[int, RawBSONDocument]],
-    failed: list[Failed],
-) -> int:
+async def _insert_halves(
+    target: AsyncIOMotorCollection[Any], batches: Sequence[Batch], detail: str
+) -> Sequence[Answer]:
+    """Insert what was refused because of one document, by halves; a failure ends that."""
+    [batch, *others] = batches
+    if others:
+        half = len(batches) // 2
+        first = await _insert_together(target, batches[:half])
+        failure = next((one for one in first if isinstance(one, Exception)), None)
+        if failure is not None:
+            return [*first, *_to_each(failure, batches[half:])]
+        return [*first, *await _insert_together(target, batches[half:])]
+    if len(batch) == 1:
+        [(index, document)] = batch
+        return [Inserted(failed=(failed_of(index, document, detail),))]
+    half = len(batch) // 2
+    both = []
+    for part in (batch[:half], batch[half:]):
+        [answer] = await _insert_together(target, [part])
+        if not isinstance(answer, Inserted):
+            return [answer]
+        both.append(answer)
+    first_half, second_half = both
+    duplicates = first_half.duplicates + second_half.duplicates
+    return [Inserted(duplicates, first_half.failed + second_half.failed)]
+
+
+def _sort_write_errors(error: BulkWriteError, batches: Sequence[Batch]) -> Sequence[Answer]:
+    """Give each batch what is said of its own documents."""
     details = error.details or {}
-    write_errors = details.get("writeErrors", [])
-    passing = [one for one in write_errors if one["code"] in _PASSING]
-    unacknowledged = [*passing, *details.get("writeConcernErrors", [])]
+    write_errors = {one["index"]: one for one in details.get("writeErrors", [])}
+    unacknowledged = details.get("writeConcernErrors", [])
     if unacknowledged:
-        raise RetryableError(f"MongoDB: {_clean(unacknowledged[0]['errmsg'])}") from error
-    duplicates = 0
-    for one in write_errors:
-        if one["code"] == _DUPLICATE_KEY and _is_primary_key(one):
-            duplicates += 1
-            continue
-        index, document = batch[one["index"]]
-        failed.append(_failed(index, document, _clean(one["errmsg"])))
-    return duplicates
+        text = f"MongoDB: {clean(unacknowledged[0]['errmsg'])}"
+        return _to_each(RetryableError(text), batches)
+    if details.get("nInserted", 0) + len(write_errors) != sum(map(len, batches)):
+        return _to_each(RetryableError(_UNSAID), batches)
+    answers = []
+    first = 0
+    for batch in batches:
+        places = range(first, first + len(batch))
+        first = places.stop
+        own = [(batch[at - places.start], write_errors[at]) for at in places if at in write_errors]
+        answers.append(_answer(own))
+    return answers
+
+
+def _answer(own: Sequence[tuple[tuple[int, Any], Mapping[str, Any]]]) -> Answer:
+    """Tell a batch of its write errors, each with the document that it is about."""
+    failed = []
+    for (index, document), one in own:
+        if one["code"] in _PASSING:
+            return RetryableError(f"MongoDB: {clean(one['errmsg'])}")
+        if one["code"] != _DUPLICATE_KEY or not _is_primary_key(one):
+            failed.append(failed_of(index, document, clean(one["errmsg"])))
+    return Inserted(len(own) - len(failed), tuple(failed))
+
+
+def _to_each(error: Exception, batches: Sequence[Batch]) -> list[Answer]:
+    """Give each batch an error of its own: each is raised, and has its own traceback."""
+    return [type(error)(*error.args) for _ in batches]
 
 
 def _is_primary_key(write_error: Mapping[str, Any]) -> bool:
@@ -313,42 +327,3 @@ def _is_primary_key(write_error: Mapping[str, Any]) -> bool:
     if pattern is None:  # before MongoDB 4.4
         return " index: _id_ " in write_error["errmsg"]
     return dict(pattern) == {"_id": 1}
-
-
-def _failed(index: int, document: Any, detail: str) -> Failed:
-    if isinstance(document, list) and document[:1] == [UNREADABLE]:
-        return _unreadable(index, document)
-    document_id = document.get("_id") if isinstance(document, Mapping) else None
-    return Failed(index=index, document_id=_told_id(document_id), detail=detail)
-
-
-def _unreadable(index: int, stand_in: Sequence[Any]) -> Failed:
-    """Tell of a document that could not be decoded: `tasks.batch_salvage`."""
-    _, reason, written = (*stand_in, "", None)[:3]
-    try:
-        document_id = json.loads(str(written or "null"))
-    except ValueError:
-        document_id = None
-    detail = _clean(f"the document cannot be decoded: {reason}")
-    return Failed(index=index, document_id=_told_id(document_id), detail=detail)
-
-
-def _told_id(document_id: Any) -> Any:
-    """Return an `_id` as it was sent; what JSON cannot say, or says at length, as text."""
-    if isinstance(document_id, str):
-        return _clean(document_id)
-    try:
-        written = orjson.dumps(document_id)
-        fits = len(written) <= MAX_DETAIL_CHARS and orjson.loads(written) == document_id
-    except TypeError:
-        fits = False
-    return document_id if fits else _clean(str(document_id))
-
-
-def _text(error: Exception) -> str:
-    return _clean(str(error) or type(error).__name__)
-
-
-def _clean(text: str) -> str:
-    """Cut, and drop lone surrogates: the result must be UTF-8 for whoever reads it."""
-    return text[:MAX_DETAIL_CHARS].encode(errors="backslashreplace").decode()

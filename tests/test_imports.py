@@ -249,6 +249,7 @@ PER_REQUEST = {
     "penstock/worker/deaths/alone.py",  # dies with its parent
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task
+    "tasks/sharing.py",  # one insert of what was gathered
 }
 """What starts work of its own that ends with a request, a client or a task."""
 RUNNERS = {

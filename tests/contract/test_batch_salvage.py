@@ -14,7 +14,8 @@ from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import DATA
 from penstock.worker.consuming.consumer import read_body
 from tasks.batch_salvage import UNREADABLE, salvage
-from tasks.store import StoreOutcome, encode
+from tasks.encoding import encode
+from tasks.store import StoreOutcome
 from tests.json_shapes import exact, spelled, tree
 
 NOTHING = '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'

@@ -15,7 +15,7 @@ from gateway.ingesting.checker import DocumentChecker
 from gateway.ingesting.document_faults import find_fault
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES, collection_fault
 from tasks.documents import unchecked_fault
-from tasks.store import encode
+from tasks.encoding import encode
 
 
 def nested(depth: int) -> Any:

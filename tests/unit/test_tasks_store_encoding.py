@@ -7,7 +7,8 @@ import bson
 import pytest
 
 from tasks.documents import with_ids
-from tasks.store import MAX_BSON_BYTES, Store, StoreOutcome, encode
+from tasks.encoding import MAX_BSON_BYTES, encode
+from tasks.store import Store, StoreOutcome
 
 BAD: dict[str, Any] = {
     "an integer over 64 bits": {"_id": "x", "n": 2**63},
