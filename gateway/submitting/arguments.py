@@ -17,6 +17,9 @@ from gateway.errors import Fault
 MAX_FAULTS = 100
 """Faults listed at most; one request can hold 100,000 bad arguments."""
 
+UNSEEN = msgspec.Raw(b"")
+"""Stands for an argument that is not looked at."""
+
 _SHORT_BYTES = 64
 _EXPONENT = re.compile(rb"(?<=[0-9])(?:\.[0-9]++)?+[eE][+-]?[0-9]++")
 Decode = Callable[[msgspec.Raw], Any]
@@ -146,7 +149,15 @@ class Signature:
         KeyError, TypeError, AttributeError: The announcement does not have that form.
     """
 
-    __slots__ = ("_by_name", "_extra_names", "_names", "_positional", "_required", "_rest")
+    __slots__ = (
+        "_by_name",
+        "_extra_names",
+        "_known",
+        "_names",
+        "_positional",
+        "_required",
+        "_rest",
+    )
 
     def __init__(self, params: Sequence[Mapping[str, Any]]) -> None:
         self._positional: list[Decode] = []
@@ -154,6 +165,7 @@ class Signature:
         self._by_name: dict[str, tuple[int, Decode]] = {}
         self._rest: Decode | None = None
         self._extra_names: Decode | None = None
+        self._known: Callable[[bytes], msgspec.Struct] | None = None
         required: list[tuple[int, str]] = []
         for param in params:
             kind, name, decode = param["kind"], param["name"], decoder(param["schema"])
@@ -180,9 +192,32 @@ class Signature:
         """Required names by the number of positional arguments given."""
 
     @property
-    def most(self) -> int | None:
-        """How many positional arguments it takes; None: any number."""
-        return None if self._rest is not None else len(self._positional)
+    def named(self) -> int:
+        """How many positional arguments have a name."""
+        return len(self._positional)
+
+    @property
+    def takes_any_number(self) -> bool:
+        """Whether it has `*args`."""
+        return self._rest is not None
+
+    def known_keywords(self, kwargs: bytes) -> dict[str, msgspec.Raw]:
+        """Return those keyword arguments that have a name here; the others are skipped.
+
+        Args:
+            kwargs: A JSON object.
+        """
+        if self._known is None:
+            raw = msgspec.Raw | msgspec.UnsetType
+            fields = [
+                (f"keyword_{place}", raw, msgspec.UNSET) for place in range(len(self._by_name))
+            ]
+            names = {field: name for (field, *_), name in zip(fields, self._by_name, strict=True)}
+            struct = msgspec.defstruct("Known", fields, rename=names)
+            self._known = msgspec.json.Decoder(struct).decode
+        found = msgspec.structs.astuple(self._known(kwargs))
+        given = zip(self._by_name, found, strict=True)
+        return {name: raw for name, raw in given if raw is not msgspec.UNSET}
 
     def faults(
         self, args: Sequence[msgspec.Raw], kwargs: Mapping[str, msgspec.Raw], *, skip: int = 0
@@ -190,8 +225,8 @@ class Signature:
         """Everything that does not fit; empty when the arguments fit.
 
         Args:
-            args: Positional arguments, raw JSON.
-            kwargs: Keyword arguments, raw JSON.
+            args: Positional arguments, raw JSON, or `UNSEEN`.
+            kwargs: Keyword arguments alike.
             skip: How many positional arguments stand in front of `args` and are not known yet.
 
         Raises:
@@ -210,7 +245,7 @@ class Signature:
                 faults.append(
                     Fault(f"$.args[{number}]", f"too many: the task takes {len(positional)}")
                 )
-            else:
+            elif raw is not UNSEEN:
                 try:
                     decode(raw)
                 except msgspec.ValidationError as error:
@@ -234,7 +269,7 @@ class Signature:
                 faults.append(Fault(f"$.kwargs.{name}", "unexpected: the task has no such keyword"))
             elif place < given:
                 faults.append(Fault(f"$.kwargs.{name}", "given twice: it is also in args"))
-            else:
+            elif raw is not UNSEEN:
                 try:
                     decode(raw)
                 except msgspec.ValidationError as error:

@@ -8,9 +8,8 @@ arguments are refused only when no live schema fits.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,7 +19,8 @@ from gateway.decoding.steps import LARGE_BYTES
 from gateway.errors import Fault, Problem
 from gateway.redis.client import COMMAND_TIMEOUT_S, RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
-from gateway.submitting.arguments import MAX_FAULTS, Signature
+from gateway.submitting.arguments import Signature
+from gateway.submitting.beginnings import beginnings
 from gateway.submitting.worker_records import WorkerRecords
 from penstock.looper import Looper
 from penstock.wire.announcements import CATALOG_KEY, CATALOG_MAX_AGE_S, WORKERS_KEY
@@ -102,8 +102,13 @@ class Catalog:
                 _skip(args)
                 _skip(kwargs)
                 return
-            positional = _arguments(args, [one.signature.most for one in live])
-            keywords = _NO_KEYWORDS if kwargs == _EMPTY else _keywords(kwargs)
+            signatures = [one.signature for one in live]
+            if len(args) + len(kwargs) <= LARGE_BYTES:
+                positional: Sequence[msgspec.Raw] = _positional(args)
+                keywords: Mapping[str, msgspec.Raw]
+                keywords = _NO_KEYWORDS if kwargs == _EMPTY else _keywords(kwargs)
+            else:
+                positional, keywords = beginnings(signatures, args, kwargs)
             faults = live[0].signature.faults(positional, keywords, skip=skip)
             if not faults:
                 return
@@ -220,28 +225,6 @@ class Catalog:
             task: tuple(sorted(entries, key=lambda one: one.seen, reverse=True))
             for task, entries in live.items()
         }
-
-
-def _arguments(args: bytes, most: Sequence[int | None]) -> Sequence[msgspec.Raw]:
-    """Return positional arguments, of a great many only as many as are worth a look.
-
-    Args:
-        args: A JSON array.
-        most: How many each signature takes; None: any number.
-    """
-    counts = [count for count in most if count is not None]
-    if len(args) <= LARGE_BYTES or len(counts) < len(most):
-        return _positional(args)
-    first = msgspec.structs.astuple(_first(max(counts) + MAX_FAULTS)(args))
-    return [one for one in first if one is not msgspec.UNSET]
-
-
-@lru_cache(maxsize=64)
-def _first(count: int) -> Callable[[bytes], msgspec.Struct]:
-    """Return what reads the first so many elements of an array, and skips the others."""
-    raw = msgspec.Raw | msgspec.UnsetType
-    fields = [(f"element_{place}", raw, msgspec.UNSET) for place in range(count)]
-    return msgspec.json.Decoder(msgspec.defstruct("First", fields, array_like=True)).decode
 
 
 def _wrong_form(args: bytes, error: msgspec.ValidationError) -> Problem:

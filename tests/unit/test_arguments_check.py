@@ -319,8 +319,8 @@ def test_of_a_great_many_arguments_only_the_first_are_read():
     assert most < 1_000_000
 
 
-def test_every_one_of_a_great_many_arguments_is_read_where_any_number_is_taken():
+def test_of_any_number_of_arguments_thousands_are_read():
     made = catalog(entry("demo.add", param("numbers", INTEGER, "var_positional", required=False)))
 
-    [fault] = refusal(made, f"[{'1,' * 50_000}true]").faults
-    assert fault.at == "$.args[50000]"
+    [fault] = refusal(made, f"[{'1,' * 10_000}true,{'1,' * 50_000}1]").faults
+    assert fault.at == "$.args[10000]"
