@@ -116,7 +116,10 @@ async def test_each_way_to_die_ends_the_task_and_tells_what_follows(
     assert all(is_lost(deployment, one.key) for one in deadly)
     assert states[len(deadly) :] == ["SUCCESS"] * (50 + 1) + ["FAILURE"]
     for one in deadly:
-        assert deployment.states(one.key) == ["STARTED"] * DEATHS + ["FAILURE"]
+        *started, end = deployment.states(one.key)
+        assert (set(started), end) == ({"STARTED"}, "FAILURE")
+        # Where they share a process, the death under one is counted for the others that have begun.
+        assert len(started) in ({DEATHS - 1, DEATHS} if pool == "asyncio" else {DEATHS})
     assert deployment.runs.count("told") == 1
     # On threads its first death is not known to be one: no state says that it had begun.
     assert deployment.runs.count("unkept") in {DEATHS, DEATHS + 1}
