@@ -36,18 +36,24 @@ class Failed:
 def encode(
     documents: Sequence[Mapping[str, Any]],
     find_fault: Callable[[Any], str | None] | None = None,
+    first: int = 0,
 ) -> tuple[list[tuple[int, RawBSONDocument]], list[Failed]]:
     """Encode each document once, by itself.
 
     `insert_many` encodes while it writes, and the first integer over 64 bits, lone surrogate or
     document over 16 MiB ends it with nothing stored.
 
+    Args:
+        documents: a batch, or a part of it.
+        find_fault: says why a document may not be stored; None: BSON decides alone.
+        first: index in the batch of the first of them.
+
     Returns:
         The good ones with their index in the batch, and the others.
     """
     good: list[tuple[int, RawBSONDocument]] = []
     failed: list[Failed] = []
-    for index, document in enumerate(documents):
+    for index, document in enumerate(documents, first):
         fault = find_fault(document) if find_fault is not None else None
         if fault is not None:
             failed.append(failed_of(index, document, clean(fault)))

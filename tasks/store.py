@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
+from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
@@ -48,6 +49,9 @@ _PASSING = frozenset(
 )
 """Codes that a single write can carry although nothing is wrong with its document: host away,
 shutting down, stepping down, write conflict, disk full. The batch is tried again."""
+
+_ENCODED_AT_ONCE = 500
+"""Documents: some milliseconds of small ones, with their check."""
 
 _UNSAID = "MongoDB does not say what became of every document"
 
@@ -126,7 +130,15 @@ class Store:
             RetryableError: MongoDB is away or did not acknowledge; part may be stored. Repeat.
             PermanentError: no collection can have this name.
         """
-        encoded, failed = encode(documents, find_fault)
+        encoded: list[tuple[int, RawBSONDocument]] = []
+        failed: list[Failed] = []
+        for first in range(0, len(documents), _ENCODED_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)  # the loop has other tasks
+            part = documents[first : first + _ENCODED_AT_ONCE]
+            good, bad = encode(part, find_fault, first)
+            encoded += good
+            failed += bad
         inserted = Inserted()
         if encoded:
             inserted = await self._sharing(collection).insert(encoded)

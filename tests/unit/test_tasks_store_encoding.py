@@ -1,6 +1,8 @@
 """What becomes of documents before MongoDB sees them."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import bson
@@ -8,6 +10,7 @@ import pytest
 
 from tasks.documents import with_ids
 from tasks.encoding import MAX_BSON_BYTES, encode
+from tasks.sharing import Answer, Batch, Inserted
 from tasks.store import Store, StoreOutcome
 
 BAD: dict[str, Any] = {
@@ -85,3 +88,34 @@ def test_what_is_not_an_object_passes_through_to_be_refused_with_its_index():
 
 def test_a_store_shows_no_credentials():
     assert repr(Store("mongodb://user:secret@localhost/papers")) == "<Store papers idle>"
+
+
+class Answering(Store):
+    """Has every document stored, by no MongoDB."""
+
+    async def _insert(self, collection: str, batches: Sequence[Batch]) -> Sequence[Answer]:
+        return [Inserted() for _ in batches]
+
+
+async def test_a_huge_batch_is_encoded_in_turns_and_each_document_keeps_its_place():
+    store = Answering("mongodb://127.0.0.1:1/none")
+    batch: list[dict[str, Any]] = [{"_id": number} for number in range(5_000)]
+    bad = (3, 777, 4_999)
+    for index in bad:
+        batch[index] = {"_id": index, "n": 2**63}
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(take_turns())
+    outcome = await store.insert_documents("papers", batch)
+    beside.cancel()
+    store.close()
+
+    assert [(one.index, one.document_id) for one in outcome.failed] == [(at, at) for at in bad]
+    assert outcome.stored == len(batch) - len(bad)
+    assert turns >= 8
