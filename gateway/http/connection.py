@@ -1,19 +1,24 @@
 """One connection of a client: aiohttp's, which also knows how long a request's head is overdue.
 
     waiting ──a byte──► head begun ──head complete──► request ──answered──► waiting
-       │                    │
+       │                    │                        └── broken ──► 400, lingers ──► closed
        └── 75 s (10 s before the first request) ──► closed
                             └── 10 s ──► 400, closed
+
+Lingers: what still comes is read into nothing for a while. Closed with octets unread, the kernel
+resets the connection, and the client may lose the answer (RFC 9112, section 9.6).
 
 aiohttp bounds both by its keep-alive alone. Bad HTTP never reaches the middlewares; its answer is
 made here, in the form of all others.
 
-Of what aiohttp 3.14 keeps to itself three names are read, for which nothing public stands in:
+Of what aiohttp 3.14 keeps to itself four names are used, for which nothing public stands in:
 
     _waiter            whether a request is awaited: without it no head is overdue
     _messages          heads, and faults, that were parsed and not handled yet: a fault behind the
                        beginning of a body stays there, while the body's reader waits for ever
     _current_request   whose body the octets are that come in: to end it, and to weigh its chunks
+    _force_close       set before the transport is closed: it is left to this class, octets are not
+                       parsed any more
 
 `tests/integration/test_slow_clients.py`, `test_bad_http.py` and `test_hostile_bodies.py` fail
 without them.
@@ -40,14 +45,18 @@ _FREE_FRAMING: Final = 64 * 1024
 """Octets of a body that are not its own, beyond as many as those: sizes and ends of its chunks."""
 _FREE_FRAMING_RATE: Final = 1024
 """As many more a second: who sends little now and then costs little."""
+_LINGER_S: Final = 2.0
+"""How long a connection is read from behind its last answer, where more comes."""
+_LINGER_BYTES: Final = 64 * 1024 * 1024
+"""How much is read so."""
 
 
 class Connection(web.RequestHandler):
     """aiohttp's connection, which the listener asks once a second whether it is overdue."""
 
     __slots__ = (
-        "_body_since", "_clock", "_dropping", "_framed", "_head_since", "_held_back", "_siblings",
-        "_silent", "frames",
+        "_body_since", "_broken", "_clock", "_drop_at", "_framed", "_head_since", "_held_back",
+        "_lingered", "_siblings", "_silent", "frames",
     )  # fmt: skip
 
     def join(self, siblings: "set[Connection]") -> None:
@@ -56,7 +65,9 @@ class Connection(web.RequestHandler):
         self._clock = asyncio.get_running_loop().time
         self._head_since = 0.0
         self._silent = True
-        self._dropping = False
+        self._broken = False
+        self._drop_at = 0.0
+        self._lingered = 0
         self._held_back = False
         self._framed = 0
         self._body_since = 0.0
@@ -81,6 +92,11 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse it; note since when a head has been incomplete."""
+        if self._broken:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self.force_close()
+            return
         super().data_received(data)
         self._silent = False
         request = self._current_request
@@ -118,7 +134,7 @@ class Connection(web.RequestHandler):
         self._messages.pop()
         request.content.set_exception(web.RequestPayloadError("the coding of the body is broken"))
         request.content.feed_eof()
-        self.close()
+        self._break_off()
 
     def _weigh_chunks(self, request: web.BaseRequest, size: int) -> None:
         """End a body that comes in chunks of a few octets: each costs like a line of a document."""
@@ -130,7 +146,29 @@ class Connection(web.RequestHandler):
         if self._framed > 2 * content.total_bytes + free:
             content.set_exception(web.RequestPayloadError("its chunks are of a few octets each"))
             content.feed_eof()
-            self.close()
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """Answer the request that is here, and no other; read what else comes into nothing."""
+        self._broken = True
+        self.close()
+        self.resume_reading()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer; linger where the request was broken.
+
+        Returns:
+            What was answered, and whether the client has left.
+        """
+        answered, left = await super().finish_response(request, resp, start_time)
+        transport = self.transport
+        if self._broken and not left and transport is not None and not transport.is_closing():
+            self._force_close = True
+            self._drop_at = self._clock() + _LINGER_S
+            transport.write_eof()
+        return answered, left
 
     def drop_if_overdue(self, begun_before: float) -> bool:
         """Close the connection when the head it waits for began before then.
@@ -138,8 +176,9 @@ class Connection(web.RequestHandler):
         Args:
             begun_before: A time of the loop's clock, seconds.
         """
-        if self._dropping:  # since a second: to close at once could destroy the answer on its way
-            self.force_close()
+        if self._drop_at:
+            if self._clock() >= self._drop_at:
+                self.force_close()
             return False
         if not 0 < self._head_since < begun_before or not self._idle():
             return False
@@ -149,7 +188,7 @@ class Connection(web.RequestHandler):
             self.transport.write(_SLOW_HEAD)
             self.transport.write_eof()
             self.close()
-            self._dropping = True
+            self._drop_at = self._clock()  # not yet: the answer is on its way
         return True
 
     def _idle(self) -> bool:

@@ -245,6 +245,33 @@ async def test_a_body_of_tiny_chunks_is_ended_and_one_of_small_lines_is_not(gate
     assert taken.status == 202
 
 
+_TINY_CHUNKS = Hostile(
+    path="/v1/ingest/a", media_type=NDJSON, chunk_bytes=1, body=filled(b"x", 2 * MIB)
+).request()
+
+
+@pytest.mark.parametrize(
+    "request_octets",
+    [_TINY_CHUNKS, _TINY_CHUNKS[: MIB // 8] + b"no size" + _TINY_CHUNKS[MIB // 8 :]],
+    ids=["tiny chunks", "no chunks"],
+)
+async def test_who_still_sends_when_the_body_is_ended_gets_the_answer(gateway, request_octets):
+    socket = await Socket.to(gateway.port)
+    await socket.write(request_octets)  # fails when the connection is reset meanwhile
+
+    assert (await socket.answer()).status == 400
+    assert await socket.end() == b""
+    await eventually(lambda: not gateway.listener.connections)
+    socket.close()
+
+
+async def test_who_never_stops_sending_is_cut(gateway):
+    socket = await Socket.to(gateway.port)
+    with pytest.raises(ConnectionError):
+        await socket.write(_TINY_CHUNKS * 12)
+    socket.close()
+
+
 async def test_a_pause_that_the_parser_makes_late_ends_as_well(gateway):
     head = Hostile(path="/v1/ingest/a", media_type=NDJSON, chunk_bytes=1, body=b"").request()
     chunk, end = b'8\r\n{"n":1}\n\r\n', b"0\r\n\r\n"
