@@ -6,14 +6,15 @@ to it, and every other frame goes to py-amqp, byte for byte. What is not all her
 py-amqp's own buffer, where a synchronous call (`queue_declare`) finds it.
 
 Of py-amqp three inner names are used: `transport._read_buffer`, and `on_inbound_frame` and
-`bytes_recv` of the connection, by which heartbeats are counted. TLS is left to py-amqp.
+`bytes_recv` of the connection, by which heartbeats are counted.
 """
 
 import errno
+import ssl
 from collections.abc import Callable
 from typing import Any
 
-from amqp.transport import TCPTransport
+from amqp.transport import SSLTransport, TCPTransport
 
 from penstock.worker.asyncio_pool.amqp_frames import (
     DELIVER,
@@ -40,24 +41,30 @@ class Reader:
         connection: py-amqp's.
         channel: number of the channel on which tasks are consumed.
         take: is offered each delivery on it.
+        taken: called when those that came together were offered.
     """
 
-    def __init__(self, connection: Any, channel: int, take: Take) -> None:
+    def __init__(
+        self, connection: Any, channel: int, take: Take, taken: Callable[[], None]
+    ) -> None:
         self._connection = connection
         self._channel = channel
         self._take = take
+        self._taken = taken
 
     @staticmethod
     def reads(connection: Any) -> bool:
-        """Return whether it is a plain connection over TCP."""
-        return type(connection.transport) is TCPTransport
+        """Return whether it is a connection that can be read so."""
+        return type(connection.transport) in {TCPTransport, SSLTransport}
 
     def on_readable(self) -> None:
         """Read what has come; a server that closed the connection is py-amqp's to find."""
         connection = self._connection
         transport = connection.transport
         try:
-            data = transport.sock.recv(_AT_ONCE)
+            data = self._receive(transport.sock)
+        except ssl.SSLWantReadError:  # a part of a record
+            return
         except OSError as error:
             if error.errno in {errno.EAGAIN, errno.EINTR}:
                 return
@@ -66,7 +73,25 @@ class Reader:
         if not data:
             transport.connected = False
             raise ConnectionResetError(errno.ECONNRESET, "the broker closed the connection")
-        self._parse(transport._read_buffer + data)  # noqa: SLF001  # see above
+        try:
+            self._parse(transport._read_buffer + data)  # noqa: SLF001  # see above
+        finally:
+            self._taken()
+
+    @staticmethod
+    def _receive(sock: Any) -> bytes:
+        """Read what has come, without waiting for more."""
+        if not isinstance(sock, ssl.SSLSocket):
+            return sock.recv(_AT_ONCE)  # type: ignore[no-any-return]  # a socket's
+        before = sock.gettimeout()
+        sock.settimeout(0)  # a record that is not all here
+        try:
+            data = sock.recv(_AT_ONCE)
+            while sock.pending():
+                data += sock.recv(sock.pending())
+        finally:
+            sock.settimeout(before)
+        return data
 
     def _parse(self, data: bytes) -> None:
         connection, channel, begin = self._connection, self._channel, 0

@@ -28,7 +28,7 @@ from penstock.wire.headers import CALLBACK_HEADER
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
-from penstock.worker.asyncio_pool.telling import line
+from penstock.worker.asyncio_pool.telling import Lines
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.errors import LoopLostError
 from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
@@ -78,6 +78,7 @@ class Executor:
         self._elsewhere = elsewhere
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="ends")
         self._pipe: RedisPipe | None = None
+        self._lines = Lines()
 
     def __repr__(self) -> str:
         """Tell what runs."""
@@ -206,7 +207,8 @@ class Executor:
                 "args": context.get("argsrepr") or shown_arguments(execution.args),
                 "kwargs": context.get("kwargsrepr") or shown_arguments(execution.kwargs),
             }
-            line(_log, trace.LOG_SUCCESS, fields)
+            if self._lines.add(_log, trace.LOG_SUCCESS, fields):
+                self.runtime.call_later(0, self._lines.write)
         self._hand_back(execution, (0, shown, runtime_s))
 
     def _call(

@@ -21,7 +21,7 @@ from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest
-from penstock.worker.asyncio_pool.telling import line
+from penstock.worker.asyncio_pool.telling import Events, Lines
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
@@ -42,15 +42,24 @@ class Lane:
         plans: of the tasks, by name.
         outbox: what answers the broker.
         windows: counts what was delivered.
+        events: of the connection; None: there are none.
     """
 
     def __init__(
-        self, consumer: Any, plans: dict[str, Plan], outbox: Outbox, windows: Windows
+        self,
+        consumer: Any,
+        plans: dict[str, Plan],
+        outbox: Outbox,
+        windows: Windows,
+        events: Events | None,
     ) -> None:
         self._consumer = consumer
         self._channel = consumer.task_consumer.channel
         self._accept = consumer.task_consumer.accept
         self._windows = windows
+        self._lines = Lines()
+        self.told = self._lines.write
+        """To be called when deliveries that came together have been taken."""
         self._hostname = consumer.hostname
         self._revoked = consumer.controller.state.revoked
         self._intakes = {
@@ -59,6 +68,7 @@ class Lane:
                 task=plan.task,
                 plan=plan,
                 eventer=consumer.event_dispatcher,
+                events=events,
                 connection_errors=consumer.connection_errors,
                 outbox=outbox,
             )
@@ -167,14 +177,14 @@ class Lane:
                 "kwargs": one.kwargsrepr,
                 "eta": None,
             }
-            line(_logger, trace.LOG_RECEIVED, fields)
+            self._lines.add(_logger, trace.LOG_RECEIVED, fields)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self._consumer, request=one)
-        eventer = intake.eventer
-        if eventer is not None and eventer.enabled and intake.task.send_events:
-            eventer.send(
+        events = intake.events
+        if events is not None and events.enabled and intake.task.send_events:
+            events.send(
                 "task-received",
-                uuid=one.id,
+                one.id,
                 name=one.name,
                 args=one.argsrepr,
                 kwargs=one.kwargsrepr,

@@ -154,14 +154,18 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if consumer is None:
             return
         self.windows = Windows(consumer, self.outbox.post, self._is_crowded)
-        if consumer.event_dispatcher is not None:
-            Events(consumer.event_dispatcher, consumer.timer)
+        dispatcher = consumer.event_dispatcher
+        events = (
+            None if dispatcher is None else Events(dispatcher, consumer.timer, self.outbox.post)
+        )
         if not any(plan.ours for plan in self._plans.values()):
             return
         connection = consumer.task_consumer.channel.connection
         if Reader.reads(connection):
-            self._lane = Lane(consumer, self._plans, self.outbox, self.windows)
-            reader = Reader(connection, consumer.task_consumer.channel.channel_id, self._take)
+            self._lane = Lane(consumer, self._plans, self.outbox, self.windows, events)
+            reader = Reader(
+                connection, consumer.task_consumer.channel.channel_id, self._take, self._lane.told
+            )
             loop.add_reader(connection.sock, reader.on_readable)
 
     def _is_crowded(self) -> bool:

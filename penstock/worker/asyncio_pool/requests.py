@@ -11,6 +11,7 @@ from celery.worker import state
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.asyncio_pool.telling import Events
 from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
 from penstock.worker.running.shown_arguments import shown
 
@@ -89,6 +90,7 @@ class Intake:
     task: Any
     plan: Plan
     eventer: Any
+    events: Events | None
     connection_errors: tuple[type[BaseException], ...]
     outbox: Outbox
 
@@ -122,6 +124,7 @@ class LightRequest(OurRequest):
         self._on_ack = self._on_reject = None
         self._hostname = request["hostname"]
         self._eventer = intake.eventer
+        self._events = intake.events
         self._connection_errors = intake.connection_errors
         self._task = task
         ignored = request.get("ignore_result")
@@ -159,9 +162,9 @@ class LightRequest(OurRequest):
         state.all_total_count[0] += 1
         if not self._task.acks_late:
             self.acknowledge()
-        eventer = self._eventer
-        if eventer is not None and eventer.enabled and self._task.send_events:
-            eventer.send("task-started", uuid=self.id)
+        events = self._events
+        if events is not None and events.enabled and self._task.send_events:
+            events.send("task-started", self.id)
 
     def on_success(self, answer: Any, **_: Any) -> None:
         """Answer the broker, and send the event."""
@@ -172,9 +175,9 @@ class LightRequest(OurRequest):
         self.forget()
         if self._task.acks_late:
             self.acknowledge()
-        eventer = self._eventer
-        if eventer is not None and eventer.enabled and self._task.send_events:
-            eventer.send("task-succeeded", uuid=self.id, result=result, runtime=runtime_s)
+        events = self._events
+        if events is not None and events.enabled and self._task.send_events:
+            events.send("task-succeeded", self.id, result=result, runtime=runtime_s)
 
     def acknowledge(self) -> None:
         """Acknowledge the message, once; from any thread."""

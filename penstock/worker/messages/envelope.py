@@ -119,15 +119,19 @@ def request_headers(headers: Mapping[str, Any], own: Mapping[str, Any]) -> dict[
         InvalidTaskError: the protocol's headers have other types than Celery writes.
     """
     found: dict[str, Any] = {}
-    for name, (check, expected) in PROTOCOL.items():
-        value = headers.get(name)
+    for name, value in headers.items():
+        known = PROTOCOL.get(name) if isinstance(name, str) else None
+        if known is None:
+            continue
         if value is None and name not in _REQUIRED:
-            if name in headers:
-                found[name] = _DEFAULTS.get(name)
-        elif check(value):
+            found[name] = _DEFAULTS.get(name)
+        elif known[0](value):
             found[name] = value
         else:
-            raise InvalidTaskError(f"the header {name} must be {expected}, not {value!r:.200}")
+            raise InvalidTaskError(f"the header {name} must be {known[1]}, not {value!r:.200}")
+    for name in _REQUIRED:
+        if name not in found:
+            raise InvalidTaskError(f"the header {name} must be text, not None")
     # Never None: Celery would make them again, of everything that it finds.
     found["headers"] = {
         name: value if type(value) in _SCALARS else _plain(value)
