@@ -20,5 +20,6 @@ if os.environ.get("WORKER_POOL"):
     app.conf.worker_pool = os.environ["WORKER_POOL"]
 if os.environ.get("LATE"):
     app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)
-add_tasks(app)
+# Stock Celery stores RETRY after it has published: over the end of a retry that is quicker.
+add_tasks(app, retry_s=0.5)
 hear_signals()

@@ -79,8 +79,13 @@ class Before(Hooked):
         super().before_start(task_id, args, kwargs)
 
 
-def add_tasks(app: Celery) -> None:  # a list of tasks
-    """Give an app the tasks."""
+def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
+    """Give an app the tasks.
+
+    Args:
+        app: that gets them.
+        retry_s: after which they are tried again.
+    """
 
     def task(**options: Any) -> Any:
         def register(function: Any) -> Any:
@@ -111,34 +116,36 @@ def add_tasks(app: Celery) -> None:  # a list of tasks
         note(f"{mark} {self.request.retries}")
         match how:
             case "once":
-                return 1 if self.request.retries else self.retry(countdown=0)
+                return 1 if self.request.retries else self.retry(countdown=retry_s)
             case "not thrown":
                 if self.request.retries:
                     return "second"
-                return type(self.retry(countdown=0, throw=False)).__name__
+                return type(self.retry(countdown=retry_s, throw=False)).__name__
             case "exceeding":
-                raise self.retry(countdown=0)
+                raise self.retry(countdown=retry_s)
             case "exceeding with exc":
-                raise self.retry(countdown=0, exc=KeyError("the cause"))
+                raise self.retry(countdown=retry_s, exc=KeyError("the cause"))
             case "in a thread":
                 if self.request.retries:
                     return 1
-                await asyncio.to_thread(self.retry, countdown=0)
+                await asyncio.to_thread(self.retry, countdown=retry_s)
             case "other arguments":
                 if self.request.retries:
                     return how
-                raise self.retry((mark, how), {}, countdown=0)
+                raise self.retry((mark, how), {}, countdown=retry_s)
             case "caught and raised":
                 if self.request.retries:
                     return 1
                 try:
-                    self.retry(countdown=0)
+                    self.retry(countdown=retry_s)
                 except Retry:
                     note(f"{mark} cleans up")
                     raise
         return None
 
-    @task(autoretry_for=(KeyError,), retry_backoff=False, max_retries=1, default_retry_delay=0)
+    @task(
+        autoretry_for=(KeyError,), retry_backoff=False, max_retries=1, default_retry_delay=retry_s
+    )
     async def auto(mark: str) -> None:
         await asyncio.sleep(0)
         note(mark)
@@ -229,7 +236,7 @@ def add_tasks(app: Celery) -> None:  # a list of tasks
         if how == "fails":
             raise KeyError(how)
         if how == "retries" and not self.request.retries:
-            raise self.retry(countdown=0)
+            raise self.retry(countdown=retry_s)
         return 1
 
     @task(base=Before)
