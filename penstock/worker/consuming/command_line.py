@@ -20,7 +20,7 @@ _PURGED = "The tasks of purged messages stay PENDING: Celery's purge records no 
 _GREEN_POOLS = ("gevent", "eventlet")
 _NO_GREEN_THREADS = (
     "-P {} does not work here: coroutine tasks run on asyncio, which its patches break. "
-    "-P threads runs as many tasks that wait."
+    "The asyncio pool runs thousands of them: docs/coroutines.md."
 )
 
 
