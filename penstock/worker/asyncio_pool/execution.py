@@ -87,6 +87,12 @@ class Execution:
         if forget is not None:
             forget()
 
+    def reject(self) -> None:
+        """Have the broker deliver it again."""
+        reject = getattr(getattr(self.accept_callback, "__self__", None), "reject", None)
+        if reject is not None:
+            reject(requeue=True)
+
     @property
     def orphaned(self) -> bool:
         """Whether the channel of its delivery is gone, so that the broker delivers it again."""

@@ -78,6 +78,8 @@ class Executor:
         self._elsewhere = elsewhere
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="ends")
         self._pipe: RedisPipe | None = None
+        self._asking: set[Execution] = set()
+        """What waits for an answer of Redis."""
         self._lines = Lines()
 
     def __repr__(self) -> str:
@@ -87,6 +89,10 @@ class Executor:
     def close(self, *, wait: bool) -> None:
         """End the helpers when they are done."""
         self._helpers.shutdown(wait=wait)
+
+    def abandoned(self) -> tuple[Execution, ...]:
+        """Return what waited for Redis on a loop that is lost: nobody answers it any more."""
+        return tuple(self._asking)
 
     def begin(self, execution: Execution) -> None:
         """Begin an execution, on the loop's thread."""
@@ -217,6 +223,7 @@ class Executor:
         """Call a script, again and again while Redis is away, and go on with its answer."""
         # Partials, since functions that know each other would keep all of it until the collector
         # of cycles comes.
+        self._asking.add(execution)
         self._redis().call(call, partial(self._answered, execution, call, then))
 
     def _answered(
@@ -227,13 +234,15 @@ class Executor:
         answer: Any,
     ) -> None:
         try:
-            if not isinstance(answer, Exception):
+            if isinstance(answer, Exception) and self._waits_for(execution, answer):
+                self._later(execution, answer, partial(self._again, execution, call, then))
+                return
+            self._asking.discard(execution)
+            if isinstance(answer, Exception):
+                self._tell(execution, None, answer)
+            else:
                 execution.attempts = 0
                 then(execution, answer)
-            elif self._waits_for(execution, answer):
-                self._later(execution, answer, partial(self._again, execution, call, then))
-            else:
-                self._tell(execution, None, answer)
         except Exception as error:  # noqa: BLE001  # it must not end the connection of all
             self._tell(execution, None, error)
 

@@ -23,6 +23,7 @@ from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
 from penstock.worker.asyncio_pool.execution import Execution, parts_of
 from penstock.worker.asyncio_pool.executor import Executor
+from penstock.worker.asyncio_pool.heartbeats import keep_alive
 from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
@@ -126,7 +127,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 self._plans[name] = plan
 
         blocked_s = self.app.conf.get("penstock_blocked_loop_s", BLOCKED_LOOP_S)
-        self._watchdog = Watchdog(self._runtime_so_far, float(blocked_s))
+        self._watchdog = Watchdog(self._runtime_so_far, float(blocked_s), lambda: self.executor)
         self._watchdog.start()
 
     def _runtime_so_far(self) -> Runtime | None:
@@ -272,8 +273,19 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                     executor = Executor(
                         runtime, redis_url, self._hand_back, self._run_elsewhere, limits
                     )
-                    self._executor = executor
+                    lost, self._executor = self._executor, executor
+                    if lost is not None:
+                        self.outbox.post(partial(self._go_on, lost))
         return executor
+
+    def _go_on(self, lost: Executor) -> None:
+        """Go on after an event loop was lost; what ran on it has ended with LoopLostError."""
+        for execution in lost.abandoned():
+            execution.reject()
+            execution.forget()
+            self._end(execution, None)
+        self._inbox_is_due = True
+        self.executor.runtime.call(self._take_inbox)
 
     def _hand_back(self, execution: Execution, answer: Any) -> None:
         """Take an execution that has ended, from any thread."""
@@ -348,7 +360,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             now = time.monotonic()
             if now > beat_at:
                 beat_at = now + 1.0
-                self._keep_connection()
+                keep_alive(getattr(self._consumer, "connection", None))
             if give_up_at is None and worker_state.should_terminate:
                 give_up_at = now + _CLEAN_UP_S  # Celery has stopped what runs
             if give_up_at is not None and now > give_up_at:
@@ -374,19 +386,6 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self.outbox.deliver()
             time.sleep(_LOOK_S)
         self.outbox.deliver()
-
-    def _keep_connection(self) -> None:
-        """Send and read heartbeats: a lost connection would have the broker deliver all again."""
-        connection = getattr(self._consumer, "connection", None)
-        if connection is None or not connection.connected:
-            return
-        try:
-            connection.heartbeat_check()
-            connection.drain_events(timeout=0.01)
-        except TimeoutError:
-            pass
-        except Exception as error:  # noqa: BLE001  # whatever a dying connection raises
-            _logger.warning("the connection is lost while the worker stops: %r", error)
 
     def _get_info(self) -> dict[str, Any]:
         """Return what `celery inspect stats` shows."""

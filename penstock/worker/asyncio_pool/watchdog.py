@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from celery.worker import state
 
@@ -20,6 +21,8 @@ BLOCKED_LOOP_S = 1.0
 """Unless the setting `penstock_blocked_loop_s` says otherwise."""
 _LOOKS = 4
 """Within that time."""
+LOOK_S = 1.0
+"""Between looks whether the loop is there at all."""
 
 _logger = logging.getLogger(__name__)
 
@@ -30,29 +33,43 @@ class Watchdog:
     Args:
         runtime: returns the loop, which may be another one after a loss; None: there is none yet.
         blocked_s: seconds after which it is blocked; 0: that is not looked for.
+        replace: makes another loop in place of one that is lost.
     """
 
-    def __init__(self, runtime: Callable[[], Runtime | None], blocked_s: float) -> None:
+    def __init__(
+        self,
+        runtime: Callable[[], Runtime | None],
+        blocked_s: float,
+        replace: Callable[[], Any],
+    ) -> None:
         self._runtime = runtime
+        self._replace = replace
         self._blocked_s = blocked_s
         self.times = 0
         """How often it was blocked."""
         self._called_at: float | None = None
         self._logged = False
         self._looper = ThreadLooper(
-            "loop-watchdog", self._look, interval_s=max(blocked_s / _LOOKS, 0.05)
+            "loop-watchdog",
+            self._look,
+            interval_s=max(blocked_s / _LOOKS, 0.05) if blocked_s else LOOK_S,
         )
 
     def start(self) -> None:
         """Begin to look."""
-        if self._blocked_s > 0 and not self._looper.alive:
+        if not self._looper.alive:
             self._looper.start()
 
     def _look(self) -> None:
         runtime = self._runtime()
         if runtime is None:
             return
-        if self._called_at is None:
+        if runtime.lost:
+            self._called_at, self._logged = None, False
+            self._replace()
+        elif not self._blocked_s:
+            return
+        elif self._called_at is None:
             self._called_at = time.monotonic()
             try:
                 runtime.call(self._came)
