@@ -22,21 +22,6 @@ from celery.backends.redis import RedisBackend as CeleryRedisBackend
 from celery.exceptions import Reject
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
-from redis.exceptions import (
-    AuthenticationError,
-    ClusterDownError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    TimeoutError as RedisTimeoutError,
-)
 
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, TaskKeys
@@ -51,6 +36,7 @@ from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
+from penstock.worker.results.passing import is_passing
 from penstock.worker.results.script_calls import ScriptCall, ScriptCalls
 from penstock.worker.stopping import stopping
 from penstock.worker.tenancy import charge
@@ -62,13 +48,6 @@ LONGEST_WAIT_S = 2.0
 KEPT_TRACEBACK_CHARS = 8192
 KEPT_TEXT_CHARS = 1000
 """Of an error that is longer than a result may be."""
-_PASSING = (
-    "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "-OOM ",
-    "-READONLY ", "executing the script can't run",
-)  # fmt: skip
-"""In errors that end when Redis, or who runs it, has mended something. Redis 6 puts what a command
-of a script answered behind its place in the script."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -359,20 +338,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
-        if isinstance(exc, ResponseError) and any(word in str(exc) for word in _PASSING):
-            return True
-        return isinstance(
-            exc,
-            RedisConnectionError
-            | RedisTimeoutError
-            | AuthenticationError
-            | OutOfMemoryError
-            | ReadOnlyError
-            | NoPermissionError
-            | ClusterDownError
-            | TryAgainError
-            | OSError,
-        )
+        return is_passing(exc)
 
     def _ensure_retryable(
         self,
