@@ -94,8 +94,3 @@ class Outbox:
                 connection.bytes_sent += len(delivery_tags)
             except (OSError, AttributeError) as error:  # lost: its reader finds out
                 _logger.warning("%d messages not acknowledged: %r", len(delivery_tags), error)
-
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._read_end)
-        os.close(self._write_end)

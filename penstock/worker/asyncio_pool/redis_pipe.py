@@ -155,11 +155,6 @@ class RedisPipe(asyncio.Protocol):
             return
         self._look = self._loop.call_later(LOOK_S, self._look_at_oldest)
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._transport is not None:
-            self._transport.abort()
-
 
 class _Replies:
     """Reads RESP 2: simple strings, errors, integers and bulk strings."""

@@ -162,9 +162,7 @@ class LightRequest(OurRequest):
         state.all_total_count[0] += 1
         if not self._task.acks_late:
             self.acknowledge()
-        events = self._events
-        if events is not None and events.enabled and self._task.send_events:
-            events.send("task-started", self.id)
+        self._tell("task-started")
 
     def on_success(self, answer: Any, **_: Any) -> None:
         """Answer the broker, and send the event."""
@@ -175,9 +173,13 @@ class LightRequest(OurRequest):
         self.forget()
         if self._task.acks_late:
             self.acknowledge()
+        self._tell("task-succeeded", result=result, runtime=runtime_s)
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        """Send an event, if anybody wants one."""
         events = self._events
         if events is not None and events.enabled and self._task.send_events:
-            events.send("task-succeeded", self.id, result=result, runtime=runtime_s)
+            events.send(kind, self.id, **fields)
 
     def acknowledge(self) -> None:
         """Acknowledge the message, once; from any thread."""

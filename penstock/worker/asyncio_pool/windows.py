@@ -70,7 +70,7 @@ class Windows:
 
     def __repr__(self) -> str:
         """Show how wide each is."""
-        return f"<Windows { ({one.queue: one.size for one in self._windows.values()}) }>"
+        return f"<Windows {self.sizes()}>"
 
     def sizes(self) -> dict[str, int]:
         """Return how many messages of each queue may be here."""
