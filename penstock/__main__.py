@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from penstock import VERSION
+from penstock import VERSION, describe
 from penstock.worker.checkup import check
 
 PROGRAMS = {
     "gateway": "start the HTTP server",
-    "topology": "show, check, apply or draw the layout of RabbitMQ",
+    "topology": "import, show, check, apply or draw the layout of RabbitMQ",
 }
 """Programs of a deployment: a checkout or an image has them, the library alone does not."""
 _NOT_HERE = (
@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = _parser().parse_known_args(arguments)
     if options.command in PROGRAMS:
         return _run(options.command, rest)
+    if options.command == "describe":
+        return describe.main(rest)
     if rest:
         _parser().error(f"unknown argument: {rest[0]}")
     return _check(options.app)
@@ -49,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument(
         "-A", "--app", required=True, help="the application, as for celery: proj.tasks, proj:app"
+    )
+    commands.add_parser(
+        "describe", help="write an application as a JSON file for a gateway", add_help=False
     )
     for name, words in PROGRAMS.items():
         commands.add_parser(name, help=f"{words} (python -m {name})", add_help=False)

@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "penstock": (
         {"__main__"},
         {"worker"},
-        {"looper", "wire"},
+        {"describe", "looper", "wire"},
     ),
     "penstock.worker": (
         {"checkup"},

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Optional, Union
 import pytest
 
 from penstock import VERSION
-from penstock.worker.consuming.signatures import describe, schema
+from penstock.describe import schema
+from penstock.worker.consuming.signatures import describe
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext
 from tasks.registry import TASKS

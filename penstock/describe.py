@@ -1,0 +1,399 @@
+"""A Celery application as one JSON file: `penstock describe -A proj`.
+
+Needs nothing but Celery and runs on Python 3.8: where the library cannot be installed, copy this
+file, and `python describe.py -A proj -o app.json`. Reads settings and code; connects to no server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import json
+import platform
+import re
+import sys
+import traceback
+import typing
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import celery
+from celery import schedules
+from celery.app.routes import MapRoute
+from celery.app.utils import find_app
+from celery.utils.functional import maybe_evaluate
+from kombu.common import Broadcast
+from kombu.transport.base import to_rabbitmq_queue_arguments
+
+FORMAT = 1
+"""Version of the file: a reader refuses another."""
+
+SECRET = re.compile("pass|secret|token|api_?key|private|signature|credential", re.IGNORECASE)
+"""Names whose values stay out of the file."""
+
+SETTINGS = (
+    "control_exchange", "enable_utc", "result_compression", "result_expires", "result_extended",
+    "task_acks_late", "task_always_eager", "task_compression", "task_create_missing_queues",
+    "task_default_priority", "task_default_queue_type", "task_ignore_result", "task_track_started",
+    "worker_direct", "worker_enable_remote_control", "worker_send_task_events",
+)  # fmt: skip
+"""Settings that decide what a gateway in front of the application can do."""
+
+TASK_OPTIONS = ("ignore_result", "serializer", "time_limit", "soft_time_limit")
+
+_SIMPLE = {
+    int: "integer", float: "number", str: "string", bool: "boolean",
+    type(None): "null", list: "array", dict: "object",
+}  # fmt: skip
+_UNIONS = (typing.Union, getattr(sys.modules["types"], "UnionType", typing.Union))
+_CELERY = str(Path(celery.__file__).parent)
+_CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class DescribeError(Exception):
+    """The application cannot be described; the message says why."""
+
+
+def load(name: str) -> Any:
+    """Import an application and all its tasks, as a worker does.
+
+    Args:
+        name: as `celery -A` takes it: `proj`, `proj.celery:app`.
+
+    Raises:
+        DescribeError: it cannot be imported.
+    """
+    try:
+        app = find_app(name)
+        app.loader.import_default_modules()
+        app.finalize()
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise DescribeError(f"{name}: {error!r} ({where.filename}, line {where.lineno})") from error
+    return app
+
+
+def describe(app: Any, name: str) -> dict[str, Any]:
+    """Return everything that a gateway needs to know of an application, as JSON.
+
+    Args:
+        app: an application of Celery 4 or 5, loaded.
+        name: as `celery -A` takes it.
+    """
+    conf = app.conf
+    own = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
+    tasks = [_task(app, task) for task in own]
+    return {
+        "penstock_app": FORMAT,
+        "app": name,
+        "celery": celery.__version__,
+        "python": platform.python_version(),
+        "broker": _broker(conf),
+        "backend": _backend(app),
+        "protocol": conf.task_protocol,
+        "serializers": {
+            "task": conf.task_serializer,
+            "result": conf.result_serializer,
+            "accept": sorted(map(str, conf.accept_content or ())),
+        },
+        "timezone": str(app.timezone),
+        "settings": {key: _json(conf.get(key)) for key in SETTINGS},
+        "default_queue": conf.task_default_queue,
+        # After the tasks: routes add queues that the settings do not name.
+        "queues": [_queue(queue) for _, queue in sorted(app.amqp.queues.items())],
+        "tasks": tasks,
+        "routers": [_router(one) for one in app.amqp.router.routes],
+        "schedules": [_schedule(app, *one) for one in sorted(conf.beat_schedule.items())],
+        "beat": str(conf.beat_scheduler),
+    }
+
+
+def _json(value: Any) -> Any:
+    """Return a value as JSON has it; of another the text that `repr` gives."""
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    if isinstance(value, (set, frozenset)):
+        value = sorted(map(str, value))
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def without_password(url: str) -> str:
+    """Return a URL without its password, and without parameters that may be one."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if "@" in parts.path + parts.query + parts.fragment and not at:  # `/`, `?`, `#` in a password
+        return f"{parts.scheme}://{url.rpartition('@')[2]}"
+    kept = [pair for pair in parse_qsl(parts.query) if not SECRET.search(pair[0])]
+    user = user.partition(":")[0]
+    netloc = user + "@" + host if user else host
+    return parts._replace(netloc=netloc, query=urlencode(kept), fragment="").geturl()
+
+
+def _urls(setting: Any) -> list[str]:
+    """Return the servers that a setting names: a list, or a text with `;` between them."""
+    urls = setting if isinstance(setting, (list, tuple)) else str(setting or "").split(";")
+    return [str(url) for url in urls if url]
+
+
+def _transport(url: str) -> str:
+    scheme = urlsplit(url).scheme if "://" in url else url
+    return {"pyamqp": "amqp", "librabbitmq": "amqp"}.get(scheme, scheme)
+
+
+def _broker(conf: Any) -> dict[str, Any]:
+    urls = _urls(conf.broker_write_url or conf.broker_url) or ["amqp://guest@localhost//"]
+    first = urlsplit(urls[0])
+    return {
+        "transport": _transport(conf.broker_transport or urls[0]),
+        "urls": [without_password(url) for url in urls],
+        "vhost": unquote(first.path[1:]) or "/",
+        "tls": bool(conf.broker_use_ssl) or first.scheme.endswith("s"),
+    }
+
+
+def _backend(app: Any) -> dict[str, Any]:
+    conf = app.conf
+    urls = _urls(conf.result_backend)
+    options = conf.get("result_backend_transport_options") or {}
+    found: dict[str, Any] = {
+        "kind": _transport(urls[0]) if urls else "disabled",
+        "urls": [without_password(url) for url in urls],
+        "global_keyprefix": options.get("global_keyprefix") or "",
+    }
+    try:
+        prefix = getattr(app.backend, "task_keyprefix", None)
+    except Exception as error:  # noqa: BLE001  # whatever its library raises
+        return dict(found, error=repr(error))
+    if prefix is not None:
+        found["task_keyprefix"] = prefix.decode() if isinstance(prefix, bytes) else str(prefix)
+    return found
+
+
+def _queue(queue: Any) -> dict[str, Any]:
+    """Describe a kombu queue as it is declared on RabbitMQ."""
+    arguments = to_rabbitmq_queue_arguments(
+        queue.queue_arguments or {},
+        expires=queue.expires,
+        message_ttl=queue.message_ttl,
+        max_length=queue.max_length,
+        max_length_bytes=queue.max_length_bytes,
+        max_priority=queue.max_priority,
+    )
+    broadcast = isinstance(queue, Broadcast)
+    own = [(queue.exchange, queue.routing_key, queue.binding_arguments)]
+    more = [(one.exchange, one.routing_key, one.arguments) for one in queue.bindings or ()]
+    return {
+        "name": queue.alias if broadcast else queue.name,  # that of a broadcast is random
+        **{one: bool(getattr(queue, one)) for one in ("durable", "exclusive", "auto_delete")},
+        "arguments": _json(arguments),
+        "broadcast": broadcast,
+        "bindings": [
+            {
+                "exchange": exchange.name,
+                "exchange_type": exchange.type,
+                "key": key or "",
+                "arguments": _json(given or {}),
+            }
+            for exchange, key, given in (more or own)
+        ],
+    }
+
+
+def _router(router: Any) -> str:
+    """Name a router: a mapping answers alike for all arguments, a function may not."""
+    found = maybe_evaluate(router)
+    return "mapping" if isinstance(found, MapRoute) else getattr(found, "__qualname__", repr(found))
+
+
+def _route(app: Any, task: Any) -> dict[str, Any]:
+    """Return where Celery's client would publish a task that is called without options.
+
+    Source: `celery.app.amqp.AMQP._create_task_sender` and `celery.app.routes.Router.route`.
+    """
+    try:
+        options = dict(task._get_exec_options())  # noqa: SLF001  # as `Task.apply_async` does
+        options = app.amqp.router.route(options, task.name, (), {}, task)
+    except Exception as error:  # noqa: BLE001  # a router is the user's
+        return {"error": repr(error)}
+    queue, exchange = options.get("queue"), options.get("exchange")
+    if queue is None and exchange is None:
+        queue = app.amqp.default_queue
+    if isinstance(queue, str):
+        queue = app.amqp.queues[queue]
+    key = options.get("routing_key")
+    type_ = options.get("exchange_type") or (queue.exchange.type if queue else "direct")
+    name = queue.name if queue else None
+    if (not exchange or not key) and type_ == "direct":
+        exchange, key = "", name
+    elif exchange is None:
+        exchange = queue.exchange.name or app.amqp.default_exchange
+        key = key or queue.routing_key or app.conf.task_default_routing_key
+    return {
+        "queue": name,
+        "exchange": getattr(exchange, "name", exchange),
+        "exchange_type": type_,
+        "routing_key": key or "",
+        "priority": options.get("priority"),
+    }
+
+
+def _task(app: Any, task: Any) -> dict[str, Any]:
+    run = authored(task)
+    signature = _signature(task, run)
+    options = {name: _json(getattr(task, name, None)) for name in TASK_OPTIONS}
+    return {
+        "task": str(task.name),
+        "doc": inspect.getdoc(inspect.unwrap(run)) or "",
+        "coroutine": inspect.iscoroutinefunction(inspect.unwrap(run)),
+        "checked": bool(getattr(task, "typing", True)),
+        "params": [parameter(one) for one in signature.parameters.values()],
+        "returns": schema(signature.return_annotation),
+        "route": _route(app, task),
+        "options": {name: value for name, value in options.items() if value is not None},
+    }
+
+
+def authored(task: Any) -> Any:
+    """Return what the author of a task wrote, without Celery's own wrappers.
+
+    A wrapper of the author's stays: it may take other arguments than what it wraps.
+    """
+    run = getattr(task, "_orig_run", None) or task.run
+    while hasattr(run, "__wrapped__") and run.__code__.co_filename.startswith(_CELERY):
+        inner = run.__wrapped__
+        run = inner.__get__(run.__self__) if inspect.ismethod(run) else inner
+    return run
+
+
+def _signature(task: Any, run: Any) -> inspect.Signature:
+    """Return the arguments that a task surely takes, with hints where they can be resolved."""
+    ours = getattr(task, "authored", None)  # of an application that has the library
+    if ours is not None:
+        return typing.cast("inspect.Signature", ours.signature())
+    try:
+        found = inspect.signature(run, follow_wrapped=False)
+    except (TypeError, ValueError):  # of C
+        found = inspect.signature(lambda *args, **kwargs: None)  # noqa: ARG005
+    try:
+        hints = typing.get_type_hints(getattr(run, "__func__", run))
+    except Exception:  # noqa: BLE001  # names that only a type checker knows
+        hints = {}
+    return found.replace(
+        parameters=[
+            one.replace(annotation=hints.get(one.name, inspect.Parameter.empty))
+            for one in found.parameters.values()
+        ],
+        return_annotation=hints.get("return", inspect.Signature.empty),
+    )
+
+
+def schema(hint: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a type hint; `{}`, which every value fits, when it has none."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hasattr(hint, "__metadata__"):  # Annotated
+        return schema(arguments[0])
+    if origin in _UNIONS:
+        return {"anyOf": [schema(one) for one in arguments]}
+    if origin is typing.Literal:
+        return {"enum": list(arguments)}
+    if origin is list and arguments:
+        return {"type": "array", "items": schema(arguments[0])}
+    if origin is dict and arguments and arguments[0] is str:
+        return {"type": "object", "additionalProperties": schema(arguments[1])}
+    if origin in (list, dict) and not arguments:  # typing.List of Python 3.8
+        hint = origin
+    hint = type(None) if hint is None else hint
+    simple = next((word for known, word in _SIMPLE.items() if known is hint), None)
+    return {"type": simple} if simple else {}
+
+
+def parameter(one: inspect.Parameter) -> dict[str, Any]:
+    """Describe one parameter: name, kind, whether it is required, schema, default."""
+    has_default = one.default is not inspect.Parameter.empty
+    found: dict[str, Any] = {
+        "name": one.name,
+        "kind": one.kind.name.lower(),
+        "required": not has_default and one.kind not in _VARIABLE,
+        "schema": schema(one.annotation),
+    }
+    if has_default and one.default is None and not _takes_none(found["schema"]):
+        found["schema"] = {"anyOf": [found["schema"], {"type": "null"}]}
+    if has_default and not SECRET.search(one.name):
+        with contextlib.suppress(TypeError, ValueError):
+            found["default"] = json.loads(json.dumps(one.default, allow_nan=False))
+    return found
+
+
+def _takes_none(found: dict[str, Any]) -> bool:
+    return not found or found == {"type": "null"} or {"type": "null"} in found.get("anyOf", ())
+
+
+def _schedule(app: Any, name: str, entry: Any) -> dict[str, Any]:
+    """Return an entry of `beat_schedule` as the gateway's API writes one, and what it hides."""
+    get = entry.get if hasattr(entry, "get") else lambda key: getattr(entry, key, None)
+    kwargs = dict(get("kwargs") or {})
+    hidden = sorted(key for key in kwargs if SECRET.search(str(key)))
+    kwargs.update(dict.fromkeys(hidden))
+    return dict(
+        _when(app, get("schedule")),
+        name=name,
+        task=get("task"),
+        args=_json(list(get("args") or ())),
+        kwargs=_json(kwargs),
+        options={key: _json(value) for key, value in (get("options") or {}).items()},
+        hidden=hidden,
+    )
+
+
+def _when(app: Any, found: Any) -> dict[str, Any]:
+    if isinstance(found, schedules.crontab):
+        fields = {field: str(getattr(found, "_orig_" + field)) for field in _CRONTAB_FIELDS}
+        return {"crontab": dict(fields, timezone=str(app.timezone))}
+    if isinstance(found, schedules.solar):
+        return {"solar": {"event": found.event, "latitude": found.lat, "longitude": found.lon}}
+    every = getattr(found, "run_every", found)
+    if hasattr(every, "total_seconds"):
+        every = every.total_seconds()
+    if type(found) in (int, float, schedules.schedule) or hasattr(found, "total_seconds"):
+        return {"every": every}
+    return {"other": repr(found)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Describe an application, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="penstock describe",
+        description="Write what a gateway needs to know of a Celery application as JSON: tasks "
+        "with their arguments, routes, queues, servers without passwords, schedules. Imports the "
+        "application as a worker does; connects to no server.",
+    )
+    parser.add_argument(
+        "-A", "--app", required=True, help="the application, as for celery: proj, proj.celery:app"
+    )
+    parser.add_argument("-o", "--output", help="the file to write; by default standard output")
+    options = parser.parse_args(arguments)
+    sys.path.insert(0, str(Path.cwd()))  # as the program `celery` does
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # an application may print
+            found = describe(load(options.app), options.app)
+    except DescribeError as error:
+        sys.stderr.write(f"penstock describe: {error}\n")
+        return 1
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    if options.output:
+        Path(options.output).write_text(text, encoding="utf-8")
+        counts = [f"{len(found[one])} {one}" for one in ("tasks", "queues", "schedules")]
+        sys.stderr.write(f"{options.output}: {', '.join(counts)}\n")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
