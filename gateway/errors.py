@@ -118,14 +118,20 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
             "detail": self.detail,
             "code": self.code,
         }
-        if self.queued is not None:
-            body["queued"] = self.queued
-        if self.task_id is not None and self.queued != "no":
-            body["id"] = self.task_id
-        if self.faults:
-            body["errors"] = [{"at": fault.at, "detail": fault.detail} for fault in self.faults]
-        body.update(self.members)
+        body.update(self.particulars())
         return body
+
+    def particulars(self) -> dict[str, Any]:
+        """The members of `body` that not every problem has."""
+        found: dict[str, Any] = {}
+        if self.queued is not None:
+            found["queued"] = self.queued
+        if self.task_id is not None and self.queued != "no":
+            found["id"] = self.task_id
+        if self.faults:
+            found["errors"] = [{"at": fault.at, "detail": fault.detail} for fault in self.faults]
+        found.update(self.members)
+        return found
 
 
 def invalid_request(at: str, detail: str, *, queued: Queued | None = None) -> Problem:

@@ -12,10 +12,10 @@ from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING
 from gateway.api.queries import whole_number
 from gateway.api.submit import TASK_ID
+from gateway.decoding.typed_json import decode_with
 from gateway.errors import invalid_request
 from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
-from gateway.submitting.task_request import decode_with
 from gateway.timestamps import Time
 
 

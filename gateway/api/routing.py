@@ -11,6 +11,7 @@ from gateway.api.fields import NOT_NULL, Count, Schema
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
 from gateway.api.topology import BINDING_EXAMPLE, Binding, binding_of
+from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
 from gateway.operating.routing import Explanation, explain
@@ -18,7 +19,7 @@ from gateway.rabbitmq.management import QueueFigures
 from gateway.rabbitmq.parts import Broker
 from gateway.submitting.destinations import no_exchange, no_route
 from gateway.submitting.priorities import honours
-from gateway.submitting.task_request import TaskName, decode_with
+from gateway.submitting.task_request import TaskName
 from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology import entities, model
 

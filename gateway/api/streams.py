@@ -15,10 +15,10 @@ from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import ACCESS, INTAKE, WATCHING
 from gateway.api.queries import text
 from gateway.api.submit import TASK_ID
+from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
-from gateway.submitting.task_request import decode_with
 from gateway.timestamps import Time, rfc3339
 from gateway.watching.event_source import EventSource
 from gateway.watching.sockets import PROTOCOL

@@ -15,12 +15,12 @@ from gateway.api.operation import JSON_BODY, READING, Content, Operation, answer
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import WAIT, choice
 from gateway.api.submit import STATE_EXAMPLE, TASK_ID
+from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.redis.faults import RedisAwayError
 from gateway.states.state import State, TaskState
-from gateway.submitting.task_request import decode_with
 
 MAX_IDS = 1000
 """Ids of one status request."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from gateway.decoding.typed_json import decode_with, finite
 from gateway.errors import Fault, Problem, invalid_request
 from gateway.submitting.task_request import (
     NO_OPTIONS,
@@ -19,8 +20,6 @@ from gateway.submitting.task_request import (
     TaskRequest,
     always,
     check_form,
-    decode_with,
-    finite,
     guard_headers,
 )
 

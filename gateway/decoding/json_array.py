@@ -31,16 +31,22 @@ _LEAST_REACH: Final = 64
 _MOST_REACH: Final = 4096
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRAY_ESCAPE: Final = rb'\\["\\]?+'
+"""Outside of a string, where there is none in JSON; the walk takes it alike."""
 
 
 def _nested(levels: int) -> bytes:
     """Return a pattern of a value in brackets, with so many levels of brackets in it."""
     inner = b"|" + _nested(levels - 1) if levels else b""
-    return rb'[\[{](?:[^"\[\]{}]++|' + _STRING + inner + rb")*+[\]}]"
+    plain = rb'[\[{](?:[^"\[\]{}\\]++|'
+    return plain + _STRING + inner + b"|" + _STRAY_ESCAPE + rb")*+[\]}]"
 
 
 _ELEMENT: Final = re.compile(
-    rb'((?:[^"\[\]{},]++|' + _STRING + rb"|" + _nested(16) + rb")*+)([,\]])", re.DOTALL
+    rb'((?:[^"\[\]{},\\]++|'
+    + (_STRING + b"|" + _nested(16) + b"|" + _STRAY_ESCAPE)
+    + rb")*+)([,\]])",
+    re.DOTALL,
 )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import orjson
 
+from gateway.decoding.typed_json import decode_with
 from gateway.errors import invalid_request
 from gateway.submitting.celery_options import client_options, later_options, own_headers
 from gateway.submitting.start_times import times
@@ -26,7 +27,6 @@ from gateway.submitting.task_request import (
     TaskRequest,
     always,
     check_form,
-    decode_with,
 )
 from penstock.wire.crontab import RANGES, parse_crontab, parse_field, time_zone
 from penstock.wire.headers import JSON_HEADER

@@ -120,7 +120,11 @@ class Bulk:
 
     def refuse(self, problem: Problem, line: int | None = None) -> None:
         """Put a refusal in the place of a line; None: of the next, for the rest of the body."""
-        self._pending.append((self.line + 1 if line is None else line, "", problem))
+        line = self.line + 1 if line is None else line
+        if self._pending:
+            self._pending.append((line, "", problem))
+        else:
+            self.outcomes.add_refused(line, problem)
 
     def _publish(self, raw: bytes | TaskRequest) -> None:
         try:

@@ -10,8 +10,6 @@ from gateway.errors import Problem
 Listing = Literal["errors", "all", "none"]
 """Which outcomes the answer lists."""
 _MOST_WRITTEN: Final = 256
-_DIFFERENT: Final = frozenset({"invalid-arguments", "unknown-task"})
-"""Whose refusals may differ where their details are alike."""
 _MEMBERS: Final = ("queued", "id", "errors", "near", "quota")
 
 
@@ -60,16 +58,21 @@ class BulkOutcomes:
         rest = self._refusals.get((code, detail))
         if rest is None:
             rest = _rest(problem)
-            # One fault is in the detail; others, and what is queued, are not.
-            if problem.queued == "no" and len(problem.faults) < 2 and code not in _DIFFERENT:
+            if _is_in_detail(problem):
                 if len(self._refusals) >= _MOST_WRITTEN:
                     self._refusals.clear()
                 self._refusals[code, detail] = rest
         return rest
 
 
+def _is_in_detail(problem: Problem) -> bool:
+    """Return whether refusals with this detail are alike in all else."""
+    one = len(problem.faults) < 2 and problem.code != "invalid-arguments"
+    return one and problem.queued == "no"
+
+
 def _rest(problem: Problem) -> bytes:
-    body = problem.body()
+    particulars = problem.particulars()
     members = {"status": problem.status, "code": problem.code, "detail": problem.detail}
-    members |= {name: body[name] for name in _MEMBERS if name in body}
+    members |= {name: particulars[name] for name in _MEMBERS if name in particulars}
     return orjson.dumps(members)[1:]

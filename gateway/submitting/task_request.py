@@ -4,17 +4,15 @@ The envelope is parsed once; arguments stay the client's raw JSON.
 """
 
 import itertools
-import math
-import re
 from collections.abc import Generator, Iterator, Mapping
-from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 
 from gateway.decoding import json_text
 from gateway.decoding.steps import Pause, at_once, in_turns
-from gateway.errors import Fault, Problem, invalid_request
+from gateway.decoding.typed_json import decode_with, finite, malformed
+from gateway.errors import Problem, invalid_request
 from gateway.timestamps import Time
 from penstock.wire.headers import is_reserved
 
@@ -30,6 +28,7 @@ _Key = Annotated[str, msgspec.Meta(max_length=255)]
 _SECONDS = msgspec.Meta(gt=0, le=MAX_DELAY_S)
 _Limit = Annotated[int, _SECONDS] | Annotated[float, _SECONDS]
 """Whole seconds stay whole: Celery's clients write `timelimit` as they are given it."""
+_Expiry = Annotated[float, msgspec.Meta(gt=0, le=10 * MAX_DELAY_S)]
 _Headers = Annotated[
     dict[str, Any],
     msgspec.Meta(
@@ -44,9 +43,7 @@ TaskName = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Args = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "default": []})]
 Kwargs = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object", "default": {}})]
 """Arguments stay the client's bytes."""
-_FIELD = re.compile(r"field `(.+)`", re.DOTALL)
 _MAX_SAFE_DEPTH = 100
-_EMPTY = "the body is empty"
 _NOT_SCALAR = "Expected a string, number, boolean or null"
 _MIN_GUARDED_BYTES = 1024
 """In less there is no room for headers that cost much."""
@@ -72,8 +69,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """Seconds until it may start, rounded up to whole ones."""
     eta: Time | None = None
     """Excludes `countdown`; up to a year from now. One that has passed runs now."""
-    expires: float | str | None = None
-    """Seconds from now, or a time; later than the start."""
+    expires: _Expiry | str | None = None
+    """Seconds from now, up to ten years, or a time; later than the start."""
     time_limit: _Limit | None = None
     """Seconds after which its worker stops it."""
     soft_time_limit: _Limit | None = None
@@ -113,22 +110,9 @@ class _OptionsOnly(msgspec.Struct):
     options: _HeadersOnly | None = None
 
 
-def finite(digits: str) -> float:
-    """Return a float without a type: msgspec's own reading takes microseconds for large exponents.
-
-    Raises:
-        ValueError: It is over the range of a double.
-    """
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("Number out of range")
-    return number
-
-
 _decode = msgspec.json.Decoder(TaskRequest, float_hook=finite).decode
 _decode_headers = msgspec.json.Decoder(_OptionsOnly).decode
 _raw_values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_skip = msgspec.json.Decoder(msgspec.Raw).decode  # reads all, builds nothing
 
 
 def parse(body: bytes) -> TaskRequest:
@@ -225,58 +209,6 @@ def _form_steps(request: TaskRequest) -> Generator[None, None, None]:
         _check_options(request.options)
 
 
-def decode_with(decode: Any, body: bytes) -> Any:
-    """Decode UTF-8 JSON with a msgspec decoder.
-
-    Raises:
-        Problem: `malformed-json`, `invalid-request` (queued: no).
-    """
-    try:
-        if not body.isascii():
-            body.decode()
-        return decode(body)
-    except msgspec.ValidationError as error:
-        _check_json(body)
-        detail, faults = _refusal(str(error))
-        raise Problem("invalid-request", detail, queued="no", faults=faults) from None
-    except UnicodeDecodeError as error:
-        raise malformed(f"not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise malformed("nested too deeply") from None
-    except msgspec.DecodeError as error:
-        empty = not body or body.isspace()
-        raise malformed(_EMPTY if empty else str(error)) from None
-
-
-def _check_json(body: bytes) -> None:
-    """Look for a worse fault behind one of form, at which the decoder stopped.
-
-    Raises:
-        Problem: `malformed-json` (queued: no).
-    """
-    try:
-        _skip(body)
-    except RecursionError:
-        raise malformed("nested too deeply") from None
-    except msgspec.DecodeError as error:
-        raise malformed(str(error)) from None
-
-
-@lru_cache(maxsize=1024)
-def _refusal(message: str) -> tuple[str, tuple[Fault, ...]]:
-    """Detail and faults of a refusal: a bulk request may have a million of them."""
-    at, detail = _fault(message)
-    return f"{at}: {detail}", (Fault(at, detail),)
-
-
-def _fault(message: str) -> tuple[str, str]:
-    """Return where and what, from msgspec's words: `… - at `$.options``, `… field `name``."""
-    detail, _, path = message.partition(" - at `")
-    at = path.rstrip("`") or "$"
-    field = _FIELD.search(detail)
-    return (f"{at}.{field[1]}" if field else at), detail
-
-
 def check_raw(raw: bytes) -> None:
     """Look for what a raw JSON value may hide from the envelope's parser.
 
@@ -343,16 +275,6 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
             raise _invalid(at, "Outside 64 bits")
     if len(msgspec.json.encode(headers)) > MAX_HEADERS_BYTES:
         raise _invalid("$.options.headers", f"Over {MAX_HEADERS_BYTES} bytes")
-
-
-def malformed(detail: str) -> Problem:
-    """Return a 400 for a body that is not JSON."""
-    return Problem("malformed-json", detail, queued="no", faults=_at_root(detail))
-
-
-@lru_cache(maxsize=1024)
-def _at_root(detail: str) -> tuple[Fault, ...]:
-    return (Fault("$", detail),)
 
 
 def _invalid(at: str, detail: str) -> Problem:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.decoding.json_array import ArraySplitter
@@ -74,6 +74,19 @@ def test_what_is_no_array_is_refused_or_ends_in_an_element_that_does_not_parse(t
         found = None
 
     assert found == (expected if isinstance(expected, list) else None)
+
+
+@example("\\[,1],2", [3])
+@example('\\",1",2', [3])
+@given(st.text(alphabet='[]{},"\\\\1 a', max_size=30), st.lists(st.integers(0, 9), max_size=5))
+def test_broken_elements_are_cut_alike_whatever_the_chunks(text, sizes):
+    def outcome(sizes: list[int]) -> list[bytes] | None:
+        try:
+            return split(f"[{text}]".encode(), sizes)
+        except MalformedBodyError:
+            return None
+
+    assert outcome(sizes) == outcome([])
 
 
 @pytest.mark.parametrize("size", [1 << 10, 1 << 16, 1 << 18])
