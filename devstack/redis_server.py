@@ -1,5 +1,6 @@
 """Redis as a child: append-only, a password of its own, a private port and data folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from devstack.certificates import TLS_HOST, Certificates
@@ -20,6 +21,7 @@ class Redis:
         mark: See `Child`.
         maxmemory: Bound of its memory, `0` or a number with a unit (`512mb`); nothing is evicted.
         tls: Serve TLS and nothing else; plain by default.
+        more: Lines of configuration besides.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Redis:
         mark: str = RUN_MARK,
         maxmemory: str = "0",
         tls: Certificates | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.password = password
         self._maxmemory = maxmemory
         self._tls = tls
+        self.more = list(more)
         self.child = Child(
             "redis",
             [find_redis(), folder / "redis.conf"],
@@ -110,6 +114,7 @@ class Redis:
             # a subscriber that is slow for a moment is not to lose its subscription
             "client-output-buffer-limit pubsub 256mb 64mb 60",
         ]
+        lines += self.more
         if self.password:
             lines.append(f"requirepass {self.password}")
         if self._tls is not None:

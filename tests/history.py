@@ -16,7 +16,7 @@ def question(task_id: str, cursor: str = "0-0") -> dict[str, Any]:
     """Return keys and arguments of the script."""
     keys = TaskKeys.of(task_id)
     return {
-        "keys": [keys.record, keys.ended, keys.revoked, keys.events],
+        "keys": [keys.record, keys.events, keys.ended, keys.revoked],
         "args": [MAX_STREAMED_BYTES, _ALL, cursor],
     }
 

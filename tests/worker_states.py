@@ -36,7 +36,7 @@ class WorkerStates:
         keys = TaskKeys.of(task_id)
         answer = await self._start(
             keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
-            args=[self._body(task_id, "STARTED", None), self._keep_s, int(redelivered), "", 0, 0],
+            args=[self._body(task_id, "STARTED", None), self._keep_s, "d" * redelivered],
         )
         return str(answer, "ascii")
 

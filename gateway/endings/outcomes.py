@@ -27,7 +27,7 @@ from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
 from penstock.wire.headers import COPY_HEADER, REASON_HEADER
-from penstock.wire.keys import TaskKeys
+from penstock.wire.keys import FormerKeys, TaskKeys
 from penstock.wire.names import OUTCOMES_QUEUE
 from penstock.wire.records import error_record
 
@@ -175,12 +175,15 @@ class Outcomes:
 
         None while another copy of its message runs: that one will record its end.
         """
-        keys = TaskKeys.of(end.task_id)
+        keys, former = TaskKeys.of(end.task_id), FormerKeys.of(end.task_id)
         wait_s = _FIRST_WAIT_S
         while True:
             try:
                 answer = await self._script(
-                    keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+                    keys=[
+                        *(keys.record, keys.events, keys.ended, keys.copy),
+                        *(former.ended, former.copy),
+                    ],
                     args=[end.state, end.record(), self._kept_s, end.copy],
                 )
                 found = await self._redis.get(keys.ended) if answer == b"ended" else None

@@ -12,7 +12,7 @@ from gateway.errors import Problem
 from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
-from penstock.wire.keys import REVOKED_S, TaskKeys
+from penstock.wire.keys import REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import error_record
 
 _ATTEMPTS: Final = 5
@@ -65,7 +65,10 @@ class Revocation:
         keys = TaskKeys.of(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
         outcome, state = await self._script(
-            keys=[keys.record, keys.events, keys.ended, keys.revoked],
+            keys=[
+                *(keys.record, keys.events, keys.ended, keys.revoked),
+                FormerKeys.of(task_id).ended,
+            ],
             args=[body, self._kept_s, due_in_s + REVOKED_S],
         )
         if outcome == b"ended":
@@ -91,7 +94,8 @@ class Revocation:
         """
         keys = TaskKeys.of(task_id)
         outcome, state = await self._ask_script(
-            keys=[keys.record, keys.ended, keys.revoked], args=[REVOKED_S]
+            keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
+            args=[REVOKED_S],
         )
         if outcome == b"ended":
             raise _ended(task_id, state)

@@ -13,7 +13,7 @@ from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
 from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.looper import Faults, described
-from penstock.wire.keys import TaskKeys
+from penstock.wire.keys import FormerKeys, TaskKeys
 
 PAGE = 64
 """Events of one task read at once."""
@@ -101,8 +101,9 @@ class Snapshots:
     async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         keys: list[str] = []
         for want in wants:
-            task = TaskKeys.of(want.task_id)
-            keys += (task.record, task.ended, task.revoked, task.events)
+            task, former = TaskKeys.of(want.task_id), FormerKeys.of(want.task_id)
+            keys += (task.record, task.events, task.ended, task.revoked)
+            keys += (former.ended, former.revoked)
         cursors = (want.cursor for want in wants)
         answer = await self._script(keys=keys, args=[MAX_STREAMED_BYTES, PAGE, *cursors])
         return [

@@ -2,13 +2,13 @@
 
     celery-task-meta-<id>          string   record of a task; channel of its notices: Celery's
     celery-taskset-meta-<id>       string   members of a group: Celery's
-    penstock:header:<id>           string   members of a chord's header
-    penstock:events:<id>           stream   changes of a task and lines of its output; none while
+    penstock:events:{<record>}     stream   changes of a task and lines of its output; none while
                                             the record tells them: it started, it ended
-    penstock:ended:<id>            string   final state; outlives the record
-    penstock:revoked:<id>          string   `1` revoked; `asked`: others were asked to revoke it
-    penstock:copy:<id>             string   nonce of the one message that may start the task
-    penstock:deaths:<id>           string   how many processes died under the task
+    penstock:ended:{<record>}      string   final state; outlives the record
+    penstock:revoked:{<record>}    string   `1` revoked; `asked`: others were asked to revoke it
+    penstock:copy:{<record>}       string   nonce of the one message that may start the task
+    penstock:deaths:{<record>}     string   how many processes died under the task
+    penstock:header:<id>           string   members of a chord's header
     penstock:callback:<id>         string   callback URL of a task that has not begun
     penstock:called:<event>:<n>    string   that a callback was delivered
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key
@@ -16,6 +16,10 @@
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
 
 Schedules, announcements and kept results are in `schedules`, `announcements` and `kept_results`.
+
+The keys of one task lie in one slot of Redis Cluster. The record's name is Celery's and has no
+braces, so all of it is hashed; every other key of the task has that name in braces, which is then
+all that is hashed of it.
 """
 
 from typing import NamedTuple
@@ -59,11 +63,33 @@ class TaskKeys(NamedTuple):
     @classmethod
     def of(cls, task_id: str) -> "TaskKeys":
         """Name the keys of a task."""
+        record = f"{RECORD_PREFIX}{task_id}"
         return cls(
-            f"{RECORD_PREFIX}{task_id}",
-            f"penstock:events:{task_id}",
-            f"penstock:ended:{task_id}",
+            record,
+            f"penstock:events:{{{record}}}",
+            f"penstock:ended:{{{record}}}",
+            f"penstock:revoked:{{{record}}}",
+            f"penstock:copy:{{{record}}}",
+            f"penstock:deaths:{{{record}}}",
+        )
+
+
+class FormerKeys(NamedTuple):
+    """The marks of one task under the names that they had before they shared a slot.
+
+    Marks outlive an upgrade by up to `REVOKED_S`. A script that is given these names behind its
+    own keys moves what it finds under them to the present names.
+    """
+
+    revoked: str
+    ended: str
+    copy: str
+
+    @classmethod
+    def of(cls, task_id: str) -> "FormerKeys":
+        """Name the former keys of a task."""
+        return cls(
             f"penstock:revoked:{task_id}",
+            f"penstock:ended:{task_id}",
             f"penstock:copy:{task_id}",
-            f"penstock:deaths:{task_id}",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penstock.wire.keys import TaskKeys
 from tests.deployment.workers import FINAL, Deployment
 from tests.ends import Recipe, any_recipe, expected, name_of, raised_of
 from tests.fuzz.budget import budget_s, rounds, seed
@@ -94,7 +95,7 @@ async def all_ended(
     names = [f"celery-task-meta-{one}" for one in ids]
 
     def final() -> list[dict[str, Any]] | None:
-        ended = deployment.redis.exists(*(f"penstock:ended:{one}" for one in ids))
+        ended = deployment.redis.exists(*(TaskKeys.of(one).ended for one in ids))
         if ended < len(ids):
             return None
         return [json.loads(text) for text in deployment.redis.mget(names)]
@@ -102,7 +103,7 @@ async def all_ended(
     try:
         records: list[dict[str, Any]] = await eventually(final, 60, 0.05)
     except AssertionError:
-        ended = deployment.redis.mget([f"penstock:ended:{one}" for one in ids])
+        ended = deployment.redis.mget([TaskKeys.of(one).ended for one in ids])
         left = [tasks[one] for one, end in zip(ids, ended, strict=True) if not end]
         raise AssertionError(f"{where}: {len(left)} never ended: {left[:5]}") from None
     return records
@@ -118,5 +119,5 @@ async def every_slot_works(deployment: Deployment, number: int, where: str) -> N
 
 def forget(deployment: Deployment, ids: list[str]) -> None:
     """Make room for the next round."""
-    kinds = ("celery-task-meta-{}", "penstock:events:{}", "penstock:ended:{}")
-    deployment.redis.delete(*(kind.format(one) for one in ids for kind in kinds))
+    keys = [key for one in ids for key in TaskKeys.of(one)]
+    deployment.redis.delete(*keys)

@@ -22,6 +22,7 @@ from devstack.rabbit import Rabbit
 from devstack.rabbit_container import rabbit_for
 from gateway.api import parts
 from gateway.config import GatewayConfig
+from penstock.wire.keys import TaskKeys
 from tests.deployment.gateway import running_gateway
 from tests.deployment.vhosts import VirtualHosts
 from tests.stream_client import Stream
@@ -333,7 +334,8 @@ async def test_a_record_of_another_type_costs_no_other_stream(watching, issue, w
     ids = [issue() for _ in range(40)]
     strange, plain = ids[::4], [one for place, one in enumerate(ids) if place % 4]
     for place, task_id in enumerate(strange):
-        key = ("celery-task-meta-", "penstock:events:")[place % 2] + task_id
+        keys = TaskKeys.of(task_id)
+        key = (keys.record, keys.events)[place % 2]
         await worker.client.rpush(key, "x")
     for task_id in plain:
         await worker.succeed(task_id)

@@ -10,6 +10,7 @@ from celery.result import AsyncResult
 from kombu.connection import Connection
 
 from gateway.api import parts
+from penstock.wire.keys import TaskKeys
 from tests.deployment.workers import Deployment
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -123,7 +124,7 @@ async def test_a_copy_that_dies_does_not_end_the_other_that_runs(
 ):
     task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     await worker.start(task_id)
-    await worker.client.set(f"penstock:copy:{task_id}", started_copy)
+    await worker.client.set(TaskKeys.of(task_id).copy, started_copy)
     await bury(channel, id=task_id, **{"x-penstock-copy": "two"})
     await eventually(lambda: gateway.app[parts.ENDINGS].outcomes.consumer.acknowledged >= 1)
 

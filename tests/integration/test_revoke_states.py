@@ -39,7 +39,7 @@ async def test_the_mark_outlives_the_delay_of_the_task(watching, issue, worker):
     task_id = issue(delay_s=40_000_000)
     await revoke(watching, task_id)
 
-    assert await worker.client.ttl(f"penstock:revoked:{task_id}") > 40_000_000 + 89 * 86_400
+    assert await worker.client.ttl(TaskKeys.of(task_id).revoked) > 40_000_000 + 89 * 86_400
 
 
 async def test_a_task_that_waits_for_a_retry_is_revoked(watching, issue, worker):
@@ -76,7 +76,7 @@ async def test_an_ended_task_cannot_be_revoked(watching, issue, worker, record):
     status, body = await revoke(watching, task_id)
 
     assert (status, body["code"], body["state"]) == (409, "already-ended", "SUCCESS")
-    assert not await worker.client.exists(f"penstock:revoked:{task_id}")
+    assert not await worker.client.exists(TaskKeys.of(task_id).revoked)
 
 
 async def test_what_stock_workers_ended_cannot_be_revoked(watching, issue, worker):
@@ -112,7 +112,7 @@ async def test_an_id_of_others_that_redis_does_not_know_gets_no_record(gateway, 
     assert (await gateway.get(f"/v1/tasks/{task_id}")).status == 404
     async with redis.asyncio.from_url(redis_url) as client:
         kept = [key async for key in client.scan_iter(f"*{task_id}*")]
-        assert kept == [f"penstock:revoked:{task_id}".encode()]
+        assert kept == [TaskKeys.of(task_id).revoked.encode()]
         worker = WorkerStates(client)
         assert await worker.start(task_id) == "revoked"  # by a worker of ours, which tells the end
         await worker.store(task_id, "SUCCESS", 1)
@@ -159,7 +159,7 @@ async def test_a_revoke_and_a_start_that_race_end_in_exactly_one_of_both(redis_u
                 keys = TaskKeys.of(task_id)
                 await starting(
                     keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
-                    args=[body(task_id, "STARTED", None), 60, 0, "", 0, 0],
+                    args=[body(task_id, "STARTED", None), 60, ""],
                     client=pipe,
                 )
             return dict(zip(some, await pipe.execute(), strict=True))

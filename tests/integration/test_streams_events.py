@@ -8,6 +8,7 @@ import pytest
 from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
+from penstock.wire.keys import TaskKeys
 from tests.event_source_client import Source
 from tests.stream_client import Stream
 from tests.waiting import eventually
@@ -86,7 +87,7 @@ async def test_a_cursor_that_is_not_kept_is_a_gap(watching, issue, worker):
 async def test_what_cannot_be_streamed_is_a_problem(watching, issue, worker):
     expired, untracked = issue(), issue(tracked=False)
     await worker.succeed(expired)
-    await worker.client.delete(f"celery-task-meta-{expired}", f"penstock:events:{expired}")
+    await worker.client.delete(f"celery-task-meta-{expired}", TaskKeys.of(expired).events)
     answers = [
         await watching.get("/v1/tasks/nobody knows/stream"),
         await watching.get(f"/v1/tasks/{expired}/stream"),

@@ -9,6 +9,7 @@ from aiohttp import WSMsgType
 from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
+from penstock.wire.keys import TaskKeys
 from tests.stream_client import Stream
 from tests.waiting import eventually
 
@@ -139,7 +140,7 @@ async def test_long_missed_states_come_without_their_result(watching, stream, is
 async def test_expired_results_are_an_error_on_streams(stream, issue, worker):
     task_id = issue()
     await worker.succeed(task_id)
-    await worker.client.delete(f"celery-task-meta-{task_id}", f"penstock:events:{task_id}")
+    await worker.client.delete(f"celery-task-meta-{task_id}", TaskKeys.of(task_id).events)
     await stream.subscribe(task_id)
 
     assert (await stream.next())["code"] == "result-expired"

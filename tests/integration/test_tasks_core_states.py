@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from penstock.wire.keys import TaskKeys
 from tests.deployment.lasting import Lasting
 from tests.waiting import eventually
 
@@ -40,15 +41,15 @@ async def test_states_are_stored_with_events_and_told_to_those_who_watch(
         assert text.startswith(
             f'{{"cursor":"{cursors[1]}","first":"{cursors[0]}","status":"SUCCESS",'
         )
-        assert not deployment.redis.exists(f"penstock:events:{task_id}")
+        assert not deployment.redis.exists(TaskKeys.of(task_id).events)
         started = watching.get_message(timeout=1) or watching.get_message(timeout=1)
         finished = watching.get_message(timeout=1)
         assert f'"cursor":"{cursors[0]}"' in started["data"]
         assert finished["data"] == text
-        assert deployment.redis.get(f"penstock:ended:{task_id}") == "SUCCESS"
+        assert deployment.redis.get(TaskKeys.of(task_id).ended) == "SUCCESS"
         week = 7 * 86_400
         assert deployment.redis.ttl(f"celery-task-meta-{task_id}") <= 86_400
-        assert 86_400 < deployment.redis.ttl(f"penstock:ended:{task_id}") <= 86_400 + week
+        assert 86_400 < deployment.redis.ttl(TaskKeys.of(task_id).ended) <= 86_400 + week
         watching.close()
         assert worker.child.running
 
@@ -93,21 +94,21 @@ async def test_ways_to_go(deployment: Lasting, pool: str):
         await eventually(lambda: "untracked" in deployment.runs)
         assert deployment.runs == ["untracked"]  # and nothing of the chain
         assert deployment.record(untracked) == {}
-        assert not deployment.redis.exists(f"penstock:ended:{untracked}")
+        assert not deployment.redis.exists(TaskKeys.of(untracked).ended)
 
 
 async def test_the_first_end_stays(deployment: Lasting, pool: str):
     async with deployment.worker(pool):
         task_id = deployment.publish("demo.progress", [10])
         await eventually(lambda: deployment.record(task_id).get("status") == "PROGRESS")
-        deployment.redis.set(f"penstock:ended:{task_id}", "FAILURE")
+        deployment.redis.set(TaskKeys.of(task_id).ended, "FAILURE")
         told = deployment.events(task_id)
         second = deployment.publish("demo.progress", [12])
         await deployment.ended(second)
 
         assert len(deployment.events(task_id)) <= len(told) + 1
         assert deployment.record(task_id)["status"] == "PROGRESS"
-        assert deployment.redis.get(f"penstock:ended:{task_id}") == "FAILURE"
+        assert deployment.redis.get(TaskKeys.of(task_id).ended) == "FAILURE"
 
 
 async def test_celerys_own_terminate_stops_a_coroutine(deployment: Lasting, pool: str):
@@ -151,7 +152,7 @@ async def test_a_running_task_can_be_terminated(deployment: Lasting, pool: str):
 async def test_a_delivery_starts_only_when_it_may(deployment: Lasting, pool: str):
     redis = deployment.redis
     async with deployment.worker(pool, concurrency=1):
-        redis.set("penstock:revoked:r-1", "1")
+        redis.set(TaskKeys.of("r-1").revoked, "1")
         deployment.publish("demo.run", ["revoked"], task_id="r-1")
         copies = [
             deployment.publish(
@@ -163,7 +164,7 @@ async def test_a_delivery_starts_only_when_it_may(deployment: Lasting, pool: str
         await deployment.ended(again)
         deployment.publish("demo.run", ["second"], task_id=again)
         deployment.publish("demo.run", ["a late retry"], task_id=again, retries=1)
-        redis.set("penstock:ended:p-1", "FAILURE")
+        redis.set(TaskKeys.of("p-1").ended, "FAILURE")
         deployment.publish(
             "demo.run", ["copy of ended"], task_id="p-1", extra={"x-penstock-copy": "n"}
         )
@@ -174,11 +175,11 @@ async def test_a_delivery_starts_only_when_it_may(deployment: Lasting, pool: str
         assert deployment.runs == ["copy", "first", "second", "replay", "last"]
         assert deployment.record("r-1")["status"] == "REVOKED"
         assert deployment.record("r-1")["result"]["exc_type"] == "TaskRevokedError"
-        assert redis.get("penstock:ended:r-1") == "REVOKED"
+        assert redis.get(TaskKeys.of("r-1").ended) == "REVOKED"
         assert deployment.states("r-1") == ["REVOKED"]
         assert deployment.states("c-1") == ["STARTED", "SUCCESS"]
-        assert redis.get("penstock:copy:c-1") == "one"
-        assert redis.get("penstock:ended:p-1") == "SUCCESS"
+        assert redis.get(TaskKeys.of("c-1").copy) == "one"
+        assert redis.get(TaskKeys.of("p-1").ended) == "SUCCESS"
         assert len(set(copies)) == 1
 
 
@@ -204,9 +205,9 @@ async def test_coroutines_end_at_their_limits(deployment: Lasting, pool: str):
 async def test_a_redelivery_of_what_has_ended_is_not_executed(deployment: Lasting, pool: str):
     redis = deployment.redis
     await deployment.rest()
-    redis.set("penstock:ended:d-1", "FAILURE")
-    redis.set("penstock:ended:d-2", "SUCCESS")
-    redis.set("penstock:ended:d-3", "FAILURE")
+    redis.set(TaskKeys.of("d-1").ended, "FAILURE")
+    redis.set(TaskKeys.of("d-2").ended, "SUCCESS")
+    redis.set(TaskKeys.of("d-3").ended, "FAILURE")
     redis.set("celery-task-meta-d-4", '{"status": "SUCCESS", "result": 1}')  # a stock worker's
     redis.set("celery-task-meta-d-5", '{"cursor":"1-0","status":"STARTED","result":null}')
     replay = {"x-penstock-replay": 1}

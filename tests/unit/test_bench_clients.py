@@ -14,6 +14,7 @@ from bench.apps.filler import Messages, task_id
 from bench.apps.raw_publisher import Confirms, message
 from bench.apps.watchers import Tally, WebSocketClient
 from bench.documents import json_body, ndjson
+from penstock.wire.keys import TaskKeys
 
 
 def ack(tag: int, *, multiple: bool = False, method: int = 80) -> bytes:
@@ -151,7 +152,7 @@ def test_a_change_is_the_record_that_a_worker_stores():
     told = change(b"sha", "id-1", 3, final=True)
 
     assert b"celery-task-meta-id-1" in told
-    assert b"penstock:events:id-1" in told
+    assert TaskKeys.of("id-1").events.encode() in told
     assert b'"status":"SUCCESS"' in told
 
 

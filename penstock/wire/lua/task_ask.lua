@@ -1,10 +1,12 @@
 -- Revoke a task that others issued: workers of ours will not start it, others are asked, and an end
 -- is recorded by the worker that drops it.
--- KEYS: record, ended, revoked
+-- KEYS: record, ended, revoked; the former name of ended
 -- ARGV: seconds to keep the mark
 -- Answer: {ended, running or, where it is not known whether it will start, asked; its state}
 --- include state
 --- include running
+--- include former
+move(KEYS[4], KEYS[2])
 local state = redis.call('GET', KEYS[2]) or state_of(KEYS[1])
 if FINAL[state] then return {'ended', state} end
 redis.call('SET', KEYS[3], 'asked', 'EX', tonumber(ARGV[1]))

@@ -33,6 +33,9 @@ if not record then
 --- include packed
 --- include append
 --- include write
+--- include state
+  -- Its mark may have its former name: the record says it, too.
+  if besides == 0 and FINAL[state_of(KEYS[1])] then return 0 end
   if ARGV[5] == '1' then
     local started = string.match(head, '"started_at": ?"([%d:TZ.+-]+)"')
     if started then body = '"started_at":"' .. started .. '",' .. body end
@@ -43,9 +46,8 @@ if state ~= '' then
   redis.call('SET', KEYS[3], state, 'EX', string.format('%d', keep_s + ENDED_EXTRA_S))
 end
 if streamed and state ~= '' and redis.call('XLEN', KEYS[2]) <= 100 then
-  -- Redis 7 gives a stream room for more, 4 KiB as it comes; a copy has none. 6.0 has no COPY.
-  local copy = KEYS[2] .. ':copy'
-  if redis.pcall('COPY', KEYS[2], copy) == 1 then redis.call('RENAME', copy, KEYS[2]) end
+  -- Redis 7 gives a stream room for more, 4 KiB as it comes; one that is restored has none.
+  redis.call('RESTORE', KEYS[2], keep_s .. '000', redis.call('DUMP', KEYS[2]), 'REPLACE')
 end
 if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', ARGV[6]) end
 if KEYS[5] then

@@ -1,5 +1,5 @@
 -- Revoke a task unless it ended; one that runs goes on, but never starts again.
--- KEYS: record, events, ended, revoked
+-- KEYS: record, events, ended, revoked; the former name of ended
 -- ARGV: the REVOKED record without its opening brace ('' = untracked), seconds to keep it,
 --       seconds to keep the mark
 -- Answer: {ended, running or revoked; its state}
@@ -9,6 +9,8 @@
 --- include packed
 --- include append
 --- include write
+--- include former
+move(KEYS[5], KEYS[3])
 local state = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
 if FINAL[state] then return {'ended', state} end
 redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[3]))

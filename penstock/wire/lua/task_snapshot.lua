@@ -1,5 +1,5 @@
 -- What streams begin with: the records of tasks, and the events after a cursor.
--- KEYS: record, ended, revoked, events of each task
+-- KEYS: record, events, ended, revoked of each task; or these and the former names of the last two
 -- ARGV: octets of a record that is answered whole, events at once, then a cursor or '' for each task
 -- Answer: for each task {the record or its short form, or 0, 1, 3 as of `task_read`, or 2 = long and
 --         without short form; 1 when the events after the cursor are all there; these events}
@@ -15,10 +15,10 @@ local function untrimmed(events)
   return length < EVENTS_LENGTH
 end
 
-local function shown(record, ended, revoked, events)
+local function shown(record, events, ...)
   local size = redis.pcall('STRLEN', record)
   if type(size) == 'table' then return 3 end
-  if size == 0 then return gone(ended, revoked) end
+  if size == 0 then return gone(...) end
   if size <= limit then return redis.call('GET', record) end
   local head = redis.call('GETRANGE', record, 0, 80)
   local cursor = string.match(head, '^{"cursor": ?"(%d+%-%d+)"')
@@ -35,10 +35,11 @@ local function after(events, cursor)
   end
 end
 
-for i = 1, #KEYS, 4 do
-  local n, events = (i + 3) / 4, KEYS[i + 3]
+local each = #KEYS / (#ARGV - 2)
+for i = 1, #KEYS, each do
+  local n, events = (i - 1) / each + 1, KEYS[i + 1]
   local cursor, complete, news = ARGV[n + 2], 0, {}
-  local record = shown(KEYS[i], KEYS[i + 1], KEYS[i + 2], events)
+  local record = shown(unpack(KEYS, i, i + each - 1))
   if cursor ~= '' and redis.call('TYPE', events).ok == 'stream' then
     if cursor == '0-0' then
       complete = untrimmed(events) and 1 or 0

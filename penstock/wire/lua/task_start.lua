@@ -1,25 +1,30 @@
 -- Whether a delivery may start; marks it started in the same step, so that two cannot both.
--- KEYS: record, events, ended, revoked, copy
+-- KEYS: record, events, ended, revoked, copy; the former name of revoked, and those of ended and copy
+--       where the delivery may not be the first
 -- ARGV: the STARTED record without its opening brace ('' = untracked), seconds to keep it,
---       '1' = redelivered, nonce of the copy or '', '1' = replayed, '1' = published by a retry
+--       letters: d = redelivered, t = published by a retry, p = replayed; the nonce of a copy
 -- Answer: start, revoked, ended or duplicate
 --- include cursor
-local body, keep_s, copy = ARGV[1], ARGV[2], ARGV[4]
-local known, mark = redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3], KEYS[4]) > 0, false
+local body, keep_s, again, copy = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local known, mark = redis.call('EXISTS', unpack(KEYS)) > 0, false
 if known then
 --- include state
+--- include former
+  move(KEYS[6], KEYS[4])
+  move(KEYS[7], KEYS[3])
+  move(KEYS[8], KEYS[5])
   if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
   mark = redis.call('GET', KEYS[3])
-  local ended, redelivered = mark or state_of(KEYS[1]), ARGV[3] == '1'
+  local ended = mark or state_of(KEYS[1])
   if FINAL[ended] then
-    if ARGV[5] == '1' then
-      if redelivered and ended == 'SUCCESS' then return 'ended' end
-    elseif redelivered or ARGV[6] == '1' or copy ~= '' then
+    if string.find(again, 'p', 1, true) then
+      if ended == 'SUCCESS' and string.find(again, 'd', 1, true) then return 'ended' end
+    elseif again ~= '' or copy then
       return 'ended'
     end
   end
 end
-if copy ~= '' then
+if copy then
   local nonce = redis.call('GET', KEYS[5])
   if nonce and nonce ~= copy then return 'duplicate' end
   redis.call('SET', KEYS[5], copy, 'EX', COPY_S)

@@ -24,7 +24,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
-from penstock.wire.keys import DEATHS_S, REVOKED_S, TaskKeys
+from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, error_record, shown
 from penstock.wire.scripts import script
 from penstock.worker.celery_versions import decompress_payload
@@ -116,16 +116,15 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         delivery = request.delivery_info or {}
         keys = TaskKeys.of(request.id)
         started = self._meta(request.id, None, celery_states.STARTED, None, request)
-        arguments = [
-            self._body(started) if tracked else "",
-            self.expires,
-            int(bool(delivery.get("redelivered"))),
-            str(headers.get(COPY_HEADER) or ""),
-            int(REPLAY_HEADER in headers),
-            int(retried),
-        ]
-        task_keys = [keys.record, keys.events, keys.ended, keys.revoked, keys.copy]
-        return ScriptCall(script("task_start"), task_keys, arguments)
+        again = "d" if delivery.get("redelivered") else ""
+        again += "t" * retried + "p" * (REPLAY_HEADER in headers)
+        copy = [str(headers[COPY_HEADER])] if headers.get(COPY_HEADER) else []
+        former = FormerKeys.of(request.id)[: 3 if again or copy else 1]
+        return ScriptCall(
+            script("task_start"),
+            (keys.record, keys.events, keys.ended, keys.revoked, keys.copy, *former),
+            [self._body(started) if tracked else "", self.expires, again, *copy],
+        )
 
     def ask(self, call: ScriptCall) -> str:
         """Call a script that answers a word; waits while Redis is away.

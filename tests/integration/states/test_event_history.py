@@ -64,7 +64,7 @@ class Changes:
     async def dead_letter(self, task_id: str) -> None:
         keys = TaskKeys.of(task_id)
         await self.end(
-            keys=[keys.record, keys.events, keys.ended, keys.revoked, keys.copy],
+            keys=[keys.record, keys.events, keys.ended, keys.copy],
             args=["REVOKED", revoked_record(task_id, "expired"), 3600, ""],
         )
 

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.access.task_id import TaskIds
 from gateway.api import parts
+from penstock.wire.keys import TaskKeys
 from tests.states_seen import show
 
 
@@ -178,7 +179,7 @@ async def test_a_revoked_task_that_is_still_to_come_is_expired_and_not_pending(
     watching, issue, worker
 ):
     task_id = issue(delay_s=90 * 86_400)
-    await worker.client.set(f"penstock:revoked:{task_id}", "1")
+    await worker.client.set(TaskKeys.of(task_id).revoked, "1")
 
     assert (await show(watching, task_id))[0] == 410
 
