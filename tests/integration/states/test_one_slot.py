@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -32,8 +33,8 @@ async def is_whole(client: Redis) -> bool:
     return b"cluster_state:ok" in await client.execute_command("CLUSTER", "INFO")
 
 
-async def call(client: Redis, name: str, keys: list[str], *arguments: object) -> object:
-    return await client.eval(script(name).text, len(keys), *keys, *arguments)  # type: ignore[no-untyped-call]
+async def call(client: Redis, name: str, keys: list[str], *arguments: Any) -> Any:
+    return await client.eval(script(name).text, len(keys), *keys, *arguments)
 
 
 async def test_every_script_of_a_task_runs_in_a_cluster(cluster: Redis):
