@@ -37,7 +37,7 @@ def build_app(
 
     layout = DeclaredLayout(topology)
     app = Penstock("tasks", layout=layout, resources=resources, salvages={STORE_TASK: salvage})
-    names = [queue.name for queue in layout.queues()]
+    names = [queue.name for queue in topology.queues.values() if queue.ours]
     app.conf.update(
         **broker_settings(config.amqp_url),
         result_backend=config.redis_url,
@@ -46,7 +46,7 @@ def build_app(
         redbeat_redis_use_ssl=None,  # or RedBeat takes the broker's options for Redis
         # Shown by Celery's tools next to each queue; nothing is published through it.
         task_default_exchange="tasks" if "tasks" in topology.exchanges else "",
-        task_default_queue="default" if "default" in names else names[0],
+        task_default_queue="default" if "default" in names else next(iter(names), "default"),
         penstock_max_result_bytes=config.max_result_bytes,
         penstock_slot_grace_s=config.slot_grace_s,
         penstock_blocked_loop_s=config.blocked_loop_s,

@@ -6,7 +6,7 @@ from typing import Any
 from kombu.entity import Queue
 
 from penstock.wire.names import CALLBACKS_QUEUE
-from penstock.worker.layout import LayoutError, Router, must_exist
+from penstock.worker.layout import AppsQueue, LayoutError, Router, must_exist, undeclared
 from topology import kombu_queues
 from topology.conflicts import explain
 from topology.errors import DeclarationError
@@ -40,9 +40,13 @@ class DeclaredLayout:
         must_exist(connection, consumed)
 
     def queues(self) -> list[Queue]:
-        """Return the queues that workers consume, which a worker without `-Q` does."""
+        """Return the queues that workers consume, and those of apps, which they publish to."""
         queues = kombu_queues.work_queues(self._topology)
-        return [queue for queue in queues if queue.name != CALLBACKS_QUEUE]
+        return [queue for queue in queues if queue.name != CALLBACKS_QUEUE] + [
+            undeclared(queue.name, kind=AppsQueue)
+            for queue in self._topology.queues.values()
+            if not queue.ours
+        ]
 
     def router(self) -> Router:
         """Return the routes."""
@@ -92,6 +96,11 @@ class DeclaredLayout:
     def delayable(self, exchange: str, routing_key: str) -> bool:
         """Return whether a message to this destination can wait in the delay levels."""
         return self._topology.delayable(exchange, routing_key)
+
+    def gated(self, exchange: str, routing_key: str) -> bool:
+        """Return whether a message passes the gateway's gate when its delay is over."""
+        queues = self._topology.match(exchange, routing_key)
+        return self._topology.leads_to_app(exchange, queues)
 
     def shows_arguments(self, task: str) -> bool:
         """Return whether its arguments may be shown."""

@@ -11,14 +11,22 @@ import aio_pika
 from aio_pika.exceptions import AMQPError
 
 from penstock import VERSION
-from topology.comparison import conflicts, describe, foreign, missing, surplus, waiting
+from topology.comparison import (
+    conflicts,
+    foreign,
+    misdescribed,
+    missing,
+    surplus,
+    waiting,
+)
+from topology.declarations import describe
 from topology.declare import declare, probe, unbind
 from topology.errors import Conflict, DeclarationConflict, DeclarationError, TopologyError
 from topology.layout import load, load_from_env
 from topology.management import ManagementError, fetch
 from topology.mermaid import mermaid
 from topology.model import Topology
-from topology.plan import declarations
+from topology.plan import declarations, of_apps
 from topology.settings import Settings, SettingsError, with_devstack
 from topology.text import show, summary
 
@@ -94,28 +102,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _check(topology: Topology, settings: Settings) -> int:
-    plan = declarations(topology)
+    plan, apps = declarations(topology), of_apps(topology)
     if settings.management_url is None:
         connection = await aio_pika.connect(settings.amqp_url, timeout=CONNECT_TIMEOUT_S)
         async with connection:
-            absent, differing = await probe(connection, topology)
+            lacking, differing = await probe(connection, topology)
         extra: list[str] = []
         notes = ["bindings and depths were not compared: set RABBITMQ_MANAGEMENT_URL"]
     else:
         live = await asyncio.to_thread(fetch, settings.management_url, settings.vhost)
-        absent, differing = list(missing(plan, live)), list(conflicts(plan, live))
+        lacking, differing = list(missing(plan, live)), list(conflicts(plan, live))
         extra = [describe(binding) for binding in surplus(plan, live)]
-        notes = [f"outside the layout: {name}" for name in foreign(plan, live)]
+        notes = [f"an app is to declare it, and has not: {name}" for name in missing(apps, live)]
+        notes += misdescribed(apps, live)
+        notes += [f"outside the layout: {name}" for name in foreign(plan, apps, live)]
         notes += [f"{depth} delayed messages in {name}" for name, depth in waiting(live).items()]
     print(f"broker {settings.broker}, layout {topology.source}")
-    _print("missing", absent)
+    _print("missing", lacking)
     _print("differs", differing)
     _print("surplus", extra)
     _print("note", notes)
-    if not (absent or differing or extra):
+    if not (lacking or differing or extra):
         print("  same as the layout")
         return SAME
-    if absent:
+    if lacking:
         print("`python -m topology apply` declares what is missing.")
     if extra:
         print("`python -m topology apply --prune` removes what is surplus.")
@@ -133,20 +143,22 @@ async def _apply(topology: Topology, settings: Settings, *, old: str | None, pru
     connection = await aio_pika.connect(settings.amqp_url, timeout=CONNECT_TIMEOUT_S)
     async with connection:
         try:
-            await declare(connection, topology)
+            shortfall = await declare(connection, topology)
         except DeclarationConflict as error:
             print(f"broker {settings.broker}, layout {topology.source}")
             _print("differs", error.conflicts)
             print(MIGRATION)
             return DIFFERENT
         print(f"declared on {settings.broker}: {summary(plan)}")
+        if shortfall:
+            print(f"but {shortfall}")
         if settings.management_url and (old or prune):
             live = await asyncio.to_thread(fetch, settings.management_url, settings.vhost)
             removed = [binding for binding in live.bindings if binding.destination == old]
             removed += surplus(plan, live) if prune else ()
             await unbind(connection, removed)
             _print("removed", map(describe, removed))
-    return SAME
+    return DIFFERENT if shortfall.ours else SAME
 
 
 def _print(what: str, lines: Iterable[str | Conflict]) -> None:

@@ -5,11 +5,14 @@ from typing import Any
 
 from penstock.wire.delay import LEVELS, level_name
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE
-from topology.declarations import BindingDeclaration, Declarations
+from topology.declarations import BindingDeclaration, Declarations, describe
 from topology.errors import Conflict
 from topology.management import Live
 
 _EXCHANGE = {"durable": True, "auto_delete": False, "internal": False}
+_PRIVATE = (BROADCAST_QUEUE_PREFIX, "celeryev.", "amq.gen-", "bcast.")
+_PIDBOX = ".celery.pidbox"
+"""How queues are named that a process makes for itself."""
 _QUEUE = {"durable": True, "exclusive": False, "auto_delete": False}
 
 
@@ -23,7 +26,7 @@ def missing(plan: Declarations, live: Live) -> Iterator[str]:
             yield f"queue {queue.name!r}"
     there = {_identity(binding) for binding in live.bindings}
     for binding in plan.bindings:
-        if _identity(binding) not in there:
+        if binding.required and _identity(binding) not in there:
             yield describe(binding)
 
 
@@ -55,16 +58,40 @@ def surplus(plan: Declarations, live: Live) -> Iterator[BindingDeclaration]:
             yield binding
 
 
-def foreign(plan: Declarations, live: Live) -> Iterator[str]:
-    """Name queues outside the layout that are bound to its exchanges: no fault, but good to know.
+def misdescribed(apps: Declarations, live: Live) -> Iterator[str]:
+    """Name what an app has declared otherwise than the layout describes it.
 
-    Workers' broadcast queues are expected and left out.
+    Args:
+        apps: from `plan.of_apps`.
+        live: the broker.
+    """
+    for exchange in apps.exchanges:
+        type_ = live.exchanges.get(exchange.name, {}).get("type", exchange.type)
+        if type_ != exchange.type:
+            yield (
+                f"exchange {exchange.name!r} is {type_} on the broker, the layout describes it as "
+                f"{exchange.type}"
+            )
+
+
+def foreign(plan: Declarations, apps: Declarations, live: Live) -> Iterator[str]:
+    """Name what the layout does not have: queues, and what is bound to its exchanges.
+
+    That is no fault, but good to know: `celery control add_consumer` makes a queue, for instance.
+    What each worker and each client of Celery makes for itself is expected and left out.
     """
     exchanges = {exchange.name for exchange in plan.exchanges}
-    names = exchanges | {queue.name for queue in plan.queues}
+    own = exchanges | {queue.name for queue in plan.queues}
+    named = own | {queue.name for queue in apps.queues}
+    for name, queue in live.queues.items():
+        private = name.startswith(_PRIVATE) or name.endswith(_PIDBOX) or queue.get("exclusive")
+        if name not in named and not private:
+            yield f"queue {name!r}"
+    known = {_identity(binding) for binding in (*plan.bindings, *apps.bindings)}
     for binding in live.bindings:
         expected = binding.destination.startswith(BROADCAST_QUEUE_PREFIX)
-        if binding.source in exchanges and binding.destination not in names and not expected:
+        outside = binding.source in exchanges and binding.destination not in own
+        if outside and not expected and _identity(binding) not in known:
             yield describe(binding)
 
 
@@ -72,16 +99,6 @@ def waiting(live: Live) -> dict[str, int]:
     """Count the messages of each delay level that has any, shortest delay first."""
     depths = {level_name(n): live.depths.get(level_name(n), 0) for n in range(LEVELS)}
     return {name: depth for name, depth in depths.items() if depth}
-
-
-def describe(binding: BindingDeclaration) -> str:
-    """Write a binding for people."""
-    text = f"binding of {binding.destination_type} {binding.destination!r} to {binding.source!r}"
-    if binding.key:
-        text += f" with key {binding.key!r}"
-    if binding.arguments:
-        text += f" with {dict(binding.arguments)}"
-    return text
 
 
 def _differ(

@@ -45,9 +45,9 @@ def explain(error: DeclarationError, source: str) -> str:
         return f"RabbitMQ refused a declaration of the layout {source}: {error}"
     return (
         f"RabbitMQ differs from the layout {source}: {'; '.join(map(str, error.conflicts))}. "
-        "RabbitMQ cannot change a live queue or exchange: change the layout back to what is live "
-        "(TOPOLOGY_FILE names the file), or replace the queue as `python -m topology apply` "
-        "explains."
+        'RabbitMQ cannot change a live queue or exchange: say `owner = "app"` of one that a '
+        "Celery app declares, change the layout back to what is live (TOPOLOGY_FILE names the "
+        "file), or replace the queue as `python -m topology apply` explains."
     )
 
 

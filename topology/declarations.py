@@ -35,6 +35,8 @@ class BindingDeclaration:
     key: str = ""
     destination_type: Literal["queue", "exchange"] = "queue"
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    required: bool = True
+    """False: of a queue that an app owns. It is made where that is there and the account may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +54,13 @@ class Declarations:
             queues=self.queues + other.queues,
             bindings=self.bindings + other.bindings,
         )
+
+
+def describe(binding: BindingDeclaration) -> str:
+    """Write a binding for people."""
+    text = f"binding of {binding.destination_type} {binding.destination!r} to {binding.source!r}"
+    if binding.key:
+        text += f" with key {binding.key!r}"
+    if binding.arguments:
+        text += f" with {dict(binding.arguments)}"
+    return text

@@ -2,6 +2,9 @@
 
 Constructing one never raises: `topology.model.Topology` collects the faults of all of them, so that
 an operator reads every fault of a file at once.
+
+What has the owner `app` belongs to a Celery app, or to another program: it is described here, and
+neither declared nor changed. Whatever name RabbitMQ takes is good.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,6 +25,7 @@ from penstock.wire.names import (
     DEAD_SUFFIX,
     OUTCOMES_QUEUE,
     UNROUTED_EXCHANGE,
+    UNROUTED_QUEUE,
 )
 
 SYSTEM_EXCHANGES: Mapping[str, str] = {
@@ -34,6 +38,11 @@ SYSTEM_EXCHANGES: Mapping[str, str] = {
 UNBINDABLE_EXCHANGES = frozenset({DEAD_EXCHANGE, UNROUTED_EXCHANGE, DELIVERY_EXCHANGE})
 """System exchanges whose bindings are derived, all of them."""
 
+Owner = Literal["penstock", "app"]
+OWNERS = ("penstock", "app")
+APPS_QUEUE: Mapping[str, Any] = {"type": "classic", "dead_letter": False}
+"""What a queue of an app is where the layout does not say: Celery's default, without a dead-letter
+queue of ours."""
 EXCHANGE_TYPES = ("direct", "topic", "fanout", "headers")
 QUEUE_TYPES = ("quorum", "classic")
 OVERFLOWS = ("reject-publish", "drop-head")
@@ -44,8 +53,14 @@ DEFAULT_DELIVERY_LIMIT = 20
 LAST_RESORT = 10
 """The broker's limit is this many times the gateway's: see `Queue.limit`."""
 
-_RESERVED_EXCHANGES = ("amq.", LEVEL_PREFIX, "penstock_", "celeryev", "celery.pidbox")
-_RESERVED_QUEUES = ("amq.", LEVEL_PREFIX, BROADCAST_QUEUE_PREFIX, OUTCOMES_QUEUE, "celeryev.")
+_OWN_EXCHANGES = (LEVEL_PREFIX, "penstock_")
+_RESERVED_EXCHANGES = (*_OWN_EXCHANGES, "amq.", "celeryev", "celery.pidbox")
+_OWN_QUEUES = (LEVEL_PREFIX, "penstock_", OUTCOMES_QUEUE, UNROUTED_QUEUE)
+_RESERVED_QUEUES = (*_OWN_QUEUES, "amq.", BROADCAST_QUEUE_PREFIX, "celeryev.")
+_DECLARED_FIELDS = (
+    "delivery_limit", "dead_letter", "dead_letter_strategy", "overflow", "message_ttl_ms",
+)  # fmt: skip
+"""Fields of a queue that only its declaration reads."""
 _RESERVED_ENDINGS = (DEAD_SUFFIX, ".celery.pidbox")
 
 
@@ -60,10 +75,19 @@ class Exchange:
     """Whether a client of the gateway may name it in ``options.exchange``."""
     alternate: str | None = None
     """Exchange for messages that match no binding here; None: they come back as unroutable."""
+    owner: Owner = "penstock"
+    """`app`: described, neither declared nor changed."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is ours to declare."""
+        return self.owner != "app"
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The AMQP arguments, exactly as declared."""
+        """The AMQP arguments, exactly as declared; of what is an app's: none are known."""
+        if not self.ours:
+            return {}
         if self.name == DELIVERY_EXCHANGE:
             return {"alternate-exchange": UNROUTED_EXCHANGE}
         return {"alternate-exchange": self.alternate} if self.alternate else {}
@@ -71,19 +95,22 @@ class Exchange:
     def faults(self) -> Iterator[str]:
         """Yield a sentence for everything that is wrong with this exchange alone."""
         here = f"exchange {self.name!r}"
-        yield from _name_faults(here, self.name)
-        if "." in self.name:
+        yield from _name_faults(here, self.name, ours=self.ours)
+        yield from _owner_faults(here, self.owner)
+        if "." in self.name and self.ours:
             yield f"{here}: the name of an exchange has no dots (it is one word of a delay key)"
         if self.type not in EXCHANGE_TYPES:
             yield f"{here}: type {self.type!r} is none of {', '.join(EXCHANGE_TYPES)}"
         if wanted := SYSTEM_EXCHANGES.get(self.name):
+            if not self.ours:
+                yield f"{here}: it is one of Penstock's own, so its owner is no app"
             if self.type != wanted:
                 yield f"{here}: its type is {wanted}, not {self.type}"
             if self.alternate:
                 yield f"{here}: its alternate exchange is not configurable"
             if self.publishable and self.name in UNBINDABLE_EXCHANGES:
                 yield f"{here}: nobody publishes to it, so it cannot be publishable"
-        elif self.name.startswith(_RESERVED_EXCHANGES):
+        elif self.name.startswith(_OWN_EXCHANGES if not self.ours else _RESERVED_EXCHANGES):
             yield f"{here}: the name is reserved"
         if self.alternate == self.name:
             yield f"{here}: it cannot be its own alternate exchange"
@@ -114,6 +141,13 @@ class Queue:
     """What the broker does at its limit; ``drop-head`` drops messages that were confirmed."""
     message_ttl_ms: int | None = None
     """Age in milliseconds at which a message expires; None: never."""
+    owner: Owner = "penstock"
+    """`app`: described by `type`, `max_priority` and `limit`, neither declared nor changed."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is ours to declare."""
+        return self.owner != "app"
 
     @property
     def broker_limit(self) -> int:
@@ -122,7 +156,9 @@ class Queue:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The AMQP arguments, exactly as declared."""
+        """The AMQP arguments, exactly as declared; of what is an app's: none are known."""
+        if not self.ours:
+            return {}
         arguments: dict[str, Any] = {
             "x-queue-type": self.type,
             "x-max-length": self.broker_limit,
@@ -144,12 +180,11 @@ class Queue:
     def faults(self) -> Iterator[str]:
         """Yield a sentence for everything that is wrong with this queue alone."""
         here = f"queue {self.name!r}"
-        yield from _name_faults(here, self.name)
-        yield from (f"{here}: {fault}" for fault in _word_faults(self.name, "name"))
-        if self.name.startswith(_RESERVED_QUEUES) or self.name.endswith(_RESERVED_ENDINGS):
-            yield f"{here}: the name is reserved"
-        if PREFIX_BYTES + len(self.name.encode()) > MAX_KEY_BYTES:
-            yield f"{here}: the name leaves no room for a delay ({PREFIX_BYTES} of 255 bytes)"
+        yield from _name_faults(here, self.name, ours=self.ours)
+        yield from _owner_faults(here, self.owner)
+        yield from (f"{here}: {fault}" for fault in self._naming() if self.ours)
+        if not self.ours and self.name.startswith(_OWN_QUEUES):
+            yield f"{here}: it is one of Penstock's own, so its owner is no app"
         if self.type not in QUEUE_TYPES:
             yield f"{here}: type {self.type!r} is none of {', '.join(QUEUE_TYPES)}"
         if self.overflow not in OVERFLOWS:
@@ -162,9 +197,23 @@ class Queue:
             yield f"{here}: message_ttl_ms is not negative"
         yield from (f"{here}: {fault}" for fault in self._contradictions())
 
+    def _naming(self) -> Iterator[str]:
+        """Yield why no queue of ours can have this name."""
+        yield from _word_faults(self.name, "name")
+        if self.name.startswith(_RESERVED_QUEUES) or self.name.endswith(_RESERVED_ENDINGS):
+            yield "the name is reserved"
+        if PREFIX_BYTES + len(self.name.encode()) > MAX_KEY_BYTES:
+            yield f"the name leaves no room for a delay ({PREFIX_BYTES} of 255 bytes)"
+
     def _contradictions(self) -> Iterator[str]:
         """Yield what RabbitMQ would refuse or, worse, silently ignore."""
         quorum = self.type == "quorum"
+        if not self.ours:
+            defaults = Queue(name=self.name, **APPS_QUEUE)
+            for name in _DECLARED_FIELDS:
+                if getattr(self, name) != getattr(defaults, name):
+                    yield f"{name} is for its app to declare: leave it out where owner is app"
+            return
         if self.max_priority is not None:
             if quorum:
                 yield 'max_priority needs type = "classic": quorum queues have no x-max-priority'
@@ -254,24 +303,35 @@ class Route:
         """Whether it names tasks by a pattern."""
         return any(character in self.task for character in "*?[")
 
-    def faults(self) -> Iterator[str]:
-        """Yield a sentence for everything that is wrong with this route alone."""
+    def faults(self, *, ours: bool = True) -> Iterator[str]:
+        """Yield a sentence for everything that is wrong with this route alone.
+
+        Args:
+            ours: whether all that it leads to is ours, so that its key must fit a delay key.
+        """
         here = f"route {self.task!r}"
         if not self.task:
             yield f"{here}: a route needs a task name or pattern"
-        if self.routing_key:
+        if self.routing_key and ours:
             yield from (
                 f"{here}: {fault}" for fault in _key_faults(self.exchange, self.routing_key)
             )
+        elif len(self.routing_key.encode()) > MAX_KEY_BYTES:
+            yield f"{here}: routing_key is longer than {MAX_KEY_BYTES} bytes"
 
 
-def _name_faults(here: str, name: str) -> Iterator[str]:
+def _name_faults(here: str, name: str, *, ours: bool) -> Iterator[str]:
     if not name:
         yield f"{here}: the name is empty"
     if len(name.encode()) > MAX_KEY_BYTES:
         yield f"{here}: the name is longer than {MAX_KEY_BYTES} bytes"
-    if any(character in "*#" or not character.isprintable() for character in name):
+    if any((character in "*#" and ours) or not character.isprintable() for character in name):
         yield f"{here}: the name has *, # or an unprintable character"
+
+
+def _owner_faults(here: str, owner: str) -> Iterator[str]:
+    if owner not in OWNERS:
+        yield f"{here}: owner {owner!r} is none of {', '.join(OWNERS)}"
 
 
 def _word_faults(text: str, what: str) -> Iterator[str]:

@@ -38,6 +38,45 @@ class Conflict:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """What is not there of a layout whose declaration did not conflict."""
+
+    exchanges: tuple[str, ...] = ()
+    """Of ours: the account may not configure them."""
+    queues: tuple[str, ...] = ()
+    """Of ours: the account may not configure them."""
+    bindings: tuple[str, ...] = ()
+    """Of ours, in words: the account may not make them; whether they are there AMQP cannot tell."""
+    apps_exchanges: tuple[str, ...] = ()
+    """Of apps, which have not declared them."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether anything is lacking that is ours."""
+        return bool(self.exchanges or self.queues or self.bindings)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is not there."""
+        return self.ours or bool(self.apps_exchanges)
+
+    def __str__(self) -> str:
+        """Name all of it, and who can make it."""
+        lacking = [f"exchange {name!r}" for name in self.exchanges]
+        lacking += [f"queue {name!r}" for name in self.queues]
+        lacking += self.bindings
+        parts = []
+        if lacking:
+            parts.append(
+                f"this account may not make {', '.join(lacking)}: let one that may run `python -m "
+                "topology apply`"
+            )
+        if self.apps_exchanges:
+            names = ", ".join(map(repr, self.apps_exchanges))
+            parts.append(f"no app has declared exchange {names}: its worker does when it starts")
+        return "; ".join(parts)
+
+
 class DeclarationError(Exception):
     """RabbitMQ refused a declaration; the message names the entity and the reason."""
 

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Any, TypeVar
 
-from amqp.exceptions import ChannelError, PreconditionFailed, ResourceLocked
+from amqp.exceptions import (
+    AccessRefused,
+    ChannelError,
+    NotFound,
+    PreconditionFailed,
+    ResourceLocked,
+)
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
@@ -17,6 +23,7 @@ from topology.declarations import (
     BindingDeclaration,
     ExchangeDeclaration,
     QueueDeclaration,
+    describe,
 )
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.model import Topology
@@ -35,13 +42,15 @@ Router = Callable[..., dict[str, Any] | None]
 
 
 def work_queues(topology: Topology) -> list[Queue]:
-    """List the work queues for Celery's ``task_queues``.
+    """List the work queues that are ours for Celery's ``task_queues``.
 
     They are never declared through these objects (``no_declare``): kombu declares one exchange and
     one binding per queue, while `declare` knows them all. Publishing to such a queue by name goes
     through the default exchange (``celery.app.amqp``: a direct exchange and no routing key).
     """
-    return [_undeclared(queue.name, queue.arguments) for queue in topology.queues.values()]
+    return [
+        _undeclared(queue.name, queue.arguments) for queue in topology.queues.values() if queue.ours
+    ]
 
 
 def celery_routes(topology: Topology) -> Router:
@@ -76,6 +85,8 @@ def celery_routes(topology: Topology) -> Router:
 def declare(channel_or_connection: Any, topology: Topology) -> None:
     """Declare the whole layout; what exists stays as it is.
 
+    What the account may not configure is taken as it is, if it is there.
+
     Args:
         channel_or_connection: a kombu connection or one of its channels; the declarations use
             channels of their own on the same connection.
@@ -98,7 +109,11 @@ def declare(channel_or_connection: Any, topology: Topology) -> None:
         raise DeclarationConflict(conflicts)
     with closing(open_channel()) as channel:
         for binding in plan.bindings:
-            _bind(channel, binding)
+            try:
+                _bind(channel, binding)
+            except (AccessRefused, NotFound) as error:
+                if binding.required:
+                    raise DeclarationError(f"{describe(binding)}: {error.reply_text}") from error
 
 
 def _undeclared(name: str, arguments: Mapping[str, Any]) -> Queue:
@@ -134,7 +149,10 @@ def _declare_all(
     with closing(open_channel()) as channel:
         for declaration in wanted:
             try:
-                declare_one(channel, declaration)
+                try:
+                    declare_one(channel, declaration)
+                except AccessRefused:
+                    _find(channel, declaration)
             except (PreconditionFailed, ResourceLocked) as error:
                 conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
             except ChannelError as error:
@@ -154,6 +172,14 @@ def _declare_queue(channel: Any, queue: QueueDeclaration) -> None:
     Queue(
         queue.name, channel=channel, durable=True, queue_arguments=dict(queue.arguments)
     ).queue_declare()
+
+
+def _find(channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> None:
+    """See that it is there: for that no permission is needed."""
+    if isinstance(declaration, QueueDeclaration):
+        channel.queue_declare(declaration.name, passive=True)
+    else:
+        channel.exchange_declare(declaration.name, declaration.type, passive=True)
 
 
 def _bind(channel: Any, binding: BindingDeclaration) -> None:

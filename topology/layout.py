@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from topology.entities import Binding, Exchange, Queue, Route
+from topology.entities import APPS_QUEUE, Binding, Exchange, Queue, Route
 from topology.errors import TopologyError
 from topology.extending import FIELD, doubles, extended
 from topology.layout_lines import located
@@ -133,6 +133,8 @@ def parse(document: Mapping[str, Any], source: str = "") -> Topology:
     queues, bindings = [], []
     for name, table in reader.tables(document, "queues"):
         own = {key: value for key, value in table.items() if key != "bindings"}
+        if own.get("owner") == "app":
+            own = {**APPS_QUEUE, **own}
         queues.append(reader.entity(Queue, own, f"queue {name!r}", name=name))
         bindings += [
             reader.entity(Binding, binding, f"queue {name!r}, binding {place}", queue=name)

@@ -7,10 +7,7 @@ from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
-from penstock.wire.names import (
-    BROADCAST_EXCHANGE,
-    DEAD_SUFFIX,
-)
+from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_SUFFIX
 from topology.entities import (
     SYSTEM_EXCHANGES,
     UNBINDABLE_EXCHANGES,
@@ -136,6 +133,31 @@ class Topology:
         self._routed[task_name] = route
         return route
 
+    def leads_to_app(self, exchange: str, queues: Iterable[str]) -> bool:
+        """Tell whether a message passes what an app owns: workers may take it that are not ours.
+
+        Args:
+            exchange: where it is published; ``""`` is the default exchange.
+            queues: what it matches there.
+        """
+        here = self.exchanges.get(exchange)
+        return (here is not None and not here.ours) or not all(
+            self.queues[name].ours for name in queues
+        )
+
+    @property
+    def own_exchanges(self) -> frozenset[str]:
+        """The names of the exchanges that are ours, which alone begin the words of a delay key."""
+        return frozenset(name for name, exchange in self.exchanges.items() if exchange.ours)
+
+    @property
+    def has_app(self) -> bool:
+        """Whether anything in it belongs to an app."""
+        return not (
+            all(exchange.ours for exchange in self.exchanges.values())
+            and all(queue.ours for queue in self.queues.values())
+        )
+
     def delayable(self, exchange: str, routing_key: str | None = None) -> bool:
         """Tell whether a message to this exchange can wait in the delay levels.
 
@@ -147,6 +169,8 @@ class Topology:
         if not exchange:
             return routing_key is None or routing_key in self.queues
         known = self.exchanges.get(exchange)
+        if known is not None and not known.ours:
+            return True  # through the gate, which publishes it there again
         if known is None or known.type == "headers" or exchange in UNBINDABLE_EXCHANGES:
             return False
         if routing_key is None or known.alternate is None:
@@ -214,6 +238,9 @@ def find_faults(
     """Yield a sentence for each fault of the parts alone and of how they fit together."""
     types: dict[str, str] = dict(SYSTEM_EXCHANGES)
     types.update((exchange.name, exchange.type) for exchange in exchanges)
+    apps_exchanges = {exchange.name for exchange in exchanges if not exchange.ours}
+    apps_queues = {queue.name for queue in queues if not queue.ours}
+    dead_queues = {queue.name + DEAD_SUFFIX: queue.name for queue in queues if queue.dead_letter}
     for exchange in exchanges:
         yield from exchange.faults()
         if exchange.alternate and exchange.alternate not in types:
@@ -221,9 +248,11 @@ def find_faults(
     yield from _alternate_cycles(exchanges)
     for queue in queues:
         yield from queue.faults()
-        if queue.name.partition(".")[0] in types:
+        if queue.ours and queue.name.partition(".")[0] in types.keys() - apps_exchanges:
             # A delay key says "<exchange>.<key>" or "<queue>": they must differ in the first word.
             yield f"queue {queue.name!r}: its first word is the name of an exchange"
+        if not queue.ours and queue.name in dead_queues:
+            yield f"queue {queue.name!r}: it keeps the dead letters of {dead_queues[queue.name]!r}"
     queue_names = {queue.name for queue in queues}
     for binding in bindings:
         here = f"binding {binding.exchange!r} → {binding.queue!r}"
@@ -231,19 +260,25 @@ def find_faults(
             yield f"{here}: no such exchange"
         elif binding.exchange in UNBINDABLE_EXCHANGES:
             yield f"{here}: the bindings of this exchange are derived"
-        else:
+        elif binding.queue not in apps_queues:
             yield from binding.faults(types[binding.exchange])
         if binding.queue not in queue_names:
             yield f"{here}: no such queue"
     # Headers, workers' own queues and alternate exchanges decide where these lead.
     unsure = {name for name, type_ in types.items() if type_ == "headers"}
     unsure |= {"", BROADCAST_EXCHANGE} | {e.name for e in exchanges if e.alternate}
+    unsure |= {name for name in apps_exchanges if types[name] == "fanout"}
     for route in routes:
-        yield from route.faults()
+        apps = route.exchange in apps_exchanges or route.routing_key in apps_queues
+        yield from route.faults(ours=not apps)
         if route.exchange and route.exchange not in types:
             yield f"route {route.task!r}: no exchange {route.exchange!r}"
         elif not route.exchange and route.routing_key not in queue_names:
-            yield f"route {route.task!r}: no queue {route.routing_key!r} on the default exchange"
+            yield (
+                f"route {route.task!r}: no queue {route.routing_key!r} on the default exchange; "
+                f"one that an app declares is described by [queues.{_toml_key(route.routing_key)}] "
+                'with owner = "app"'
+            )
         elif route.exchange in UNBINDABLE_EXCHANGES:
             yield f"route {route.task!r}: nobody publishes to exchange {route.exchange!r}"
         elif route.exchange not in unsure and not _reaches(route, types[route.exchange], bindings):
@@ -252,6 +287,10 @@ def find_faults(
     yield from _doubles("queue", (queue.name for queue in queues))
     yield from _doubles("route", (route.task for route in routes))
     yield from _doubles("binding", (_identity(binding) for binding in bindings))
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
 def _reaches(route: Route, exchange_type: str, bindings: Iterable[Binding]) -> bool:

@@ -5,9 +5,17 @@ Both declarers, the check of a live broker and the drawings read this one list.
 
 from collections.abc import Iterator
 
-from penstock.wire.delay import ANY_DELAY, DELIVERY_EXCHANGE, destination_words
+from penstock.wire.delay import (
+    ANY_DELAY,
+    DELIVERY_EXCHANGE,
+    MAX_KEY_BYTES,
+    PREFIX_BYTES,
+    destination_words,
+)
 from penstock.wire.names import (
     DEAD_EXCHANGE,
+    DEAD_SUFFIX,
+    GATE_QUEUE,
     OUTCOMES_QUEUE,
     UNROUTED_EXCHANGE,
     UNROUTED_QUEUE,
@@ -29,10 +37,43 @@ DEAD_QUEUE_ARGUMENTS = {
     "x-delivery-limit": 1_000_000,
 }
 
+GATE_DELIVERY_LIMIT = 1_000
+"""A gateway that loses its connection gives back what it holds: that is no fault of a message."""
+
 
 def declarations(topology: Topology) -> Declarations:
-    """List what to declare for a layout; each worker adds the queue of its broadcasts."""
-    return _layout(topology) + _dead_letters(topology) + levels() + _deliveries(topology)
+    """List what to declare for a layout; each worker adds the queue of its broadcasts.
+
+    Nothing in it belongs to an app but ends of bindings that are not required.
+    """
+    return (
+        _layout(topology)
+        + _dead_letters(topology)
+        + levels()
+        + (_gate() if topology.has_app else Declarations())
+        + _deliveries(topology)
+    )
+
+
+def of_apps(topology: Topology) -> Declarations:
+    """List what a layout takes to be there because an app declares it; arguments are not known."""
+    return Declarations(
+        exchanges=tuple(
+            ExchangeDeclaration(name=exchange.name, type=exchange.type)
+            for exchange in topology.exchanges.values()
+            if not exchange.ours
+        ),
+        queues=tuple(
+            QueueDeclaration(name=queue.name)
+            for queue in topology.queues.values()
+            if not queue.ours
+        ),
+        bindings=tuple(
+            _declared(binding)
+            for binding in topology.bindings
+            if not topology.queues[binding.queue].ours
+        ),
+    )
 
 
 def _layout(topology: Topology) -> Declarations:
@@ -42,21 +83,27 @@ def _layout(topology: Topology) -> Declarations:
                 name=exchange.name, type=exchange.type, arguments=exchange.arguments
             )
             for exchange in topology.exchanges.values()
-            if exchange.name != DELIVERY_EXCHANGE  # belongs to the delay levels
+            if exchange.ours and exchange.name != DELIVERY_EXCHANGE  # that is with the levels
         ),
         queues=tuple(
             QueueDeclaration(name=queue.name, arguments=queue.arguments)
             for queue in topology.queues.values()
+            if queue.ours
         ),
         bindings=tuple(
-            BindingDeclaration(
-                source=binding.exchange,
-                destination=binding.queue,
-                key=binding.key,
-                arguments=binding.arguments,
-            )
+            _declared(binding)
             for binding in topology.bindings
+            if topology.queues[binding.queue].ours
         ),
+    )
+
+
+def _declared(binding: Binding) -> BindingDeclaration:
+    return BindingDeclaration(
+        source=binding.exchange,
+        destination=binding.queue,
+        key=binding.key,
+        arguments=binding.arguments,
     )
 
 
@@ -80,19 +127,73 @@ def _dead_letters(topology: Topology) -> Declarations:
     )
 
 
+def _gate() -> Declarations:
+    """Keep messages whose delay is over and that are to reach what an app owns."""
+    return Declarations(
+        queues=(
+            QueueDeclaration(
+                name=GATE_QUEUE,
+                arguments={
+                    "x-queue-type": "quorum",
+                    "x-delivery-limit": GATE_DELIVERY_LIMIT,
+                    "x-overflow": "reject-publish",
+                    "x-dead-letter-exchange": DEAD_EXCHANGE,
+                    "x-dead-letter-routing-key": GATE_QUEUE,
+                    "x-dead-letter-strategy": "at-least-once",
+                },
+            ),
+            QueueDeclaration(name=GATE_QUEUE + DEAD_SUFFIX, arguments=DEAD_QUEUE_ARGUMENTS),
+        ),
+        bindings=(
+            BindingDeclaration(
+                source=DELIVERY_EXCHANGE, destination=GATE_QUEUE, key=f"{ANY_DELAY}.{GATE_QUEUE}"
+            ),
+            *(
+                BindingDeclaration(source=DEAD_EXCHANGE, destination=destination, key=GATE_QUEUE)
+                for destination in (GATE_QUEUE + DEAD_SUFFIX, OUTCOMES_QUEUE)
+            ),
+        ),
+    )
+
+
 def _deliveries(topology: Topology) -> Declarations:
-    """Bind each queue to the delivery exchange as it is bound to its own exchanges."""
+    """Bind each queue to the delivery exchange as it is bound to its own exchanges.
+
+    A queue of an app is bound by its name alone, for workers that delay their own tasks, unless
+    that name reads like a destination of ours.
+    """
     keys = dict.fromkeys(
         (binding.queue, key)
         for binding in topology.bindings
+        if topology.queues[binding.queue].ours and topology.exchanges[binding.exchange].ours
         for key in _delivery_keys(binding, topology.exchanges[binding.exchange].type)
     )
-    keys |= dict.fromkeys((queue, f"{ANY_DELAY}.{queue}") for queue in topology.queues)
+    own = topology.own_exchanges
+    keys |= dict.fromkeys(
+        (name, f"{ANY_DELAY}.{name}")
+        for name, queue in topology.queues.items()
+        if queue.ours or _can_be_bound(name, own)
+    )
     return Declarations(
         bindings=tuple(
-            BindingDeclaration(source=DELIVERY_EXCHANGE, destination=queue, key=key)
+            BindingDeclaration(
+                source=DELIVERY_EXCHANGE,
+                destination=queue,
+                key=key,
+                required=topology.queues[queue].ours,
+            )
             for queue, key in keys
         )
+    )
+
+
+def _can_be_bound(queue: str, own_exchanges: frozenset[str]) -> bool:
+    """Whether the name of an app's queue means it alone behind the words of a delay."""
+    words = queue.split(".")
+    return (
+        words[0] not in own_exchanges
+        and {"*", "#"}.isdisjoint(words)
+        and PREFIX_BYTES + len(queue.encode()) <= MAX_KEY_BYTES
     )
 
 

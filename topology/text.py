@@ -19,6 +19,7 @@ def show(topology: Topology) -> str:
                     exchange.name,
                     exchange.type,
                     "publishable" if exchange.publishable else "",
+                    "" if exchange.ours else "an app's",
                     f"no match → {exchange.arguments['alternate-exchange']}"
                     if exchange.arguments
                     else "",
@@ -29,7 +30,12 @@ def show(topology: Topology) -> str:
         (
             "QUEUES",
             [
-                (queue.name, queue.type, f"429 from {queue.limit:,}", _more(queue.arguments))
+                (
+                    queue.name,
+                    queue.type,
+                    f"429 from {queue.limit:,}",
+                    _more(queue.arguments) if queue.ours else "an app's",
+                )
                 for queue in topology.queues.values()
             ],
         ),

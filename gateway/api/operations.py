@@ -68,7 +68,8 @@ READYZ = Operation(
     scope=None,
     answers={
         200: answer(
-            "Ready; `degraded` while Redis is away or full, or one of `checks.loops` fails.",
+            "Ready; `degraded` while Redis is away or full, RabbitMQ's account may not make all of "
+            "the layout, or one of `checks.loops` fails.",
             Content(Readiness, _READY),
         ),
         503: answer(
@@ -115,11 +116,7 @@ async def readyz(request: web.Request) -> web.Response:
             state in {"ready", "draining"},
             f"{state}: {hide_secrets(why)}" if why and state != "ready" else state,
         ),
-        "topology": Check(
-            publisher.declared,
-            publisher.declaration_error
-            or ("declared" if publisher.declared else "not declared yet"),
-        ),
+        "topology": Check(publisher.layout.whole, str(publisher.layout)),
         "redis": Check(redis_ok, redis_detail),
         "catalog": Check(
             catalog.refreshed_at is not None,
@@ -139,9 +136,9 @@ async def readyz(request: web.Request) -> web.Response:
         return _json(503, Readiness("draining", checks))
     # Before the catalog is read no arguments are checked; while Redis is away that is reported.
     known = checks["catalog"].ok or (catalog.looked and (catalog.redis_answers or not redis_ok))
-    if not (checks["rabbitmq"].ok and checks["topology"].ok and known):
+    if not (checks["rabbitmq"].ok and publisher.layout.done and known):
         return _json(503, Readiness("unavailable", checks))
-    well = redis_ok and not failing
+    well = redis_ok and not failing and checks["topology"].ok
     return _json(200, Readiness("ok" if well else "degraded", checks))
 
 

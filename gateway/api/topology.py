@@ -24,6 +24,8 @@ class Exchange(msgspec.Struct):
     type: str
     publishable: bool
     """Whether a submit may name it."""
+    owner: entities.Owner
+    """`app`: a Celery app declares it; its arguments are not known here."""
     arguments: dict[str, Any]
 
 
@@ -36,6 +38,8 @@ class Queue(msgspec.Struct):
     """Messages from which submits are refused."""
     max_priority: int | None
     dead_letter_queue: str | None
+    owner: entities.Owner
+    """`app`: a Celery app declares it; its arguments are not known here."""
     arguments: dict[str, Any]
 
 
@@ -96,7 +100,13 @@ SHOW = Operation(
                 Topology,
                 {
                     "exchanges": [
-                        {"name": "tasks", "type": "direct", "publishable": True, "arguments": {}}
+                        {
+                            "name": "tasks",
+                            "type": "direct",
+                            "publishable": True,
+                            "owner": "penstock",
+                            "arguments": {},
+                        }
                     ],
                     "queues": [
                         {
@@ -105,6 +115,7 @@ SHOW = Operation(
                             "limit": 500_000,
                             "max_priority": None,
                             "dead_letter_queue": "default.dead",
+                            "owner": "penstock",
                             "arguments": {"x-queue-type": "quorum"},
                         }
                     ],
@@ -143,7 +154,7 @@ async def show(request: web.Request) -> web.Response:
 def _shown(layout: model.Topology) -> Topology:
     return Topology(
         exchanges=[
-            Exchange(one.name, one.type, one.publishable, dict(one.arguments))
+            Exchange(one.name, one.type, one.publishable, one.owner, dict(one.arguments))
             for one in layout.exchanges.values()
         ],
         queues=[
@@ -153,6 +164,7 @@ def _shown(layout: model.Topology) -> Topology:
                 one.limit,
                 one.max_priority,
                 layout.dead_queue(one.name) if one.dead_letter else None,
+                one.owner,
                 dict(one.arguments),
             )
             for one in layout.queues.values()

@@ -52,6 +52,7 @@ class DeadLetters:
         self._connection = connection
         self._publisher = publisher
         self._topology = topology
+        self._own_exchanges = topology.own_exchanges
         self._locks: dict[str, asyncio.Lock] = {}
 
     def work_queue(self, queue: str) -> str:
@@ -203,7 +204,7 @@ class DeadLetters:
             message_id=properties.message_id,
             timestamp=timestamp.timestamp() if isinstance(timestamp, datetime) else timestamp,
             body=message.body,
-            exchanges=self._topology.exchanges,
+            exchanges=self._own_exchanges,
         )
 
 

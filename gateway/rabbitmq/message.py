@@ -17,6 +17,10 @@ _TRANSIENT: Final = 1
 class Publishable(Protocol):
     """What the publisher writes: all of a message but its id, body and channel."""
 
+    @property
+    def exchange(self) -> str:
+        """Where it is published."""
+
     def frames(
         self,
         *,

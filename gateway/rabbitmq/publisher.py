@@ -11,26 +11,25 @@ Only `ready` takes messages; every other state refuses at once with `queued: no`
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from typing import Final
-
-from aio_pika.abc import AbstractConnection
 
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
 from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, RECONNECT_INTERVAL_S, Connection
+from gateway.rabbitmq.declaring import Declaring
 from gateway.rabbitmq.faults import BrokerAwayError, broker_calls
 from gateway.rabbitmq.message import Publishable
 from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
 from gateway.rabbitmq.room import Room
 from gateway.sharing.tenant import TENANT
 from penstock.looper import Looper
-from topology.conflicts import explain
-from topology.declare import DeclarationError, declare
+from topology.errors import DeclarationError
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
@@ -41,6 +40,8 @@ RabbitMQ work in turns instead of both at a time: 7 % fewer submits each second.
 _SWEEP_INTERVAL_S: Final = 0.25
 _DECLARE_TIMEOUT_S: Final = 20.0
 _OPEN_TIMEOUT_S: Final = 5.0
+_AGAIN_S: Final = 5.0
+"""How soon what is not there of the layout is looked for again."""
 _PROBE_INTERVAL_S: Final = 1.0
 """While RabbitMQ is silent all but one message in so many seconds are refused: an end that is known
 serves a client better than one that is not, until the heartbeat notices the lost connection."""
@@ -62,7 +63,6 @@ class Publisher:
         observe: Callable[[str, float], None] = lambda _outcome, _latency_s: None,
     ) -> None:
         self._config = config
-        self._topology = topology
         self._observe = observe
         self._window = ConfirmWindow(observe)
         self._channel: PublishChannel | None = None
@@ -76,10 +76,8 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.draining = False
         """Set while shutting down: nothing new is taken."""
-        self.declared = False
-        """Whether the topology was declared on the present connection."""
-        self.declaration_error = ""
-        """Why it could not be declared, for /readyz."""
+        self.layout = Declaring(topology)
+        """What came of the declaration of the layout, for /readyz."""
         self.looper = Looper(
             "publisher",
             self._keep_ready,
@@ -165,12 +163,14 @@ class Publisher:
 
         Raises:
             Problem: At once: `broker-unavailable`, `topology-conflict`, `broker-blocked`,
-                `overloaded`, `draining` (queued: no). From the future: `unroutable`, `queue-full`
-                (no), `unconfirmed` (unknown).
+                `overloaded`, `draining`, `unroutable` (queued: no). From the future: `unroutable`,
+                `queue-full` (no), `unconfirmed` (unknown).
         """
         channel = self._channel
         if channel is None or self._loop is None:
             raise self._unusable()
+        if self.layout.absent and message.exchange in self.layout.absent:
+            raise self.layout.no_exchange(message.exchange)
         self._check(channel, len(body))
         octets = task_id.encode()
         frames = message.frames(
@@ -213,12 +213,8 @@ class Publisher:
 
     def _unusable(self) -> Problem:
         """Why nothing can be published: RabbitMQ is away, or refuses the layout."""
-        if self.declaration_error:
-            detail = (
-                "RabbitMQ refuses the layout: /readyz and the gateway's log say why, and the remedy"
-            )
-            return Problem("topology-conflict", detail, queued="no")
-        return Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
+        away = Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
+        return self.layout.refusal() or away
 
     def _check(self, channel: PublishChannel, size: int) -> None:
         if self.draining:
@@ -286,43 +282,35 @@ class Publisher:
             BrokerAwayError: RabbitMQ is away, or does not answer; the connection is given up.
             DeclarationError: RabbitMQ refuses the layout.
         """
-        self.declared = False
+        self.layout.done = False
         try:
             async with broker_calls(2 * CONNECT_TIMEOUT_S):
                 connection = await self._connection.opened()
         except BrokerAwayError:
-            self.declaration_error = ""  # that RabbitMQ is away, or not trusted, is the news
+            self.layout.forget()  # that RabbitMQ is away, or not trusted, is the news
             raise
         self._lost.clear()
         try:
             async with broker_calls(_DECLARE_TIMEOUT_S):
-                await self._declare(connection)
+                await self.layout.declare(connection)
             self._window = ConfirmWindow(self._observe)
             async with broker_calls(_OPEN_TIMEOUT_S):
                 self._channel = await PublishChannel.open(connection, self._transport, self)
             log.info("publisher-ready")
             self.looper.well()
-            await self._lost.wait()
+            while not await self._lost_within(_AGAIN_S if self.layout.shortfall else None):
+                async with broker_calls(_DECLARE_TIMEOUT_S):
+                    await self.layout.complete(connection)
         except BrokerAwayError as error:
-            self.declaration_error = ""
+            self.layout.forget()
             self._connection.give_up(connection, error.reason)
             raise
         finally:
             self._channel = None
 
-    async def _declare(self, connection: AbstractConnection) -> None:
-        """Declare the layout.
-
-        Raises:
-            DeclarationError: RabbitMQ refuses it; `declaration_error` says why.
-        """
-        try:
-            await declare(connection, self._topology)
-        except DeclarationError as error:
-            text = explain(error, self._topology.source)
-            if text != self.declaration_error:
-                log.error("topology-conflict", extra={"detail": text})  # noqa: TRY400  # the text is all
-            self.declaration_error = text
-            raise
-        self.declared = True
-        self.declaration_error = ""
+    async def _lost_within(self, timeout_s: float | None) -> bool:
+        """Wait until the channel is lost, at most so many seconds; return whether it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._lost.wait()
+        return self._lost.is_set()

@@ -78,7 +78,9 @@ class QueueDepths:
             BrokerAwayError: RabbitMQ does not answer.
         """
         async with broker_calls(_SAMPLE_TIMEOUT_S):
-            there = await self._look_at(self._topology.queues)
+            queues = self._topology.queues
+            there = await self._look_at(name for name, queue in queues.items() if queue.ours)
+            await self._look_at(name for name, queue in queues.items() if not queue.ours)
             if not there:
                 self._samples = 0  # not declared yet: the others neither
             elif self._samples % _OTHERS_EVERY == 0:

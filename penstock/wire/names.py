@@ -14,3 +14,6 @@ UNROUTED_EXCHANGE = "unrouted"
 """Alternate exchange of the delivery exchange: the destination no longer exists."""
 UNROUTED_QUEUE = "unrouted.dead"
 """Keeps delayed messages whose destination was gone when their delay was over."""
+GATE_QUEUE = "penstock_gate"
+"""Where delayed messages to queues of an app arrive when their delay is over: the gateway passes
+them on, but for those that were revoked."""

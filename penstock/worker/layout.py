@@ -75,6 +75,9 @@ class Layout(Protocol):
     def delayable(self, exchange: str, routing_key: str) -> bool:
         """Return whether a message to this destination can wait in the delay levels."""
 
+    def gated(self, exchange: str, routing_key: str) -> bool:
+        """Return whether a message passes the gateway's gate when its delay is over."""
+
     def shows_arguments(self, task: str) -> bool:
         """Return whether Flower, events and `celery inspect` may show its arguments."""
 
@@ -118,6 +121,10 @@ class AsDeclared:
         """Take the layout to deliver it; a message that it cannot deliver is recorded as failed."""
         return True
 
+    def gated(self, exchange: str, routing_key: str) -> bool:  # noqa: ARG002  # the interface
+        """Know no queues of other apps."""
+        return False
+
     def shows_arguments(self, task: str) -> bool:  # noqa: ARG002  # the interface
         """Show them; a task with secrets says `show_arguments=False`."""
         return True
@@ -147,13 +154,19 @@ def _must_exist(declare_passively: Callable[[], Any], otherwise: str, name: str)
         raise LayoutError(otherwise.format(name)) from error
 
 
-def undeclared(name: str, arguments: dict[str, Any] | None = None) -> Queue:
+class AppsQueue(Queue):
+    """A queue of another app: published to, and consumed only where `-Q` names it."""
+
+
+def undeclared(
+    name: str, arguments: dict[str, Any] | None = None, kind: type[Queue] = Queue
+) -> Queue:
     """Return a queue that kombu consumes and does not declare.
 
     kombu would declare one exchange and one binding with it, where the layout knows them all.
     Publishing to it by name goes through the default exchange.
     """
-    return Queue(
+    return kind(
         name,
         Exchange("", type="direct", no_declare=True),
         routing_key=name,

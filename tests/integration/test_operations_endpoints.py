@@ -156,7 +156,15 @@ async def test_a_conflicting_queue_is_named_by_readyz_and_by_refusals(
                 problem = await answer.json()
             assert (answer.status, problem["code"]) == (503, "topology-conflict")
             assert problem["queued"] == "no"
-            assert "/readyz" in problem["detail"]
+            for word in ("'default'", "x-delivery-limit", "20", "7", 'owner = "app"'):
+                assert word in problem["detail"]
+            assert str(changed) not in problem["detail"]
+            assert problem["conflicts"] == [
+                {
+                    "kind": "queue", "name": "default", "argument": "x-delivery-limit",
+                    "wanted": "7", "live": "20",
+                }
+            ]  # fmt: skip
             assert "Retry-After" in answer.headers
 
 

@@ -1,6 +1,8 @@
 """Both declarers on a real RabbitMQ: the same listing, no change twice, every conflict named."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,13 +16,13 @@ from penstock.wire.delay import ANY_DELAY
 from penstock.worker.messages.own_queue import declare_own_queue
 from tests.deployment.vhosts import VirtualHosts
 from topology import kombu_queues
-from topology.comparison import conflicts, missing, surplus
-from topology.declare import DeclarationConflict, DeclarationError, declare, probe
+from topology.comparison import conflicts, foreign, missing, surplus
+from topology.declare import DeclarationConflict, DeclarationError, appeared, declare, probe
 from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
 from topology.management import Live, fetch
 from topology.model import Topology
-from topology.plan import declarations
+from topology.plan import declarations, of_apps
 
 pytestmark = pytest.mark.bare_vhost
 
@@ -228,18 +230,99 @@ async def test_a_closed_connection_is_a_connection_error(amqp_url: str):
         await declare(connection, load())
 
 
-async def test_missing_permissions_are_a_declaration_error(rabbit: Rabbit, amqp_url: str):
+@contextlib.asynccontextmanager
+async def account(rabbit: Rabbit, amqp_url: str, **allowed: str) -> AsyncIterator[str]:
+    """Give the address of the same virtual host for an account that may only do so much."""
     vhost = urlsplit(amqp_url).path[1:]
-    api = f"{rabbit.management_url}/api"
+    api, allowed = f"{rabbit.management_url}/api", {"write": ".*", "read": ".*", **allowed}
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         await session.put(f"{api}/users/reader", json={"password": "p", "tags": ""})
-        allowed = {"configure": "^tasks$", "write": ".*", "read": ".*"}
-        await session.put(f"{api}/permissions/{vhost}/reader", json=allowed)
-        url = f"amqp://reader:p@127.0.0.1:{rabbit.port}/{vhost}"
+        try:
+            await session.put(f"{api}/permissions/{vhost}/reader", json=allowed)
+            yield f"amqp://reader:p@127.0.0.1:{rabbit.port}/{vhost}"
+        finally:
+            await session.delete(f"{api}/users/reader")
 
-        with pytest.raises(DeclarationError, match=r"exchange 'events': .*ACCESS_REFUSED"):
-            await declare_with_aio_pika(url, load())
-        with pytest.raises(DeclarationError, match=r"exchange 'events': .*ACCESS_REFUSED"):
+
+async def test_what_the_account_may_not_make_is_named(rabbit: Rabbit, amqp_url: str):
+    async with account(rabbit, amqp_url, configure="^tasks$") as url:
+        async with await aio_pika.connect(url) as connection:
+            shortfall = await declare(connection, load())
+        with pytest.raises(DeclarationError, match=r"exchange 'events': .*no exchange 'events'"):
             await asyncio.to_thread(declare_with_kombu, url, load())
 
-        await session.delete(f"{api}/users/reader")
+    assert shortfall.ours
+    assert "tasks" not in shortfall.exchanges
+    assert {"events", "penstock_delivery"} <= set(shortfall.exchanges)
+    assert {"default", "dead.outcomes", "penstock_delay_0"} <= set(shortfall.queues)
+    assert not shortfall.bindings  # of what is not there
+    assert "exchange 'events'" in str(shortfall)
+    assert "python -m topology apply" in str(shortfall)
+
+
+async def test_what_is_there_needs_no_permission(rabbit: Rabbit, amqp_url: str):
+    await declare_with_aio_pika(amqp_url, load())
+    async with account(rabbit, amqp_url, configure="^$") as url:
+        async with await aio_pika.connect(url) as connection:
+            assert not await declare(connection, load())
+        await asyncio.to_thread(declare_with_kombu, url, load())
+    narrow = account(rabbit, amqp_url, configure="^$", write="^(?!default$)")
+    async with narrow as url, await aio_pika.connect(url) as connection:
+        shortfall = await declare(connection, load())
+
+    assert shortfall.bindings
+    assert all(text.startswith("binding of queue 'default' to ") for text in shortfall.bindings)
+
+
+APPS = Topology(
+    exchanges=[
+        Exchange(name="celery", type="direct", owner="app"),
+        Exchange(name="C.dq2", type="direct", owner="app"),
+        Exchange(name="tasks", type="direct"),
+    ],
+    queues=[
+        Queue(name="celery", type="classic", dead_letter=False, owner="app"),
+        Queue(name="late", type="classic", dead_letter=False, owner="app"),
+        Queue(name="own"),
+    ],
+    bindings=[
+        Binding(exchange="celery", queue="celery", key="celery"),
+        Binding(exchange="tasks", queue="own", key="own"),
+    ],
+)
+
+
+async def test_what_belongs_to_an_app_is_only_bound_for_delays(rabbit: Rabbit, amqp_url: str):
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("celery", durable=True, arguments={"x-max-priority": 10})
+        before = await listing(rabbit, amqp_url)
+
+        shortfall = await declare(connection, APPS)
+        assert shortfall.apps_exchanges == ("celery", "C.dq2")
+        assert not shortfall.ours
+        assert not await appeared(connection, shortfall)
+        await channel.declare_exchange("celery", "direct", durable=True)
+        assert await appeared(connection, shortfall)
+
+        shortfall = await declare(connection, APPS)
+        assert shortfall.apps_exchanges == ("C.dq2",)
+        await asyncio.to_thread(declare_with_kombu, amqp_url, APPS)
+        after = await listing(rabbit, amqp_url)
+
+    assert after.queues["celery"] == before.queues["celery"]
+    assert "late" not in after.queues
+    assert "C.dq2" not in after.exchanges
+    assert [(b.source, b.key) for b in after.bindings if b.destination == "celery"] == [
+        ("penstock_delivery", f"{ANY_DELAY}.celery")
+    ]
+    plan, apps = declarations(APPS), of_apps(APPS)
+    assert not list(missing(plan, after))
+    assert not list(surplus(plan, after))
+    assert not list(conflicts(plan, after))
+    assert not list(foreign(plan, apps, after))
+    assert list(missing(apps, after)) == [
+        "exchange 'C.dq2'",
+        "queue 'late'",
+        "binding of queue 'celery' to 'celery' with key 'celery'",
+    ]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from topology.comparison import conflicts, describe, foreign, missing, surplus, waiting
+from topology.comparison import conflicts, foreign, missing, surplus, waiting
 from topology.conflicts import read_conflict
-from topology.declarations import BindingDeclaration
+from topology.declarations import BindingDeclaration, Declarations, describe
 from topology.layout import load
 from topology.management import Live, ManagementError, fetch
 from topology.plan import declarations
@@ -32,7 +32,7 @@ def test_a_broker_that_was_declared_from_the_layout_is_the_same():
     assert list(missing(PLAN, LIVE)) == []
     assert list(conflicts(PLAN, LIVE)) == []
     assert list(surplus(PLAN, LIVE)) == []
-    assert list(foreign(PLAN, LIVE)) == []
+    assert list(foreign(PLAN, Declarations(), LIVE)) == []
 
 
 def test_what_the_broker_lacks_is_named():
@@ -75,7 +75,7 @@ def test_bindings_that_the_layout_does_not_have_are_told_apart():
     live = replace(LIVE, bindings=(*LIVE.bindings, inside, outside, worker))
 
     assert list(surplus(PLAN, live)) == [inside]
-    assert list(foreign(PLAN, live)) == [describe(outside)]
+    assert list(foreign(PLAN, Declarations(), live)) == [describe(outside)]
 
 
 def test_only_levels_that_hold_messages_are_counted():

@@ -19,9 +19,10 @@ from kombu.exceptions import EncodeError
 from kombu.messaging import Producer as KombuProducer
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, delay_route
-from penstock.wire.headers import JSON_HEADER
-from penstock.wire.names import BROADCAST_QUEUE_PREFIX
+from penstock.wire.headers import GATE_HEADER, JSON_HEADER
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX, GATE_QUEUE
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
+from penstock.worker.layout import AppsQueue
 from penstock.worker.messages.json_values import encode
 from penstock.worker.messages.own_queue import own_words
 
@@ -120,6 +121,14 @@ class Queues(CeleryQueues):  # type: ignore[misc]
         queue.no_declare = True  # type: ignore[attr-defined]  # kombu's types lack it
         super().__setitem__(name, queue)
 
+    @property
+    def consume_from(self) -> dict[str, Queue]:
+        """What a worker consumes: what `-Q` names, else all but the queues of other apps."""
+        found: dict[str, Queue] = super().consume_from
+        if self._consume_from is not None:
+            return found
+        return {name: queue for name, queue in found.items() if not isinstance(queue, AppsQueue)}
+
 
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Celery's way to send task messages, with ours to address, confirm and delay them."""
@@ -168,7 +177,9 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
             exchange, routing_key = self._destination(exchange, routing_key, queue)
             delay_s = self._delay_s(message.headers.get("eta"))
             if delay_s:
-                exchange, routing_key = self._delayed(delay_s, exchange, routing_key)
+                exchange, routing_key = self._delayed(
+                    delay_s, exchange, routing_key, message.headers
+                )
                 # It would leave its level early; the worker looks at the header `expires`.
                 options.pop("expiration", None)
             options.setdefault("mandatory", True)
@@ -193,9 +204,14 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         left_s: float = (maybe_iso8601(eta) - self.app.now()).total_seconds()
         return min(int(MAX_BROKER_DELAY_S), max(0, math.ceil(left_s)))
 
-    def _delayed(self, delay_s: int, exchange: str, routing_key: str) -> tuple[str, str]:
+    def _delayed(
+        self, delay_s: int, exchange: str, routing_key: str, headers: dict[str, Any]
+    ) -> tuple[str, str]:
         if not exchange and routing_key.startswith(BROADCAST_QUEUE_PREFIX):
             return delay_route(delay_s, "", own_words(routing_key))
+        if self.app.layout.gated(exchange, routing_key):
+            headers[GATE_HEADER] = [exchange, routing_key]
+            return delay_route(delay_s, "", GATE_QUEUE)
         if not self.app.layout.delayable(exchange, routing_key):
             raise DelayNotSupportedError(f"{exchange!r} cannot delay {routing_key!r}")
         return delay_route(delay_s, exchange, routing_key)

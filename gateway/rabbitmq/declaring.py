@@ -1,0 +1,110 @@
+"""The layout on RabbitMQ, as it was declared last: refused, incomplete or whole."""
+
+import logging
+from dataclasses import asdict
+
+from aio_pika.abc import AbstractConnection
+
+from gateway.errors import Problem
+from topology.conflicts import explain
+from topology.declare import DeclarationConflict, DeclarationError, appeared, declare
+from topology.errors import Conflict, Shortfall
+from topology.model import Topology
+
+log = logging.getLogger(__name__)
+
+
+class Declaring:
+    """Declares the layout, and knows what came of it.
+
+    Args:
+        topology: The layout.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self.done = False
+        """Whether it was declared on the present connection."""
+        self.error = ""
+        """Why it could not be declared, and what to do."""
+        self._told = ""
+        """The same for clients, who need not know the layout's file."""
+        self._conflicts: tuple[Conflict, ...] = ()
+        self.shortfall = Shortfall()
+        """What of it is not there all the same."""
+        self.absent: frozenset[str] = frozenset()
+        """The exchanges of it: a message to one would cost the channel, and all in flight on it."""
+
+    def __repr__(self) -> str:
+        """Say what came of it."""
+        return f"<Declaring: {self}>"
+
+    def __str__(self) -> str:
+        """Say what came of it, for /readyz."""
+        if self.error:
+            return self.error
+        return (str(self.shortfall) or "declared") if self.done else "not declared yet"
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the layout that is ours is there."""
+        return self.done and not self.shortfall.ours
+
+    def forget(self) -> None:
+        """Know no reason any more: RabbitMQ is away, and that is the news."""
+        self.error = ""
+        self._conflicts = ()
+
+    async def declare(self, connection: AbstractConnection) -> None:
+        """Declare it.
+
+        Args:
+            connection: An open one.
+
+        Raises:
+            DeclarationError: RabbitMQ refuses it; `error` says why.
+        """
+        try:
+            shortfall = await declare(connection, self._topology)
+        except DeclarationError as error:
+            text = explain(error, self._topology.source)
+            if text != self.error:
+                log.error("topology-conflict", extra={"detail": text})  # noqa: TRY400  # the text is all
+            self.error, self._told = text, explain(error, "of the gateway")
+            self._conflicts = error.conflicts if isinstance(error, DeclarationConflict) else ()
+            raise
+        if shortfall and shortfall != self.shortfall:
+            log.warning("topology-incomplete", extra={"detail": str(shortfall)})
+        self.shortfall = shortfall
+        self.absent = frozenset(shortfall.exchanges + shortfall.apps_exchanges)
+        self.done = True
+        self.forget()
+
+    async def complete(self, connection: AbstractConnection) -> None:
+        """Declare it again once something is there that was not.
+
+        Args:
+            connection: An open one.
+
+        Raises:
+            DeclarationError: RabbitMQ refuses it; `error` says why.
+        """
+        if await appeared(connection, self.shortfall):
+            await self.declare(connection)
+
+    def refusal(self) -> Problem | None:
+        """Return why nothing can be published; None: not because of the layout."""
+        if not self.error:
+            return None
+        conflicts = [asdict(conflict) for conflict in self._conflicts]
+        members = {"conflicts": conflicts} if conflicts else None
+        return Problem("topology-conflict", self._told, queued="no", members=members)
+
+    def no_exchange(self, exchange: str) -> Problem:
+        """Return why nothing can be published to one of the `absent`."""
+        if exchange in self.shortfall.apps_exchanges:
+            detail = (
+                f"exchange {exchange!r} is not there: its app's worker declares it at its start"
+            )
+            return Problem("unroutable", detail, queued="no")
+        return Problem("topology-conflict", str(self.shortfall), queued="no")
