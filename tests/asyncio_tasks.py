@@ -46,6 +46,15 @@ def hear_signals() -> None:
         hear(name)
 
 
+async def close_loop() -> None:
+    """Close the event loop under all that runs on it."""
+    loop = asyncio.get_running_loop()
+    loop.stop()
+    loop.call_soon(loop.close)
+    loop._run_once = loop.close  # type: ignore[attr-defined]  # whoever means it
+    await asyncio.sleep(0.05)
+
+
 class Hooked(Task):  # type: ignore[misc]  # Celery has no types
     """Notes its hooks."""
 
@@ -271,12 +280,13 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
                 await asyncio.sleep(0.05)
                 return how
             case "closes the loop" if not self.request.retries:
-                loop = asyncio.get_running_loop()
-                loop.stop()
-                loop.call_soon(loop.close)
-                loop._run_once = loop.close  # type: ignore[attr-defined]  # whoever means it
-                await asyncio.sleep(0.05)
-            case "closes the loop":
+                await close_loop()
+            case "closes the loop when told" if not self.request.retries:
+                note(f"{mark} begins")
+                while not has_noted(f"{mark} now"):  # noqa: ASYNC110  # told by another process
+                    await asyncio.sleep(0.05)
+                await close_loop()
+            case "closes the loop" | "closes the loop when told":
                 return how
             case "generator":
                 raise GeneratorExit

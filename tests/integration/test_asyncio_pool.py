@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 from kombu.connection import Connection
 
+from devstack.children import Child
 from tests.deployment.lasting import Lasting
 from tests.waiting import eventually
 
@@ -29,6 +30,7 @@ class Pool:
 
     deployment: Lasting
     ours: bool
+    child: Child
 
     @property
     def queue(self) -> str:
@@ -68,6 +70,15 @@ class Pool:
             )
             return found
 
+    def coroutines(self) -> int:
+        """How many the worker says that it runs."""
+        [reply] = self.control("stats")
+        [stats] = reply.values()
+        return int(stats["pool"]["coroutines"])
+
+    def loops_lost(self) -> int:
+        return self.child.logged().count(b"the event loop of the process is lost")
+
     async def acknowledged(self) -> None:
         """Wait until the broker holds nothing of this worker."""
         await eventually(lambda: self.deployment.depth(self.queue) == 0)
@@ -81,9 +92,9 @@ async def pool(lasting_deployment: Lasting, app: str) -> AsyncIterator[Pool]:
         "asyncio", "-Q", queue, "-E", "--prefetch-multiplier=2", concurrency=ROOM,
         app=f"tests.{module}", name=app,
     )  # fmt: skip
-    async with worker:
+    async with worker as process:
         with lasting_deployment.publishing():
-            yield Pool(lasting_deployment, ours=app == "ours")
+            yield Pool(lasting_deployment, app == "ours", process.child)
 
 
 async def test_each_coroutine_has_its_own_request_and_current_task(pool: Pool):
@@ -282,6 +293,34 @@ async def test_what_leaves_a_coroutine_otherwise(pool: Pool):
         assert (await pool.fails("leaves", "closes", "closes the loop"))[0] == "LoopLostError"
     await pool.acknowledged()
     await test_each_coroutine_has_its_own_request_and_current_task(pool)
+
+
+async def test_what_waits_for_redis_when_the_loop_is_lost_ends(pool: Pool):
+    if not pool.ours:
+        return  # its states are stored on threads
+    redis, lost = pool.deployment.redis, pool.loops_lost()
+    returned = pool.publish("doze", "returned", 0.5, "kept")
+    closer = pool.publish("leaves", "closer", "closes the loop when told")
+    await eventually(lambda: {"returned begins", "closer begins"} <= set(pool.deployment.runs))
+    redis.config_set("maxmemory", "1")  # it refuses what is asked, which is asked again
+    try:
+        early = pool.publish("early", "early", 0)
+        late = pool.publish("doze", "late", 0, "late")
+        await eventually(lambda: "ends" in pool.runs("returned"))
+        await eventually(lambda: pool.coroutines() == 4)
+        with pool.deployment.runs_file.open("a", encoding="utf-8") as runs:
+            runs.write("closer now\n")
+        await eventually(lambda: pool.loops_lost() == lost + 1)
+    finally:
+        redis.config_set("maxmemory", "0")
+
+    assert (await pool.ended(early))["status"] == "SUCCESS"  # tried again, as all that was lost
+    assert pool.runs("early") == ["begins", "ends"]
+    assert (await pool.ended(late))["result"] == "late"
+    assert (await pool.ended(returned))["result"] == "kept"
+    assert pool.runs("returned") == ["begins", "ends"]
+    assert (await pool.ended(closer))["result"] == "closes the loop when told"
+    await pool.acknowledged()
 
 
 async def test_functions_beside(pool: Pool):

@@ -19,7 +19,7 @@ class Execution:
     __slots__ = (
         "__weakref__", "_accepted", "accept_callback", "args", "attempts", "began_at", "callback",
         "context", "error_callback", "kwargs", "limits", "plan", "request",
-        "running", "stop_reason", "stopper", "task_id",
+        "returned", "running", "stop_reason", "stopper", "task_id",
     )  # fmt: skip
 
     def __init__(  # Celery's
@@ -44,6 +44,8 @@ class Execution:
         """Of the message, or else of the task, as Celery's request has them."""
         self.running: Running | None = None
         """The coroutine; None: it has not begun."""
+        self.returned: tuple[Any] | None = None
+        """The result, while it is being recorded."""
         self.began_at = time.monotonic()
         self.attempts = 0
         """To reach Redis."""

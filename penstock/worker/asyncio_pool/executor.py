@@ -90,9 +90,17 @@ class Executor:
         """End the helpers when they are done."""
         self._helpers.shutdown(wait=wait)
 
-    def abandoned(self) -> tuple[Execution, ...]:
-        """Return what waited for Redis on a loop that is lost: nobody answers it any more."""
-        return tuple(self._asking)
+    def give_up(self) -> None:
+        """End what waited for Redis on a loop that is lost: its answer will never come."""
+        for execution in tuple(self._asking):
+            self._asking.discard(execution)
+            if execution.returned is not None:
+                self._tell(execution, execution.returned[0], None)
+            elif execution.plan.task.acks_late:
+                execution.reject()
+                self._give_back(execution)
+            else:  # acknowledged: no other delivery will come; a task of ours is tried again
+                self._tell(execution, None, LoopLostError())
 
     def begin(self, execution: Execution) -> None:
         """Begin an execution, on the loop's thread."""
@@ -193,6 +201,7 @@ class Executor:
         if ignores_result(task, context):
             self._succeeded(execution, result)
             return
+        execution.returned = (result,)
         backend = task.backend
         call = backend.record_call(
             execution.task_id, backend.prepare_value(result), states.SUCCESS, None, context

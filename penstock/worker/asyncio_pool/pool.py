@@ -280,10 +280,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _go_on(self, lost: Executor) -> None:
         """Go on after an event loop was lost; what ran on it has ended with LoopLostError."""
-        for execution in lost.abandoned():
-            execution.reject()
-            execution.forget()
-            self._end(execution, None)
+        lost.give_up()
         self._inbox_is_due = True
         self.executor.runtime.call(self._take_inbox)
 
