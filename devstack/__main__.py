@@ -84,7 +84,7 @@ async def _run(environ: Mapping[str, str]) -> None:
             write_settings(FOLDER / "env", addresses)
             await asyncio.sleep(2 * READ_EVERY_S)  # the log lines of the start come first
             terminal.say(welcome(addresses, _shown(FOLDER)))
-            supervisor = Supervisor(stack, terminal.event)
+            supervisor = Supervisor(stack.units, terminal.event, [stack.rabbit.epmd])
             await _until(asyncio.create_task(supervisor.run()), stopping)
     finally:
         (FOLDER / "env").unlink(missing_ok=True)

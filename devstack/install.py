@@ -6,22 +6,25 @@ import subprocess
 import sys
 
 from devstack.errors import StartError
-from devstack.programs import mongod_or_none, rabbitmq_or_none, redis_or_none
+from devstack.programs import haproxy_or_none, mongod_or_none, rabbitmq_or_none, redis_or_none
 
 _CONTAINERS = "or start everything in containers instead: docker compose up -d --build --wait"
 
 
-def ensure_servers() -> None:
+def ensure_servers(*, clusters: bool = False) -> None:
     """Install RabbitMQ and Redis from Debian when they are missing.
+
+    Args:
+        clusters: Whether HAProxy is needed as well.
 
     Raises:
         StartError: something is missing that cannot be installed from here; says what, and what
             to do.
     """
-    packages = missing_packages()
+    packages = missing_packages(clusters=clusters)
     if packages:
         _apt_install(packages)
-        if still := missing_packages():
+        if still := missing_packages(clusters=clusters):
             raise StartError(f"installed, and yet not found: {', '.join(still)}")
     if mongod_or_none() is None:
         raise StartError(
@@ -30,13 +33,19 @@ def ensure_servers() -> None:
         )
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages that the servers still need."""
+def missing_packages(*, clusters: bool = False) -> list[str]:
+    """Return the Debian packages that the servers still need.
+
+    Args:
+        clusters: Whether gateways stand behind a balancer, too.
+    """
     packages = []
     if rabbitmq_or_none() is None:
         packages.append("rabbitmq-server")
     if redis_or_none() is None:
         packages.append("redis-server")
+    if clusters and haproxy_or_none() is None:
+        packages.append("haproxy")
     mongod = mongod_or_none()
     if (
         mongod
@@ -89,9 +98,9 @@ def _runs(command: list[str]) -> bool:
 
 
 def main() -> None:
-    """Install what is missing, or say what to do."""
+    """Install what is missing for every test, or say what to do."""
     try:
-        ensure_servers()
+        ensure_servers(clusters=True)
     except StartError as error:
         sys.exit(str(error))
 

@@ -19,6 +19,8 @@ class Mongo:
         log: Log file; `mongo.log` in the folder by default.
         mark: See `Child`.
         tls: Serve TLS and nothing else; plain by default.
+        name: Of the child, and of its log file.
+        replica_set: The one that it is a member of; none by default.
     """
 
     def __init__(
@@ -30,6 +32,8 @@ class Mongo:
         log: Path | None = None,
         mark: str = RUN_MARK,
         tls: Certificates | None = None,
+        name: str = "mongo",
+        replica_set: str = "",
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
@@ -51,8 +55,10 @@ class Mongo:
                 "--tlsCAFile", tls.ca,
                 "--tlsAllowConnectionsWithoutCertificates",
             ]  # fmt: skip
+        if replica_set:
+            argv += ["--replSet", replica_set]
         self.child = Child(
-            "mongo", argv, log=log or folder / "mongo.log", env=child_environment(), mark=mark
+            name, argv, log=log or folder / f"{name}.log", env=child_environment(), mark=mark
         )
 
     @property

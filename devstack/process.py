@@ -65,3 +65,36 @@ class Process:
         """Kill it and start it again."""
         await self.kill()
         await self.start()
+
+
+class Part:
+    """A unit that counts its starts, so that others can wait for its return.
+
+    Args:
+        unit: What it starts and stops.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self.child: Child = unit.child
+        self.starts = 0
+        self.ends_meant = 0
+        """How often it was ended on purpose."""
+
+    @property
+    def died_alone(self) -> int:
+        """How often it ended although nothing here had ended it."""
+        return max(0, self.starts - 1 - self.ends_meant)
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        await self._unit.start()
+        self.starts += 1
+
+    async def stop(self) -> None:
+        """Stop it in order."""
+        await self._unit.stop()
+
+    async def kill(self) -> None:
+        """`kill -9` it."""
+        await self._unit.kill()

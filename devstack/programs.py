@@ -63,6 +63,21 @@ def find_redis() -> Path:
     return _must(redis_or_none(), "redis-server", "apt-get install redis-server")
 
 
+def haproxy_or_none() -> Path | None:
+    """Return HAProxy."""
+    found = shutil.which("haproxy", path=_search_path())
+    return Path(found) if found else None
+
+
+def find_haproxy() -> Path:
+    """Return HAProxy.
+
+    Raises:
+        StartError: HAProxy is not installed.
+    """
+    return _must(haproxy_or_none(), "haproxy", "apt-get install haproxy")
+
+
 def find_mongod() -> Path:
     """Return mongod.
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,6 +51,10 @@ class Rabbit:
         log: Log file; `rabbitmq.log` in the folder by default.
         mark: See `Child`.
         tls: Serve TLS and nothing else, AMQP and management; plain by default.
+        name: Of the child, and of its log file.
+        node: The part of Erlang's node name before `@localhost`; data folders have it.
+        cookie: Erlang's secret that the nodes of one cluster share; made by Erlang by default.
+        settings: Further lines of `rabbitmq.conf`.
     """
 
     def __init__(
@@ -62,25 +67,30 @@ class Rabbit:
         log: Path | None = None,
         mark: str = RUN_MARK,
         tls: Certificates | None = None,
+        name: str = "rabbitmq",
+        node: str = "penstock",
+        cookie: str | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self.folder = folder.resolve()
         given = ports or {}
         self.port = given.get("amqp") or free_port()
         self.management_port = given.get("management") or free_port()
-        self._dist_port = given.get("dist") or free_port()
-        self._epmd_port = given.get("epmd") or free_port()
+        self.dist_port = given.get("dist") or free_port()
+        self.epmd_port = given.get("epmd") or free_port()
+        self.node = f"{node}@localhost"
+        self._cookie = cookie
+        self._settings = tuple(settings)
         self.user = user
         self._tls = tls
         self.password = password or secrets.token_urlsafe(18)
         self._ready_at = 0.0
         self.starts = 0
         """How often it has started."""
-        log = log or self.folder / "rabbitmq.log"
-        epmd: list[str | Path] = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
+        log = log or self.folder / f"{name}.log"
+        epmd: list[str | Path] = [find_epmd(), "-port", str(self.epmd_port), "-address", LOOPBACK]
         self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
-        self.child: Child = Child(
-            "rabbitmq", [find_rabbitmq()], log=log, env=self._env(), mark=mark
-        )
+        self.child: Child = Child(name, [find_rabbitmq()], log=log, env=self._env(), mark=mark)
 
     @property
     def url(self) -> str:
@@ -110,13 +120,21 @@ class Rabbit:
             StartError: it did not become ready.
         """
         self._write_config()
-        if not self.epmd.running:
-            self.epmd.spawn()
-            await until_ready(self.epmd, lambda: listens(self._epmd_port), timeout_s)
+        await self.start_epmd(timeout_s)
         self.child.spawn()
         await until_ready(self.child, self._answers, timeout_s)
         self._ready_at = time.monotonic()
         self.starts += 1
+
+    async def start_epmd(self, timeout_s: float = 10.0) -> None:
+        """Start its port mapper alone, unless it runs.
+
+        Raises:
+            StartError: it did not become ready.
+        """
+        if not self.epmd.running:
+            self.epmd.spawn()
+            await until_ready(self.epmd, lambda: listens(self.epmd_port), timeout_s)
 
     async def stop(self) -> None:
         """Stop it in order, which can take 20 s, and epmd after it."""
@@ -172,11 +190,11 @@ class Rabbit:
         folder = self.folder
         return child_environment(
             HOME=str(folder),  # the Erlang cookie is written there
-            ERL_EPMD_PORT=str(self._epmd_port),
+            ERL_EPMD_PORT=str(self.epmd_port),
             ERL_EPMD_ADDRESS=LOOPBACK,
             RABBITMQ_ALLOW_INPUT="1",  # exec the Erlang VM in place of the shell script
-            RABBITMQ_NODENAME="penstock@localhost",
-            RABBITMQ_DIST_PORT=str(self._dist_port),
+            RABBITMQ_NODENAME=self.node,
+            RABBITMQ_DIST_PORT=str(self.dist_port),
             RABBITMQ_CONF_ENV_FILE=str(folder / "rabbitmq-env.conf"),  # not the machine's
             RABBITMQ_CONFIG_FILE=str(folder / "rabbitmq.conf"),
             RABBITMQ_ADVANCED_CONFIG_FILE=str(folder / "advanced.config"),
@@ -195,6 +213,10 @@ class Rabbit:
         (self.folder / "rabbitmq-env.conf").touch()
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (self.folder / "advanced.config").write_text(_ADVANCED)
+        if self._cookie is not None:
+            cookie = self.folder / ".erlang.cookie"
+            cookie.touch(mode=0o600)
+            cookie.write_text(self._cookie)
         config = self.folder / "rabbitmq.conf"
         config.touch(mode=0o600)
         lines = [
@@ -205,6 +227,7 @@ class Rabbit:
             "log.console = true",
             "log.console.level = info",
             "log.file = false",
+            *self._settings,
         ]
         config.write_text("\n".join(lines) + "\n")
 

@@ -231,29 +231,14 @@ class Stack:
     def _environment(
         self, given: Mapping[str, str], keys: Credentials, gateway: str
     ) -> dict[str, str]:
-        ours = {
+        addresses = {
             "AMQP_URL": self.rabbit.url,
             "REDIS_URL": self.redis.url,
             "MONGO_URL": self.mongo.url,
             "RABBITMQ_MANAGEMENT_URL": self.rabbit.management_url,
             "GATEWAY_URL": gateway,
         }
-        secret = {
-            "TASK_ID_KEYS": keys.task_id_keys,
-            "CALLBACK_SECRET": sha256(f"callbacks {keys.task_id_keys}".encode()).hexdigest(),
-        }
-        ours |= {
-            name: value
-            for name, value in secret.items()
-            if not (os.environ.get(name) or os.environ.get(f"{name}_FILE"))
-        }
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            # addresses of other servers than ours, in a file or plain
-            if name.removesuffix("_FILE") not in _ADDRESSES
-        }
-        return {**inherited, **ours, **given}
+        return own_environment(os.environ, addresses, keys, given)
 
     async def _start_one(self, name: str) -> None:
         self._tell(name, "starting")
@@ -274,3 +259,34 @@ class Stack:
             raise StartError("\n".join(str(error) for error in refused))
         if failures:
             raise failures[0]
+
+
+def own_environment(
+    inherited: Mapping[str, str],
+    addresses: Mapping[str, str],
+    keys: Credentials,
+    given: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the environment of our processes: addresses, keys, and what this process was given.
+
+    Args:
+        inherited: Of this process; addresses of other servers are left out, in a file or plain.
+        addresses: By variable.
+        keys: Where `inherited` has none.
+        given: Over all others.
+    """
+    secret = {
+        "TASK_ID_KEYS": keys.task_id_keys,
+        "CALLBACK_SECRET": sha256(f"callbacks {keys.task_id_keys}".encode()).hexdigest(),
+    }
+    ours = {
+        name: value
+        for name, value in secret.items()
+        if not (inherited.get(name) or inherited.get(f"{name}_FILE"))
+    }
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name.removesuffix("_FILE") not in _ADDRESSES
+    }
+    return {**kept, **addresses, **ours, **given}

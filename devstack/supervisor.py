@@ -12,11 +12,11 @@ The pause is forgotten after a minute without a death.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
+from devstack.children import Child
 from devstack.errors import StartError
 from devstack.process import Unit
-from devstack.stack import Stack
 from penstock.looper import Looper, plain_line
 
 _LONGEST_PAUSE_S = 10.0
@@ -25,23 +25,31 @@ _ASK_EVERY_S = 0.2
 
 
 class Supervisor:
-    """Watches the parts of a stack.
+    """Watches parts that were started.
 
     Args:
-        stack: A started stack.
+        units: The parts by name.
         say: Told every death and every return, as a sentence.
+        port_mappers: RabbitMQ lives on without its own, but could not be started again.
     """
 
-    def __init__(self, stack: Stack, say: Callable[[str], None]) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        units: Mapping[str, Unit],
+        say: Callable[[str], None],
+        port_mappers: Iterable[Child] = (),
+    ) -> None:
+        self._units = units
         self._say = say
+        self._port_mappers = tuple(port_mappers)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for name, unit in self._stack.units.items():
+            for name, unit in self._units.items():
                 group.create_task(self._watch(name, unit), name=f"watch {name}")
-            group.create_task(self._watch_epmd(), name="watch epmd")
+            for epmd in self._port_mappers:
+                group.create_task(self._watch_epmd(epmd), name="watch epmd")
 
     async def _watch(self, name: str, unit: Unit) -> None:
         pause_s = 0.0
@@ -70,10 +78,8 @@ class Supervisor:
                 self._say(f"{name} is back after {time.monotonic() - started:.1f} s")
                 return pause_s
 
-    async def _watch_epmd(self) -> None:
-        """RabbitMQ lives on without its port mapper, but could not be started again."""
-        epmd = self._stack.rabbit.epmd
-
+    @staticmethod
+    async def _watch_epmd(epmd: Child) -> None:
         async def turn() -> None:
             if not epmd.running:
                 await epmd.kill()

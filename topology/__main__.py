@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import aio_pika
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
 
 from penstock import VERSION
@@ -19,6 +19,7 @@ from topology.comparison import (
     surplus,
     waiting,
 )
+from topology.connecting import on_any_host
 from topology.declarations import describe
 from topology.declare import declare, probe, unbind
 from topology.errors import Conflict, DeclarationConflict, DeclarationError, TopologyError
@@ -30,7 +31,6 @@ from topology.plan import declarations, of_apps
 from topology.settings import Settings, SettingsError, with_devstack
 from topology.text import show, summary
 
-CONNECT_TIMEOUT_S = 10.0
 SAME, DIFFERENT, FAILED = 0, 1, 2
 """Exit codes: nothing to do, the broker differs from the layout, it could not be found out."""
 
@@ -104,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 async def _check(topology: Topology, settings: Settings) -> int:
     plan, apps = declarations(topology), of_apps(topology)
     if settings.management_url is None:
-        connection = await aio_pika.connect(settings.amqp_url, timeout=CONNECT_TIMEOUT_S)
-        async with connection:
-            lacking, differing = await probe(connection, topology)
+        lacking, differing = await on_any_host(
+            settings.amqp_url, lambda connection: probe(connection, topology)
+        )
         extra: list[str] = []
         notes = ["bindings and depths were not compared: set RABBITMQ_MANAGEMENT_URL"]
     else:
@@ -140,8 +140,8 @@ async def _apply(topology: Topology, settings: Settings, *, old: str | None, pru
     if (old or prune) and settings.management_url is None:
         raise SettingsError("--unbind and --prune need RABBITMQ_MANAGEMENT_URL to list bindings")
     plan = declarations(topology)
-    connection = await aio_pika.connect(settings.amqp_url, timeout=CONNECT_TIMEOUT_S)
-    async with connection:
+
+    async def work(connection: AbstractConnection) -> int:
         try:
             shortfall = await declare(connection, topology)
         except DeclarationConflict as error:
@@ -158,7 +158,9 @@ async def _apply(topology: Topology, settings: Settings, *, old: str | None, pru
             removed += surplus(plan, live) if prune else ()
             await unbind(connection, removed)
             _print("removed", map(describe, removed))
-    return DIFFERENT if shortfall.ours else SAME
+        return DIFFERENT if shortfall.ours else SAME
+
+    return await on_any_host(settings.amqp_url, work)
 
 
 def _print(what: str, lines: Iterable[str | Conflict]) -> None:

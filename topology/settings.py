@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from penstock.wire.environment import Environment
+from penstock.wire.hosts import printable, vhost_of
 
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
@@ -21,19 +21,19 @@ class Settings:
     """Addresses of the broker."""
 
     amqp_url: str = field(default=DEFAULT_AMQP_URL, repr=False)
-    """``AMQP_URL``, or a file, see ``penstock.wire.environment``."""
+    """``AMQP_URL``, or a file, see ``penstock.wire.environment``; all hosts of a cluster."""
     management_url: str | None = field(default=None, repr=False)
     """``RABBITMQ_MANAGEMENT_URL``; None: compare through AMQP, without bindings."""
 
     @property
     def vhost(self) -> str:
         """The virtual host in ``amqp_url``."""
-        return unquote(urlsplit(self.amqp_url).path[1:]) or "/"
+        return vhost_of(self.amqp_url)
 
     @property
     def broker(self) -> str:
-        """Host, port and virtual host: what may be printed."""
-        return f"{urlsplit(self.amqp_url).netloc.rpartition('@')[2]} vhost {self.vhost}"
+        """Hosts, ports and virtual host: what may be printed."""
+        return f"{printable(self.amqp_url)} vhost {self.vhost}"
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> "Settings":

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import aiohttp
 
-from devstack.children import Child
 from devstack.errors import StartError
 from devstack.ports import LOOPBACK, free_port
-from devstack.process import Unit
+from devstack.process import Part, Unit
 from devstack.product import COROUTINE_QUEUES, Launcher, WorkerSpec, gateway_url
 from devstack.proxy import TcpProxy
 from devstack.stack import Stack
@@ -51,39 +50,6 @@ task = "drill.*"
 exchange = "tasks"
 routing_key = "default"
 """
-
-
-class Part:
-    """A unit that counts its starts, so that others can wait for its return.
-
-    Args:
-        unit: What it starts and stops.
-    """
-
-    def __init__(self, unit: Unit) -> None:
-        self._unit = unit
-        self.child: Child = unit.child
-        self.starts = 0
-        self.ends_meant = 0
-        """How often the drill itself has ended it."""
-
-    @property
-    def died_alone(self) -> int:
-        """How often it ended although nobody had ended it."""
-        return max(0, self.starts - 1 - self.ends_meant)
-
-    async def start(self) -> None:
-        """Start it and wait until it is ready."""
-        await self._unit.start()
-        self.starts += 1
-
-    async def stop(self) -> None:
-        """Stop it in order."""
-        await self._unit.stop()
-
-    async def kill(self) -> None:
-        """`kill -9` it."""
-        await self._unit.kill()
 
 
 @dataclass(kw_only=True)
@@ -178,7 +144,8 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
         )
         await exits.enter_async_context(stack)
         supervisor = asyncio.create_task(
-            Supervisor(stack, rig.said.append).run(), name="drill supervisor"
+            Supervisor(stack.units, rig.said.append, [stack.rabbit.epmd]).run(),
+            name="drill supervisor",
         )
         exits.push_async_callback(_end, supervisor)
         await stack.rabbit.settle()

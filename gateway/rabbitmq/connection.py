@@ -9,6 +9,7 @@ meanwhile.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -24,6 +25,7 @@ from gateway.rabbitmq.publish_channel import PromptTransport
 from gateway.rabbitmq.undecodable import survive_undecodable
 from penstock.looper import Looper, described
 from penstock.wire import tls
+from penstock.wire.hosts import shuffled
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Connection:
     """A connection that comes back, and its channels.
 
     Args:
-        url: RabbitMQ.
+        url: RabbitMQ, all hosts of a cluster: each attempt takes the next one.
         name: One word for the loop, and `penstock-<name>` for what RabbitMQ lists.
         silent_after_s: How long RabbitMQ may take to answer on an idle channel before the
             connection is given up; None: heartbeats alone decide, as on a connection that
@@ -59,7 +61,9 @@ class Connection:
         transport: PromptTransport | None = None,
     ) -> None:
         survive_undecodable()
-        self._url = URL(amqp_url(url, f"penstock-{name}"))
+        self._urls = itertools.cycle(
+            URL(amqp_url(one, f"penstock-{name}")) for one in shuffled(url)
+        )
         self._silent_after_s = silent_after_s
         self._transport = transport
         self._connection: AbstractConnection | None = None
@@ -161,7 +165,7 @@ class Connection:
             BrokerAwayError: It could not be made, or was lost; it is closed.
         """
         # Not aio-pika's robust connection: how long it waits, and for what it gives up, is its own.
-        connection = aio_pika.Connection(self._url)
+        connection = aio_pika.Connection(next(self._urls))
         if self._transport is not None:
             self._transport.serve(connection)
         self._lost = lost = asyncio.get_running_loop().create_future()
@@ -238,7 +242,7 @@ def amqp_url(url: str, connection_name: str) -> str:
     """Return the URL with a heartbeat and a connection name unless it has them.
 
     Args:
-        url: `amqp://` or `amqps://`, in aio-pika's form.
+        url: `amqp://` or `amqps://` with one host, in aio-pika's form.
         connection_name: What RabbitMQ lists the connection as.
     """
     parsed = URL(url)

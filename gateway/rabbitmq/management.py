@@ -1,13 +1,14 @@
 """RabbitMQ's management API: figures of queues for people, never for the submit path."""
 
 import ssl
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from gateway.errors import Problem
+from penstock.wire.hosts import vhost_of
 
 TIMEOUT_S = 3.0
 """Longest wait for one answer."""
@@ -52,7 +53,7 @@ class Management:
     def __init__(self, url: str, amqp_url: str) -> None:
         parsed = URL(url)
         self._auth = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest")
-        vhost = quote(unquote(URL(amqp_url).raw_path[1:]) or "/", safe="")
+        vhost = quote(vhost_of(amqp_url), safe="")
         base = str(parsed.with_user(None).with_query(None)).rstrip("/")
         https, ca = parsed.scheme == "https", parsed.query.get("cafile")
         self._tls = ssl.create_default_context(cafile=ca) if https else True

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from penstock.wire import tls
+from penstock.wire import hosts, tls
 
 
 class Environment:
@@ -42,7 +42,7 @@ class Environment:
         return value or default
 
     def url(self, name: str, default: str, *schemes: str) -> str:
-        """Return the URL of a server, whose scheme and TLS parameters were looked at.
+        """Return the URL of a server or cluster, whose scheme, hosts and TLS were looked at.
 
         Args:
             name: of the setting.
@@ -59,6 +59,9 @@ class Environment:
         if scheme not in schemes:
             words = " or ".join(f"{one}://" for one in schemes)
             self.faults.append(f"{name} must begin with {words}")
+            return default
+        if "amqp" in schemes and (wrong := hosts.faults(name, value)):
+            self.faults.extend(wrong)
             return default
         self.faults.extend(tls.faults(name, value))
         return value

@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from celery.signals import after_setup_logger
 
+from penstock.wire.hosts import shuffled
 from penstock.wire.tls import parameters
 
 _logger = logging.getLogger(__name__)
@@ -24,13 +25,15 @@ def broker_settings(amqp_url: str) -> dict[str, Any]:
 
     Args:
         amqp_url: in aio-pika's form: `amqps://…?cafile=…`, also `certfile`, `keyfile` and
-            `no_verify_ssl=1`; its other parameters are the gateway's own and left out.
+            `no_verify_ssl=1`; its other parameters are the gateway's own and left out. Of a
+            cluster it names all hosts.
     """
     parts, given = urlsplit(amqp_url), parameters(amqp_url)
     kept = urlencode({name: value for name, value in given.items() if name in _KOMBU_TAKES})
+    urls = shuffled(urlunsplit(parts._replace(query=kept)))
     return {
-        "broker_url": urlunsplit(parts._replace(query=kept)),
-        "broker_use_ssl": _ssl_options(parts.hostname, given) if parts.scheme == "amqps" else False,
+        "broker_url": urls if len(urls) > 1 else urls[0],
+        "broker_use_ssl": _ssl_options(given) if parts.scheme == "amqps" else False,
     }
 
 
@@ -57,7 +60,7 @@ def warn_when_unverified(names: Sequence[str]) -> None:
         )
 
 
-def _ssl_options(host: str | None, given: dict[str, str]) -> dict[str, Any]:
+def _ssl_options(given: dict[str, str]) -> dict[str, Any]:
     """Return the arguments of py-amqp's `SSLTransport._wrap_socket_sni`."""
     files = {"ca_certs": "cafile", "certfile": "certfile", "keyfile": "keyfile"}
     options: dict[str, Any] = {
@@ -65,5 +68,5 @@ def _ssl_options(host: str | None, given: dict[str, str]) -> dict[str, Any]:
     }
     if given.get("no_verify_ssl", "0") != "0":
         return {**options, "cert_reqs": ssl.CERT_NONE}
-    # The name that is checked; kombu itself connects to 127.0.0.1 in place of localhost.
-    return {**options, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host or "localhost"}
+    # The name that is checked: that of the host of each connection (`messages.connection`).
+    return {**options, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}

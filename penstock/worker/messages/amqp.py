@@ -23,6 +23,7 @@ from penstock.wire.headers import GATE_HEADER, JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX, GATE_QUEUE
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
 from penstock.worker.layout import AppsQueue
+from penstock.worker.messages.connection import Connection
 from penstock.worker.messages.json_values import encode
 from penstock.worker.messages.own_queue import own_words
 
@@ -133,6 +134,7 @@ class Queues(CeleryQueues):  # type: ignore[misc]
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Celery's way to send task messages, with ours to address, confirm and delay them."""
 
+    Connection = Connection
     queues_cls = Queues
 
     Producer = Producer
