@@ -33,7 +33,7 @@ def broker_settings(amqp_url: str) -> dict[str, Any]:
     urls = shuffled(urlunsplit(parts._replace(query=kept)))
     return {
         "broker_url": urls if len(urls) > 1 else urls[0],
-        "broker_use_ssl": _ssl_options(given) if parts.scheme == "amqps" else False,
+        "broker_use_ssl": _ssl_options(urls, given) if parts.scheme == "amqps" else False,
     }
 
 
@@ -60,7 +60,7 @@ def warn_when_unverified(names: Sequence[str]) -> None:
         )
 
 
-def _ssl_options(given: dict[str, str]) -> dict[str, Any]:
+def _ssl_options(urls: Sequence[str], given: dict[str, str]) -> dict[str, Any]:
     """Return the arguments of py-amqp's `SSLTransport._wrap_socket_sni`."""
     files = {"ca_certs": "cafile", "certfile": "certfile", "keyfile": "keyfile"}
     options: dict[str, Any] = {
@@ -68,5 +68,7 @@ def _ssl_options(given: dict[str, str]) -> dict[str, Any]:
     }
     if given.get("no_verify_ssl", "0") != "0":
         return {**options, "cert_reqs": ssl.CERT_NONE}
-    # The name that is checked: that of the host of each connection (`messages.connection`).
-    return {**options, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
+    # The name that is checked. kombu itself connects to 127.0.0.1 in place of localhost; None has
+    # `messages.connection` take that of the host at hand.
+    host = (urlsplit(urls[0]).hostname or "localhost") if len(urls) == 1 else None
+    return {**options, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host}

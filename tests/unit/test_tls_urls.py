@@ -79,7 +79,7 @@ def test_celery_is_told_what_aio_pika_reads_from_the_same_url():
             "certfile": "/c",
             "keyfile": "/k",
             "cert_reqs": ssl.CERT_REQUIRED,
-            "server_hostname": None,
+            "server_hostname": "host",
         },
     }
 
@@ -88,7 +88,7 @@ def test_a_certificate_and_its_name_are_checked_unless_the_url_says_no():
     checked = broker_settings("amqps://host")["broker_use_ssl"]
     unchecked = broker_settings("amqps://host?no_verify_ssl=1")["broker_use_ssl"]
 
-    assert checked == {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
+    assert checked == {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "host"}
     assert unchecked == {"cert_reqs": ssl.CERT_NONE}
     assert broker_settings("amqp://host")["broker_use_ssl"] is False
 

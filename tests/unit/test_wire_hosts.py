@@ -4,6 +4,7 @@ import pytest
 
 from gateway.config import ConfigError, GatewayConfig
 from penstock.wire.hosts import each_host, faults, printable, rotated, shuffled, vhost_of
+from penstock.worker.app import Penstock
 from penstock.worker.errors import ConfigurationError
 from penstock.worker.tls import broker_settings
 from tasks.config import WorkerConfig
@@ -66,3 +67,26 @@ def test_workers_have_a_url_for_each_host():
 
     assert sorted(settings["broker_url"]) == sorted(each_host(CLUSTER))
     assert broker_settings("amqp://a/")["broker_url"] == "amqp://a/"
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_certificate_is_checked_for_the_name_of_the_host_at_hand(pooled: bool):
+    app = Penstock("hosts", broker="amqps://localhost:1;amqps://other.example:2")
+    app.conf.update(broker_use_ssl=broker_settings("amqps://a,b/")["broker_use_ssl"])
+    connection = app.connection_for_read()
+    if pooled:
+        connection = connection.Pool(1).acquire()
+    asked: list[str] = []
+
+    class Refusing:
+        def __init__(self, *, ssl: dict[str, str], **_: object) -> None:
+            asked.append(ssl["server_hostname"])
+            raise ConnectionRefusedError
+
+    for _ in range(4):
+        connection.transport.Connection = Refusing
+        with pytest.raises(ConnectionRefusedError):
+            connection._establish_connection()
+        connection.maybe_switch_next()
+
+    assert asked == ["localhost", "other.example"] * 2

@@ -1,67 +1,43 @@
 """Connections to RabbitMQ, one host of a cluster or the only one."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from kombu.connection import Connection as KombuConnection
-
-from penstock.wire.hosts import rotated
-
-ANSWER_WITHIN_S = 15.0
-"""How long RabbitMQ may take to answer while a worker starts to consume. A node that has lost the
-others in silence answers no declaration before its net tick, which is a minute."""
+from kombu.connection import ConnectionPool, PooledConnection
 
 
-class Connection(KombuConnection):
-    """kombu's connection, whose certificate is checked for the host that it has."""
+class _HostNamed(KombuConnection):
+    """A connection whose certificate is checked for the name of the host that it has.
+
+    kombu would keep the name of the first host, and turns localhost into 127.0.0.1 for good.
+    """
 
     def _establish_connection(self) -> Any:
-        with self._named():
-            return super()._establish_connection()  # type: ignore[no-untyped-call]
-
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Put the host into the TLS options, for this attempt: another host has another name.
-
-        kombu would keep the name of the first, and turns localhost into 127.0.0.1 for good.
-        """
         options, host = self.ssl, self.hostname
         if isinstance(options, dict) and options.get("server_hostname", "") is None:
             self.ssl = {**options, "server_hostname": host or "localhost"}
         try:
-            yield
+            return super()._establish_connection()  # type: ignore[no-untyped-call]
         finally:
             self.ssl, self.hostname = options, host
 
 
-@contextlib.contextmanager
-def answering(connection: Any, within_s: float = ANSWER_WITHIN_S) -> Iterator[None]:
-    """Bound every answer of RabbitMQ in time: py-amqp waits for ever.
-
-    Args:
-        connection: kombu's, connected.
-        within_s: seconds without a single octet.
-
-    Raises:
-        TimeoutError: it did not answer; the connection is of no more use.
-    """
-    sock = connection.connection.sock
-    before = sock.gettimeout()
-    sock.settimeout(within_s)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            sock.settimeout(before)
+class _Pooled(_HostNamed, PooledConnection):
+    """The same, for a pool."""
 
 
-def try_another_host(app: Any) -> None:
-    """Have the next connections of this process begin with another host, if there is one.
+class _Pool(ConnectionPool):
+    """kombu's pool, of such connections."""
 
-    Args:
-        app: Celery's.
-    """
-    urls = app.conf.broker_url
-    if not isinstance(urls, str) and len(urls) > 1:
-        app.conf.broker_url = rotated(urls)
+    def new(self) -> _Pooled:
+        """Return another connection."""
+        settings = dict(self.connection._info(resolve=False))  # noqa: SLF001  # as kombu's pool
+        return _Pooled(self, **settings)  # type: ignore[no-untyped-call]
+
+
+class Connection(_HostNamed):
+    """Celery's connection to RabbitMQ: to one host of several, or to the only one."""
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> _Pool:  # noqa: N802  # kombu's
+        """Return a pool of connections like this."""
+        return _Pool(self, limit, **kwargs)  # type: ignore[no-untyped-call]
