@@ -1,6 +1,7 @@
 """The library that any Celery app installs, and what processes share.
 
     from penstock import PermanentError, Penstock, RetryableError, TaskContext
+    from penstock import install, log, progress
 
 Its home is `penstock.worker`. Importing `penstock` itself loads none of that, nor Celery: the
 gateway, which knows names and bytes of `penstock.wire` only, can afford it.
@@ -17,6 +18,9 @@ _HOMES = {
     "PermanentError": "penstock.worker.errors",
     "RetryableError": "penstock.worker.errors",
     "TaskContext": "penstock.worker.running.context",
+    "install": "penstock.worker.installing",
+    "log": "penstock.worker.running.reports",
+    "progress": "penstock.worker.running.reports",
 }
 """What users import from here; `__init__.pyi` says the same to type checkers."""
 

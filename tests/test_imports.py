@@ -50,7 +50,8 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     ),
     "penstock.worker": (
         {"checkup"},
-        {"app"},
+        {"app", "installing"},
+        {"tracked"},
         {"asyncio_pool"},
         {"consuming"},
         {"beat", "deaths"},

@@ -61,9 +61,14 @@ class TaskKeys(NamedTuple):
     deaths: str
 
     @classmethod
-    def of(cls, task_id: str) -> "TaskKeys":
-        """Name the keys of a task."""
-        record = f"{RECORD_PREFIX}{task_id}"
+    def of(cls, task_id: str, prefix: str = RECORD_PREFIX) -> "TaskKeys":
+        """Name the keys of a task.
+
+        Args:
+            task_id: of the task.
+            prefix: of its record: another where its app has a `global_keyprefix`.
+        """
+        record = f"{prefix}{task_id}"
         return cls(
             record,
             f"penstock:events:{{{record}}}",

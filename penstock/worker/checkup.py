@@ -13,11 +13,10 @@ from celery.exceptions import ImproperlyConfigured
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from penstock.worker.app import Penstock
 from penstock.worker.layout import LayoutError
-from penstock.worker.policy import weakened
 from penstock.worker.redis_client import sync_client
 from penstock.worker.running.task import PenstockTask
+from penstock.worker.tracked import Tracked
 
 ANSWER_S = 5.0
 """How long a server may take to answer."""
@@ -43,22 +42,25 @@ def check(name: str) -> list[Finding]:
     except Exception as error:  # noqa: BLE001  # whatever its module raises
         return [Finding(what="application", text=f"{name}: {error!r}", fine=False)]
     version = ".".join(map(str, CELERY_VERSION[:3]))
-    if not isinstance(app, Penstock):
+    if not isinstance(app, Tracked):
         kind = f"{type(app).__module__}.{type(app).__qualname__}"
-        text = f"{name} is a {kind}: make it a penstock.Penstock, which takes the same arguments"
+        text = (
+            f"{name} is a {kind}: say penstock.install({name.rpartition(':')[2]}), or make it a "
+            "penstock.Penstock, which takes the same arguments"
+        )
         return [Finding(what="application", text=text, fine=False)]
     app.loader.import_default_modules()
     app.finalize()
     return [
         Finding(what="application", text=f"{name}, Celery {version}"),
         *_tasks(app),
-        *(Finding(what="setting", text=text, fine=False) for text in weakened(app.conf)),
+        *(Finding(what="setting", text=text, fine=False) for text in app.given_up()),
         _redis(app),
         _broker(app),
     ]
 
 
-def _tasks(app: Penstock) -> Iterator[Finding]:
+def _tasks(app: Tracked) -> Iterator[Finding]:
     tasks = [
         (str(task.name), task.authored)
         for task in app.tasks.values()
@@ -72,7 +74,7 @@ def _tasks(app: Penstock) -> Iterator[Finding]:
         yield Finding(what="task", text="there is none", fine=False)
 
 
-def _redis(app: Penstock) -> Finding:
+def _redis(app: Tracked) -> Finding:
     try:
         url = app.redis_url
         sync_client(url).ping()
@@ -81,7 +83,7 @@ def _redis(app: Penstock) -> Finding:
     return Finding(what="redis", text=f"{_shown(url)} answers")
 
 
-def _broker(app: Penstock) -> Finding:
+def _broker(app: Tracked) -> Finding:
     queues = sorted(app.amqp.queues.consume_from)
     try:
         with app.connection_for_write(connect_timeout=ANSWER_S) as connection:

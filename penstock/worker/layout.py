@@ -130,6 +130,17 @@ class AsDeclared:
         return True
 
 
+class OfTheApp(AsDeclared):
+    """Queues that the application declares itself, as it would without this library."""
+
+    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+        """Leave it to Celery, which declares them when they are consumed."""
+
+    def delayable(self, exchange: str, routing_key: str) -> bool:  # noqa: ARG002  # the interface
+        """Leave delays to Celery."""
+        return False
+
+
 def must_exist(connection: Any, queues: Iterable[str]) -> None:
     """See that RabbitMQ has the exchanges of every layout, and these queues.
 

@@ -12,7 +12,7 @@ from kombu.message import Message
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.ingest import STORE_TASK
 from penstock.wire.json_meaning import DATA
-from penstock.worker.consuming.consumer import read_body
+from penstock.worker.consuming.guarded import read_body
 from tasks.batch_salvage import UNREADABLE, salvage
 from tasks.encoding import encode
 from tasks.store import StoreOutcome

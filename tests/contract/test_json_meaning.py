@@ -24,7 +24,7 @@ from penstock.wire.headers import JSON_HEADER
 from penstock.wire.json_meaning import DATA, mark_of, mixed
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import read_definition
-from penstock.worker.consuming.consumer import read_body
+from penstock.worker.consuming.guarded import read_body
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.json_shapes import PYTHON_VALUES, exact, lookalike, spelled, tree

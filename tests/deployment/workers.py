@@ -32,6 +32,8 @@ class Deployment:
     app: str = "tests.tasks_core_app"
     """The application of its workers."""
     env: dict[str, str] = field(default_factory=dict)
+    python: str | Path = sys.executable
+    """What runs its processes: that of another Celery has this tree in its path."""
 
     def __post_init__(self) -> None:
         self.runs_file = self.folder / "runs"
@@ -54,7 +56,7 @@ class Deployment:
         """Make a `celery …` process."""
         return Child(
             name,
-            [sys.executable, "-m", "celery", "-A", app or self.app, *arguments],
+            [self.python, "-m", "celery", "-A", app or self.app, *arguments],
             log=self.folder / f"{name}.log",
             env=self.environment,
             cwd=ROOT,

@@ -6,7 +6,6 @@ from celery.apps.worker import Worker as CeleryWorker
 from celery.utils.log import get_logger
 
 from penstock.worker.beat.liveness import touch_with_heartbeats
-from penstock.worker.policy import weakened
 from penstock.worker.running.preparation import prepare
 
 _logger = get_logger(__name__)
@@ -24,5 +23,5 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
     def on_start(self) -> None:
         """Say what the application's own settings give up."""
         super().on_start()
-        for loss in weakened(self.app.conf):
+        for loss in self.app.given_up():
             _logger.warning("a promise is given up: %s", loss)

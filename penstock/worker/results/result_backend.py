@@ -25,7 +25,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
-from penstock.wire.records import LONG_RECORD_BYTES, error_record, shown
+from penstock.wire.records import LONG_RECORD_BYTES, shown
 from penstock.wire.scripts import script
 from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
@@ -36,6 +36,7 @@ from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
+from penstock.worker.results.parts import KEPT_TRACEBACK_CHARS, cut, extension
 from penstock.worker.results.passing import is_passing
 from penstock.worker.results.script_calls import ScriptCall, ScriptCalls
 from penstock.worker.stopping import stopping
@@ -45,9 +46,6 @@ FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
 """Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
 
-KEPT_TRACEBACK_CHARS = 8192
-KEPT_TEXT_CHARS = 1000
-"""Of an error that is longer than a result may be."""
 _logger = logging.getLogger(__name__)
 
 
@@ -76,7 +74,13 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         self.scripts = ScriptCalls(self.client.connection_pool)
         # Of its own in Celery 5.7 (`result_failure_expires`).
         self._failure_expires: Any = getattr(self, "failure_expires", self.expires)
+        self._record_prefix: str = bytes_to_str(self.task_keyprefix)
+        self._extended = bool(self.app.conf.result_extended)
         self._max_result_bytes: int = self.app.conf.penstock_max_result_bytes
+
+    def keys_of(self, task_id: str) -> TaskKeys:
+        """Name the keys of a task."""
+        return TaskKeys.of(task_id, self._record_prefix)
 
     def _encode(self, data: Any) -> tuple[str, str, str]:
         """Encode what Celery stores of groups and chords."""
@@ -114,7 +118,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         """
         headers = request.headers or {}
         delivery = request.delivery_info or {}
-        keys = TaskKeys.of(request.id)
+        keys = self.keys_of(request.id)
         started = self._meta(request.id, None, celery_states.STARTED, None, request)
         again = "d" if delivery.get("redelivered") else ""
         again += "t" * retried + "p" * (REPLAY_HEADER in headers)
@@ -149,7 +153,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         Raises:
             Reject: the worker stops while Redis is away; the broker keeps the message.
         """
-        keys = TaskKeys.of(task_id)
+        keys = self.keys_of(task_id)
         arguments = [process, int(tracked), DEATHS_S, int(twice)]
         return int(
             self._ensure_retryable(
@@ -166,7 +170,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         Raises:
             redis.exceptions.RedisError: Redis is away: it is not counted.
         """
-        keys = TaskKeys.of(task_id)
+        keys = self.keys_of(task_id)
         return int(self.scripts.call(script("task_charge"), [keys.deaths, keys.ended], [DEATHS_S]))
 
     def mark_as_done(self, task_id: str, *args: Any, **options: Any) -> None:
@@ -230,12 +234,12 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             if state not in self.EXCEPTION_STATES:
                 self._check_length(len(body))
             kept = (traceback or "")[-KEPT_TRACEBACK_CHARS:]
-            body = self._body(self._meta(task_id, _cut(result), state, kept, request))
+            body = self._body(self._meta(task_id, cut(result), state, kept, request))
         event = ""
         if len(body) > LONG_RECORD_BYTES:
             short = self._meta(task_id, None, state, None, request)
             event = "{" + self._body({**short, "truncated": True})
-        keys = TaskKeys.of(task_id)
+        keys = self.keys_of(task_id)
         keep_s = self._failure_expires if state == celery_states.FAILURE else self.expires
         charged: tuple[list[str], list[str | int]] = ([], [])
         if state in self.READY_STATES:
@@ -275,6 +279,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         for name, attribute in (("group_id", "group"), ("parent_id", "parent_id")):
             if value := getattr(request, attribute, None):
                 meta[name] = value
+        if final and self._extended and request is not None:
+            meta.update(extension(request))
         meta["children"] = self.current_task_children(request) if final else []
         meta["traceback"] = traceback
         meta["result"] = result
@@ -315,7 +321,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
 
     def progress_arguments(self, request: Any, progress: dict[str, Any]) -> dict[str, Any]:
         """Return what the script `task_record` is called with to store a PROGRESS state."""
-        keys = TaskKeys.of(request.id)
+        keys = self.keys_of(request.id)
         body = self._body(self._meta(request.id, progress, "PROGRESS", None, request))
         return {
             "keys": [keys.record, keys.events, keys.ended, keys.revoked],
@@ -324,7 +330,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
 
     def log_arguments(self, task_id: str, log: dict[str, str]) -> dict[str, Any]:
         """Return what the script `task_log` is called with to append a line of output."""
-        keys = TaskKeys.of(task_id)
+        keys = self.keys_of(task_id)
         notice = {"status": "STARTED", "task_id": task_id, "result": None, "log": log}
         return {
             "keys": [keys.record, keys.events, keys.ended],
@@ -332,7 +338,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         }
 
     def _forget(self, task_id: str) -> None:
-        keys = TaskKeys.of(bytes_to_str(task_id))
+        keys = self.keys_of(bytes_to_str(task_id))
         self.client.delete(keys.record, keys.events)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
@@ -372,15 +378,3 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 _logger.warning("redis away: attempt=%d error=%r", attempt, error)
             time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-
-
-def _cut(error: Any) -> dict[str, Any]:
-    """What is kept of an error that is too long to be stored."""
-    record = (
-        error if isinstance(error, Mapping) else {"exc_type": "Exception", "exc_message": error}
-    )
-    told = shown(record)
-    text = f"{told['message'][:KEPT_TEXT_CHARS]} …"
-    return error_record(
-        told["type"], text, str(record.get("exc_module")), path=str(record.get("exc_type"))
-    )

@@ -22,6 +22,7 @@ from functools import partial, wraps
 from typing import Any
 
 from celery import Celery, Task
+from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject
 from celery.utils.functional import head_from_fun
 
@@ -78,6 +79,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
                 here a gateway publishes.
         """
         if not (cls.name or "").startswith(CELERYS_OWN):
+            # Our start script writes STARTED; Celery would write it before it may.
+            cls.track_started = False
             cls.show_arguments = cls.show_arguments and app.layout.shows_arguments(cls.name)
             cls._wrap()
         hard_s = cls.limits.hard_s or cls.time_limit
@@ -230,7 +233,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     ) -> Any:
         """Call what the author wrote; of a coroutine function, for the caller to await."""
         if authored.takes_context:
-            args = (self._context(request), *args)
+            args = (self.context_of(request), *args)
         if authored.takes_self:
             args = (self, *args)
         return authored.run(*args, **kwargs)
@@ -240,7 +243,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         hard_s, soft_s = request.timelimit or (None, None)
         return Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
 
-    def _context(self, request: Any) -> TaskContext[Any]:
+    def context_of(self, request: Any) -> TaskContext[Any]:
+        """Return what an execution knows and reports of itself."""
         runtime = self.app.runtime
         tracked = not (request.called_directly or ignores_result(self, request))
         return TaskContext(
@@ -335,12 +339,21 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         return signature
 
 
-def with_ours(base: type[Task]) -> type[PenstockTask]:
-    """Put this base behind one that a task brings along, so that it ends as every other does."""
+def with_ours(base: type[Task], ours: type[PenstockTask] = PenstockTask) -> type[PenstockTask]:
+    """Put our base behind one that a task brings along, so that it ends as every other does."""
     if issubclass(base, PenstockTask):
         return base
     body = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
-    return type(base.__name__, (base, PenstockTask), body)
+    return type(base.__name__, (base, ours), body)
+
+
+def executing() -> tuple[Any, Any]:
+    """Return the task that the caller is part of, and its context; twice None outside of one."""
+    task, request = _REQUEST.get()
+    if task is None:
+        task = get_current_task()
+        request = None if task is None else task.request
+    return task, request
 
 
 def _retry_delay_s(error: RetryableError, retries: int) -> int:

@@ -1,0 +1,176 @@
+"""A consumer that survives every message, and announces its worker.
+
+Celery acknowledges what it cannot decode, which loses it, and dies of what it decodes into
+something that is no task. Here both are rejected: into the dead letters of their queue, if it has
+such.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import OperationalError
+from kombu.utils.encoding import safe_repr
+
+from penstock.wire.headers import JSON_HEADER
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX
+from penstock.worker.consuming.announce import announcer_of
+from penstock.worker.consuming.slots import Slots
+from penstock.worker.deaths.prefork import see_every_death
+from penstock.worker.messages.json_values import decode
+
+Salvage = Callable[[Any, object], Any]
+"""Takes a body and what its publisher said of it; returns the decoded body, or raises as `decode`
+does."""
+
+_logger = get_logger(__name__)
+
+RECONNECT_FIRST_S = 0.5
+RECONNECT_LONGEST_S = 3.0
+
+
+class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer with a guard around each message."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What kombu makes of a connection lost while a step asks its neighbours (mingle): Celery
+        # takes it for a bug and ends the worker.
+        lost: tuple[type[BaseException], ...] = self.conninfo.connection_errors
+        self.connection_errors = (*lost, OperationalError)
+        self._consumes = False
+        self._slots = Slots(
+            lambda: int(self.pool.num_processes),
+            self.app.conf.penstock_slot_grace_s,
+            lambda: int(getattr(self.pool, "blocked", 0)),
+        )
+        self._announcer = announcer_of(
+            self.app, self.hostname, self.consumed_queues, self._slots.counts
+        )
+
+    def consumed_queues(self) -> tuple[str, ...] | None:
+        """Return the work queues that this worker consumes; None while it consumes nothing."""
+        consumer = self.task_consumer
+        if not self._consumes or consumer is None:
+            return None
+        names = [queue.name for queue in consumer.queues]
+        return tuple(name for name in names if not name.startswith(BROADCAST_QUEUE_PREFIX))
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and while nobody answers ask again every few seconds, not every 30."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=RECONNECT_FIRST_S,
+            interval_step=RECONNECT_FIRST_S,
+            interval_max=RECONNECT_LONGEST_S,
+        )
+        return super().ensure_connected(conn)
+
+    def update_strategies(self) -> None:
+        """Make what handles each task; from now on the pool executes."""
+        super().update_strategies()
+        self.app.suspects.watch(self.pool)
+        see_every_death(self.pool)
+        self._slots.watch()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what handles each delivery; the event loop asks for it before it consumes."""
+        handle = super().create_task_handler(*args, **kwargs)
+        tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
+        queues: dict[str, str] = {}  # by tag, those of cancelled consumers too
+        lost = (*self.connection_errors, *self.channel_errors)
+        salvages = self.app.salvages
+
+        def handle_guarded(message: Any) -> None:
+            queues.update((tag, queue) for queue, tag in tags.items())
+            message.queue_name = _queue_of(queues, message.delivery_info.get("consumer_tag"))
+            try:
+                read_body(message, salvages)
+                handle(message)
+            except lost:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a stranger's message makes of us
+                self.on_poison(message, error)
+
+        self._consumes = True
+        self._announcer.announce()  # before it consumes: a task of ours is never unknown
+        return handle_guarded
+
+    def on_close(self) -> None:
+        """Note that the connection is gone; Celery forgets its deliveries."""
+        self._consumes = False
+        self._announcer.changed()
+        super().on_close()
+
+    def stop(self) -> None:
+        """Stop to consume; what runs may end."""
+        super().stop()
+        self._consumes = False
+        self._announcer.changed()
+
+    def add_task_queue(self, *args: Any, **kwargs: Any) -> None:
+        """Consume one queue more (`celery control add_consumer`)."""
+        super().add_task_queue(*args, **kwargs)
+        self._announcer.changed()
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume one queue less (`celery control cancel_consumer`)."""
+        super().cancel_task_queue(queue)
+        self._announcer.changed()
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Reject what is no JSON; Celery would acknowledge it."""
+        self.on_poison(message, exc)
+
+    def on_poison(self, message: Any, error: Exception) -> None:
+        """Reject a message that is no task into the dead letters of its queue."""
+        _logger.error(
+            "poison: queue=%s headers=%s error=%r",
+            getattr(message, "queue_name", None),
+            safe_repr(message.headers)[:1000],
+            error,
+        )
+        if not message.acknowledged:
+            message.reject_log_error(_logger, self.connection_errors)
+
+    def connection_for_write(self, url: str | None = None, heartbeat: Any = None) -> Any:
+        """Connect for events, which are told without waiting for confirms: they may be lost."""
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        options = dict(connection.transport_options or {})
+        options.pop("confirm_publish", None)
+        connection.transport_options = options
+        return self.ensure_connected(connection)
+
+
+def read_body(message: Any, salvages: Mapping[str, Salvage]) -> None:
+    """Decode a body of JSON as its publisher means it; kombu, which would otherwise, cannot know.
+
+    Args:
+        message: kombu's.
+        salvages: task → what reads a body of it that cannot be decoded.
+
+    Raises:
+        ValueError, RecursionError: It is no JSON that can be read.
+    """
+    if message.content_type == "application/json" and not message.errors:
+        headers = message.headers or {}
+        meaning = headers.get(JSON_HEADER)
+        try:
+            body = decode(message.body, meaning)
+        except (ValueError, RecursionError):
+            salvage = salvages.get(headers.get("task", ""))
+            if salvage is None:
+                raise
+            body = salvage(message.body, meaning)
+        message._decoded_cache = body  # noqa: SLF001  # what its `payload` returns
+
+
+def _queue_of(queues: Mapping[str, str], consumer_tag: str | None) -> str | None:
+    """Return the queue that a delivery came from.
+
+    A consumer that the asyncio pool has added is called after Celery's: `None4.1`.
+    """
+    tag = consumer_tag or ""
+    return queues.get(tag) or queues.get(tag.rpartition(".")[0])

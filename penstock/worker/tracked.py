@@ -1,0 +1,134 @@
+"""What every application of this library does for its tasks, made as `Penstock` or installed."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+from celery.utils.dispatch import Signal
+
+from penstock.worker.consuming.control import Control
+from penstock.worker.consuming.guarded import Salvage
+from penstock.worker.deaths.suspects import Suspects
+from penstock.worker.layout import Layout
+from penstock.worker.results.result_backend import RedisBackend
+from penstock.worker.running.runtime import Runtime
+from penstock.worker.running.task import PenstockTask, with_ours
+from penstock.worker.tls import redis_url
+
+
+class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
+    """An application whose tasks have states that are pushed, one end, and a context."""
+
+    control_cls = Control  # imported: the program `celery` lists its commands
+    task_cls = "penstock.worker.running.task:PenstockTask"
+    on_after_configure: Signal
+
+    layout: Layout
+    salvages: Mapping[str, Salvage]
+    suspects: Suspects
+
+    def _track(
+        self,
+        layout: Layout,
+        resources: Callable[[], Any] | None,
+        salvages: Mapping[str, Salvage],
+        defaults: Mapping[str, Any],
+    ) -> None:
+        """Take what the application is made of; call it once.
+
+        Args:
+            layout: exchanges, queues and routes.
+            resources: as of `Penstock`.
+            salvages: as of `Penstock`.
+            defaults: settings where the application's own say nothing.
+        """
+        self.layout = layout
+        self.salvages = salvages
+        self.suspects = Suspects(self)
+        self._resources = resources
+        self._own_defaults = dict(defaults)
+        self._runtimes: dict[int, Runtime] = {}
+        self._making: dict[int, threading.Lock] = {}
+
+    def given_up(self) -> list[str]:
+        """Return what the settings of the application give up of what it promises."""
+        return []
+
+    @property
+    def redis_url(self) -> str:
+        """Redis, with states, announcements and schedules: `result_backend`.
+
+        Raises:
+            ImproperlyConfigured: that is something else.
+        """
+        url = str(self.conf.result_backend or "")
+        if urlsplit(url).scheme not in ("redis", "rediss"):
+            raise ImproperlyConfigured(
+                "task states are kept in Redis: set result_backend to redis://… or rediss://…, the "
+                "REDIS_URL of the gateway"
+            )
+        return redis_url(url)
+
+    def _get_backend(self) -> RedisBackend:
+        return RedisBackend(app=self, url=self.redis_url)
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802  # Celery's
+        """The class of workers of this application."""
+        return self.subclass_with_self("penstock.worker.consuming.worker:Worker")
+
+    @cached_property
+    def GroupResult(self) -> Any:  # noqa: N802  # Celery's
+        """The class of groups' results of this application."""
+        return self.subclass_with_self("penstock.worker.results.joining:GroupResult")
+
+    @property
+    def runtime(self) -> Runtime:
+        """The event loop of this process: threads do not survive a fork."""
+        pid = os.getpid()
+        runtime = self._runtimes.get(pid)
+        if runtime is None or runtime.lost:
+            # Of this process: one that a thread of the parent held at the fork stays locked.
+            with self._making.setdefault(pid, threading.Lock()):
+                runtime = self._runtimes.get(pid)
+                if runtime is None or runtime.lost:
+                    runtime = Runtime(self.redis_url, self._resources)
+                    self._runtimes[pid] = runtime
+        return runtime
+
+    def _load_config(self) -> Any:
+        """Load the configuration, with our defaults below everything that the application says.
+
+        Celery's `add_defaults` would put them above what `config_from_object` has loaded.
+        """
+        signal: Signal = self.on_after_configure
+        self.on_after_configure = Signal()  # until the settings are whole
+        try:
+            conf = super()._load_config()
+        finally:
+            self.on_after_configure = signal
+        self._default(conf)
+        return conf
+
+    def _default(self, conf: Any) -> None:
+        """Put our defaults between the settings of the application and Celery's own defaults."""
+        for maps in (conf.defaults, conf.maps):
+            maps.insert(len(maps) - 1, self._own_defaults)
+
+    def _task_from_fun(self, fun: Any, *args: Any, base: Any = None, **options: Any) -> Any:
+        return super()._task_from_fun(fun, *args, base=self._ours(base or self.Task), **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:  # noqa: D102  # Celery's
+        task = task() if isinstance(task, type) else task
+        if not isinstance(task, PenstockTask):
+            task.__class__ = self._ours(type(task))
+        return super().register_task(task, **options)
+
+    def _ours(self, base: Any) -> Any:
+        """Put the base of our tasks behind one that a task brings along."""
+        return with_ours(base)

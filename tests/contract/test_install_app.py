@@ -1,0 +1,177 @@
+"""`penstock.install`: what becomes of an application, without servers."""
+
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+
+import penstock
+from penstock.worker.installing import AppBackend, Installed
+from penstock.worker.running.task import PenstockTask
+
+REDIS = "redis://localhost:1/0"
+
+
+class Own(Celery):  # type: ignore[misc]  # Celery has no types
+    """A class of the application's own."""
+
+    def mark(self) -> str:
+        return "own"
+
+
+def add(x: int, y: int = 0) -> int:
+    """Add."""
+    return x + y
+
+
+@pytest.mark.parametrize("finalised", [False, True])
+def test_tasks_made_before_and_after_are_ours(finalised: bool):
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    before = app.task(name="before")(add)
+    if finalised:
+        app.finalize()
+        assert not isinstance(app.tasks["before"], PenstockTask)
+
+    assert penstock.install(app) is app
+
+    after = app.task(name="after")(add)
+    for task in (before, after):
+        assert isinstance(task, PenstockTask)
+        assert task(1, 2) == 3
+        assert app.tasks[task.name].authored.run(1) == 1
+    assert isinstance(app.backend, AppBackend)
+
+
+def test_a_task_that_retries_by_itself_is_wrapped_once_and_retries():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    runs = []
+
+    def flaky() -> int:
+        runs.append(1)
+        raise ValueError
+
+    retried = {"autoretry_for": (ValueError,), "default_retry_delay": 0, "max_retries": 2}
+    task = app.task(name="flaky", **retried)(flaky)
+    app.finalize()
+    penstock.install(app)
+
+    answer = task.apply()
+    assert isinstance(answer.result, ValueError)
+    assert len(runs) == 3
+
+
+def test_settings_of_the_application_win_wherever_they_stand():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.config_from_object(SimpleNamespace(redis_socket_timeout=77, task_acks_late=True))
+    penstock.install(app)
+
+    assert app.conf.redis_socket_timeout == 77
+    assert app.conf.task_acks_late
+    assert app.conf.worker_prefetch_multiplier == 4  # Celery's own default stays
+    assert app.conf.worker_consumer.startswith("penstock.")
+
+
+def test_settings_that_were_read_before_are_completed():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.conf.redis_socket_timeout = 77
+    assert app.conf.worker_prefetch_multiplier == 4
+    penstock.install(app)
+
+    assert (app.conf.redis_socket_timeout, app.conf.penstock_slot_grace_s) == (77, 30)
+
+
+def test_penstock_leaves_settings_of_a_module_to_the_application_too():
+    app: Any = penstock.Penstock("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.config_from_object(SimpleNamespace(task_acks_late=False, broker_heartbeat=3))
+
+    assert (app.conf.task_acks_late, app.conf.broker_heartbeat) == (False, 3)
+    assert app.conf.worker_prefetch_multiplier == 1
+
+
+def test_receivers_of_on_after_configure_are_called_once():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    called = []
+    app.on_after_configure.connect(lambda **_: called.append(1), weak=False)
+    penstock.install(app)
+
+    assert app.conf.task_serializer == "json"
+    app.finalize()
+    assert called == [1]
+
+
+def test_a_class_of_the_application_stays_its_class():
+    app: Any = Own("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(app)
+
+    assert isinstance(app, Own)
+    assert app.mark() == "own"
+
+
+def test_installing_twice_and_in_an_app_of_ours_changes_nothing():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(penstock.install(app))
+    assert type(app) is Installed
+    ours = penstock.Penstock("app", broker="memory://", backend=REDIS, set_as_current=False)
+
+    assert type(penstock.install(ours)) is penstock.Penstock
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"result_serializer": "pickle"}, "result_serializer is 'pickle'"),
+        ({"result_backend": "rpc://"}, "kept in Redis"),
+    ],
+)
+def test_what_cannot_hold_states_is_named(changes: dict[str, str], words: str):
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.conf.update(changes)
+    penstock.install(app)
+
+    with pytest.raises(ImproperlyConfigured, match=words):
+        _ = app.backend
+
+
+def test_keys_have_the_prefix_of_the_application():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.conf.result_backend_transport_options = {"global_keyprefix": "acme"}
+    penstock.install(app)
+
+    assert app.backend.keys_of("1").record == "acme_celery-task-meta-1"
+    assert app.backend.get_key_for_task("1") == b"acme_celery-task-meta-1"
+
+
+def test_what_result_extended_adds_is_stored():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.conf.result_extended = True
+    penstock.install(app)
+    request = SimpleNamespace(
+        task="add", args=[1], kwargs={"y": 2}, delivery_info={"routing_key": "q"}, id="1",
+        hostname="w", retries=0, children=[], group=None, parent_id=None, started_at=None,
+    )  # fmt: skip
+
+    meta = app.backend._meta("1", 3, "SUCCESS", None, request)
+    wanted = {"name": "add", "args": [1], "kwargs": {"y": 2}, "worker": "w", "queue": "q"}
+    assert {name: meta[name] for name in wanted} == wanted
+
+
+def test_progress_outside_of_a_task_is_nothing():
+    penstock.progress(1, 2)
+    penstock.log("line")
+
+
+async def test_progress_outside_of_a_task_can_be_awaited():
+    await penstock.progress(1, 2)
+    await penstock.log("line")
+
+
+def test_the_application_can_still_be_pickled():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(app)
+
+    copy = pickle.loads(pickle.dumps(app))
+    assert isinstance(copy, Celery)
+    assert copy.conf.broker_url == "memory://"
