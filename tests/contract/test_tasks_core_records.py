@@ -21,7 +21,8 @@ from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
 from penstock.worker.errors import DelayNotSupportedError, PermanentError, RetryableError
 from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
 from penstock.worker.policy import OURS, POLICY
-from penstock.worker.results.result_backend import ResultTooLarge, _cut
+from penstock.worker.results.parts import cut
+from penstock.worker.results.result_backend import ResultTooLarge
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.spec import TaskSpec
 from penstock.worker.running.task import _retry_delay_s
@@ -121,7 +122,7 @@ def test_what_is_known_of_an_exception_is_bounded():
     ],
 )
 def test_an_error_too_long_to_be_stored_is_cut(stored: Any):
-    told = _cut(stored)
+    told = cut(stored)
 
     assert told["text"] == ("None" if stored is None else "x" * 1000) + " …"
     assert told["exc_message"] == [told["text"]]
