@@ -150,7 +150,7 @@ def _broker(conf: Any) -> dict[str, Any]:
     urls = _urls(conf.broker_write_url or conf.broker_url) or ["amqp://guest@localhost//"]
     first = urlsplit(urls[0])
     return {
-        "transport": _transport(conf.broker_transport or urls[0]),
+        "kind": _transport(conf.broker_transport or urls[0]),
         "urls": [without_password(url) for url in urls],
         "vhost": unquote(first.path[1:]) or "/",
         "tls": bool(conf.broker_use_ssl) or first.scheme.endswith("s"),

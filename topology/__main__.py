@@ -1,4 +1,4 @@
-"""Show, check, apply or draw the topology: ``python -m topology --help``."""
+"""Import, show, check, apply or draw the topology: ``python -m topology --help``."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
 
 from penstock import VERSION
+from topology import importing
 from topology.comparison import (
     conflicts,
     foreign,
@@ -52,6 +53,8 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "import":
+            return importing.run(options)
         topology = load(options.file) if options.file else load_from_env(environment)
         match options.command:
             case "show":
@@ -84,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.add_argument("--file", type=Path, help="layout file, instead of TOPOLOGY_FILE")
     commands = parser.add_subparsers(dest="command", required=True)
+    importing.add_command(commands)
     commands.add_parser("show", help="print the layout and what follows from it")
     commands.add_parser("check", help="compare a live broker with the layout; change nothing")
     apply = commands.add_parser("apply", help="declare the layout on the broker")

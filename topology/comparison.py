@@ -84,8 +84,7 @@ def foreign(plan: Declarations, apps: Declarations, live: Live) -> Iterator[str]
     own = exchanges | {queue.name for queue in plan.queues}
     named = own | {queue.name for queue in apps.queues}
     for name, queue in live.queues.items():
-        private = name.startswith(_PRIVATE) or name.endswith(_PIDBOX) or queue.get("exclusive")
-        if name not in named and not private:
+        if name not in named and not is_private(name, queue):
             yield f"queue {name!r}"
     known = {_identity(binding) for binding in (*plan.bindings, *apps.bindings)}
     for binding in live.bindings:
@@ -93,6 +92,16 @@ def foreign(plan: Declarations, apps: Declarations, live: Live) -> Iterator[str]
         outside = binding.source in exchanges and binding.destination not in own
         if outside and not expected and _identity(binding) not in known:
             yield describe(binding)
+
+
+def is_private(name: str, queue: Mapping[str, Any]) -> bool:
+    """Tell whether a worker or a client of Celery has made a queue for itself.
+
+    Args:
+        name: of the queue.
+        queue: as it is live.
+    """
+    return name.startswith(_PRIVATE) or name.endswith(_PIDBOX) or queue.get("exclusive") is True
 
 
 def waiting(live: Live) -> dict[str, int]:

@@ -55,8 +55,8 @@ LAST_RESORT = 10
 
 _OWN_EXCHANGES = (LEVEL_PREFIX, "penstock_")
 _RESERVED_EXCHANGES = (*_OWN_EXCHANGES, "amq.", "celeryev", "celery.pidbox")
-_OWN_QUEUES = (LEVEL_PREFIX, "penstock_", OUTCOMES_QUEUE, UNROUTED_QUEUE)
-_RESERVED_QUEUES = (*_OWN_QUEUES, "amq.", BROADCAST_QUEUE_PREFIX, "celeryev.")
+OWN_QUEUES = (LEVEL_PREFIX, "penstock_", OUTCOMES_QUEUE, UNROUTED_QUEUE)
+_RESERVED_QUEUES = (*OWN_QUEUES, "amq.", BROADCAST_QUEUE_PREFIX, "celeryev.")
 _DECLARED_FIELDS = (
     "delivery_limit", "dead_letter", "dead_letter_strategy", "overflow", "message_ttl_ms",
 )  # fmt: skip
@@ -183,7 +183,7 @@ class Queue:
         yield from _name_faults(here, self.name, ours=self.ours)
         yield from _owner_faults(here, self.owner)
         yield from (f"{here}: {fault}" for fault in self._naming() if self.ours)
-        if not self.ours and self.name.startswith(_OWN_QUEUES):
+        if not self.ours and self.name.startswith(OWN_QUEUES):
             yield f"{here}: it is one of Penstock's own, so its owner is no app"
         if self.type not in QUEUE_TYPES:
             yield f"{here}: type {self.type!r} is none of {', '.join(QUEUE_TYPES)}"

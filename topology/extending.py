@@ -22,9 +22,10 @@ def extended(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         added = own.get(section, {})
         if isinstance(added, dict):
             merged[section] = {**base.get(section, {}), **added}
-    added = own.get("routes", [])
-    if isinstance(added, list):
-        merged["routes"] = [*added, *base.get("routes", [])]
+    for section in ("routes", "apps"):
+        added = own.get(section, [])
+        if isinstance(added, list):
+            merged[section] = [*added, *base.get(section, [])]
     return merged
 
 

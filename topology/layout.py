@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from penstock.wire.app_description import AppDescription
+from topology import described
 from topology.entities import APPS_QUEUE, Binding, Exchange, Queue, Route
 from topology.errors import TopologyError
 from topology.extending import FIELD, doubles, extended
@@ -54,7 +56,8 @@ def load(path: Path | None = None) -> Topology:
         TopologyError: the file cannot be read, is not TOML, or has faults; holds all of them.
     """
     path = path or DEFAULT_LAYOUT
-    return parse(_document(path, ()), str(path))
+    document = _document(path, ())
+    return parse(document, str(path), described.read(document[described.FIELD]))
 
 
 def _document(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def _document(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         raise TopologyError([f"{path}: {error}"]) from error
     with _located(path, text):
         document = tomllib.loads(text)
+        document[described.FIELD] = described.resolved(document, path.parent)
         base = _base(document[FIELD], path, extending) if FIELD in document else None
     if base is not None:
         below = _document(base, (*extending, path))
@@ -114,18 +118,21 @@ def _base(name: Any, path: Path, extending: tuple[Path, ...]) -> Path:
     return base
 
 
-def parse(document: Mapping[str, Any], source: str = "") -> Topology:
+def parse(
+    document: Mapping[str, Any], source: str = "", apps: Iterable[AppDescription] = ()
+) -> Topology:
     """Build a topology from a decoded layout file.
 
     Args:
         document: the tables of the file.
         source: its name, for messages.
+        apps: what the files describe that it names.
 
     Raises:
         TopologyError: the document has faults; holds all of them.
     """
     reader = _Reader()
-    reader.known(document, ("exchanges", "queues", "routes", FIELD), "the layout")
+    reader.known(document, ("exchanges", "queues", "routes", FIELD, described.FIELD), "the layout")
     exchanges = [
         reader.entity(Exchange, {"type": "", **table}, f"exchange {name!r}", name=name)
         for name, table in reader.tables(document, "exchanges")
@@ -153,7 +160,12 @@ def parse(document: Mapping[str, Any], source: str = "") -> Topology:
         )
         raise TopologyError(dict.fromkeys((*reader.faults, *others)))
     return Topology(
-        exchanges=exchanges, queues=queues, bindings=bindings, routes=routes, source=source
+        exchanges=exchanges,
+        queues=queues,
+        bindings=bindings,
+        routes=routes,
+        source=source,
+        apps=apps,
     )
 
 

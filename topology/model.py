@@ -7,6 +7,7 @@ from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
+from penstock.wire.app_description import AppDescription
 from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_SUFFIX
 from topology.entities import (
     SYSTEM_EXCHANGES,
@@ -32,7 +33,7 @@ class Topology:
 
     __slots__ = (
         "_exact_routes", "_matches", "_pattern_routes", "_routed", "_tables",
-        "bindings", "exchanges", "queues", "routes", "source",
+        "apps", "bindings", "exchanges", "queues", "routes", "source",
     )  # fmt: skip
 
     exchanges: Mapping[str, Exchange]
@@ -43,6 +44,8 @@ class Topology:
     routes: tuple[Route, ...]
     source: str
     """The file that it was read from, for messages; empty: none."""
+    apps: tuple[AppDescription, ...]
+    """Applications whose tasks are known although their workers announce nothing."""
 
     def __init__(
         self,
@@ -52,13 +55,14 @@ class Topology:
         bindings: Iterable[Binding] = (),
         routes: Iterable[Route] = (),
         source: str = "",
+        apps: Iterable[AppDescription] = (),
     ) -> None:
         """Validate the parts and keep them.
 
         Raises:
             TopologyError: they contradict themselves or each other; holds every fault.
         """
-        self.source = source
+        self.source, self.apps = source, tuple(apps)
         exchanges, queues = tuple(exchanges), tuple(queues)
         self.bindings, self.routes = tuple(bindings), tuple(routes)
         if faults := tuple(find_faults(exchanges, queues, self.bindings, self.routes)):

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -55,10 +56,17 @@ class Catalog:
 
     Args:
         client: Redis; None: nothing is ever announced.
+        described: Parameters of tasks of applications whose workers may announce nothing; what
+            workers announce of a task wins.
     """
 
-    def __init__(self, client: RedisClient | None = None) -> None:
+    def __init__(
+        self,
+        client: RedisClient | None = None,
+        described: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+    ) -> None:
         self._client = client
+        self._described = {task: (Signature(one),) for task, one in described.items()}
         self._live: dict[str, tuple[Announced, ...]] = {}
         self._signatures: dict[tuple[str, bytes], Signature] = {}
         self._bad: set[str] = set()
@@ -98,22 +106,24 @@ class Catalog:
         """
         try:
             live = self._live.get(task)
-            if live is None:
+            signatures: Sequence[Signature] = (
+                self._described.get(task, ()) if live is None else [one.signature for one in live]
+            )
+            if not signatures:
                 _skip(args)
                 _skip(kwargs)
                 return
-            signatures = [one.signature for one in live]
             if len(args) + len(kwargs) <= LARGE_BYTES:
                 positional: Sequence[msgspec.Raw] = _positional(args)
                 keywords: Mapping[str, msgspec.Raw]
                 keywords = _NO_KEYWORDS if kwargs == _EMPTY else _keywords(kwargs)
             else:
                 positional, keywords = beginnings(signatures, args, kwargs)
-            faults = live[0].signature.faults(positional, keywords, skip=skip)
+            faults = signatures[0].faults(positional, keywords, skip=skip)
             if not faults:
                 return
-            for other in live[1:]:
-                if not other.signature.faults(positional, keywords, skip=skip):
+            for other in signatures[1:]:
+                if not other.faults(positional, keywords, skip=skip):
                     return
         except msgspec.ValidationError as error:
             raise _wrong_form(args, error) from None

@@ -15,6 +15,7 @@ from gateway.submitting.catalog import Catalog
 from gateway.submitting.planning import Planner
 from gateway.submitting.submission import Submission
 from penstock.looper import Looper
+from penstock.wire.app_description import signatures
 from topology.model import Topology
 
 
@@ -50,7 +51,7 @@ class Submitting:
             broker: Publishes.
             endings: Remembers who is called when a task has ended.
         """
-        catalog = Catalog(redis)
+        catalog = Catalog(redis, signatures(topology.apps))
         planner = Planner(
             topology,
             catalog,

@@ -5,6 +5,8 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from celery import VERSION
+from celery.exceptions import ImproperlyConfigured
 from celery.utils.time import maybe_iso8601
 
 from penstock.worker.beat.schedule import BEAT_SETTINGS
@@ -29,6 +31,9 @@ class Penstock(Tracked):
             `resources`: clients, pools, folders.
         salvages: task → what reads a body of it that is no JSON, so that parts of it are executed.
         options: Celery's.
+
+    Raises:
+        ImproperlyConfigured: Celery is older than 5.5.
     """
 
     amqp_cls = "penstock.worker.messages.amqp:AMQP"
@@ -42,6 +47,11 @@ class Penstock(Tracked):
         salvages: Mapping[str, Salvage] = MappingProxyType({}),
         **options: Any,
     ) -> None:
+        if VERSION[:2] < (5, 5):
+            raise ImproperlyConfigured(
+                "Penstock consumes quorum queues, which Celery can from 5.5: have that, or take "
+                "penstock.install(app)"
+            )
         self._configuration_told = False
         super().__init__(main, **options)
         self._track(

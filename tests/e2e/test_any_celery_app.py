@@ -79,7 +79,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.bare_vhost
-@pytest.mark.parametrize("celery", ["5.4.*", "5.5.*", "5.7.*"])
+@pytest.mark.parametrize("celery", ["5.5.*", "5.7.*"])
 async def test_a_strangers_app_is_submitted_to_and_announced(
     built: Path, celery: str, amqp_url: str, redis_url: str, tmp_path: Path
 ):

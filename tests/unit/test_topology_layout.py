@@ -166,7 +166,7 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
     assert faults_of(file) == (
         (
             f"{file}:2: the layout: unknown field 'version'; there are exchanges, queues, routes, "
-            "extends"
+            "extends, apps"
         ),
         f"{file}:7: exchange 'tasks': unknown field 'alternat'; do you mean 'alternate'?",
         f"{file}:6: exchange 'tasks': publishable must be true or false",
