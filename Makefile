@@ -15,7 +15,7 @@ run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PO
 
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
-		-n 2 --no-loadscope-reorder \
+		-n 3 --no-loadscope-reorder \
 		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/contract tests/unit tests/test_*.py)'
 
 test-long:  ## what takes hours: full sizes, each fuzzer an hour, a drill of 30 minutes
