@@ -85,7 +85,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     intake = Intake.make(config, lambda request: access.keyring.holds(request[CALLER]))
     broker = Broker.make(config, layout, metrics.observe_publish)
     states = States(redis, config.result_expires_s)
-    endings = Endings.make(config, redis, states, broker)
+    endings = Endings.make(config, layout, redis, states, broker)
     submitting = Submitting.make(config, layout, redis, access, broker, endings)
     watching = Watching.make(config, redis, states, access, intake, metrics)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,6 +20,17 @@ def rfc3339(moment: float) -> str:
 def _second(moment: int) -> str:
     """What is told in a row is mostly of the same few seconds."""
     return datetime.fromtimestamp(moment, UTC).isoformat()[:19]
+
+
+def unix_of(text: Any) -> float | None:
+    """Return an ISO 8601 time as unix seconds; None: it is none. Without an offset it is UTC."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def issued_at(task_id: str) -> str:

@@ -21,6 +21,7 @@ from hashlib import blake2b
 
 _TRACKED = 1
 _GROUP = 2
+_APPS = 4
 _SHAPE = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
     r"-([0-9a-f]{4})([0-9a-f]{16})"
@@ -45,6 +46,9 @@ class IssuedId:
     """Upper bound of the time at which the task was due to start, unix seconds."""
     group: bool = False
     """Whether it is the id of a group of tasks, and of no task."""
+    apps: bool = False
+    """Whether its message went where workers may take it that know nothing of this project: they
+    are asked to revoke it, and alone say how it ended."""
     by_others: bool = False
     """Whether Celery's client made it: `issued_at` is unknown then."""
 
@@ -73,7 +77,13 @@ class TaskIds:
         self._head = ""
 
     def issue(
-        self, tenant: str, *, tracked: bool = True, delay_s: int = 0, group: bool = False
+        self,
+        tenant: str,
+        *,
+        tracked: bool = True,
+        delay_s: int = 0,
+        group: bool = False,
+        apps: bool = False,
     ) -> str:
         """Return a new id, unique and unguessable.
 
@@ -82,6 +92,7 @@ class TaskIds:
             tracked: False where no single result can exist.
             delay_s: Whole seconds until the task is due; kept as its power of two.
             group: Whether it names a group of tasks.
+            apps: Whether it is sent to what an app owns.
         """
         millis = time.time_ns() // 1_000_000
         offset = self._offset
@@ -94,7 +105,7 @@ class TaskIds:
             head = f"{millis:012x}"
             self._millis, self._head = millis, f"{head[:8]}-{head[8:]}-7"
         uuid = f"{self._head}{rand[:3]}-{_VARIANT[rand[3]]}{rand[4:7]}-{rand[7:19]}"
-        traits = (_TRACKED if tracked else 0) | (_GROUP if group else 0)
+        traits = (_TRACKED if tracked else 0) | (_GROUP if group else 0) | (_APPS if apps else 0)
         flags = f"{self._signing_digit}{traits:x}{delay_s.bit_length():02x}"
         mac = self._signing.copy()
         mac.update(f"{uuid}{flags}{tenant}".encode())
@@ -129,10 +140,12 @@ def claims(text: str) -> IssuedId | None:
         return None
     uuid, flags, _ = shape.groups()
     issued_at = int(uuid[:8] + uuid[9:13], 16) / 1000
+    traits = int(flags[1], 16)
     return IssuedId(
         text=text,
         issued_at=issued_at,
-        tracked=bool(int(flags[1], 16) & _TRACKED),
+        tracked=bool(traits & _TRACKED),
         due_by=issued_at + (1 << int(flags[2:], 16)) - 1,
-        group=bool(int(flags[1], 16) & _GROUP),
+        group=bool(traits & _GROUP),
+        apps=bool(traits & _APPS),
     )

@@ -22,7 +22,7 @@ from gateway.canvas.canvas_check import BREATH, CheckedCanvas, check_canvas
 from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode, walk
 from gateway.canvas.groups import Groups
 from gateway.errors import Problem
-from gateway.submitting.celery_options import later_options, own_headers
+from gateway.submitting.celery_options import addressed, later_options, own_headers
 from gateway.submitting.plan import CanvasPart, Stamp, TaskMessage, TaskPlan
 from gateway.submitting.submission import Submission
 
@@ -79,6 +79,7 @@ class CanvasSubmission:
             ids: Of an earlier try, in the order of the request; None: new ones.
         """
         given = iter(ids or ())
+        apps = any(plan.destination.apps for plan in canvas.plans.values())
         used: list[str] = []
         for node in walk(canvas.root):
             if isinstance(node, ChainNode | ChordNode):
@@ -89,6 +90,8 @@ class CanvasSubmission:
                 plan = canvas.plans[id(node)]
                 headers = own_headers(plan.options, plan.tenant, traceparent)
                 node.options = later_options(plan.options, headers, plan.when)
+                if apps:
+                    node.options |= addressed(plan.destination)
         line = line_of(canvas.root)
         return CanvasPlan(
             root=canvas.root,

@@ -28,7 +28,7 @@ from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
 from penstock.wire.headers import COPY_HEADER, REASON_HEADER
 from penstock.wire.keys import FormerKeys, TaskKeys
-from penstock.wire.names import OUTCOMES_QUEUE
+from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
 from penstock.wire.records import error_record
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,8 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     Args:
         headers: Of the message; anything may be in them.
     """
-    task_id = headers.get("id")
-    if not isinstance(task_id, str) or not _SANE_ID.fullmatch(task_id):
+    task_id = sane_id(headers)
+    if task_id is None:
         log.warning("dead-letter-without-id", extra={"task": repr(headers.get("task"))[:200]})
         return None
     issued = claims(task_id)
@@ -89,7 +89,7 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     kept = tracked and headers.get("ignore_result") is not True
     queue, reason = _last_death(headers.get("x-death"))
     expired = reason == "expired" and not queue.startswith(_DELAY_QUEUES)
-    if not queue or queue.startswith(_DELAY_QUEUES):
+    if not queue or queue.startswith((*_DELAY_QUEUES, GATE_QUEUE)):
         reason = "unrouted"
     task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(COPY_HEADER)
     return Outcome(
@@ -101,6 +101,12 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
         copy if isinstance(copy, str) else "",
         kept,
     )
+
+
+def sane_id(headers: Mapping[str, Any]) -> str | None:
+    """Return the id of a message's task; None: it has none that could be one."""
+    task_id = headers.get("id")
+    return task_id if isinstance(task_id, str) and _SANE_ID.fullmatch(task_id) else None
 
 
 def _last_death(deaths: Any) -> tuple[str, str]:
@@ -139,12 +145,20 @@ class Outcomes:
     async def handle(self, letter: Delivery) -> None:
         """Record the end of one letter's task, however long Redis is away."""
         end = outcome(letter.headers)
-        if end is None:
-            return
+        if end is not None:
+            await self.finish(end, letter)
+
+    async def finish(self, end: Outcome, message: Delivery) -> None:
+        """Record the end of a task and of what waits for it, however long Redis is away.
+
+        Args:
+            end: Its end, unless it ended before.
+            message: Its message.
+        """
         state = await self._record(end) if end.kept else end.state
-        await self._announce(end.task_id, state, letter.headers)
+        await self._announce(end.task_id, state, message.headers)
         if state == end.state:
-            for behind in unbegun(letter.body):
+            for behind in unbegun(message.body):
                 await self._record_unbegun(end, behind)
 
     async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:

@@ -8,12 +8,14 @@ from gateway.config import GatewayConfig
 from gateway.endings.callback_delivery import CallbackDelivery
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import CallbackPost
+from gateway.endings.gate import Gate
 from gateway.endings.outcomes import Outcomes
 from gateway.endings.revocation import Revocation
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
 from penstock.looper import Looper
+from topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +30,23 @@ class Endings:
     callbacks: CallbackDelivery | None
     """Delivers them; None where no host is allowed."""
     post: CallbackPost
+    gate: Gate | None
+    """Passes delayed messages on to what an app owns; None where no app owns anything."""
 
     @classmethod
     def make(
-        cls, config: GatewayConfig, redis: RedisClient, states: States, broker: Broker
+        cls,
+        config: GatewayConfig,
+        topology: Topology,
+        redis: RedisClient,
+        states: States,
+        broker: Broker,
     ) -> "Endings":
         """Make it.
 
         Args:
             config: How long results are kept; hosts of callbacks.
+            topology: Says whether apps own anything.
             redis: From `make_redis`.
             states: Reads states.
             broker: Publishes, and controls workers.
@@ -45,9 +55,10 @@ class Endings:
             broker.publisher, redis, broker.origin, config.quotas.callback_bytes
         )
         post = CallbackPost(config)
+        outcomes = Outcomes(broker.connection, redis, config.result_expires_s, events)
         return cls(
             revocation=Revocation(redis, states, broker.control, config.result_expires_s),
-            outcomes=Outcomes(broker.connection, redis, config.result_expires_s, events),
+            outcomes=outcomes,
             events=events,
             callbacks=(
                 CallbackDelivery(broker.connection, events, states, post)
@@ -55,13 +66,22 @@ class Endings:
                 else None
             ),
             post=post,
+            gate=(
+                Gate(broker.connection, broker.publisher, redis, outcomes)
+                if topology.has_app
+                else None
+            ),
         )
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Consume the ends that RabbitMQ decided, and those that a URL is posted."""
-        outcomes = self.outcomes.consumer.looper
-        return (outcomes, self.callbacks.consumer.looper) if self.callbacks else (outcomes,)
+        """Consume the ends that RabbitMQ decided, those that a URL is posted, and the gate's."""
+        consumers = [self.outcomes.consumer]
+        if self.callbacks is not None:
+            consumers.append(self.callbacks.consumer)
+        if self.gate is not None:
+            consumers.append(self.gate.consumer)
+        return tuple(consumer.looper for consumer in consumers)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
 from penstock.wire.keys import REVOKED_S, FormerKeys, TaskKeys
-from penstock.wire.records import error_record
+from penstock.wire.records import REVOKING, error_record
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 0.2
@@ -58,10 +58,10 @@ class Revocation:
         Raises:
             Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
         """
-        if issued is None:
-            return await self._revoke_foreign(task_id, terminate=terminate)
+        if issued is None or issued.apps:
+            return await self._ask_workers(task_id, issued, terminate=terminate)
         tracked = issued.tracked
-        due_in_s = max(0, int(issued.due_by - time.time()))
+        due_in_s = _due_in_s(issued)
         keys = TaskKeys.of(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
         outcome, state = await self._script(
@@ -83,28 +83,38 @@ class Revocation:
             answer["tracked"] = False
         return {**answer, "terminating": terminating}
 
-    async def _revoke_foreign(self, task_id: str, *, terminate: bool) -> dict[str, Any]:
-        """Revoke a task that others issued: whether it waits anywhere, or exists, is not known.
+    async def _ask_workers(
+        self, task_id: str, issued: IssuedId | None, *, terminate: bool
+    ) -> dict[str, Any]:
+        """Revoke a task that workers may take which are not ours.
 
-        Workers of other apps know no mark of ours; their own memory is the best there is. No end is
-        written down here: a worker that drops the task, ours or another, does it.
+        They know no mark of ours; their own memory is the best there is. No end is written down
+        here: the gate, or a worker that drops the task, ours or another, does it.
 
         Raises:
             Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
         """
         keys = TaskKeys.of(task_id)
+        due_in_s = 0 if issued is None else _due_in_s(issued)
         outcome, state = await self._ask_script(
             keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
-            args=[REVOKED_S],
+            args=[
+                due_in_s + REVOKED_S,
+                _revoking_record(task_id) if issued is not None and issued.tracked else b"",
+                due_in_s + self._kept_s,
+            ],
         )
         if outcome == b"ended":
             raise _ended(task_id, state)
-        answer: dict[str, Any] = {"id": task_id, "state": state.decode()}
-        if outcome == b"running":
-            return answer | {"terminating": terminate and await self._terminate(task_id, None)}
+        answer: dict[str, Any] = {"id": task_id}
+        tracked = issued is None or issued.tracked
+        answer |= {"state": state.decode()} if tracked else {"tracked": False}
+        if outcome == b"running" and terminate:
+            return answer | {"terminating": await self._terminate(task_id, issued)}
         arguments = {"task_id": task_id, "terminate": terminate, "signal": "SIGTERM"}
         await self._control.broadcast("revoke", arguments)
-        return answer | {"revoking": True}
+        running = outcome == b"running"
+        return answer | ({"terminating": False} if running else {"revoking": True})
 
     async def _terminate(self, task_id: str, issued: IssuedId | None) -> bool:
         """Have its worker stop it; whether it is being stopped.
@@ -147,6 +157,11 @@ class Revocation:
         return "asked"
 
 
+def _due_in_s(issued: IssuedId) -> int:
+    """Return in how many seconds a task is due, at the latest."""
+    return max(0, int(issued.due_by - time.time()))
+
+
 def _decided(answer: Any) -> bool:
     """Return whether one worker's answer says all: it runs the task, and stops it or cannot."""
     return isinstance(answer, dict) and (
@@ -166,6 +181,12 @@ def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:
     """A REVOKED record without its opening brace, as Celery's `mark_as_revoked` stores it."""
     error = error_record("TaskRevokedError", reason, "celery.exceptions")
     return final_record("REVOKED", task_id, error, **members)
+
+
+def _revoking_record(task_id: str) -> bytes:
+    """The record of a task that others were asked to revoke."""
+    nothing: dict[str, Any] = {"result": None, "traceback": None, "children": [], "date_done": None}
+    return orjson.dumps({"status": REVOKING, **nothing, "task_id": task_id})
 
 
 def final_record(state: str, task_id: str, error: dict[str, Any], **members: Any) -> bytes:

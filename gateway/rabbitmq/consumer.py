@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
 
 from gateway.rabbitmq.connection import RECONNECT_INTERVAL_S, Connection
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
+from gateway.rabbitmq.message import Message
 from penstock.looper import Faults, Looper
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,21 @@ class Delivery:
     headers: Mapping[str, Any] = field(repr=False)
     """Anything may be in them."""
     body: bytes = field(repr=False)
+    properties: Basic.Properties = field(default_factory=Basic.Properties, repr=False)
+
+    def again(self, exchange: str, routing_key: str, headers: Mapping[str, Any]) -> Message:
+        """Return the same message with other headers, to be published elsewhere."""
+        properties = self.properties
+        return Message(
+            exchange=exchange,
+            routing_key=routing_key,
+            headers=headers,
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+            priority=properties.priority,
+        )
 
 
 class UnusableError(Exception):
@@ -102,6 +119,7 @@ class Consumer:
             message_id=properties.message_id,
             headers=properties.headers or {},
             body=message.body,
+            properties=properties,
         )
         try:
             await self._handle(delivery)

@@ -1,6 +1,7 @@
 """The layout on RabbitMQ, as it was declared last: refused, incomplete or whole."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from aio_pika.abc import AbstractConnection
@@ -91,6 +92,15 @@ class Declaring:
         """
         if await appeared(connection, self.shortfall):
             await self.declare(connection)
+
+    def check_queues(self, queues: Iterable[str]) -> None:
+        """Refuse what would reach a queue that is not there only after its delay, and be lost.
+
+        Raises:
+            Problem: `topology-conflict` (queued: no).
+        """
+        if self.shortfall.queues and not set(self.shortfall.queues).isdisjoint(queues):
+            raise Problem("topology-conflict", str(self.shortfall), queued="no")
 
     def refusal(self) -> Problem | None:
         """Return why nothing can be published; None: not because of the layout."""

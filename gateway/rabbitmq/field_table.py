@@ -8,6 +8,8 @@ Source: AMQP 0-9-1 section 4.2.5.5 with RabbitMQ's field types ("AMQP 0-9-1 Erra
 
 import struct
 from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 
@@ -30,7 +32,7 @@ def encode_value(value: Any) -> bytes:
     """Return a field value with its type octet, as RabbitMQ and py-amqp read them.
 
     Raises:
-        TypeError: Not None, bool, int, float, str, list, tuple or mapping with str keys.
+        TypeError: None of what JSON has, nor bytes, a datetime or a Decimal.
         ValueError: An integer outside 64 bits, or a key over 255 octets.
     """
     match value:
@@ -56,5 +58,21 @@ def encode_value(value: Any) -> bytes:
         case Mapping():
             data = b"".join(table_field(key, item) for key, item in value.items())
             return b"F" + len(data).to_bytes(4, "big") + data
+        case bytes() | bytearray():
+            return b"x" + len(value).to_bytes(4, "big") + value
+        case datetime():
+            return b"T" + int(value.timestamp()).to_bytes(8, "big")
+        case Decimal():
+            return _decimal(value)
         case _:
             raise TypeError(f"a header cannot hold {type(value).__name__}")
+
+
+def _decimal(value: Decimal) -> bytes:
+    """Return a decimal: its places, and 32 bits of digits."""
+    exponent = value.as_tuple().exponent
+    places = max(0, -exponent) if isinstance(exponent, int) else 0
+    number = int(value.scaleb(places))
+    if not 0 <= places <= 255 or not -(1 << 31) <= number < 1 << 31:
+        raise ValueError("a decimal header is outside 32 bits")
+    return b"D" + bytes((places,)) + number.to_bytes(4, "big", signed=True)

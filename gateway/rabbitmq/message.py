@@ -9,6 +9,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from gateway.rabbitmq.field_table import table_field
+
 _FRAME_OVERHEAD: Final = 8
 _PERSISTENT: Final = 2
 _TRANSIENT: Final = 1
@@ -41,6 +43,17 @@ class Publishable(Protocol):
         """
 
 
+class _Properties(Basic.Properties):
+    """Properties whose headers are written as `field_table` does."""
+
+    def encode_property(self, name: str, value: Any) -> bytes:
+        """Return one property."""
+        if name != "headers":
+            return super().encode_property(name, value)
+        table = b"".join(table_field(key, one) for key, one in value.items())
+        return len(table).to_bytes(4, "big") + table
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A message but for its id and body."""
@@ -69,7 +82,7 @@ class Message:
     ) -> bytes:
         """Return the message as AMQP frames; see `Publishable`."""
         number = int.from_bytes(channel, "big")
-        properties = Basic.Properties(
+        properties = _Properties(
             content_type=self.content_type,
             content_encoding=self.content_encoding,
             headers=dict(self.headers),

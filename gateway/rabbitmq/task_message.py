@@ -39,6 +39,7 @@ _FLAG_HEADERS = 1 << 13
 _FLAG_DELIVERY_MODE = 1 << 12
 _FLAG_PRIORITY = 1 << 11
 _FLAG_CORRELATION_ID = 1 << 10
+_FLAG_REPLY_TO = 1 << 9
 _FLAG_EXPIRATION = 1 << 8
 _FLAG_MESSAGE_ID = 1 << 7
 _ALWAYS = (
@@ -78,7 +79,7 @@ class MessageOptions:
     parent_id: str | None = None
     """The task that called it."""
     reply_to: str = ""
-    """Unused by the Redis backend; Celery writes its own id here."""
+    """Celery's client writes its own id here, which only its result backend `rpc` reads."""
     headers: tuple[tuple[str, Any], ...] = ()
     """Further headers: the user's, `traceparent`, and ours (`x-penstock-…`)."""
 
@@ -201,9 +202,12 @@ def template(
         after += bytes((options.priority,))
     after += bytes((id_length,))
     before_message_id = b""
+    if options.reply_to:
+        flags |= _FLAG_REPLY_TO
+        before_message_id += short_string(options.reply_to)
     if options.expiration_ms is not None:
         flags |= _FLAG_EXPIRATION
-        before_message_id = short_string(str(options.expiration_ms))
+        before_message_id += short_string(str(options.expiration_ms))
     before_message_id += bytes((id_length,))
     properties = b"".join(
         (

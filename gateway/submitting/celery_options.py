@@ -8,13 +8,21 @@ A new option is a field of `Options` and a line in each.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.rabbitmq.task_message import MessageOptions
+from gateway.submitting.destinations import Destination
 from gateway.submitting.plan import Stamp, TaskPlan
 from gateway.submitting.start_times import AT_ONCE, Times
 from gateway.submitting.task_request import Options
-from penstock.wire.headers import CALLBACK_HEADER, COPY_HEADER, JSON_HEADER, TENANT_HEADER
+from penstock.wire.headers import (
+    CALLBACK_HEADER,
+    COPY_HEADER,
+    GATE_HEADER,
+    JSON_HEADER,
+    TENANT_HEADER,
+)
 
 
 def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
@@ -39,6 +47,31 @@ def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
         group_id=part.group_id,
         group_index=part.group_index,
         headers=tuple(headers.items()),
+    )
+
+
+def for_apps(
+    options: MessageOptions, plan: TaskPlan, reply_to: str, shown: Mapping[str, str]
+) -> MessageOptions:
+    """Return the options of a message that workers may take which are not ours: as Celery's client.
+
+    Args:
+        options: From `message_options`.
+        plan: Of the task.
+        reply_to: Stands for the queue of replies, which nothing here has.
+        shown: The headers that show the arguments.
+    """
+    gate = {}
+    if plan.when.delay_s:
+        destination = plan.destination
+        gate[GATE_HEADER] = [destination.exchange, destination.routing_key]
+    return replace(
+        options,
+        priority=options.priority or 0,
+        reply_to=reply_to,
+        # RabbitMQ would drop it, and nobody could say so: the worker looks at `expires`.
+        expiration_ms=None,
+        headers=(*options.headers, *shown.items(), *gate.items()),
     )
 
 
@@ -68,6 +101,25 @@ def later_options(
     if options.exchange is not None:
         found["routing_key"] = options.routing_key or ""
     return {name: value for name, value in found.items() if value is not None}
+
+
+def addressed(destination: Destination) -> dict[str, Any]:
+    """Return the options with which any worker publishes a task to its destination.
+
+    A worker of an app knows neither our routes nor our queues: by its own it would take its default
+    queue, and it declares a queue that is named to it.
+
+    Args:
+        destination: Of the plan.
+    """
+    return {
+        "queue": None,
+        "exchange": destination.exchange,
+        "routing_key": destination.routing_key,
+        # Not "direct", or Celery takes its default queue where one of the two is empty
+        # (`celery.app.amqp`).
+        "exchange_type": "topic",
+    }
 
 
 def own_headers(

@@ -9,7 +9,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.submitting.task_request import Options
 from penstock.wire.delay import delay_route
 from penstock.wire.ingest import STORE_TASK
-from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE
+from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE, GATE_QUEUE
 from topology.entities import Route
 from topology.model import Topology
 
@@ -30,6 +30,10 @@ class Destination:
     routing_key: str
     queues: tuple[str, ...]
     """Every queue that takes it; none: those of the workers themselves, by a broadcast."""
+    apps: bool = False
+    """Whether an app owns anything of it: workers may take the message that are not ours."""
+    shown: bool = True
+    """Whether the arguments may be shown."""
 
 
 class _Place(NamedTuple):
@@ -133,7 +137,8 @@ class Destinations:
                 raise _forbidden(f"the key does not allow queue {name!r}")
             if name in _NOT_CONSUMED:
                 raise _forbidden(f"no worker consumes queue {name!r}: its messages are no tasks")
-        return Destination(exchange, routing_key, queues)
+        apps = topology.leads_to_app(exchange, queues)
+        return Destination(exchange, routing_key, queues, apps, route.show_arguments)
 
     def _own_queues(self, route: Route, task: str) -> tuple[str, ...]:
         """Return where a task goes when its caller chooses nothing."""
@@ -158,6 +163,8 @@ class Destinations:
                 f"exchange {exchange!r} cannot delay: leave out countdown and eta",
                 queued="no",
             )
+        if destination.apps:
+            return delay_route(delay_s, "", GATE_QUEUE)
         try:
             return delay_route(delay_s, exchange, routing_key)
         except ValueError:  # of the destination and the delay together

@@ -12,10 +12,12 @@ from gateway.rabbitmq.publisher import Publisher
 from gateway.submitting.absent_tasks import AbsentTasks
 from gateway.submitting.catalog import Catalog
 from gateway.submitting.destinations import Destinations
+from gateway.submitting.envelopes import check_no_envelopes
 from gateway.submitting.plan import SUBMITTED, TaskPlan, Terms
 from gateway.submitting.priorities import check_priority
 from gateway.submitting.start_times import times
 from gateway.submitting.task_request import NO_OPTIONS, Options, TaskRequest
+from penstock.wire.names import GATE_QUEUE
 from topology.model import Topology
 
 
@@ -74,6 +76,8 @@ class Planner:
             if not plan.options.ignore_result:
                 self._room.check_results(caller.tenant)
         self._catalog.check(task, request.args, request.kwargs, skip=terms.receives)
+        if plan.destination.apps:
+            check_no_envelopes(request.args, request.kwargs)
         return plan
 
     def _place_plain(self, task: str, caller: Caller) -> TaskPlan:
@@ -93,6 +97,9 @@ class Planner:
         if options.callback_url is not None:
             self._check_callback(options.callback_url)
         when = times(options, time.time())
+        if when.delay_s:
+            arrives_in = (GATE_QUEUE,) if destination.apps else destination.queues
+            self._publisher.layout.check_queues(arrives_in)
         return TaskPlan(
             task=task,
             tenant=terms.tenant or caller.tenant,

@@ -1,6 +1,8 @@
 """One task from its JSON to its confirm: the hot path, and the only way to a task's message."""
 
 import asyncio
+import uuid
+from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from gateway.access.auth import Caller
@@ -10,9 +12,10 @@ from gateway.endings.callback_events import CallbackEvents
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import Template, task_body, template, with_first
 from gateway.submitting.absent_tasks import SeemsAbsentError
-from gateway.submitting.celery_options import message_options
+from gateway.submitting.celery_options import for_apps, message_options
 from gateway.submitting.plan import PLAIN, SUBMITTED, Stamp, TaskMessage, TaskPlan, Terms
 from gateway.submitting.planning import Planner
+from gateway.submitting.shown import shown
 from gateway.submitting.task_request import NO_OPTIONS, TaskRequest, parse
 
 
@@ -40,6 +43,7 @@ class Submission:
         self._publisher = publisher
         self._callbacks = callbacks
         self._origin = origin
+        self._reply_to = str(uuid.uuid4())
         self._id_length = len(task_ids.issue(""))
         self.absent = planner.absent
         """Knows which tasks no worker has."""
@@ -100,9 +104,7 @@ class Submission:
         request = parse(task) if isinstance(task, bytes) else task
         plan = self._planner.plan(request, caller, terms)
         if copy is None:
-            task_id = self._task_ids.issue(
-                plan.tenant, tracked=plan.tracked, delay_s=plan.when.delay_s
-            )
+            task_id = self.issue(plan)
             stamp = PLAIN if traceparent is None else Stamp(traceparent=traceparent)
         else:
             task_id = copy.task_id
@@ -127,7 +129,9 @@ class Submission:
             due_s: When what it waits for is due to end; seconds from now.
         """
         delay_s = due_s + plan.when.delay_s
-        return self._task_ids.issue(plan.tenant, tracked=plan.tracked, delay_s=delay_s)
+        return self._task_ids.issue(
+            plan.tenant, tracked=plan.tracked, delay_s=delay_s, apps=plan.destination.apps
+        )
 
     def message(
         self, plan: TaskPlan, request: TaskRequest, task_id: str, stamp: Stamp = PLAIN
@@ -140,15 +144,18 @@ class Submission:
             task_id: Its id.
             stamp: What this message says besides.
         """
-        if plan.options is NO_OPTIONS and stamp is PLAIN:
-            made = self._plain_template(plan)
-        else:
-            made = self._make_template(plan, stamp)
-            self.remember_callback(plan, task_id)
         part, copy = stamp.part, stamp.copy
         args: bytes = request.args
         if part.given:
             args = with_first(args, part.given)
+        if plan.destination.apps:
+            made = self._make_template(plan, stamp, shown(plan, args, request.kwargs))
+            self.remember_callback(plan, task_id)
+        elif plan.options is NO_OPTIONS and stamp is PLAIN:
+            made = self._plain_template(plan)
+        else:
+            made = self._make_template(plan, stamp)
+            self.remember_callback(plan, task_id)
         return TaskMessage(
             plan.task,
             task_id,
@@ -183,13 +190,18 @@ class Submission:
         if url is not None:
             self._callbacks.remember(task_id, url, plan.task, plan.when.delay_s)
 
-    def _make_template(self, plan: TaskPlan, stamp: Stamp = PLAIN) -> Template:
+    def _make_template(
+        self, plan: TaskPlan, stamp: Stamp = PLAIN, shown_as: Mapping[str, str] | None = None
+    ) -> Template:
         exchange, routing_key = plan.address
+        options = message_options(plan, stamp)
+        if shown_as is not None:
+            options = for_apps(options, plan, self._reply_to, shown_as)
         return template(
             plan.task,
             exchange,
             routing_key,
-            message_options(plan, stamp),
+            options,
             origin=self._origin,
             id_length=self._id_length,
         )

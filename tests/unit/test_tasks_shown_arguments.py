@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.worker.running.shown_arguments import MOST, shown
+from penstock.wire.shown_arguments import MOST, shown
 
 DEEP: Any = []
 for _ in range(90):

@@ -25,6 +25,7 @@ from celery.utils.saferepr import saferepr
 from kombu.utils.encoding import bytes_to_str
 
 from penstock.wire.headers import CALLBACK_HEADER
+from penstock.wire.shown_arguments import shown as shown_arguments
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
@@ -35,7 +36,6 @@ from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.outcome import Outcome, telling
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
-from penstock.worker.running.shown_arguments import shown as shown_arguments
 from penstock.worker.stopping import stopping
 
 HELPERS = 8

@@ -16,6 +16,7 @@ from celery.worker import state
 from kombu.transport.pyamqp import Message
 
 from penstock.wire.headers import JSON_HEADER
+from penstock.wire.shown_arguments import HIDDEN
 from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
@@ -26,7 +27,6 @@ from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
 from penstock.worker.running.runtime import Limits
-from penstock.worker.running.shown_arguments import HIDDEN
 
 _CELERYS = ("eta", "expires", "compression", "stamped_headers", "replaced_task_nesting")
 """Headers that, when they say something, need Celery's strategy."""

@@ -8,12 +8,12 @@ from typing import Any
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
+from penstock.wire.shown_arguments import shown
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.telling import Events
 from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
-from penstock.worker.running.shown_arguments import shown
 
 _logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from celery.worker.state import task_ready
 from redis.exceptions import RedisError
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, is_delay_exchange
+from penstock.wire.shown_arguments import HIDDEN, shown
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
 from penstock.worker.deaths.suspects import MAX_DEATHS
@@ -24,7 +25,6 @@ from penstock.worker.ending.ending import NoEndError
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.running.runtime import STOP_SIGNALS
-from penstock.worker.running.shown_arguments import HIDDEN, shown
 from penstock.worker.running.task import PenstockTask
 from penstock.worker.stopping import stopping
 
