@@ -50,7 +50,7 @@ class GatewayConfig:
     amqp_url: str = field(default="amqp://guest:guest@localhost:5672/", repr=False)
     """RabbitMQ, `amqp://` or `amqps://`. `AMQP_URL`."""
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
-    """Redis with Celery's results, `redis://` or `rediss://`. `REDIS_URL`."""
+    """Redis with Celery's results, as `penstock.wire.redis_url` reads it. `REDIS_URL`."""
     management_url: str | None = field(default=None, repr=False)
     """RabbitMQ's management API, for queue depths and rates, `http://` or `https://`.
     `RABBITMQ_MANAGEMENT_URL`."""
@@ -130,7 +130,7 @@ class GatewayConfig:
         defaults = cls()
         config = cls(
             amqp_url=reader.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
-            redis_url=reader.url("REDIS_URL", defaults.redis_url, "redis", "rediss", "unix"),
+            redis_url=reader.redis_url("REDIS_URL", defaults.redis_url, socket=True),
             management_url=reader.url("RABBITMQ_MANAGEMENT_URL", "", "http", "https") or None,
             topology_file=reader.path("TOPOLOGY_FILE"),
             host=reader.text("GATEWAY_HOST", defaults.host),

@@ -21,7 +21,7 @@ class WorkerConfig:
     """RabbitMQ, `amqp://` or `amqps://`. Environment: AMQP_URL."""
 
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
-    """Redis, `redis://` or `rediss://`. Environment: REDIS_URL."""
+    """Redis, as `penstock.wire.redis_url` reads it. Environment: REDIS_URL."""
 
     mongo_url: str = field(default="mongodb://localhost:27017/penstock", repr=False)
     """MongoDB; the path is the database. Environment: MONGO_URL."""
@@ -68,7 +68,7 @@ class WorkerConfig:
         defaults = cls()
         config = cls(
             amqp_url=environment.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
-            redis_url=environment.url("REDIS_URL", defaults.redis_url, "redis", "rediss"),
+            redis_url=environment.redis_url("REDIS_URL", defaults.redis_url),
             mongo_url=environment.url("MONGO_URL", defaults.mongo_url, "mongodb", "mongodb+srv"),
             result_expires_s=environment.number(
                 "RESULT_EXPIRES_S", defaults.result_expires_s, 1, 366 * DAY_S

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from gateway.redis.faults import bounded
+from penstock.redis_connections import async_pool_options
 from penstock.wire.scripts import script
 
 COMMAND_TIMEOUT_S = 3.0
@@ -132,9 +133,9 @@ def make_redis(url: str) -> RedisClient:
     A stale connection of the pool is tried again once.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: As `penstock.wire.redis_url` reads it.
     """
-    pool = BlockingConnectionPool.from_url(
+    options = async_pool_options(
         url,
         max_connections=_MAX_CONNECTIONS,
         timeout=COMMAND_TIMEOUT_S,
@@ -143,4 +144,4 @@ def make_redis(url: str) -> RedisClient:
         retry=Retry(NoBackoff(), 1),
         protocol=RESP2,
     )
-    return RedisClient(Redis.from_pool(pool), COMMAND_TIMEOUT_S)
+    return RedisClient(Redis.from_pool(BlockingConnectionPool(**options)), COMMAND_TIMEOUT_S)

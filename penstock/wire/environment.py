@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from penstock.wire import hosts, tls
+from penstock.wire import hosts, redis_url, tls
 
 
 class Environment:
@@ -62,6 +62,23 @@ class Environment:
             return default
         if "amqp" in schemes and (wrong := hosts.faults(name, value)):
             self.faults.extend(wrong)
+            return default
+        self.faults.extend(tls.faults(name, value))
+        return value
+
+    def redis_url(self, name: str, default: str, *, socket: bool = False) -> str:
+        """Return the URL of Redis, as `penstock.wire.redis_url` reads it.
+
+        Args:
+            name: of the setting.
+            default: where it is unset or at fault.
+            socket: whether `unix://` will do.
+        """
+        value = self.text(name, default)
+        try:
+            redis_url.read(value, socket=socket)
+        except ValueError as error:
+            self.faults.append(f"{name} {error}")
             return default
         self.faults.extend(tls.faults(name, value))
         return value
