@@ -29,6 +29,10 @@ class WorkerConfig:
     result_expires_s: int = 86_400
     """How long a final state is kept, in seconds, from 1. The same as the gateway's."""
 
+    result_key_prefix: str = ""
+    """What the keys of results begin with, the same as the gateway's. Environment:
+    RESULT_KEY_PREFIX."""
+
     max_result_bytes: int = 8 * 1024 * 1024
     """A result whose JSON is longer makes its task FAILURE `ResultTooLarge`."""
 
@@ -73,6 +77,7 @@ class WorkerConfig:
             result_expires_s=environment.number(
                 "RESULT_EXPIRES_S", defaults.result_expires_s, 1, 366 * DAY_S
             ),
+            result_key_prefix=environment.key_prefix("RESULT_KEY_PREFIX"),
             max_result_bytes=environment.number(
                 "MAX_RESULT_BYTES", defaults.max_result_bytes, 1, 1 << 30
             ),

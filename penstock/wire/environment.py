@@ -91,6 +91,14 @@ class Environment:
             return default
         return int(value)
 
+    def key_prefix(self, name: str) -> str:
+        """Return what keys in Redis begin with: text without braces, spaces, control characters."""
+        value = self.text(name)
+        if not re.fullmatch(r"[^\s{}\x00-\x1f\x7f]{0,128}", value):
+            self.faults.append(f"{name}={value!r} has spaces or braces, or over 128 characters")
+            return ""
+        return value
+
     def pattern(self, name: str, default: str) -> str:
         """Return a regular expression."""
         value = self.text(name, default)
