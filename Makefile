@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run test test-long fuzz check audit demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -16,12 +16,16 @@ run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PO
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
 		-n 3 --no-loadscope-reorder \
-		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/contract tests/unit tests/test_*.py)'
+		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/conformance tests/contract tests/unit tests/test_*.py)'
 
 test-long:  ## what takes hours: full sizes, each fuzzer an hour, a drill of 30 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m pytest -m long tests \
 		&& FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(PYTHON_BIN) -m pytest -s tests/fuzz \
 		&& exec $(PYTHON_BIN) -m devstack.drill --minutes 30'
+
+conformance:  ## messages and workers of Celery 5.4, 5.5, 5.6 and 5.7 beside ours, kind by kind
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
+		-m "long or not long" tests/conformance'
 
 fuzz:  ## the fuzzers alone, an hour each (FUZZ_SECONDS=600, FUZZ_SEED=7)
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write requirements-<group>.lock for the dependency groups of the peers: pinned, with hashes, no
-# address of an index. What the product's lock pins, and a peer needs too, has the same version.
+# Write requirements-<group>.lock for the dependency groups of the peers and of the Celery versions
+# that the conformance kit holds the product against: pinned, with hashes, no address of an index. What the product's lock pins, and a peer needs too, has the same version.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
@@ -14,7 +14,11 @@ for line in open("requirements.lock"):
     if (pin := re.match(r"([a-z0-9-]+)==[^ ;]+", line)) and pin[1] in same:
         print(pin[0])
 PYTHON
-for group in bench bench-celery-fastapi; do
+for group in bench bench-celery-fastapi celery-5.4 celery-5.5 celery-5.6; do
+    case $group in
+        celery-*) same=/dev/null ;;   # each has the kombu and the redis-py of its time
+        *) same=$tools/same.txt ;;
+    esac
     .venv/bin/python - "$group" >"$tools/$group.in" <<'PYTHON'
 import sys
 import tomllib
@@ -24,8 +28,8 @@ print("async-timeout>=4.0.3")
 PYTHON
     CUSTOM_COMPILE_COMMAND='sh bench/lock.sh' "$tools/venv/bin/pip-compile" --quiet \
         --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
-        -c "$tools/same.txt" --output-file "$tools/$group.lock" "$tools/$group.in"
+        -c "$same" --output-file "$tools/$group.lock" "$tools/$group.in"
     sed -e 's/^\(async-timeout==[^ ;]*\) /\1 ; python_full_version < "3.11.3" /' \
-        -e "s#-r $tools/$group.in#$group#; /-c .*same.txt/d" \
+        -e "s#-r $tools/$group.in#$group#; /-c .*same.txt/d; /-c .*null/d" \
         "$tools/$group.lock" >"requirements-$group.lock"
 done

@@ -83,7 +83,7 @@ RESULT = Operation(
         200: answer("The value that the task returned.", Content(Any, 3)),
         202: answer("It has not ended.", Content(TaskState, {"id": TASK_ID, "state": "PENDING"})),
     },
-    refusals=(*READING, "task-failed", "task-revoked", "not-found", "not-acceptable"),
+    refusals=(*READING, "task-failed", "task-revoked", "not-found"),
 )
 STATUS = Operation(
     summary="The states of up to 1,000 tasks.",
@@ -103,8 +103,7 @@ REVOKE = Operation(
     query=(TERMINATE,),
     answers={
         202: answer(
-            "Revoked, being stopped, or `revoking`: workers of an app are asked, REVOKED is told "
-            "when one of them has dropped it.",
+            "Revoked, being stopped, or `revoking`: a worker reports the end of an id of others.",
             Content(Revoked, {"id": TASK_ID, "state": "REVOKED", "terminating": False}),
         )
     },
@@ -133,8 +132,6 @@ async def result(request: web.Request) -> web.StreamResponse:
     """The bare result, byte for byte as the worker stored it."""
     caller = require(request, "read")
     state = await _state(request, caller)
-    if state.result_absent is not None:
-        raise Problem("not-acceptable", state.result_absent, members={"id": state.id})
     if state.state == "SUCCESS":
         return web.Response(body=state.result or b"null", headers=_JSON)
     if state.final:

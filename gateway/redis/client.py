@@ -11,8 +11,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from gateway.redis.faults import bounded
-from penstock.redis_connections import async_pool_options
-from penstock.wire.keys import ResultKeys
 from penstock.wire.scripts import script
 
 COMMAND_TIMEOUT_S = 3.0
@@ -44,19 +42,16 @@ class RedisClient:
     Args:
         redis: The library's client, from `make_redis`.
         timeout_s: For each command, waiting for a free connection included.
-        keys: The names of what Celery stores.
     """
 
-    def __init__(self, redis: Redis, timeout_s: float, keys: ResultKeys) -> None:
+    def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._redis = redis
-        self.keys = keys
-        """The names of what Celery stores."""
         self._timeout_s = timeout_s
         self._execute: Callable[..., Awaitable[Any]] = redis.execute_command
 
     def within(self, timeout_s: float) -> "RedisClient":
         """Return a client of the same connections with another time for each command."""
-        return RedisClient(self._redis, timeout_s, self.keys)
+        return RedisClient(self._redis, timeout_s)
 
     def script(self, name: str) -> ScriptCall:
         """Return a script to call.
@@ -131,16 +126,15 @@ class RedisClient:
         await self._redis.aclose()
 
 
-def make_redis(url: str, key_prefix: str = "") -> RedisClient:
+def make_redis(url: str) -> RedisClient:
     """Return a client, which connects when first used.
 
     A stale connection of the pool is tried again once.
 
     Args:
-        url: As `penstock.wire.redis_url` reads it.
-        key_prefix: `global_keyprefix` of the apps' result backend.
+        url: `redis://`, `rediss://` or `unix://`.
     """
-    options = async_pool_options(
+    pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_MAX_CONNECTIONS,
         timeout=COMMAND_TIMEOUT_S,
@@ -149,5 +143,4 @@ def make_redis(url: str, key_prefix: str = "") -> RedisClient:
         retry=Retry(NoBackoff(), 1),
         protocol=RESP2,
     )
-    redis = Redis.from_pool(BlockingConnectionPool(**options))
-    return RedisClient(redis, COMMAND_TIMEOUT_S, ResultKeys(key_prefix))
+    return RedisClient(Redis.from_pool(pool), COMMAND_TIMEOUT_S)

@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 
 from gateway.redis.client import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, RESP2, SOCKET_TIMEOUT_S
 from gateway.redis.faults import RedisAwayError, bounded
-from penstock.redis_connections import async_pool_options
 
 
 class NoticeConnection:
@@ -24,14 +23,13 @@ class NoticeConnection:
     """
 
     def __init__(self, url: str) -> None:
-        options = async_pool_options(
+        pool: ConnectionPool = ConnectionPool.from_url(
             url,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=RESP2,
         )
-        pool: ConnectionPool = ConnectionPool(**options)
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None

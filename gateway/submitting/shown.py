@@ -28,7 +28,7 @@ def shown(plan: TaskPlan, args: bytes, kwargs: bytes) -> dict[str, str]:
     """
     if not plan.destination.shown:
         return {"argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
-    return {"argsrepr": _tuple(_written(args)), "kwargsrepr": _written(kwargs)}
+    return {"argsrepr": _tuple(args), "kwargsrepr": _written(kwargs)}
 
 
 def _written(raw: bytes) -> str:
@@ -37,6 +37,9 @@ def _written(raw: bytes) -> str:
     return written(_decode(raw))
 
 
-def _tuple(text: str) -> str:
+def _tuple(args: bytes) -> str:
     """Write a list as the tuple that a client of Celery passes; one that is cut off stays."""
-    return f"({text[1:-1]})" if text.endswith("]") else text
+    text = _written(args)
+    if len(args) > _LOOKED_INTO or not text.endswith("]"):
+        return text
+    return f"({text[1:-1]},)" if len(_decode(args)) == 1 else f"({text[1:-1]})"

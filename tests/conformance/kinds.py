@@ -1,0 +1,81 @@
+"""Every kind of message, as the body of a request; `client.py` makes Celery's signature of it."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+QUEUE = "golden"
+COUNTDOWN_S = 2
+TIMES = {"in two seconds": 2, "in two minutes": 120}
+"""Words of `eta` and `expires`, and how many seconds ahead they are."""
+
+
+def timed(kind: dict[str, Any]) -> dict[str, Any]:
+    """Put times in place of their words: when it is published."""
+    text = json.dumps(kind)
+    for words, seconds in TIMES.items():
+        at = datetime.now(timezone.utc) + timedelta(seconds=seconds)  # noqa: UP017  # Python 3.8
+        text = text.replace(words, at.isoformat())
+    made: dict[str, Any] = json.loads(text)
+    return made
+
+
+def add(*args: Any, **more: Any) -> dict[str, Any]:
+    return {"task": "golden.add", "args": list(args), **more}
+
+
+def total(**more: Any) -> dict[str, Any]:
+    return {"task": "golden.total", **more}
+
+
+HEARD = {"task": "golden.heard", "immutable": True}
+TASKS: dict[str, dict[str, Any]] = {
+    "plain": add(1, 2),
+    "no arguments": {"task": "golden.add"},
+    "kwargs": {"task": "golden.echo", "args": [1], "kwargs": {"day": "2026-01-31", "n": None}},
+    "values": {"task": "golden.echo", "args": [1.5, "ø", [True, {"a": [None]}], -(2**40)]},
+    "countdown": add(1, options={"countdown": COUNTDOWN_S}),
+    "eta": add(1, options={"eta": "in two seconds"}),
+    "expires": add(1, options={"expires": 60}),
+    "expires at": add(1, options={"expires": "in two minutes"}),
+    "priority": add(1, options={"priority": 5}),
+    "limits": add(1, options={"time_limit": 30, "soft_time_limit": 20.5}),
+    "headers": {"task": "golden.headers", "options": {"headers": {"tenant": "acme"}}},
+    "ignore_result": add(1, options={"ignore_result": True}),
+    "failure": {"task": "golden.fail"},
+    "retry": {"task": "golden.again", "args": [2]},
+}
+CANVASES: dict[str, dict[str, Any]] = {
+    "link": {"chain": [add(1, 2, link=[add(3)])]},
+    "link_error": {"chain": [{"task": "golden.fail", "link_error": [HEARD]}]},
+    "chain": {"chain": [add(1, 2), add(3), add(4)]},
+    "immutable": {"chain": [add(1, 2), add(3, 3, immutable=True), add(4)]},
+    "group": {"group": [add(1, 1), add(2, 2), add(3, 3)]},
+    "chord": {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}},
+    "group then task": {"chain": [{"group": [add(1, 1), add(2, 2)]}, total()]},
+    "nested chord": {
+        "chord": {
+            "header": [
+                {"chord": {"header": [add(1, 1), add(2, 2)], "body": total()}},
+                add(3, 3),
+            ],
+            "body": total(),
+        }
+    },
+    "chain > group > task": {"chain": [add(1, 1), {"group": [add(10), add(20)]}, total(), add(1)]},
+    "group of chains": {"group": [{"chain": [add(1, 1), add(2)]}, {"chain": [add(3, 3), add(4)]}]},
+    "options in a chain": {
+        "chain": [add(1, 2), add(3, options={"priority": 3, "time_limit": 9})],
+    },
+}
+CONTROLS: dict[str, dict[str, Any]] = {
+    "revoke": {"terminate": False},
+    "terminate": {"terminate": True},
+}
+"""What DELETE broadcasts."""
+UNOFFERED: dict[str, str] = {
+    "stamps": "the API has none; headers carry what a client wants to be carried",
+    "rate_limit": "for operators: `celery control rate_limit`",
+    "time_limit": "for operators: `celery control time_limit`; a submit has its own limits",
+}
+"""Kinds that Celery's client can send and the API cannot, each with the reason."""

@@ -1,0 +1,47 @@
+"""Stock workers of each version execute what a gateway submits as what Celery's client does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.conformance.conftest import VERSIONS, Celery
+from tests.conformance.kinds import CANVASES, TASKS, timed
+from tests.deployment.gateway import Gateway
+
+pytestmark = [
+    pytest.mark.bare_vhost,
+    pytest.mark.timeout(240),
+    pytest.mark.parametrize("version", VERSIONS),
+]
+WAIT_S = 40
+
+
+async def ended(http: Gateway, name: str, kind: dict[str, Any]) -> Any:
+    """Submit a kind, and return how it ends, as `client.py` says it."""
+    path = "/v1/tasks" if "task" in kind else "/v1/canvas"
+    async with http.post(f"{path}?wait={WAIT_S}", json=timed(kind)) as answer:
+        told = await answer.json()
+    if "results" in told:
+        return ["SUCCESS", told["results"]]
+    if told.get("tracked") is False:
+        return ["ignored", None]
+    if told.get("state") == "FAILURE":
+        return ["FAILURE", told["error"]["type"]]
+    return [told.get("state", told), told.get("result")]
+
+
+async def test_each_kind_ends_as_under_celerys_client(celery: Celery, http: Gateway, version: str):
+    kinds = {**TASKS, **CANVASES}
+    async with celery.deployment.worker("threads", name="stock", concurrency=8):
+        theirs = await celery.client("run", kinds)
+        ours = dict(
+            zip(
+                kinds,
+                await asyncio.gather(*(ended(http, *one) for one in kinds.items())),
+                strict=True,
+            )
+        )
+
+    assert ours == theirs
+    assert theirs["chain > group > task"] == ["SUCCESS", 35]
