@@ -12,6 +12,7 @@ from gateway.access.parts import Access
 from gateway.api import (
     bulk,
     canvas,
+    catalog,
     dashboard,
     dead_letters,
     ingest,
@@ -25,6 +26,7 @@ from gateway.api import (
     submit,
     tasks,
     topology,
+    workers,
 )
 from gateway.api.front import front
 from gateway.api.operation import Operation, Served
@@ -39,6 +41,7 @@ from gateway.http.parts import Intake
 from gateway.http.traits import RouteTraits
 from gateway.ingesting.parts import Ingesting
 from gateway.operating import gauges
+from gateway.operating.parts import Operating
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import make_redis
 from gateway.schedules.parts import Scheduling
@@ -61,6 +64,8 @@ NOUNS = (
     routing,
     queues,
     dead_letters,
+    workers,
+    catalog,
     operations,
     openapi,
     dashboard,
@@ -99,6 +104,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.ENDINGS] = endings
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
+    app[parts.OPERATING] = Operating.make(redis, broker, submitting.catalog)
     app[parts.INGESTING] = Ingesting.make(config, layout, access, broker, intake)
     app[parts.SCHEDULING] = Scheduling.make(
         config.quotas, redis, access.keyring, submitting.planner
@@ -173,6 +179,7 @@ def _loopers(app: web.Application) -> tuple[Looper, ...]:
         *app[parts.ENDINGS].loopers,
         *app[parts.SUBMITTING].loopers,
         *app[parts.SCHEDULING].loopers,
+        *app[parts.OPERATING].loopers,
         *app[parts.WATCHING].loopers,
         *((board.looper,) if board is not None else ()),
     )

@@ -23,6 +23,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "unknown-exchange": (404, "No such exchange"),
     "unknown-collection": (404, "No such collection"),
     "unknown-schedule": (404, "No such schedule"),
+    "unknown-worker": (404, "No such worker"),
     "not-found": (404, "Nothing is here"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "not-acceptable": (406, "Nothing acceptable can be answered"),

@@ -1,15 +1,26 @@
 """States written as our workers write them: by the workers' own scripts."""
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 import redis.asyncio
 from redis.asyncio import Redis
 
+from penstock.wire.announcements import WORKERS_KEY, WorkerRecord
 from penstock.wire.keys import TaskKeys
 from penstock.wire.records import FINAL, LONG_RECORD_BYTES
 from penstock.wire.scripts import script
+
+
+def announce_silent(name: str, url: str) -> None:
+    """Leave the record of a worker that was killed a minute ago."""
+    record = WorkerRecord(
+        worker=name, start="1", queues=("default",), tasks=(), seen=time.time() - 60
+    )
+    with redis.Redis.from_url(url) as client:
+        client.hset(WORKERS_KEY, record.field, record.encode())
 
 
 class WorkerStates:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.access.work import work_of
+from gateway.api.audited import audited, noted
 from gateway.api.fields import NOT_NULL, Count, Schema, given
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING
@@ -170,6 +171,7 @@ async def look(request: web.Request) -> web.Response:
     return _json(DeadLetterList(queue, total, [DeadLetter(**one.to_json()) for one in letters]))
 
 
+@audited("dead-letters.replay")
 async def replay(request: web.Request) -> web.Response:
     """Publish letters again to the queue they died in; 200 tells which, and what remains."""
     require(request, "admin")
@@ -182,6 +184,7 @@ async def replay(request: web.Request) -> web.Response:
     queue = dead_letters.work_queue(request.match_info["queue"])
     done = await dead_letters.replay(queue, asked.ids, asked.rate)
     work_of(request).charge(len(done.replayed) + len(done.failed))
+    noted(request, queue, len(done.replayed))
     return _json(
         Replayed(
             queue=queue,

@@ -20,6 +20,7 @@ from gateway.http.front_door import FrontDoor
 from gateway.http.parts import Intake
 from gateway.http.traits import RouteTraits
 from gateway.ingesting.parts import Ingesting
+from gateway.operating.parts import Operating
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.schedules.parts import Scheduling
@@ -56,6 +57,7 @@ SUBMITTING = web.AppKey("submitting", Submitting)
 CANVASES = web.AppKey("canvases", Canvases)
 INGESTING = web.AppKey("ingesting", Ingesting)
 SCHEDULING = web.AppKey("scheduling", Scheduling)
+OPERATING = web.AppKey("operating", Operating)
 WATCHING = web.AppKey("watching", Watching)
 LOOPS = web.AppKey("loops", Loops)
 OPERATIONS: web.AppKey[tuple[Served, ...]] = web.AppKey("operations")

@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.auth import require
+from gateway.api.audited import audited, noted
 from gateway.api.fields import Count
 from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.operation import Content, Operation, answer
@@ -150,6 +151,7 @@ def _row(queue: Queue, figures: QueueFigures | None, *, full: bool) -> QueueRow:
     return row
 
 
+@audited("task.broadcast")
 async def broadcast(request: web.Request) -> web.Response:
     """Publish one task to every worker; 202 when RabbitMQ confirmed it for each of their queues."""
     caller = require(request, "admin")
@@ -157,6 +159,7 @@ async def broadcast(request: web.Request) -> web.Response:
     submitting = request.app[SUBMITTING]
     body = await request.app[INTAKE].bodies.read(request, submitting.max_task_bytes)
     message = await submitting.submission.submit(body, caller, traceparent(request), EVERYWHERE)
+    noted(request, f"{message.task} {message.task_id}")
     receipt = BroadcastReceipt(
         id=message.task_id,
         task=message.task,

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.api.audited import audited
 from gateway.api.fields import Count
 from gateway.api.operation import JSON_BODY, RESOLVING, Content, Operation, answer
 from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
@@ -192,6 +193,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     return _answer(shown(schedule, await _warning(request.app[SCHEDULING].schedules)))
 
 
+@audited("schedule.put")
 async def put(request: web.Request) -> web.StreamResponse:
     """Make or replace a schedule."""
     caller = require(request, "schedule")
@@ -211,6 +213,7 @@ async def put(request: web.Request) -> web.StreamResponse:
     return _answer(shown(schedule, await _warning(schedules)), 201 if is_new else 200)
 
 
+@audited("schedule.delete")
 async def delete(request: web.Request) -> web.StreamResponse:
     """Delete a schedule."""
     caller = require(request, "schedule")
@@ -221,6 +224,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
     return web.Response(status=204)
 
 
+@audited("schedule.run")
 async def run(request: web.Request) -> web.StreamResponse:
     """Publish the task of a schedule now; its times stay as they are."""
     caller = require(request, "schedule")

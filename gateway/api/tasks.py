@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.access.auth import Caller, require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.task_id import IssuedId
+from gateway.api.audited import audited
 from gateway.api.operation import JSON_BODY, READING, Content, Operation, answer
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import WAIT, choice
@@ -164,6 +165,7 @@ async def status(request: web.Request) -> web.StreamResponse:
     return web.Response(body=_tasks(ids, found), headers=_JSON)
 
 
+@audited("task.revoke")
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a task; `?terminate=true` also stops a running one."""
     caller = require(request, "submit")

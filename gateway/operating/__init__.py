@@ -1,1 +1,1 @@
-"""What operators see: gauges, and where a message would go."""
+"""What operators see and do: workers, the audit log, gauges, and where a message would go."""

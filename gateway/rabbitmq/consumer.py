@@ -106,7 +106,7 @@ class Consumer:
         """
         async with self._connection.channel() as channel:
             async with broker_calls(_SETUP_TIMEOUT_S):
-                ended = _end_of(channel)
+                ended = end_of(channel)
                 await channel.basic_qos(prefetch_count=PREFETCH)
                 await channel.basic_consume(self._queue_name, self._take)
             self.looper.well()
@@ -164,7 +164,7 @@ async def _settle(message: DeliveredMessage, how: Literal["ack", "reject", "requ
     return True
 
 
-def _end_of(channel: AbstractChannel) -> "asyncio.Future[str]":
+def end_of(channel: AbstractChannel) -> "asyncio.Future[str]":
     """Return what resolves when nothing is delivered any more, with the reason."""
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

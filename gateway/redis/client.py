@@ -1,7 +1,7 @@
 """The client for commands: one pool of connections, each command bounded in time."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -93,6 +93,11 @@ class RedisClient:
     async def set(self, key: str, value: bytes, *, keep_s: int) -> None:
         """Store a string for so many seconds."""
         await self._command("SET", key, value, "EX", keep_s)
+
+    async def append(self, key: str, fields: Mapping[str, str], *, length: int) -> None:
+        """Append an entry to a stream, of which about so many are kept."""
+        words = [word for pair in fields.items() for word in pair]
+        await self._command("XADD", key, "MAXLEN", "~", length, "*", *words)
 
     async def exists(self, key: str) -> bool:
         """Return whether there is such a key."""

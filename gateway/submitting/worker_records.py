@@ -31,6 +31,8 @@ class WorkerRecords:
         """How many live workers consume each queue."""
         self.slots: Mapping[str, SlotCounts] = {}
         """Of each worker that was heard of lately, by node name."""
+        self.latest: Mapping[str, WorkerRecord] = {}
+        """Of each node name, the record that was written last, however old."""
 
     def __repr__(self) -> str:
         """Return how many tasks and queues are known."""
@@ -46,7 +48,9 @@ class WorkerRecords:
         queues_of: dict[str, set[str]] = {}
         consumers: Counter[str] = Counter()
         slots: dict[str, SlotCounts] = {}
-        for record in self._decoded(found):
+        latest: dict[str, WorkerRecord] = {}
+        for record in sorted(self._decoded(found), key=lambda one: one.seen):
+            latest[record.worker] = record
             if now - record.seen > KNOWN_FOR_S:
                 continue
             if now - record.seen <= WORKER_MAX_AGE_S:
@@ -58,6 +62,7 @@ class WorkerRecords:
         self.known = {task: frozenset(queues) for task, queues in queues_of.items()}
         self.consumers = consumers
         self.slots = slots
+        self.latest = latest
 
     def _decoded(self, found: Mapping[Any, bytes | str]) -> list[WorkerRecord]:
         records = {}

@@ -2,12 +2,14 @@ r"""What workers announce in Redis: their tasks with signatures, and themselves 
 
     hash penstock:catalog   field <task>\n<hash of the schema>   JSON of the task, with `seen`
     hash penstock:workers   field <node name>\n<start>           JSON of a `WorkerRecord`
+    string penstock:running:<node name>   JSON of what it runs: [[id, task, start, queue], …]
 
 Times are unix seconds.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any
 
 CATALOG_KEY = "penstock:catalog"
@@ -21,6 +23,13 @@ WORKER_REFRESH_S = 3.0
 """How often a worker writes its record."""
 WORKER_MAX_AGE_S = 12.0
 """A record that was not written for so long belongs to a worker that is gone."""
+SILENT_AFTER_S = 15.0
+"""A worker that has said nothing for so long, and took no leave, is silent."""
+RUNNING_PREFIX = "penstock:running:"
+RUNNING_KEPT_S = 60
+"""How long the list of what a worker runs outlives the worker."""
+RUNNING_MOST = 1000
+"""Tasks in such a list: those that have run for longest."""
 KNOWN_FOR_S = 600.0
 """How long a task stays known after the last worker that has it was seen: a rolling deployment
 stops workers before others have their tasks."""
@@ -37,6 +46,20 @@ class SlotCounts:
     """Slots whose task did not end within its hard limit; the worker replaces itself."""
     blocked: int = 0
     """How often a coroutine has held its event loop for too long, since it started."""
+    processed: int = 0
+    """Tasks that it has begun since it started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """What a slot of a worker executes."""
+
+    task_id: str
+    task: str
+    start: float
+    """When it began."""
+    queue: str | None
+    """Where its message came from, as far as the worker knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +80,12 @@ class WorkerRecord:
     """False while it is not connected to RabbitMQ, and once it stops."""
     counts: SlotCounts = SlotCounts()
     """Of its slots."""
+    pool: str = ""
+    """`asyncio`, `prefork`, `threads`, `solo` or the module of another; empty: not written."""
+    software: str = ""
+    """Names and versions of what it is made of."""
+    left: bool = False
+    """Whether it took leave: it stopped, and was not lost."""
 
     @property
     def field(self) -> str:
@@ -107,6 +136,9 @@ def decode_worker(value: bytes | str) -> WorkerRecord:
             seen=float(found["seen"]),
             consuming=bool(found["consuming"]),
             counts=_counts(found.get("counts")),
+            pool=str(found.get("pool", "")),
+            software=str(found.get("software", "")),
+            left=bool(found.get("left", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not the record of a worker: {error!r}") from error
@@ -116,6 +148,30 @@ def _counts(found: Any) -> SlotCounts:
     """Those of a release that does not write them are unknown: 0."""
     if not isinstance(found, dict):
         return SlotCounts()
-    return SlotCounts(
-        **{name: int(found.get(name, 0)) for name in ("slots", "busy", "lost", "blocked")}
-    )
+    return SlotCounts(**{one.name: int(found.get(one.name, 0)) for one in fields(SlotCounts)})
+
+
+def encode_running(tasks: Iterable[RunningTask]) -> str:
+    """Return the value of the list of what a worker runs, those first that began first."""
+    oldest = sorted(tasks, key=lambda one: one.start)[:RUNNING_MOST]
+    return json.dumps([astuple(one) for one in oldest], separators=(",", ":"))
+
+
+def decode_running(value: bytes | str) -> list[RunningTask]:
+    """Read the list of what a worker runs.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    try:
+        return [
+            RunningTask(
+                task_id=str(task_id),
+                task=str(task),
+                start=float(start),
+                queue=None if queue is None else str(queue),
+            )
+            for task_id, task, start, queue, *_ in json.loads(value)
+        ]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not what a worker runs: {error!r}") from error

@@ -13,6 +13,7 @@
     penstock:called:<event>:<n>    string   that a callback was delivered
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key
     penstock:rate:<key name>       hash     token bucket of an API key
+    penstock:audit                 stream   changes by operators and clients: who, what, how many
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
 
 Schedules, announcements and kept results are in `schedules`, `announcements` and `kept_results`.
@@ -42,6 +43,7 @@ GROUP_PREFIX = "celery-taskset-meta-"
 """Celery's `KeyValueStoreBackend.group_keyprefix`."""
 HEADER_PREFIX = "penstock:header:"
 """Of chords' headers: workers would read every result of a group again, to call the body."""
+AUDIT_KEY = "penstock:audit"
 CALLBACK_PREFIX = "penstock:callback:"
 CALLED_PREFIX = "penstock:called:"
 IDEMPOTENCY_PREFIX = "penstock:idempotency:"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.api import parts
+from tests.worker_states import announce_silent
 
 KEYS = {
     "submit": ("acme", ["submit"]),
@@ -59,9 +60,17 @@ POST   /v1/broadcast                 401  401  403    403  403    403      422  
 GET    /v1/dead-letters/{queue}      401  401  403    403  403    403      200   403
 POST   /v1/dead-letters/{queue}/replay
                                      401  401  403    403  403    403      200   403
+GET    /v1/workers                   401  401  403    200  403    403      200   200
+GET    /v1/workers/{name}/tasks      401  401  403    200  403    403      200   200
+POST   /v1/workers/{name}/consume    401  401  403    403  403    403      202   403
+POST   /v1/workers/{name}/cancel     401  401  403    403  403    403      202   403
+POST   /v1/workers/{name}/pool       401  401  403    403  403    403      202   403
+POST   /v1/workers/{name}/shutdown   401  401  403    403  403    403      202   403
+GET    /v1/catalog                   401  401  403    200  403    403      200   200
 """
 """Allowed are all but 401, 403 and 404: `/v1/stream` is asked for without an upgrade (400), no
-worker hears the broadcast (422), the group was never saved (410). `none`: a 200 that says nothing
+worker hears the broadcast (422), the group was never saved (410), the worker `nightly` is silent
+and does not reply (202). `none`: a 200 that says nothing
 of it. A schedule is the caller's own by its name; `admin` says whose it is (`?tenant=acme`)."""
 
 TASK = {"task": "demo.add", "args": [1, 2]}
@@ -76,6 +85,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/topology/route"): {"task": "demo.add"},
     ("POST", "/v1/broadcast"): TASK,
     ("POST", "/v1/dead-letters/{queue}/replay"): {"ids": ["none"]},
+    ("POST", "/v1/workers/{name}/consume"): {"queue": "default"},
+    ("POST", "/v1/workers/{name}/cancel"): {"queue": "default"},
+    ("POST", "/v1/workers/{name}/pool"): {"grow": 1},
 }
 SCHEDULES = "/v1/schedules/{name}"
 
@@ -102,7 +114,7 @@ CALLERS: tuple[str | None, ...] = (None, "no such key", *KEYS)
 
 
 @pytest.fixture
-async def gateway(make_gateway, tmp_path: Path):
+async def gateway(make_gateway, redis_url, tmp_path: Path):
     keys = tmp_path / "keys.toml"
     keys.write_text(
         "".join(
@@ -111,7 +123,9 @@ async def gateway(make_gateway, tmp_path: Path):
             for name, (tenant, scopes) in KEYS.items()
         )
     )
-    return await make_gateway(keys_file=keys)
+    made = await make_gateway(keys_file=keys)
+    announce_silent("nightly", redis_url)
+    return made
 
 
 def test_the_table_is_read_as_it_is_written():

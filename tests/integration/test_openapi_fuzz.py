@@ -11,6 +11,8 @@ import aio_pika
 import jsonschema_rs
 import pytest
 
+from tests.worker_states import announce_silent
+
 SETTINGS = Path(__file__).parent.parent / "schemathesis.toml"
 ALL_SCOPES = ["submit", "read", "ingest", "schedule", "admin"]
 OPTIONS = (
@@ -113,7 +115,8 @@ class Described:
             return json.loads(text)
 
 
-async def test_every_example_is_taken_and_answered_as_described(gateway, amqp_url):
+async def test_every_example_is_taken_and_answered_as_described(gateway, amqp_url, redis_url):
+    announce_silent("nightly", redis_url)
     connection = await aio_pika.connect(amqp_url)
     async with connection, gateway.get("/openapi.json") as answer:
         channel = await connection.channel()

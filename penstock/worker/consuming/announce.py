@@ -5,11 +5,14 @@ Gateways check arguments by the tasks, and refuse a task that no consumer of its
 
 import json
 import logging
+import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import celery
 from celery import Celery
 from celery.signals import worker_shutdown
 from redis import Redis
@@ -21,10 +24,9 @@ from penstock.wire.announcements import (
     CATALOG_KEY,
     CATALOG_REFRESH_S,
     WORKER_REFRESH_S,
-    SlotCounts,
     WorkerRecord,
 )
-from penstock.worker.consuming.presence import Presence, Queues
+from penstock.worker.consuming.presence import Presence, Queues, Work
 from penstock.worker.consuming.signatures import Described, describe
 from penstock.worker.redis_client import sync_client
 from penstock.worker.running.task import PenstockTask
@@ -176,16 +178,15 @@ def encode(described: Described, seen: float) -> str:
     return json.dumps({**described.entry, "seen": seen}, separators=(",", ":"))
 
 
-def announcer_of(
-    app: Celery, worker: str, queues: Queues, counts: Callable[[], SlotCounts]
-) -> Announcer:
+def announcer_of(app: Celery, worker: str, queues: Queues, pool: Any, work: Work) -> Announcer:
     """Return what announces a worker of this application; it stops when the worker shuts down.
 
     Args:
         app: a `Penstock`.
         worker: the node name.
         queues: returns what it consumes at the moment; None: nothing.
-        counts: returns what becomes of its slots.
+        pool: its pool.
+        work: the slots of the pool.
     """
     client = sync_client(app.redis_url)
     record = WorkerRecord(
@@ -194,15 +195,26 @@ def announcer_of(
         queues=(),
         tasks=tuple(sorted(app.tasks)),
         seen=0,
+        pool=pool_name(type(pool)),
+        software=(
+            f"penstock {VERSION}, celery {celery.__version__}, python {platform.python_version()}"
+        ),
     )
     described = [
         describe(task.name, task.authored, VERSION)
         for task in app.tasks.values()
         if isinstance(task, PenstockTask) and task.authored is not None
     ]
-    announcer = Announcer(client, described, Presence(client, record, queues, counts))
+    announcer = Announcer(client, described, Presence(client, record, queues, work))
     worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
     return announcer
+
+
+def pool_name(pool: type) -> str:
+    """Return what people call a pool: the name of its option, `asyncio` for ours."""
+    *_, package, module = pool.__module__.split(".")
+    name = module if package == "concurrency" else package
+    return {"thread": "threads", "asyncio_pool": "asyncio"}.get(name, name)
 
 
 def _text(value: str | bytes | None) -> str | None:

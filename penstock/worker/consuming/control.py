@@ -1,5 +1,6 @@
 """Remote control: what a client of Celery's asks of workers, and what they do about it."""
 
+import os
 from typing import Any
 
 from celery.app.control import Control as CeleryControl
@@ -47,6 +48,17 @@ def penstock_terminate(state: Any, task_id: str, **_: Any) -> dict[str, Any]:
         return dict(nok("not-terminable"))
     request.terminate(pool)
     return dict(ok("terminating"))
+
+
+@control_command(name="penstock_shutdown")  # type: ignore[untyped-decorator]
+def penstock_shutdown(state: Any, **_: Any) -> dict[str, Any]:  # noqa: ARG001  # Celery's
+    """Stop the worker warmly, and answer: Celery's `shutdown` answers nothing.
+
+    Args:
+        state: of the worker.
+    """
+    worker_state.should_stop = os.EX_OK  # read by the loop after the reply is sent
+    return dict(ok("shutting down"))
 
 
 @control_command(  # type: ignore[untyped-decorator]

@@ -47,7 +47,7 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
             lambda: int(getattr(self.pool, "blocked", 0)),
         )
         self._announcer = announcer_of(
-            self.app, self.hostname, self.consumed_queues, self._slots.counts
+            self.app, self.hostname, self.consumed_queues, self.pool, self._slots
         )
 
     def consumed_queues(self) -> tuple[str, ...] | None:

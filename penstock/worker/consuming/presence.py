@@ -1,19 +1,35 @@
-"""This worker in Redis: which queues it consumes and which tasks it has, alive by heartbeat."""
+"""This worker in Redis: its queues, its tasks and what it runs, alive by heartbeat."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from redis import Redis
 
 from penstock.wire.announcements import (
     KNOWN_FOR_S,
+    RUNNING_KEPT_S,
+    RUNNING_PREFIX,
     WORKERS_KEY,
+    RunningTask,
     SlotCounts,
     WorkerRecord,
     decode_worker,
+    encode_running,
 )
 
 Queues = Callable[[], tuple[str, ...] | None]
+
+
+class Work(Protocol):
+    """What becomes of the slots of a worker."""
+
+    def counts(self) -> SlotCounts:
+        """Return how many there are, and how many are busy."""
+
+    def running(self) -> list[RunningTask]:
+        """Return what is in them."""
 
 
 class Presence:
@@ -23,14 +39,12 @@ class Presence:
         client: Redis.
         record: the worker, its queues not known yet.
         queues: returns what it consumes at the moment; None: nothing.
-        counts: returns what becomes of its slots.
+        work: its slots.
     """
 
-    def __init__(
-        self, client: Redis, record: WorkerRecord, queues: Queues, counts: Callable[[], SlotCounts]
-    ) -> None:
+    def __init__(self, client: Redis, record: WorkerRecord, queues: Queues, work: Work) -> None:
         self._client = client
-        self._counts = counts
+        self._work = work
         self._record = record
         self._queues = queues
         self._tidy = False
@@ -42,8 +56,12 @@ class Presence:
             RedisError: Redis is away.
         """
         now = time.time()
-        self._record = self._record.at(now, self._queues(), self._counts())
-        self._client.hset(WORKERS_KEY, self._record.field, self._record.encode())
+        self._record = self._record.at(now, self._queues(), self._work.counts())
+        running = encode_running(self._work.running())
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hset(WORKERS_KEY, self._record.field, self._record.encode())
+            pipe.set(f"{RUNNING_PREFIX}{self._record.worker}", running, ex=RUNNING_KEPT_S)
+            pipe.execute()
         if not self._tidy:
             self._tidy_up(now)
             self._tidy = True
@@ -54,8 +72,11 @@ class Presence:
         Raises:
             RedisError: Redis is away; the record grows old by itself.
         """
-        self._record = self._record.at(time.time(), None)
-        self._client.hset(WORKERS_KEY, self._record.field, self._record.encode())
+        self._record = dataclasses.replace(self._record.at(time.time(), None), left=True)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hset(WORKERS_KEY, self._record.field, self._record.encode())
+            pipe.delete(f"{RUNNING_PREFIX}{self._record.worker}")
+            pipe.execute()
 
     def _tidy_up(self, now: float) -> None:
         """Remove records that say nothing any more, and end those of this node name.

@@ -15,7 +15,7 @@ from typing import Any
 from celery.worker import state as worker_state
 
 from penstock.looper import ThreadLooper
-from penstock.wire.announcements import SlotCounts
+from penstock.wire.announcements import RunningTask, SlotCounts
 
 LOOK_S = 1.0
 END_WITHIN_S = 300.0
@@ -49,7 +49,26 @@ class Slots:
         """Return how many slots there are, are busy, and are lost."""
         lost = len(self._lost)
         busy = len(_active()) + lost
-        return SlotCounts(slots=self._size(), busy=busy, lost=lost, blocked=self._blocked())
+        return SlotCounts(
+            slots=self._size(),
+            busy=busy,
+            lost=lost,
+            blocked=self._blocked(),
+            processed=worker_state.all_total_count[0],
+        )
+
+    def running(self) -> list[RunningTask]:
+        """Return what is in the slots, lost ones included."""
+        return [
+            RunningTask(
+                task_id=request.id,
+                task=request.name,
+                start=request.time_start,
+                queue=(request.delivery_info or {}).get("queue"),
+            )
+            for request in {*_active(), *self._lost.values()}
+            if request.time_start
+        ]
 
     def watch(self) -> None:
         """Begin to look, once."""

@@ -1,0 +1,45 @@
+"""What operators see and do: workers, and the audit log of every change."""
+
+from dataclasses import dataclass
+
+from gateway.operating.audit import AuditLog
+from gateway.operating.stock_workers import StockWorkers
+from gateway.operating.workers import Workers
+from gateway.rabbitmq.heartbeats import Heartbeats
+from gateway.rabbitmq.parts import Broker
+from gateway.redis.client import RedisClient
+from gateway.submitting.catalog import Catalog
+from penstock.looper import Looper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operating:
+    """How a deployment is operated."""
+
+    workers: Workers
+    audit: AuditLog
+    stock: StockWorkers
+    heartbeats: Heartbeats
+
+    @classmethod
+    def make(cls, redis: RedisClient, broker: Broker, catalog: Catalog) -> "Operating":
+        """Make it.
+
+        Args:
+            redis: From `make_redis`.
+            broker: Hears and commands workers.
+            catalog: What workers announce.
+        """
+        records = catalog.workers
+        stock = StockWorkers(broker.control, lambda name: name in records.latest)
+        return cls(
+            workers=Workers(redis, records, stock, broker.control),
+            audit=AuditLog(redis),
+            stock=stock,
+            heartbeats=Heartbeats(broker.connection, stock.hear),
+        )
+
+    @property
+    def loopers(self) -> tuple[Looper, ...]:
+        """Hear workers, and ask those that announce nothing."""
+        return self.heartbeats.looper, self.stock.looper
