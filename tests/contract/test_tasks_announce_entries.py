@@ -49,7 +49,8 @@ RECORD = WorkerRecord(
 def test_the_record_of_a_worker_is_this_text_and_members_of_later_releases_are_ignored():
     text = (
         '{"worker":"celery@w1","start":"a1","queues":["default"],"tasks":["demo.add"],'
-        '"seen":1000.5,"consuming":true,"counts":{"slots":0,"busy":0,"lost":0,"blocked":0}}'
+        '"seen":1000.5,"consuming":true,"counts":{"slots":0,"busy":0,"lost":0,"blocked":0,'
+        '"processed":0},"pool":"","software":"","left":false}'
     )
 
     assert (RECORD.field, RECORD.encode()) == ("celery@w1\na1", text)
