@@ -30,16 +30,22 @@ _FIXED = {
     }.items()
 }  # fmt: skip
 _S, _V, _T, _A, _F = map(ord, "SVtAF")
+_WORD = "word"
 _SHORT = "short"
 _OCTET = "octet"
 _PROPERTIES = (
-    (0x8000, "content_type", _SHORT), (0x4000, "content_encoding", _SHORT),
+    (0x8000, "content_type", _WORD), (0x4000, "content_encoding", _WORD),
     (0x2000, "application_headers", "table"), (0x1000, "delivery_mode", _OCTET),
     (0x0800, "priority", _OCTET), (0x0400, "correlation_id", _SHORT),
     (0x0200, "reply_to", _SHORT), (0x0100, "expiration", _SHORT), (0x0080, "message_id", _SHORT),
-    (0x0040, "timestamp", "timestamp"), (0x0020, "type", _SHORT), (0x0010, "user_id", _SHORT),
-    (0x0008, "app_id", _SHORT),
+    (0x0040, "timestamp", "timestamp"), (0x0020, "type", _WORD), (0x0010, "user_id", _WORD),
+    (0x0008, "app_id", _WORD),
 )  # fmt: skip
+_WORDS_IN_HEADERS = frozenset(("task", "lang", "origin"))
+_MOST_WORDS = 4096
+_words: dict[bytes, str] = {}
+"""Texts that most messages share, kept once: a message waits with its headers until it has ended.
+Only the first ones, whoever sends others."""
 
 
 class Delivery(NamedTuple):
@@ -126,9 +132,18 @@ def _body(data: bytes, begin: int, channel: int, size: int) -> tuple[bytes | Non
     return (parts[0] if len(parts) == 1 else b"".join(parts)), begin, frames
 
 
+def _word(raw: bytes) -> str:
+    """Decode a text that many messages have."""
+    text = raw.decode()
+    if len(_words) < _MOST_WORDS:
+        _words[raw] = text
+    return text
+
+
 def _short(data: bytes, at: int) -> tuple[str, int]:
     end = at + 1 + data[at]
-    return data[at + 1 : end].decode(), end
+    raw = data[at + 1 : end]
+    return _words.get(raw) or _word(raw), end
 
 
 def _properties(data: bytes, at: int, flags: int) -> dict[str, Any]:
@@ -142,6 +157,8 @@ def _properties(data: bytes, at: int, flags: int) -> dict[str, Any]:
             end = at + 1 + data[at]
             found[name] = data[at + 1 : end].decode()
             at = end
+        elif kind is _WORD:
+            found[name], at = _short(data, at)
         elif kind is _OCTET:
             found[name] = data[at]
             at += 1
@@ -160,7 +177,8 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any]:
     while at < end:
         begin = at + 1
         at = begin + data[at]
-        name = data[begin:at].decode()
+        raw = data[begin:at]
+        name = _words.get(raw) or _word(raw)
         kind = data[at]
         at += 1
         if kind == _V:
@@ -168,7 +186,11 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any]:
         elif kind == _S:
             begin = at + 4
             at = begin + _LENGTH(data, at)[0]
-            found[name] = data[begin:at].decode()
+            raw = data[begin:at]
+            if name in _WORDS_IN_HEADERS:
+                found[name] = _words.get(raw) or _word(raw)
+            else:
+                found[name] = raw.decode()
         else:
             found[name], at = _value(data, at, kind)
     return found

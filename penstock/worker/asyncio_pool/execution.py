@@ -3,43 +3,45 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
 from celery.app.trace import prepare_accept_content
+from celery.worker.request import Request
 from kombu.serialization import loads
 
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.running.runtime import Limits, Running
 
 
+class Callbacks(NamedTuple):
+    """What Celery wants to be called, where it is no request of this pool's."""
+
+    on_success: Callable[..., Any] | None
+    on_accepted: Callable[..., Any] | None
+    on_failure: Callable[..., Any] | None
+
+
 class Execution:
     """What the pool was asked to execute, and how far it is."""
 
     __slots__ = (
-        "__weakref__", "_accepted", "accept_callback", "args", "attempts", "began_at", "callback",
-        "context", "error_callback", "kwargs", "limits", "plan", "request",
-        "returned", "running", "stop_reason", "stopper", "task_id",
+        "__weakref__", "_accepted", "args", "attempts", "began_at", "context", "kwargs", "limits",
+        "origin", "plan", "request", "returned", "running", "stop_reason", "stopper", "task_id",
     )  # fmt: skip
 
-    def __init__(  # Celery's
-        self,
-        plan: Plan,
-        request: dict[str, Any],
-        callback: Callable[..., Any] | None,
-        accept_callback: Callable[..., Any] | None,
-        error_callback: Callable[..., Any] | None,
-        limits: Limits,
+    def __init__(
+        self, plan: Plan, request: dict[str, Any], origin: "Request | Callbacks", limits: Limits
     ) -> None:
         self.plan = plan
         self.request = request
         self.args = request["args"]
         self.kwargs = request["kwargs"]
         self.task_id: str = request["id"]
-        self.context = Context(request, called_directly=False)
-        self.callback = callback
-        self.accept_callback = accept_callback
-        self.error_callback = error_callback
+        self.context = context_of(request)
+        self.origin: Any = origin
+        """What Celery wants to be called."""
         self.limits = limits
         """Of the message, or else of the task, as Celery's request has them."""
         self.running: Running | None = None
@@ -59,9 +61,23 @@ class Execution:
 
     def accept(self) -> None:
         """Say once that it begins."""
-        if not self._accepted and self.accept_callback is not None:
+        if not self._accepted and self.origin.on_accepted is not None:
             self._accepted = True
-            self.accept_callback(os.getpid(), time.monotonic())
+            self.origin.on_accepted(os.getpid(), time.monotonic())
+
+    def end(self, answer: Any) -> None:
+        """Call what Celery does at an end.
+
+        Args:
+            answer: of Celery's tracer; None: the delivery is given back, and nothing is done.
+        """
+        if answer is not None and self.origin.on_success is not None:
+            self.origin.on_success(answer)
+
+    def break_off(self, info: ExceptionInfo) -> None:
+        """Call what Celery does when a task could not be executed."""
+        if self.origin.on_failure is not None:
+            self.origin.on_failure(info)
 
     def stop(self, reason: str) -> None:
         """Cancel the coroutine, or let it never begin; from any thread.
@@ -78,20 +94,26 @@ class Execution:
         self.stop("terminated")
 
     @property
+    def asked_by(self) -> Any:
+        """Celery's request; None: the pool was called by something else."""
+        if isinstance(self.origin, Callbacks):
+            return getattr(self.origin.on_accepted, "__self__", None)
+        return self.origin
+
+    @property
     def message(self) -> Any:
         """The delivery; None: the pool was called by something else than a request."""
-        request = getattr(self.accept_callback, "__self__", None)
-        return getattr(request, "message", None)
+        return getattr(self.asked_by, "message", None)
 
     def forget(self) -> None:
         """Have its request leave what Celery takes for running."""
-        forget = getattr(getattr(self.accept_callback, "__self__", None), "forget", None)
+        forget = getattr(self.asked_by, "forget", None)
         if forget is not None:
             forget()
 
     def reject(self) -> None:
         """Have the broker deliver it again."""
-        reject = getattr(getattr(self.accept_callback, "__self__", None), "reject", None)
+        reject = getattr(self.asked_by, "reject", None)
         if reject is not None:
             reject(requeue=True)
 
@@ -102,6 +124,19 @@ class Execution:
         if message is None or (message.acknowledged and not self.plan.task.acks_late):
             return False
         return getattr(message.channel, "connection", True) is None
+
+
+def context_of(request: dict[str, Any]) -> Context:
+    """Make Celery's context of a request: of the same dictionary, which stays as long as it.
+
+    Whoever makes another one of the request, as Celery's tracer does, copies it.
+    """
+    if request.get("headers") is None or any(request.get("timelimit") or ()):
+        return Context(request, called_directly=False)  # which makes more of these
+    context = Context.__new__(Context)
+    request["called_directly"] = False
+    context.__dict__ = request
+    return context
 
 
 def parts_of(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Executor:
         self._asking: set[Execution] = set()
         """What waits for an answer of Redis."""
         self._lines = Lines()
+        self._on_ended = self._ended
 
     def __repr__(self) -> str:
         """Tell what runs."""
@@ -148,9 +149,10 @@ class Executor:
         execution.stopper = self._stop
         execution.running = self.runtime.start(
             execution.task_id,
-            lambda: _body(execution),
+            partial(_body, execution),
             limits,
-            lambda running: self._ended(execution, running),
+            self._on_ended,
+            execution,
         )
         self._stop(execution)  # it may have been stopped meanwhile
 
@@ -309,8 +311,7 @@ class Executor:
             )
         except BaseException:  # noqa: BLE001  # a delivery must not stay open for ever
             answer = None
-            if execution.error_callback is not None:
-                execution.error_callback(ExceptionInfo())
+            execution.break_off(ExceptionInfo())
         finally:
             if error is not None:
                 # Celery's tracer keeps the error, whose traceback keeps the tracer, and all of it.
@@ -320,8 +321,7 @@ class Executor:
     def _answer(self, execution: Execution, answer: Any) -> None:
         """Call what Celery does at an end, here: it may wait for others."""
         try:
-            if answer is not None and execution.callback is not None:
-                execution.callback(answer)
+            execution.end(answer)
         except Exception:
             _logger.exception("end not handled: %r", execution)
         finally:
@@ -349,6 +349,6 @@ async def _body(execution: Execution) -> Any:
 
 def _announce_revoked(execution: Execution) -> None:
     """Record a task of Celery's as revoked that was terminated."""
-    request = getattr(execution.accept_callback, "__self__", None)
+    request = execution.asked_by
     if request is not None:
         request._announce_revoked("terminated", True, "SIGTERM", False)  # noqa: FBT003, SLF001  # Celery's

@@ -31,6 +31,7 @@ from penstock.worker.running.runtime import Limits
 _CELERYS = ("eta", "expires", "compression", "stamped_headers", "replaced_task_nesting")
 """Headers that, when they say something, need Celery's strategy."""
 
+_NO_LIMITS = Limits()
 _logger = get_logger("celery.worker.strategy")
 
 
@@ -78,7 +79,7 @@ class Lane:
 
     def execution_of(self, delivery: Delivery) -> Execution | None:
         """Return what is to be executed, reserved; None: the delivery is Celery's."""
-        headers = delivery.properties.get("application_headers")
+        headers = delivery.properties.pop("application_headers", None)
         if headers is None or delivery.redelivered:
             return None
         try:
@@ -89,11 +90,12 @@ class Lane:
         if intake is None or queue is None or not self._is_plain(intake, delivery, headers):
             return None
         try:
+            _share_id(headers, delivery.properties)
             found = request_headers(headers, headers)
             parts = body_parts(decode(delivery.body, headers.get(JSON_HEADER)))
         except Exception:  # noqa: BLE001  # Celery's strategy finds the same, and what to do
             return None
-        return self._reserve(intake, self._message(delivery, headers, queue), found, parts)
+        return self._reserve(intake, self._message(delivery, queue), found, parts)
 
     def _is_plain(self, intake: Intake, delivery: Delivery, headers: dict[str, Any]) -> bool:
         properties = delivery.properties
@@ -106,7 +108,7 @@ class Lane:
             and headers.get("id") not in self._revoked
         )
 
-    def _message(self, delivery: Delivery, headers: dict[str, Any], queue: str) -> Message:
+    def _message(self, delivery: Delivery, queue: str) -> Message:
         """Make kombu's message, as its `__init__` would of py-amqp's."""
         message: Any = Message.__new__(Message)
         message.errors = []
@@ -121,7 +123,7 @@ class Lane:
             "exchange": delivery.exchange,
             "routing_key": delivery.routing_key,
         }
-        message.headers = headers
+        message.headers = {}  # in the request
         message.properties = delivery.properties
         message.body = b""  # decoded, and of some megabytes perhaps
         message.counted = self._windows.arrived(delivery.consumer_tag, len(delivery.body))
@@ -143,9 +145,7 @@ class Lane:
             "kwargs": kwargs,
             "is_eager": False,
             "hostname": self._hostname,
-            "properties": {
-                name: value for name, value in properties.items() if name != "application_headers"
-            },
+            "properties": properties,
             "reply_to": properties.get("reply_to"),
             "correlation_id": properties.get("correlation_id"),
             "delivery_info": {
@@ -162,9 +162,7 @@ class Lane:
         state.requests[one.id] = one
         state.reserved_requests.add(one)
         self._tell_received(one, intake)
-        execution = Execution(
-            intake.plan, request, one.on_success, one.on_accepted, one.on_failure, Limits()
-        )
+        execution = Execution(intake.plan, request, one, _NO_LIMITS)
         one._apply_result = ref(execution)  # noqa: SLF001  # as `execute_using_pool` does
         return execution
 
@@ -194,3 +192,13 @@ class Lane:
                 eta=None,
                 expires=None,
             )
+
+
+def _share_id(headers: dict[str, Any], properties: dict[str, Any]) -> None:
+    """Keep the id once, which most messages have four times."""
+    task_id = headers.get("id")
+    if headers.get("root_id") == task_id:
+        headers["root_id"] = task_id
+    for name in ("correlation_id", "message_id"):
+        if properties.get(name) == task_id:
+            properties[name] = task_id

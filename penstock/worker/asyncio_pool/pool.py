@@ -21,7 +21,7 @@ from celery.worker import state as worker_state
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
-from penstock.worker.asyncio_pool.execution import Execution, parts_of
+from penstock.worker.asyncio_pool.execution import Callbacks, Execution, parts_of
 from penstock.worker.asyncio_pool.executor import Executor
 from penstock.worker.asyncio_pool.heartbeats import keep_alive
 from penstock.worker.asyncio_pool.lane import Lane
@@ -206,7 +206,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 error_callback(ExceptionInfo())
             return None
         limits = Limits(timeout, soft_timeout)
-        execution = Execution(plan, request, callback, accept_callback, error_callback, limits)
+        callbacks = Callbacks(callback, accept_callback, error_callback)
+        execution = Execution(plan, request, callbacks, limits)
         if not self._redeliveries.takes(execution):
             self._admit(execution)
         return execution
@@ -294,8 +295,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self._open.discard(execution)
             self._running -= 1
         try:
-            if answer is not None and execution.callback is not None:
-                execution.callback(answer)
+            execution.end(answer)
         finally:
             self._admit_waiting()
 
@@ -315,8 +315,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         except BaseException:  # a delivery must not stay open for ever
             _logger.exception("not executed: %r", execution)
         try:
-            if answer is not None and execution.callback is not None:
-                execution.callback(answer)
+            execution.end(answer)
         finally:
             self._hand_back(execution, None)
 

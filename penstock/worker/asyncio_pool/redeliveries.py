@@ -93,8 +93,8 @@ class Redeliveries:
         )
         if answer is None:
             self._post(partial(self._admit, execution))
-        elif execution.callback is not None:
-            execution.callback(answer)
+        else:
+            execution.end(answer)
 
     def _stop(self, execution: Execution) -> None:
         self.suspects.stop(execution.task_id, execution.stop_reason)

@@ -95,6 +95,9 @@ class Intake:
     outbox: Outbox
 
 
+_FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
+
+
 class LightRequest(OurRequest):
     """The request of a plain delivery: the attributes of Celery's, set without its detours.
 
@@ -110,9 +113,8 @@ class LightRequest(OurRequest):
         task = intake.task
         self._message = message
         self._request_dict = request
-        args, kwargs = self._args, self._kwargs = request["args"], request["kwargs"]
-        follow = {name: request[name] for name in ("callbacks", "errbacks", "chain", "chord")}
-        self._body = self._Request__payload = [args, kwargs, follow]
+        self._args, self._kwargs = request["args"], request["kwargs"]
+        self._body = None  # decoded: see `_payload`
         self._app = intake.app
         self._utc = self._decoded = True
         self._content_type = self._content_encoding = None
@@ -135,6 +137,17 @@ class LightRequest(OurRequest):
         hard_s = (request.get("timelimit") or (None,))[0] or task.limits.hard_s
         if hard_s:
             self.time_limits = (hard_s + COROUTINE_GRACE_S, None)
+
+    @property
+    def _payload(self) -> list[Any]:
+        """Arguments, and what follows the task."""
+        follow = {name: self._request_dict[name] for name in _FOLLOWING}
+        return [self._args, self._kwargs, follow]
+
+    @property
+    def body(self) -> list[Any]:
+        """The decoded body of the message."""
+        return self._payload
 
     @property
     def argsrepr(self) -> str:

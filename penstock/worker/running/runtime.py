@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -73,6 +74,9 @@ class Running:
     """One coroutine, and what is called when it has ended, on the loop's thread."""
 
     on_end: "Callable[[Running], None]"
+    then: "Callable[[Any, Running], None] | None" = None
+    """Called by `on_end`, with `about`."""
+    about: Any = None
     task: "asyncio.Task[Any] | None" = None
     stop_reason: str | None = None
     ended: bool = False
@@ -89,6 +93,22 @@ class Running:
             if self.again is not None:
                 self.again.cancel()
             self.on_end(self)
+
+    def finish(self, task: "asyncio.Task[Any]") -> None:
+        """Take the end of the asyncio task, whichever it is."""
+        if not task.cancelled():
+            error = task.exception()
+            if error is None:
+                self.end(result=task.result())
+            else:
+                self.end(error=error)
+        elif self.stop_reason is not None:
+            self.end(error=StoppedError(self.stop_reason))
+        else:
+            try:
+                task.result()
+            except asyncio.CancelledError as cancelled:
+                self.end(error=cancelled)
 
 
 class Runtime:
@@ -108,6 +128,9 @@ class Runtime:
         self.redis: Any = async_client(redis_url) if redis_url is not None else None
         """For coroutines on the loop; it connects on first use, there."""
         self._running: dict[Running, str] = {}
+        self._on_end = self._hand_on
+        self._context = Context()
+        """Of what is called at ends: a copy for each would stay as long as its coroutine."""
         # Signal handlers call `stop` on the thread that may hold it.
         self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
@@ -171,7 +194,7 @@ class Runtime:
                 raise LoopLostError
             self._running[running] = task_id
         try:
-            self.call(self._begin, running, start, limits)
+            self.call(self._begin, running, partial(_started_in, start), limits)
             ended.wait()
         except LoopLostError:
             raise
@@ -225,27 +248,30 @@ class Runtime:
         task_id: str,
         start: Callable[[], Coroutine[Any, Any, Any]],
         limits: Limits,
-        on_end: Callable[[Running], None],
+        on_end: Callable[[Any, Running], None],
+        about: Any = None,
     ) -> Running:
         """Run a coroutine on the loop, whose thread calls this; the arguments are those of `run`.
 
         Args:
             task_id: by which `stop` finds it.
-            start: makes the coroutine.
+            start: makes the coroutine, and does nothing else.
             limits: time limits.
-            on_end: is handed the end; an error is what `run` would raise.
+            on_end: is handed `about`, and the end; an error is what `run` would raise.
+            about: whatever the caller knows it by.
         """
-
-        def forget_and_hand_on(running: Running) -> None:
-            with self._lock:
-                self._running.pop(running, None)
-            on_end(running)
-
-        running = Running(forget_and_hand_on)
+        running = Running(self._on_end, on_end, about)
         with self._lock:
             self._running[running] = task_id
         self._begin(running, start, limits)
         return running
+
+    def _hand_on(self, running: Running) -> None:
+        with self._lock:
+            self._running.pop(running, None)
+        then, running.then = running.then, None
+        if then is not None:
+            then(running.about, running)
 
     def _begin(
         self, running: Running, start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits
@@ -255,9 +281,9 @@ class Runtime:
             running.end(error=StoppedError(running.stop_reason))  # stopped before it began
             return
         try:
-            within = _within(start, limits) if limits.any else _unlimited(start)
+            within = _within(start, limits) if limits.any else start()
             running.task = self._loop.create_task(within)
-            running.task.add_done_callback(partial(_finish, running))
+            running.task.add_done_callback(running.finish, context=self._context)
             if limits.hard_s:
                 wait_s = limits.hard_s + CANCEL_AGAIN_S
                 running.again = self._loop.call_later(wait_s, self._cancel_again, running)
@@ -320,24 +346,8 @@ class Runtime:
             self.stop(task_id, reason)
 
 
-def _finish(running: Running, task: "asyncio.Task[Any]") -> None:
-    """Take the end of an asyncio task, whichever it is."""
-    if not task.cancelled():
-        error = task.exception()
-        if error is None:
-            running.end(result=task.result())
-        else:
-            running.end(error=error)
-    elif running.stop_reason is not None:
-        running.end(error=StoppedError(running.stop_reason))
-    else:
-        try:
-            task.result()
-        except asyncio.CancelledError as cancelled:
-            running.end(error=cancelled)
-
-
-async def _unlimited(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+async def _started_in(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Make a coroutine in the context of its task, which it may change."""
     return await start()
 
 
