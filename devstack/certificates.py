@@ -31,6 +31,15 @@ class Certificates:
         """Return what a client needs that trusts this CA only."""
         return ssl.create_default_context(cafile=self.ca)
 
+    def redis_lines(self) -> list[str]:
+        """Return what Redis and its Sentinels are configured with."""
+        return [
+            f'tls-cert-file "{self.certificate}"',
+            f'tls-key-file "{self.key}"',
+            f'tls-ca-cert-file "{self.ca}"',
+            "tls-auth-clients no",
+        ]
+
     def query(self, parameter: str) -> str:
         """Return the CA as a parameter of a URL."""
         return f"{parameter}={quote(str(self.ca))}"

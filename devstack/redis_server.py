@@ -118,11 +118,5 @@ class Redis:
         if self.password:
             lines.append(f"requirepass {self.password}")
         if self._tls is not None:
-            lines += [
-                f"tls-port {self.port}",
-                f'tls-cert-file "{self._tls.certificate}"',
-                f'tls-key-file "{self._tls.key}"',
-                f'tls-ca-cert-file "{self._tls.ca}"',
-                "tls-auth-clients no",
-            ]
+            lines += [f"tls-port {self.port}", *self._tls.redis_lines()]
         return "\n".join(lines) + "\n"

@@ -50,7 +50,7 @@ class GatewayConfig:
     amqp_url: str = field(default="amqp://guest:guest@localhost:5672/", repr=False)
     """RabbitMQ, `amqp://` or `amqps://`. `AMQP_URL`."""
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
-    """Redis with Celery's results, `redis://` or `rediss://`. `REDIS_URL`."""
+    """Redis with Celery's results, as `penstock.wire.redis_url` reads it. `REDIS_URL`."""
     management_url: str | None = field(default=None, repr=False)
     """RabbitMQ's management API, for queue depths and rates, `http://` or `https://`.
     `RABBITMQ_MANAGEMENT_URL`."""
@@ -70,6 +70,9 @@ class GatewayConfig:
     """(number 0–15, key of 16–64 bytes); the first signs, all verify. `TASK_ID_KEYS`."""
     result_expires_s: int = 86_400
     """How long results are kept, as the workers are told too. `RESULT_EXPIRES_S`."""
+    result_key_prefix: str = ""
+    """What the keys of results begin with, for workers too: `global_keyprefix` of the apps' result
+    backend. `RESULT_KEY_PREFIX`."""
     confirm_timeout_s: float = 5.0
     """How long a publish waits for its confirm before 504. `CONFIRM_TIMEOUT_S`."""
     max_inflight_messages: int = 20_000
@@ -130,7 +133,7 @@ class GatewayConfig:
         defaults = cls()
         config = cls(
             amqp_url=reader.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
-            redis_url=reader.url("REDIS_URL", defaults.redis_url, "redis", "rediss", "unix"),
+            redis_url=reader.redis_url("REDIS_URL", defaults.redis_url, socket=True),
             management_url=reader.url("RABBITMQ_MANAGEMENT_URL", "", "http", "https") or None,
             topology_file=reader.path("TOPOLOGY_FILE"),
             host=reader.text("GATEWAY_HOST", defaults.host),
@@ -140,6 +143,7 @@ class GatewayConfig:
             allow_anonymous=reader.flag("GATEWAY_ALLOW_ANONYMOUS", default=False),
             task_id_keys=reader.signing_keys("TASK_ID_KEYS"),
             result_expires_s=reader.number("RESULT_EXPIRES_S", 86_400, 1, 366 * 86_400),
+            result_key_prefix=reader.key_prefix("RESULT_KEY_PREFIX"),
             confirm_timeout_s=reader.seconds("CONFIRM_TIMEOUT_S", defaults.confirm_timeout_s),
             max_inflight_messages=reader.number("MAX_INFLIGHT_MESSAGES", 20_000, 1, 1_000_000),
             max_inflight_bytes=reader.number(

@@ -42,6 +42,7 @@ def build_app(
         **broker_settings(config.amqp_url),
         result_backend=config.redis_url,
         result_expires=config.result_expires_s,
+        result_backend_transport_options={"global_keyprefix": config.result_key_prefix},
         redbeat_redis_url=config.redis_url,
         redbeat_redis_use_ssl=None,  # or RedBeat takes the broker's options for Redis
         # Shown by Celery's tools next to each queue; nothing is published through it.

@@ -21,13 +21,17 @@ class WorkerConfig:
     """RabbitMQ, `amqp://` or `amqps://`. Environment: AMQP_URL."""
 
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
-    """Redis, `redis://` or `rediss://`. Environment: REDIS_URL."""
+    """Redis, as `penstock.wire.redis_url` reads it. Environment: REDIS_URL."""
 
     mongo_url: str = field(default="mongodb://localhost:27017/penstock", repr=False)
     """MongoDB; the path is the database. Environment: MONGO_URL."""
 
     result_expires_s: int = 86_400
     """How long a final state is kept, in seconds, from 1. The same as the gateway's."""
+
+    result_key_prefix: str = ""
+    """What the keys of results begin with, the same as the gateway's. Environment:
+    RESULT_KEY_PREFIX."""
 
     max_result_bytes: int = 8 * 1024 * 1024
     """A result whose JSON is longer makes its task FAILURE `ResultTooLarge`."""
@@ -68,11 +72,12 @@ class WorkerConfig:
         defaults = cls()
         config = cls(
             amqp_url=environment.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
-            redis_url=environment.url("REDIS_URL", defaults.redis_url, "redis", "rediss"),
+            redis_url=environment.redis_url("REDIS_URL", defaults.redis_url),
             mongo_url=environment.url("MONGO_URL", defaults.mongo_url, "mongodb", "mongodb+srv"),
             result_expires_s=environment.number(
                 "RESULT_EXPIRES_S", defaults.result_expires_s, 1, 366 * DAY_S
             ),
+            result_key_prefix=environment.key_prefix("RESULT_KEY_PREFIX"),
             max_result_bytes=environment.number(
                 "MAX_RESULT_BYTES", defaults.max_result_bytes, 1, 1 << 30
             ),

@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "penstock": (
         {"__main__"},
         {"worker"},
+        {"redis_connections"},
         {"describe", "looper", "wire"},
     ),
     "penstock.worker": (
@@ -78,7 +79,7 @@ HOMES: dict[str, set[str]] = {
     "aio_pika": {"gateway/rabbitmq", "topology"},
     "aiormq": {"gateway/rabbitmq", "topology"},
     "pamqp": {"gateway/rabbitmq"},
-    "redis": {"gateway/redis", "penstock/worker"},
+    "redis": {"gateway/redis", "penstock/redis_connections.py", "penstock/worker"},
     "motor": {"tasks/store.py"},
 }
 """Foreign library → the only folders and files that may import it."""

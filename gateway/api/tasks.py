@@ -84,7 +84,7 @@ RESULT = Operation(
         200: answer("The value that the task returned.", Content(Any, 3)),
         202: answer("It has not ended.", Content(TaskState, {"id": TASK_ID, "state": "PENDING"})),
     },
-    refusals=(*READING, "task-failed", "task-revoked", "not-found"),
+    refusals=(*READING, "task-failed", "task-revoked", "not-found", "not-acceptable"),
 )
 STATUS = Operation(
     summary="The states of up to 1,000 tasks.",
@@ -104,7 +104,8 @@ REVOKE = Operation(
     query=(TERMINATE,),
     answers={
         202: answer(
-            "Revoked, being stopped, or `revoking`: a worker reports the end of an id of others.",
+            "Revoked, being stopped, or `revoking`: workers of an app are asked, REVOKED is told "
+            "when one of them has dropped it.",
             Content(Revoked, {"id": TASK_ID, "state": "REVOKED", "terminating": False}),
         )
     },
@@ -133,6 +134,8 @@ async def result(request: web.Request) -> web.StreamResponse:
     """The bare result, byte for byte as the worker stored it."""
     caller = require(request, "read")
     state = await _state(request, caller)
+    if state.result_absent is not None:
+        raise Problem("not-acceptable", state.result_absent, members={"id": state.id})
     if state.state == "SUCCESS":
         return web.Response(body=state.result or b"null", headers=_JSON)
     if state.final:

@@ -17,7 +17,7 @@ from gateway.errors import Problem
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
 from gateway.states.state import State
-from penstock.wire.keys import ENDED_EXTRA_S, GROUP_PREFIX, HEADER_PREFIX
+from penstock.wire.keys import ENDED_EXTRA_S, HEADER_PREFIX
 
 
 class Groups:
@@ -52,19 +52,19 @@ class Groups:
         Raises:
             Problem: `state-unavailable` (queued: no).
         """
-        keep_s = self._kept_s + delay_s
+        keep_s, names = self._kept_s + delay_s, self._redis.keys
         if not groups:
             return
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for group_id, result in groups.items():
-                    prefix = HEADER_PREFIX if group_id in headers else GROUP_PREFIX
+                    prefix = HEADER_PREFIX if group_id in headers else names.group
                     record = orjson.dumps({"result": result})
                     pipe.set(f"{prefix}{group_id}", record, ex=keep_s)
                 for group_id, size in chord_sizes.items():
                     # Celery's `RedisBackend.set_chord_size`.
-                    pipe.delete(f"{GROUP_PREFIX}{group_id}.c")
-                    pipe.set(f"{GROUP_PREFIX}{group_id}.s", size, ex=keep_s)
+                    pipe.delete(f"{names.group}{group_id}.c")
+                    pipe.set(f"{names.group}{group_id}.s", size, ex=keep_s)
                 await pipe.execute()
         except Problem as problem:
             raise Problem(
@@ -79,7 +79,8 @@ class Groups:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        for found in await self._redis.mget(GROUP_PREFIX + group_id, HEADER_PREFIX + group_id):
+        keys = self._redis.keys.group + group_id, HEADER_PREFIX + group_id
+        for found in await self._redis.mget(*keys):
             if found is None:
                 continue
             try:

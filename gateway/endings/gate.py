@@ -22,7 +22,6 @@ from gateway.redis.faults import RedisAwayError
 from gateway.timestamps import unix_of
 from penstock.wire.delay import delay_route
 from penstock.wire.headers import BROKER_PREFIXES, GATE_HEADER
-from penstock.wire.keys import TaskKeys
 from penstock.wire.names import GATE_QUEUE
 
 _AGAIN_S: Final = 1.0
@@ -73,7 +72,7 @@ class Gate:
         expires = unix_of(headers.get("expires"))
         if expires is not None and expires <= time.time():
             return "expired"
-        key = TaskKeys.of(task_id).revoked
+        key = self._redis.keys.task(task_id).revoked
         while True:
             try:
                 return "revoked" if await self._redis.exists(key) else ""

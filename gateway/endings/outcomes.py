@@ -27,7 +27,7 @@ from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
 from penstock.wire.headers import COPY_HEADER, REASON_HEADER
-from penstock.wire.keys import FormerKeys, TaskKeys
+from penstock.wire.keys import FormerKeys
 from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
 from penstock.wire.records import error_record
 
@@ -189,7 +189,7 @@ class Outcomes:
 
         None while another copy of its message runs: that one will record its end.
         """
-        keys, former = TaskKeys.of(end.task_id), FormerKeys.of(end.task_id)
+        keys, former = self._redis.keys.task(end.task_id), FormerKeys.of(end.task_id)
         wait_s = _FIRST_WAIT_S
         while True:
             try:

@@ -12,7 +12,7 @@ from gateway.errors import Problem
 from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
-from penstock.wire.keys import REVOKED_S, FormerKeys, TaskKeys
+from penstock.wire.keys import REVOKED_S, FormerKeys
 from penstock.wire.records import REVOKING, error_record
 
 _ATTEMPTS: Final = 5
@@ -36,6 +36,7 @@ class Revocation:
         control: Control,
         result_expires_s: int,
     ) -> None:
+        self._keys = redis.keys
         self._script = redis.script("task_revoke")
         self._ask_script = redis.script("task_ask")
         self._states = states
@@ -62,7 +63,7 @@ class Revocation:
             return await self._ask_workers(task_id, issued, terminate=terminate)
         tracked = issued.tracked
         due_in_s = _due_in_s(issued)
-        keys = TaskKeys.of(task_id)
+        keys = self._keys.task(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
         outcome, state = await self._script(
             keys=[
@@ -94,7 +95,7 @@ class Revocation:
         Raises:
             Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
         """
-        keys = TaskKeys.of(task_id)
+        keys = self._keys.task(task_id)
         due_in_s = 0 if issued is None else _due_in_s(issued)
         outcome, state = await self._ask_script(
             keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
@@ -106,6 +107,11 @@ class Revocation:
         )
         if outcome == b"ended":
             raise _ended(task_id, state)
+        if state == b"UNKNOWN":  # the script reads JSON
+            found = (await self._states.read({task_id: issued}))[task_id]
+            if found.final:
+                raise _ended(task_id, found.state.encode())
+            state = (found.state or "UNKNOWN").encode()
         answer: dict[str, Any] = {"id": task_id}
         tracked = issued is None or issued.tracked
         answer |= {"state": state.decode()} if tracked else {"tracked": False}

@@ -11,6 +11,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from gateway.redis.faults import bounded
+from penstock.redis_connections import async_pool_options
+from penstock.wire.keys import ResultKeys
 from penstock.wire.scripts import script
 
 COMMAND_TIMEOUT_S = 3.0
@@ -42,16 +44,19 @@ class RedisClient:
     Args:
         redis: The library's client, from `make_redis`.
         timeout_s: For each command, waiting for a free connection included.
+        keys: The names of what Celery stores.
     """
 
-    def __init__(self, redis: Redis, timeout_s: float) -> None:
+    def __init__(self, redis: Redis, timeout_s: float, keys: ResultKeys) -> None:
         self._redis = redis
+        self.keys = keys
+        """The names of what Celery stores."""
         self._timeout_s = timeout_s
         self._execute: Callable[..., Awaitable[Any]] = redis.execute_command
 
     def within(self, timeout_s: float) -> "RedisClient":
         """Return a client of the same connections with another time for each command."""
-        return RedisClient(self._redis, timeout_s)
+        return RedisClient(self._redis, timeout_s, self.keys)
 
     def script(self, name: str) -> ScriptCall:
         """Return a script to call.
@@ -131,15 +136,16 @@ class RedisClient:
         await self._redis.aclose()
 
 
-def make_redis(url: str) -> RedisClient:
+def make_redis(url: str, key_prefix: str = "") -> RedisClient:
     """Return a client, which connects when first used.
 
     A stale connection of the pool is tried again once.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: As `penstock.wire.redis_url` reads it.
+        key_prefix: `global_keyprefix` of the apps' result backend.
     """
-    pool = BlockingConnectionPool.from_url(
+    options = async_pool_options(
         url,
         max_connections=_MAX_CONNECTIONS,
         timeout=COMMAND_TIMEOUT_S,
@@ -148,4 +154,5 @@ def make_redis(url: str) -> RedisClient:
         retry=Retry(NoBackoff(), 1),
         protocol=RESP2,
     )
-    return RedisClient(Redis.from_pool(pool), COMMAND_TIMEOUT_S)
+    redis = Redis.from_pool(BlockingConnectionPool(**options))
+    return RedisClient(redis, COMMAND_TIMEOUT_S, ResultKeys(key_prefix))

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from gateway.redis.client import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, RESP2, SOCKET_TIMEOUT_S
 from gateway.redis.faults import RedisAwayError, bounded
+from penstock.redis_connections import async_pool_options
 
 
 class NoticeConnection:
@@ -23,13 +24,14 @@ class NoticeConnection:
     """
 
     def __init__(self, url: str) -> None:
-        pool: ConnectionPool = ConnectionPool.from_url(
+        options = async_pool_options(
             url,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=RESP2,
         )
+        pool: ConnectionPool = ConnectionPool(**options)
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None

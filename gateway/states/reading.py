@@ -13,7 +13,7 @@ from gateway.redis.client import RedisClient
 from gateway.states.records import decode
 from gateway.states.state import State, accepted_at, state_of
 from gateway.timestamps import rfc3339
-from penstock.wire.keys import ENDED_EXTRA_S, FormerKeys, TaskKeys
+from penstock.wire.keys import ENDED_EXTRA_S, FormerKeys
 
 READ_BUDGET_BYTES = 32 * 1024 * 1024
 """Records read at once; what is beyond takes another round trip."""
@@ -30,6 +30,7 @@ class States:
     """
 
     def __init__(self, redis: RedisClient, result_expires_s: int) -> None:
+        self._keys = redis.keys
         self._read = redis.script("task_read")
         self._kept_s = result_expires_s + ENDED_EXTRA_S
 
@@ -73,7 +74,7 @@ class States:
             return []
         keys: list[str] = []
         for task_id in ids:
-            task, former = TaskKeys.of(task_id), FormerKeys.of(task_id)
+            task, former = self._keys.task(task_id), FormerKeys.of(task_id)
             keys += (task.record, task.ended, task.revoked, former.ended, former.revoked)
         answer: list[bytes | int] = await self._read(
             keys=keys, args=[READ_BUDGET_BYTES, len(keys) // len(ids)]

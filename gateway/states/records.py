@@ -5,6 +5,7 @@ import math
 
 import msgspec
 
+from gateway.states import other_serializers
 from penstock.wire.json_meaning import without_marks
 
 NO_RESULT = msgspec.Raw(b"null")
@@ -31,6 +32,8 @@ class Record(msgspec.Struct):
     started_at: str | None = None
     truncated: bool = False
     log: Log | None = None
+    serializer: str | None = None
+    """In which the record is stored, where that is not JSON: its result is not known then."""
     json: str | None = None
     """What the JSON of `result` means, see `penstock.wire.json_meaning`; None: what Celery says."""
 
@@ -40,7 +43,7 @@ def decode(data: bytes) -> Record | None:
     try:
         record = _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
-        return _decode_lenient(data)
+        return _decode_lenient(data) or _decode_foreign(data)
     if record.json is not None:
         record.result = msgspec.Raw(without_marks(bytes(record.result), record.json))
     return record
@@ -70,6 +73,28 @@ def _decode_lenient(data: bytes) -> Record | None:
         retries=retries if isinstance(retries, int) else None,
         log=Log(str(log.get("stream")), str(log.get("line"))) if isinstance(log, dict) else None,
     )
+
+
+def _decode_foreign(data: bytes) -> Record | None:
+    """Return a record that is not JSON, without its result."""
+    found = other_serializers.read(data)
+    if found is None:
+        return None
+    members = found.members
+    record = Record(status=str(members["status"]), serializer=found.serializer)
+    for name in ("traceback", "date_done", "name", "worker"):
+        if isinstance(value := members.get(name), str):
+            setattr(record, name, value)
+    if isinstance(retries := members.get("retries"), int):
+        record.retries = retries
+    error = members.get("result")
+    if record.status in {"FAILURE", "RETRY", "REVOKED"} and isinstance(error, dict):
+        record.result = msgspec.Raw(
+            json.dumps(
+                {name: error.get(name) for name in ("exc_type", "exc_message")}, default=str
+            ).encode()
+        )
+    return record
 
 
 def _finite(digits: str) -> float | None:

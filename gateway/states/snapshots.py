@@ -13,7 +13,7 @@ from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
 from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.looper import Faults, described
-from penstock.wire.keys import FormerKeys, TaskKeys
+from penstock.wire.keys import FormerKeys
 
 PAGE = 64
 """Events of one task read at once."""
@@ -53,6 +53,7 @@ class Snapshots:
     """
 
     def __init__(self, redis: RedisClient) -> None:
+        self._keys = redis.keys
         self._script = redis.script("task_snapshot")
         self._queue: deque[_Request] = deque()
         self._unreadable = Faults("snapshots")
@@ -101,7 +102,7 @@ class Snapshots:
     async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         keys: list[str] = []
         for want in wants:
-            task, former = TaskKeys.of(want.task_id), FormerKeys.of(want.task_id)
+            task, former = self._keys.task(want.task_id), FormerKeys.of(want.task_id)
             keys += (task.record, task.events, task.ended, task.revoked)
             keys += (former.ended, former.revoked)
         cursors = (want.cursor for want in wants)

@@ -48,6 +48,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str | None = None
     truncated: bool = False
     """The result was left out because of its size."""
+    result_absent: str | None = None
+    """Why a SUCCESS has no result."""
 
     @property
     def final(self) -> bool:
@@ -77,6 +79,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
                 worker=self.worker,
                 error=error,
                 truncated=self.truncated or None,
+                result_absent=self.result_absent,
                 progress=UNSET if self.progress is None else msgspec.Raw(self.progress),
                 result=UNSET if self.result is None or self.truncated else msgspec.Raw(self.result),
             )
@@ -111,6 +114,8 @@ class TaskState(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: TaskError | None = None
     truncated: bool | None = None
     """True: the result was left out because of its size."""
+    result_absent: str | None = None
+    """Why a SUCCESS has no result: its app does not store JSON."""
     progress: msgspec.Raw | msgspec.UnsetType = UNSET
     """What the task reported last: `current`, `total`, `message`, or an object of its own."""
     result: msgspec.Raw | msgspec.UnsetType = UNSET
@@ -125,7 +130,10 @@ def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
     status = "PENDING" if record.status == REVOKING else record.status
     progress = result = error = traceback = None
     worker = record.worker
-    if status == "SUCCESS":
+    absent = None
+    if status == "SUCCESS" and record.serializer is not None:
+        absent = f"the app stores results as {record.serializer}, which only Python clients read"
+    elif status == "SUCCESS":
         result = bytes(record.result)
     elif status in {"FAILURE", "RETRY", "REVOKED"}:
         error = _error(record.result)
@@ -152,6 +160,7 @@ def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
         error=error,
         traceback=traceback,
         truncated=record.truncated,
+        result_absent=absent,
     )
 
 

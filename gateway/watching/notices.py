@@ -26,7 +26,6 @@ from gateway.redis.resp import ProtocolError, Replies, Reply
 from gateway.watching.events import Event, decode_event, unix_time
 from gateway.watching.stream_counts import StreamCounts
 from penstock.looper import Faults, Looper
-from penstock.wire.keys import RECORD_PREFIX
 
 PING_INTERVAL_S: Final = 3.0
 """A connection that is silent for twice as long is given up."""
@@ -57,13 +56,15 @@ class Topic:
 
     Args:
         task_id: The task.
+        prefix: How keys of records begin.
         batch: What its SUBSCRIBE is part of.
     """
 
-    __slots__ = ("batch", "confirmed", "listeners", "stale", "task_id")
+    __slots__ = ("batch", "confirmed", "listeners", "prefix", "stale", "task_id")
 
-    def __init__(self, task_id: str, batch: "Batch") -> None:
+    def __init__(self, task_id: str, prefix: str, batch: "Batch") -> None:
         self.task_id = task_id
+        self.prefix = prefix
         self.batch: Batch | None = batch
         """None once confirmed: ten thousand of them would weigh more than the topics."""
         self.confirmed = 0
@@ -75,7 +76,7 @@ class Topic:
     @property
     def channel(self) -> bytes:
         """Name of the channel: the key of the record."""
-        return f"{RECORD_PREFIX}{self.task_id}".encode()
+        return f"{self.prefix}{self.task_id}".encode()
 
 
 class Batch:
@@ -96,10 +97,12 @@ class Notices:
     Args:
         url: Redis.
         counts: For /metrics.
+        prefix: How keys of records begin.
     """
 
-    def __init__(self, url: str, counts: StreamCounts) -> None:
+    def __init__(self, url: str, counts: StreamCounts, prefix: str) -> None:
         self._url = url
+        self._prefix = prefix
         self._counts = counts
         self._topics: dict[bytes, Topic] = {}
         self._open = Batch()
@@ -146,10 +149,10 @@ class Notices:
 
     def join(self, task_id: str, listener: Listener) -> Topic:
         """Pass changes of a task to the listener from now on; `ready` says when that is sure."""
-        channel = f"{RECORD_PREFIX}{task_id}".encode()
+        channel = f"{self._prefix}{task_id}".encode()
         topic = self._topics.get(channel)
         if topic is None:
-            topic = self._topics[channel] = Topic(task_id, self._open)
+            topic = self._topics[channel] = Topic(task_id, self._prefix, self._open)
             self._open.topics.append(topic)
             self._schedule_flush()
         topic.listeners.append(listener)

@@ -31,7 +31,9 @@ class Watch:
 
     def __init__(self, url: str, redis: RedisClient, states: States, counts: StreamCounts) -> None:
         self._redis = redis.within(_ONLINE_WITHIN_S)
-        self._sources = Sources(Notices(url, counts), Snapshots(redis), states, counts)
+        self._sources = Sources(
+            Notices(url, counts, redis.keys.record), Snapshots(redis), states, counts
+        )
 
     def __repr__(self) -> str:
         """What it watches."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from penstock.wire import hosts, tls
+from penstock.wire import hosts, redis_url, tls
 
 
 class Environment:
@@ -66,6 +66,23 @@ class Environment:
         self.faults.extend(tls.faults(name, value))
         return value
 
+    def redis_url(self, name: str, default: str, *, socket: bool = False) -> str:
+        """Return the URL of Redis, as `penstock.wire.redis_url` reads it.
+
+        Args:
+            name: of the setting.
+            default: where it is unset or at fault.
+            socket: whether `unix://` will do.
+        """
+        value = self.text(name, default)
+        try:
+            redis_url.read(value, socket=socket)
+        except ValueError as error:
+            self.faults.append(f"{name} {error}")
+            return default
+        self.faults.extend(tls.faults(name, value))
+        return value
+
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """Return a whole number within bounds, these included."""
         value = self.text(name, str(default))
@@ -73,6 +90,14 @@ class Environment:
             self.faults.append(f"{name}={value} is not a whole number from {low} to {high}")
             return default
         return int(value)
+
+    def key_prefix(self, name: str) -> str:
+        """Return what keys in Redis begin with: text without braces, spaces, control characters."""
+        value = self.text(name)
+        if not re.fullmatch(r"[^\s{}\x00-\x1f\x7f]{0,128}", value):
+            self.faults.append(f"{name}={value!r} has spaces or braces, or over 128 characters")
+            return ""
+        return value
 
     def pattern(self, name: str, default: str) -> str:
         """Return a regular expression."""

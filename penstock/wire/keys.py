@@ -81,6 +81,28 @@ class TaskKeys(NamedTuple):
         )
 
 
+class ResultKeys:
+    """The names in one result backend of Celery.
+
+    Args:
+        prefix: its `global_keyprefix`, with the `_` that Celery adds to one without separator.
+    """
+
+    __slots__ = ("group", "record")
+
+    def __init__(self, prefix: str = "") -> None:
+        if prefix and prefix[-1] not in ":_-.":
+            prefix += "_"
+        self.record = prefix + RECORD_PREFIX
+        """How keys of records begin."""
+        self.group = prefix + GROUP_PREFIX
+        """How keys of groups begin."""
+
+    def task(self, task_id: str) -> TaskKeys:
+        """Name the keys of a task."""
+        return TaskKeys.of(task_id, self.record)
+
+
 class FormerKeys(NamedTuple):
     """The marks of one task under the names that they had before they shared a slot.
 

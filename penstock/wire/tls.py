@@ -17,7 +17,12 @@ _FILES = _CA_FILES | {
     "ssl_keyfile",
     "tlscertificatekeyfile",
 }
-_TLS_OF = {"amqp": "amqps", "redis": "rediss", "http": "https"}
+_TLS_OF = {
+    "amqp": "amqps",
+    "redis": "rediss",
+    "redis+sentinel": "rediss+sentinel",
+    "http": "https",
+}
 _LONGEST_CHAIN = 20  # of errors; one that leads back to itself is possible
 _CERT_REQS = ("required", "optional", "none")
 

@@ -40,7 +40,7 @@ def broker_settings(amqp_url: str) -> dict[str, Any]:
 def redis_url(url: str) -> str:
     """Return a URL of Redis that says that certificates are checked, unless it says otherwise."""
     parts, given = urlsplit(url), parameters(url)
-    if parts.scheme != "rediss" or "ssl_cert_reqs" in given:
+    if not parts.scheme.startswith("rediss") or "ssl_cert_reqs" in given:
         return url
     query = "&".join(filter(None, (parts.query, "ssl_cert_reqs=required")))
     return urlunsplit(parts._replace(query=query))

@@ -5,16 +5,18 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.dispatch import Signal
+from redis import Redis
 
+from penstock.wire.redis_url import read
 from penstock.worker.consuming.control import Control
 from penstock.worker.consuming.guarded import Salvage
 from penstock.worker.deaths.suspects import Suspects
 from penstock.worker.layout import Layout
+from penstock.worker.redis_client import sync_client
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.runtime import Runtime
 from penstock.worker.running.task import PenstockTask, with_ours
@@ -67,15 +69,30 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
             ImproperlyConfigured: that is something else.
         """
         url = str(self.conf.result_backend or "")
-        if urlsplit(url).scheme not in ("redis", "rediss"):
+        try:
+            read(url, socket=False)
+        except ValueError as error:
             raise ImproperlyConfigured(
-                "task states are kept in Redis: set result_backend to redis://… or rediss://…, the "
-                "REDIS_URL of the gateway"
-            )
+                "task states are kept in Redis: set result_backend to the REDIS_URL of the "
+                f"gateway; it {error}"
+            ) from error
         return redis_url(url)
 
     def _get_backend(self) -> RedisBackend:
         return RedisBackend(app=self, url=self.redis_url)
+
+    @cached_property
+    def redbeat_redis(self) -> Redis:
+        """The client of RedBeat behind Sentinels; RedBeat looks for its client under this name.
+
+        Raises:
+            AttributeError: there are no Sentinels: RedBeat makes a client by itself.
+        """
+        url = str(self.conf.get("redbeat_redis_url") or self.redis_url)
+        if "+sentinel://" not in url:
+            raise AttributeError("redbeat_redis")
+        options = self.conf.get("redbeat_redis_options") or {}
+        return sync_client(redis_url(url), decode_responses=True, **options)
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802  # Celery's

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kombu.connection import Connection
-from redis import Redis
 
 from devstack.children import Child
 from devstack.process import Process
 from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
+from penstock.worker.redis_client import sync_client
 from tests import history
 from tests.waiting import eventually
 
@@ -39,7 +39,7 @@ class Deployment:
         self.runs_file = self.folder / "runs"
         self.runs_file.touch()
         self.producer: Any = None
-        self.redis: Any = Redis.from_url(self.redis_url, decode_responses=True)
+        self.redis: Any = sync_client(self.redis_url, decode_responses=True)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from penstock.redis_connections import is_stale
 from penstock.worker.redis_client import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, async_client
 from penstock.worker.results.script_calls import ScriptCall, pack
 
@@ -84,6 +85,8 @@ class RedisPipe(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_is_due = False
+        if self._connection is not None and is_stale(self._connection):
+            self._lose()
         if self._transport is None:
             if self._connecting is None:
                 self._connecting = self._loop.create_task(self._connect())
@@ -133,6 +136,13 @@ class RedisPipe(asyncio.Protocol):
                 self._ask(text, call, question.on_answer)
             else:
                 question.on_answer(answer)
+                if isinstance(answer, ReadOnlyError) and self._transport is not None:
+                    self._lose()  # the primary has become a replica
+
+    def _lose(self) -> None:
+        """Cut the connection; the next one finds the primary of that time."""
+        self._transport.abort()
+        self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Answer all questions with an error; the next one connects again."""

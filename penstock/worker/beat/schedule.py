@@ -26,6 +26,7 @@ from redis.lock import Lock
 
 from penstock.looper import Faults, plain_line
 from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
+from penstock.wire.redis_url import without_login
 from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S, PREFIX, tenant_and_name
 from penstock.worker.beat.liveness import touch
 from penstock.worker.beat.schedule_entries import PeriodicEntry
@@ -158,8 +159,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
 
     @property
     def info(self) -> str:
-        """Return RedBeat's lines for the banner."""
-        return f"{super().info}\n       . lock -> {self._lock_key} ({self.lock_timeout} s)"
+        """Return lines for the banner, like RedBeat's."""
+        return (
+            f"       . redis -> {without_login(self.app.redbeat_conf.redis_url)}\n"
+            f"       . lock -> {self._lock_key} ({self.lock_timeout} s)"
+        )
 
     def _lead(self) -> Lock | None:
         """Renew the lock, or try to take it; None while another beat has it."""

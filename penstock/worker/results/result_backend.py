@@ -23,9 +23,11 @@ from celery.exceptions import Reject
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 
+from penstock.redis_connections import behind_sentinels
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, shown
+from penstock.wire.redis_url import read, without_login
 from penstock.wire.scripts import script
 from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
@@ -67,8 +69,10 @@ class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract:
 class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
     """States in Redis as `penstock.wire.records` says."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, app: Any, url: str, **options: Any) -> None:
+        address = read(url)
+        self._sentinels = url if address.sentinels else ""
+        super().__init__(app=app, url=address.server, **options)
         # Before the client is made of them: redis-py would wait inside each command, unseen.
         self.connparams["retry"] = sync_retry()
         self.scripts = ScriptCalls(self.client.connection_pool)
@@ -81,6 +85,16 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
     def keys_of(self, task_id: str) -> TaskKeys:
         """Name the keys of a task."""
         return TaskKeys.of(task_id, self._record_prefix)
+
+    def _get_pool(self, **params: Any) -> Any:
+        options = behind_sentinels(self._sentinels, params) if self._sentinels else params
+        return super()._get_pool(**options)
+
+    def as_uri(self, include_password: bool = False) -> str:  # noqa: FBT001, FBT002  # Celery's
+        """Return the address for people."""
+        if self._sentinels and not include_password:
+            return without_login(self._sentinels)
+        return self._sentinels or str(super().as_uri(include_password))
 
     def _encode(self, data: Any) -> tuple[str, str, str]:
         """Encode what Celery stores of groups and chords."""

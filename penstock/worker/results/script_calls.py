@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from penstock.redis_connections import is_stale
 from penstock.wire.scripts import Script
 from penstock.worker.redis_client import ATTEMPTS_MORE
 
@@ -69,6 +70,8 @@ class ScriptCalls:
             connection = self._idle.pop()
         except IndexError:
             connection = self._pool.get_connection(*_NAMED)
+        if is_stale(connection):
+            connection.connect()
         failures = 0
         while True:
             try:

@@ -1,0 +1,174 @@
+"""Redis that fails over: every client of ours finds the new primary, and none uses the old one."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from devstack.certificates import make_certificates
+from devstack.redis_sentinels import DOWN_AFTER_S, RedisSentinels
+from gateway.redis.client import make_redis
+from gateway.redis.faults import RedisAwayError
+from penstock.wire.schedules import BEAT_KEY
+from penstock.worker.redis_client import async_client, sync_client
+from tasks.app import build_app
+from tasks.config import WorkerConfig
+from tests.deployment.gateway import running_gateway
+from tests.deployment.workers import Deployment
+from tests.stream_client import Stream
+from tests.waiting import eventually
+from topology.layout import load
+
+pytestmark = pytest.mark.timeout(180)
+
+SOON_S = DOWN_AFTER_S + 15
+"""A failover takes a second or two behind `DOWN_AFTER_S`; two busy cores are allowed for."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def sentinels(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisSentinels]:
+    rig = RedisSentinels(
+        tmp_path_factory.mktemp("sentinels"), password="servers", sentinel_password="sentinels"
+    )
+    await rig.start()
+    yield rig
+    await rig.stop()
+
+
+async def submit(client: Any, task: str, *args: Any, key: str = "") -> str:
+    headers = {"Idempotency-Key": key} if key else {}
+    answer = await client.post("/v1/tasks", json={"task": task, "args": args}, headers=headers)
+    told = await answer.json()
+    assert answer.status == 202, told
+    return str(told["id"])
+
+
+async def states(client: Any, ids: list[str]) -> set[str]:
+    answer = await client.post("/v1/tasks/status", json={"ids": ids})
+    assert answer.status == 200
+    return {one["state"] for one in (await answer.json())["tasks"]}
+
+
+async def test_every_client_finds_the_new_primary(
+    amqp_url: str, sentinels: RedisSentinels, tmp_path: Path
+):
+    url = sentinels.url
+    deployment = Deployment(amqp_url=amqp_url, redis_url=url, folder=tmp_path, app="tasks.worker")
+    beat = deployment.celery("beat", "beat", "-l", "info")
+    queues = ("-Q", "default,coroutines")
+    async with (
+        running_gateway(amqp_url=amqp_url, redis_url=url) as client,
+        deployment.worker("asyncio", *queues, name="a", concurrency=10) as coroutines,
+        deployment.worker("prefork", *queues, name="p") as prefork,
+        client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket,
+    ):
+        beat.spawn()
+        with build_app(WorkerConfig(amqp_url=amqp_url, redis_url=url), load()) as app:
+            await eventually(lambda: deployment.redis.exists(BEAT_KEY), timeout_s=30)
+            stream = Stream(socket)
+            running = [await submit(client, "demo.sleep", 6) for _ in range(6)]
+            await stream.subscribe(*running)
+            got = asyncio.create_task(
+                asyncio.to_thread(app.AsyncResult(running[0]).get, timeout=90)
+            )
+            await eventually(lambda: _started(client, running), timeout_s=30)
+            old = await sentinels.primary()
+            await old.kill()
+            killed_at = time.time()
+            meanwhile = [await submit(client, "demo.add", n, n) for n in range(10)]
+
+            keyed = await eventually(
+                lambda: submit(client, "demo.add", 1, 2, key=secrets.token_hex(8)), SOON_S, 0.1
+            )
+            await old.start()
+            ids = [*running, *meanwhile, keyed]
+            await eventually(lambda: _all(client, ids, "SUCCESS"), 90, 0.2)
+            ends: list[Any] = []
+            while len(ends) < len(running):
+                ends += [one for one in await stream.take(1, 60) if one.get("state") == "SUCCESS"]
+            assert sorted(one["id"] for one in ends) == sorted(running)
+            assert await got == 6
+            await eventually(lambda: _beats_since(deployment, killed_at), SOON_S, 0.2)
+            assert (await (await client.get("/readyz")).json())["status"] == "ok"
+            assert coroutines.child.running
+            assert prefork.child.running
+            assert await sentinels.primary() is not old
+        await beat.stop()
+
+
+async def _started(client: Any, ids: list[str]) -> bool:
+    return "PENDING" not in await states(client, ids)
+
+
+async def _all(client: Any, ids: list[str], state: str) -> bool:
+    return await states(client, ids) == {state}
+
+
+async def _beats_since(deployment: Deployment, at: float) -> bool:
+    found = json.loads(deployment.redis.get(BEAT_KEY) or "{}")
+    return bool(found.get("at", 0) > at)
+
+
+async def test_a_primary_that_became_a_replica_is_used_no_more(sentinels: RedisSentinels):
+    gateway, waiting = make_redis(sentinels.url), async_client(sentinels.url, protocol=2)
+    threads = sync_client(sentinels.url)
+    await eventually(lambda: _writes(gateway), SOON_S, 0.1)
+    await waiting.ping()
+    await asyncio.to_thread(threads.ping)
+    primary = await sentinels.primary()
+    other = next(one for one in sentinels.servers if one is not primary)
+    by_hand = redis.Redis.from_url(primary.url)
+    by_hand.execute_command("REPLICAOF", "127.0.0.1", other.port)
+
+    # The Sentinels still name it: the server itself says that it is none.
+    with pytest.raises(RedisConnectionError, match="is no primary: slave"):
+        await asyncio.to_thread(sync_client(sentinels.url).ping)
+    with pytest.raises(RedisConnectionError, match="is no primary: slave"):
+        await async_client(sentinels.url).ping()
+    with pytest.raises(RedisAwayError, match=r"is no primary: slave|now a slave"):
+        await gateway.set("key", b"value", keep_s=9)
+    with pytest.raises(RedisConnectionError):
+        await asyncio.to_thread(threads.set, "key", "value")
+    by_hand.execute_command("REPLICAOF", "NO", "ONE")
+    await eventually(lambda: _writes(gateway), SOON_S, 0.1)
+    assert await waiting.set("key", "value")
+    await waiting.aclose()
+    await gateway.close()
+
+
+async def _writes(client: Any) -> bool:
+    try:
+        await client.set("key", b"value", keep_s=9)
+    except RedisAwayError:
+        return False
+    return True
+
+
+async def test_sentinels_and_servers_speak_tls(tmp_path: Path):
+    rig = RedisSentinels(
+        tmp_path, password="servers", sentinel_password="other",
+        tls=make_certificates(tmp_path / "certificates"),
+    )  # fmt: skip
+    await rig.start()
+    gateway = make_redis(rig.url)
+    await gateway.set("key", b"value", keep_s=9)
+    assert await asyncio.to_thread(sync_client(rig.url).get, "key") == b"value"
+    await gateway.close()
+    without_ca = rig.url.partition("?")[0] + "?sentinel_password=other"
+    untrusting = make_redis(without_ca)
+    with pytest.raises(RedisAwayError, match=r"(?i)certificate"):
+        await untrusting.ping()
+    await untrusting.close()
+    wrong = make_redis(rig.url.replace("sentinel_password=other", "sentinel_password=wrong"))
+    with pytest.raises(RedisAwayError, match=r"no Sentinel of .* knows the primary 'penstock'"):
+        await wrong.ping()
+    await wrong.close()
+    await rig.stop()
