@@ -158,13 +158,13 @@ def _broker(conf: Any) -> dict[str, Any]:
 
 
 def _backend(app: Any) -> dict[str, Any]:
-    conf = app.conf
-    urls = _urls(conf.result_backend)
-    options = conf.get("result_backend_transport_options") or {}
+    urls = _urls(app.conf.result_backend)
+    options = app.conf.get("result_backend_transport_options") or {}
     found: dict[str, Any] = {
         "kind": _transport(urls[0]) if urls else "disabled",
         "urls": [without_password(url) for url in urls],
         "global_keyprefix": options.get("global_keyprefix") or "",
+        "primary": options.get("master_name") or "",
     }
     try:
         prefix = getattr(app.backend, "task_keyprefix", None)

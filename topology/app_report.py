@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
-from penstock.wire.app_description import AppDescription
+from penstock.wire.app_description import AppDescription, Server
 from topology.app_layout import Draft
 from topology.management import Live
 
-REDIS = ("redis", "rediss")
+REDIS = ("redis", "rediss", "sentinel")
+"""Kinds of backends that a gateway reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,18 @@ def settings(app: AppDescription) -> Iterator[tuple[str, str]]:
     if app.broker.kind.startswith("amqp") and app.broker.urls:
         yield "AMQP_URL", app.broker.urls[0]
     if app.backend.kind in REDIS and app.backend.urls:
-        yield "REDIS_URL", app.backend.urls[0]
+        yield "REDIS_URL", _redis_url(app.backend)
+    if app.backend.global_keyprefix:
+        yield "RESULT_KEY_PREFIX", app.backend.global_keyprefix
+
+
+def _redis_url(backend: Server) -> str:
+    """Write the backend as a gateway takes it: Celery names each Sentinel by a URL."""
+    if backend.kind != "sentinel":
+        return backend.urls[0]
+    parts = [urlsplit(url) for url in backend.urls]
+    hosts = ",".join(one.netloc.rpartition("@")[2] for one in parts)
+    return f"redis+sentinel://{hosts}/{backend.primary or '<primary>'}{parts[0].path}"
 
 
 def _works(text: str) -> Finding:

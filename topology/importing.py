@@ -97,4 +97,5 @@ def _report(found: list[Finding], app: AppDescription | None, to: TextIO) -> Non
     for one in found:
         print(one, file=to)
     for name, value in settings(app) if app else ():
-        print(f"set    {name}={value} with its password", file=to)
+        secret = "    # with its password" if name.endswith("_URL") else ""
+        print(f"set    {name}={value}{secret}", file=to)

@@ -28,8 +28,10 @@ class Server:
     """Without passwords."""
     vhost: str = "/"
     """Of RabbitMQ."""
-    task_keyprefix: str = ""
-    """What the keys of records in Redis begin with."""
+    global_keyprefix: str = ""
+    """What the keys of results in Redis begin with, as the application has it."""
+    primary: str = ""
+    """What Sentinels call the primary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

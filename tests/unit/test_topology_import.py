@@ -20,7 +20,7 @@ from penstock.wire.app_description import (
 from tests.described_app import app as application
 from topology.__main__ import main
 from topology.app_layout import from_app, from_broker
-from topology.app_report import findings, of_broker
+from topology.app_report import findings, of_broker, settings
 from topology.declarations import BindingDeclaration
 from topology.errors import TopologyError
 from topology.layout import load as load_layout
@@ -130,6 +130,21 @@ VERDICTS: list[tuple[dict[str, Any], str, bool]] = [
 def test_the_report_says_what_works_and_what_does_not(document, changes, words, stops, tmp_path):
     assert words in report(described(document, **changes))
     assert written(tmp_path, {**document, **changes})[0] == int(stops)
+
+
+def test_settings_of_the_gateway_follow(document):
+    assert dict(settings(described(document))) == {
+        "AMQP_URL": "amqp://u@h/shop",
+        "REDIS_URL": "redis://localhost:6379/3?timeout=5",
+        "RESULT_KEY_PREFIX": "acme",
+    }
+    sentinels = {
+        "kind": "sentinel",
+        "urls": ["sentinel://a:26379/2", "sentinel://b:26379/2"],
+        "primary": "main",
+    }
+    found = dict(settings(described(document, backend=sentinels)))
+    assert found["REDIS_URL"] == "redis+sentinel://a:26379,b:26379/main/2"
 
 
 def live(**queues: Any) -> Live:
