@@ -120,9 +120,11 @@ class CanvasSubmission:
                 refuses when nothing was published (no); `unconfirmed` (unknown), with the ids that
                 were confirmed, when only a part was.
         """
-        for node in walk(canvas.root):
-            if isinstance(node, TaskNode):  # those of the starts are remembered as they are built
-                self._submission.remember_callback(canvas.plans[id(node)], node.id)
+        await self._submission.keep_callbacks(
+            (canvas.plans[id(node)], node.id)
+            for node in walk(canvas.root)
+            if isinstance(node, TaskNode)
+        )
         messages = await self._messages(canvas, nonce)
         await self._groups.keep(
             canvas.groups,
@@ -178,6 +180,7 @@ class CanvasSubmission:
                     "carries the body of the chord",
                     queued="no",
                 )
+            message.callback = None  # kept with all others
             messages.append(message)
         return messages
 

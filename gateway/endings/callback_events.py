@@ -205,13 +205,31 @@ class CallbackEvents:
             task: Its name.
             delay_s: When it is due, seconds from now.
         """
-        headers = orjson.dumps({CALLBACK_HEADER: url, "task": task})
-        write = asyncio.create_task(
-            self._note(TENANT.get(), CALLBACK_PREFIX + task_id, headers, KEPT_S + delay_s),
-            name="remember-callback",
-        )
+        keep = self.keep(task_id, url, task, delay_s)
+        write = asyncio.create_task(self._note(keep), name="remember-callback")
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
+
+    async def keep(self, task_id: str, url: str, task: str, delay_s: int) -> None:
+        """Write down the URL of a task; the arguments are those of `remember`.
+
+        Raises:
+            Problem: `rate-limited`, `state-unavailable`.
+        """
+        tenant, keep_s = TENANT.get(), KEPT_S + delay_s
+        today = int(time.time() // DAY_S)
+        noted = await self._remember(
+            keys=[CALLBACK_PREFIX + task_id, KEPT_CALLBACKS_PREFIX + tenant],
+            args=[
+                orjson.dumps({CALLBACK_HEADER: url, "task": task}),
+                keep_s,
+                today,
+                today + 1 + keep_s // DAY_S,
+                self._quota_bytes,
+            ],
+        )
+        if not noted:
+            raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
 
     async def revoked(self, task_id: str) -> None:
         """Announce that a task was revoked before it started, if that can be done now."""
@@ -237,19 +255,9 @@ class CallbackEvents:
         at = str(time.time()).encode()
         await self._write(f"{CALLED_PREFIX}{event.event}:{event.replays}", at, KEPT_S)
 
-    async def _note(self, tenant: str, key: str, value: bytes, keep_s: int) -> None:
-        today = int(time.time() // DAY_S)
-        values: list[bytes | int] = [
-            value,
-            keep_s,
-            today,
-            today + 1 + keep_s // DAY_S,
-            self._quota_bytes,
-        ]
+    async def _note(self, keep: Awaitable[None]) -> None:
         try:
-            noted = await self._remember(keys=[key, KEPT_CALLBACKS_PREFIX + tenant], args=values)
-            if not noted:
-                raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
+            await keep
         except Problem as problem:
             self._unnoted.failed(problem)
         else:

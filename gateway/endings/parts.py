@@ -10,6 +10,7 @@ from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import CallbackPost
 from gateway.endings.gate import Gate
 from gateway.endings.outcomes import Outcomes
+from gateway.endings.outstanding import Outstanding
 from gateway.endings.revocation import Revocation
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
@@ -29,6 +30,8 @@ class Endings:
     """Publishes ends for their `callback_url`."""
     callbacks: CallbackDelivery | None
     """Delivers them; None where no host is allowed."""
+    outstanding: Outstanding
+    """Keeps the callbacks of tasks whose workers announce no end."""
     post: CallbackPost
     gate: Gate | None
     """Passes delayed messages on to what an app owns; None where no app owns anything."""
@@ -65,6 +68,7 @@ class Endings:
                 if config.callback_hosts
                 else None
             ),
+            outstanding=Outstanding(redis, states, events),
             post=post,
             gate=(
                 Gate(broker.connection, broker.publisher, redis, outcomes)
@@ -81,7 +85,10 @@ class Endings:
             consumers.append(self.callbacks.consumer)
         if self.gate is not None:
             consumers.append(self.gate.consumer)
-        return tuple(consumer.looper for consumer in consumers)
+        loopers = [consumer.looper for consumer in consumers]
+        if self.gate is not None and self.callbacks is not None:
+            loopers.append(self.outstanding.looper)
+        return tuple(loopers)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -61,7 +61,12 @@ class Submitting:
             broker.publisher,
         )
         submission = Submission(
-            planner, access.task_ids, broker.publisher, endings.events, broker.origin
+            planner,
+            access.task_ids,
+            broker.publisher,
+            endings.events,
+            endings.outstanding,
+            broker.origin,
         )
         return cls(
             planner=planner,

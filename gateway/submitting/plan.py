@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from gateway.access.copies import Copy
+from gateway.endings.outstanding import Callback
 from gateway.rabbitmq.task_message import NOTHING_FOLLOWS, Template
 from gateway.submitting.destinations import Destination
 from gateway.submitting.start_times import Times
@@ -93,3 +94,5 @@ class TaskMessage(msgspec.Struct):
     tracked: bool
     message_id: str | None = None
     """Where it is not the id: of a copy."""
+    callback: Callback | None = None
+    """To be kept before it is published, as nobody announces its end."""

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from gateway.access.auth import Caller
 from gateway.access.room import Room
+from gateway.errors import invalid_request
 from gateway.rabbitmq.publisher import Publisher
 from gateway.submitting.absent_tasks import AbsentTasks
 from gateway.submitting.catalog import Catalog
@@ -19,6 +21,11 @@ from gateway.submitting.start_times import times
 from gateway.submitting.task_request import NO_OPTIONS, Options, TaskRequest
 from penstock.wire.names import GATE_QUEUE
 from topology.model import Topology
+
+_NO_END: Final = (
+    "Nobody says when such a task has ended: several queues, one of an app, take it, or "
+    "ignore_result is set"
+)
 
 
 class Planner:
@@ -96,6 +103,9 @@ class Planner:
             check_priority(queues, self._publisher.rabbitmq_major)
         if options.callback_url is not None:
             self._check_callback(options.callback_url)
+        tracked = len(destination.queues) == 1 and not options.ignore_result
+        if options.callback_url is not None and destination.apps and not tracked:
+            raise invalid_request("$.options.callback_url", _NO_END, queued="no")
         when = times(options, time.time())
         if when.delay_s:
             arrives_in = (GATE_QUEUE,) if destination.apps else destination.queues
@@ -107,7 +117,7 @@ class Planner:
             destination=destination,
             when=when,
             address=self._destinations.address(destination, when.delay_s),
-            tracked=len(destination.queues) == 1 and not options.ignore_result,
+            tracked=tracked,
         )
 
     def authorise(self, request: TaskRequest, caller: Caller) -> None:

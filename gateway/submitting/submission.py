@@ -2,13 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
 from gateway.access.auth import Caller
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.endings.callback_events import CallbackEvents
+from gateway.endings.outstanding import Callback, Outstanding
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import Template, task_body, template, with_first
 from gateway.submitting.absent_tasks import SeemsAbsentError
@@ -27,6 +28,7 @@ class Submission:
         task_ids: Issues the ids.
         publisher: Publishes.
         callbacks: Remembers where ends are announced.
+        outstanding: Looks after those that no worker announces.
         origin: Who publishes, `penstock@host`.
     """
 
@@ -36,12 +38,14 @@ class Submission:
         task_ids: TaskIds,
         publisher: Publisher,
         callbacks: CallbackEvents,
+        outstanding: Outstanding,
         origin: str,
     ) -> None:
         self._planner = planner
         self._task_ids = task_ids
         self._publisher = publisher
         self._callbacks = callbacks
+        self._outstanding = outstanding
         self._origin = origin
         self._reply_to = str(uuid.uuid4())
         self._id_length = len(task_ids.issue(""))
@@ -72,12 +76,7 @@ class Submission:
         except SeemsAbsentError as seems:
             attempt = partial(self.prepare, task, caller, traceparent, terms)
             message = await self.absent.again(seems, attempt)
-        await self._publisher.publish(
-            message.template,
-            message.task_id,
-            message.body,
-            queue_count=len(message.queues),
-        )
+        await self.publish(message)
         return message
 
     def prepare(
@@ -144,13 +143,13 @@ class Submission:
             task_id: Its id.
             stamp: What this message says besides.
         """
-        part, copy = stamp.part, stamp.copy
+        part, copy, callback = stamp.part, stamp.copy, None
         args: bytes = request.args
         if part.given:
             args = with_first(args, part.given)
         if plan.destination.apps:
             made = self._make_template(plan, stamp, shown(plan, args, request.kwargs))
-            self.remember_callback(plan, task_id)
+            callback = self._callback(plan, task_id)
         elif plan.options is NO_OPTIONS and stamp is PLAIN:
             made = self._plain_template(plan)
         else:
@@ -164,10 +163,20 @@ class Submission:
             plan.destination.queues,
             plan.tracked,
             copy.message_id if copy else None,
+            callback,
         )
 
     def publish(self, message: TaskMessage) -> "asyncio.Future[None]":
-        """Publish it; see `Publisher.publish` for the outcomes."""
+        """Publish it; see `Publisher.publish` for the outcomes.
+
+        A callback that must be kept is kept before; `rate-limited` and `state-unavailable`
+        (queued: no) say that it was not.
+        """
+        if message.callback is not None:
+            return self._outstanding.first(message.callback, partial(self._publish, message))
+        return self._publish(message)
+
+    def _publish(self, message: TaskMessage) -> "asyncio.Future[None]":
         return self._publisher.publish(
             message.template,
             message.task_id,
@@ -189,6 +198,28 @@ class Submission:
         url = plan.options.callback_url
         if url is not None:
             self._callbacks.remember(task_id, url, plan.task, plan.when.delay_s)
+
+    async def keep_callbacks(self, tasks: Iterable[tuple[TaskPlan, str]]) -> None:
+        """Remember where the ends of tasks are announced, before any of them is published.
+
+        Args:
+            tasks: Plans and ids.
+
+        Raises:
+            Problem: `rate-limited`, `state-unavailable` (queued: no).
+        """
+        kept = []
+        for plan, task_id in tasks:
+            if not plan.destination.apps:
+                self.remember_callback(plan, task_id)
+            elif callback := self._callback(plan, task_id):
+                kept.append(callback)
+        await self._outstanding.keep(kept)
+
+    def _callback(self, plan: TaskPlan, task_id: str) -> Callback | None:
+        """Return what must be kept of a task whose workers announce no end."""
+        url = plan.options.callback_url
+        return None if url is None else Callback(task_id, url, plan.task, plan.when.delay_s)
 
     def _make_template(
         self, plan: TaskPlan, stamp: Stamp = PLAIN, shown_as: Mapping[str, str] | None = None

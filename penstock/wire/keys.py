@@ -10,6 +10,7 @@
     penstock:deaths:{<record>}     string   how many processes died under the task
     penstock:header:<id>           string   members of a chord's header
     penstock:callback:<id>         string   callback URL of a task that has not begun
+    penstock:outstanding           zset     callbacks of tasks whose workers announce no end
     penstock:called:<event>:<n>    string   that a callback was delivered
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key
     penstock:rate:<key name>       hash     token bucket of an API key
@@ -45,6 +46,8 @@ HEADER_PREFIX = "penstock:header:"
 """Of chords' headers: workers would read every result of a group again, to call the body."""
 AUDIT_KEY = "penstock:audit"
 CALLBACK_PREFIX = "penstock:callback:"
+OUTSTANDING_KEY = "penstock:outstanding"
+"""Callbacks of tasks whose workers announce no end: `<id> <when it is due>`, by the next look."""
 CALLED_PREFIX = "penstock:called:"
 IDEMPOTENCY_PREFIX = "penstock:idempotency:"
 RATE_PREFIX = "penstock:rate:"

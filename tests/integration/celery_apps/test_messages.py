@@ -1,88 +1,18 @@
-"""A Celery app that knows nothing of this project, behind a gateway: level 0."""
+"""What the gateway sends to an app, and what the app's workers make of it."""
 
 import json
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.api import parts
-from tests.deployment.gateway import Gateway, running_gateway
+from tests.celery_apps import DEPLOYMENT, submit
+from tests.deployment.gateway import Gateway
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
 
-DEPLOYMENT = {"app": "tests.stock_app"}
-LAYOUT = """
-extends = "default"
-
-[exchanges.celery]
-type = "direct"
-owner = "app"
-
-[exchanges.feed]
-type = "topic"
-owner = "app"
-publishable = true
-
-[queues.celery]
-owner = "app"
-bindings = [{ exchange = "celery", key = "celery" }]
-
-[queues.feeds]
-owner = "app"
-max_priority = 10
-bindings = [{ exchange = "feed", key = "feed.#" }]
-
-[[routes]]
-task = "proj.*"
-exchange = ""
-routing_key = "celery"
-
-[[routes]]
-task = "proj.shown"
-exchange = "feed"
-routing_key = "feed.a"
-
-[[routes]]
-task = "proj.secret"
-exchange = "feed"
-routing_key = "feed.secret"
-show_arguments = false
-"""
-
-
-@pytest.fixture(scope="module")
-def layout_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("layout") / "layout.toml"
-    file.write_text(LAYOUT)
-    return file
-
-
-@pytest.fixture
-async def apps(lasting_deployment: Lasting, layout_file: Path) -> AsyncIterator[Gateway]:
-    """A gateway, and the app's worker, which has declared what is its own."""
-    await lasting_deployment.clear()
-    async with lasting_deployment.worker("threads", "-Q", "celery,feeds"):
-        pass  # it goes on
-    async with running_gateway(
-        amqp_url=lasting_deployment.amqp_url,
-        redis_url=lasting_deployment.redis_url,
-        topology_file=layout_file,
-    ) as gateway:
-        layout = gateway.app[parts.BROKER].publisher.layout
-        await eventually(lambda: not layout.shortfall, timeout_s=20)
-        yield gateway
-
-
-async def submit(gateway: Gateway, task: str, *args: Any, wait: int = 20, **options: Any) -> Any:
-    body = {"task": f"proj.{task}", "args": list(args), "options": options}
-    async with gateway.post(f"/v1/tasks?wait={wait}", json=body) as answer:
-        told = await answer.json()
-        assert answer.status in {200, 202}, told
-        return told
+__all__ = ["DEPLOYMENT"]
 
 
 async def test_a_task_ends(apps: Gateway):
@@ -289,91 +219,3 @@ async def test_queues_of_the_app_are_counted_and_explained(apps: Gateway):
     assert (owners["celery"], owners["default"]) == ("app", "penstock")
     async with apps.get("/v1/queues") as answer:
         assert "celery" in {row["name"] for row in (await answer.json())["queues"]}
-
-
-async def test_a_task_expires(apps: Gateway, lasting_deployment: Lasting):
-    await lasting_deployment.rest()
-    task = await submit(apps, "note", "expired", wait=0, expires=0.1)
-    async with lasting_deployment.worker("threads", "-Q", "celery,feeds"):
-        told = await state_of(apps, task["id"], "?wait=20")
-
-    assert (told["state"], told["error"]["message"]) == ("REVOKED", "expired")
-    assert not lasting_deployment.runs
-
-
-async def revoke(gateway: Gateway, task_id: str, query: str = "") -> Any:
-    async with gateway.delete(f"/v1/tasks/{task_id}{query}") as answer:
-        told = await answer.json()
-        assert answer.status == 202, told
-        return told
-
-
-async def state_of(gateway: Gateway, task_id: str, query: str = "") -> Any:
-    async with gateway.get(f"/v1/tasks/{task_id}{query}") as answer:
-        return await answer.json()
-
-
-async def test_a_revoked_task_is_told_so_once_a_worker_has_dropped_it(
-    apps: Gateway, lasting_deployment: Lasting
-):
-    async with lasting_deployment.worker("prefork", "-Q", "celery,feeds", concurrency=1):
-        slow = await submit(apps, "slow", 600, wait=0)
-        await eventually(
-            lambda: lasting_deployment.record(slow["id"]).get("status") == "STARTED", 20
-        )
-        tasks = [await submit(apps, "note", "waiting", wait=0) for _ in range(20)]
-        for task in tasks:
-            assert await revoke(apps, task["id"]) == {
-                "id": task["id"], "state": "PENDING", "revoking": True,
-            }  # fmt: skip
-        assert [(await state_of(apps, task["id"]))["state"] for task in tasks] == ["PENDING"] * 20
-        await revoke(apps, slow["id"], "?terminate=true")
-        for task in tasks:
-            assert (await state_of(apps, task["id"], "?wait=20"))["state"] == "REVOKED"
-
-    assert not lasting_deployment.runs
-    async with apps.delete(f"/v1/tasks/{tasks[0]['id']}") as answer:
-        assert (answer.status, (await answer.json())["code"]) == (409, "already-ended")
-
-
-async def test_a_delayed_task_is_dropped_at_the_gate(apps: Gateway, lasting_deployment: Lasting):
-    tasks = [await submit(apps, "note", "delayed", wait=0, countdown=4) for _ in range(20)]
-    kept = await submit(apps, "note", "kept", wait=0, countdown=4)
-    for task in tasks:
-        assert (await revoke(apps, task["id"]))["revoking"] is True
-    states = [(await state_of(apps, task["id"]))["state"] for task in tasks]
-    assert states == ["PENDING"] * 20
-    await lasting_deployment.rest()  # what its workers remember is gone
-    async with lasting_deployment.worker("threads", "-Q", "celery,feeds"):
-        for task in tasks:
-            told = await state_of(apps, task["id"], "?wait=20")
-            assert (told["state"], told["error"]["type"]) == ("REVOKED", "TaskRevokedError")
-        assert (await state_of(apps, kept["id"], "?wait=20"))["result"] == "kept"
-
-    assert lasting_deployment.runs == ["kept"]
-
-
-async def test_an_id_that_nobody_knows_is_revoked_without_a_record(
-    apps: Gateway, lasting_deployment: Lasting
-):
-    await lasting_deployment.rest()  # one of Celery 5.7 makes a record of its own
-    made_up = str(uuid.uuid4())
-
-    assert await revoke(apps, made_up) == {"id": made_up, "state": "PENDING", "revoking": True}
-    assert not lasting_deployment.redis.exists(f"celery-task-meta-{made_up}")
-    async with apps.get(f"/v1/tasks/{made_up}") as answer:
-        assert (await answer.json())["code"] == "unknown-task-id"
-
-
-async def test_a_running_task_can_be_terminated(lasting_deployment: Lasting, apps: Gateway):
-    async with lasting_deployment.worker("prefork", "-Q", "celery,feeds", concurrency=1):
-        task = await submit(apps, "slow", 600, wait=0)
-        await eventually(
-            lambda: lasting_deployment.record(task["id"]).get("status") == "STARTED", 20
-        )
-        assert await revoke(apps, task["id"]) == {
-            "id": task["id"], "state": "STARTED", "terminating": False,
-        }  # fmt: skip
-        told = await revoke(apps, task["id"], "?terminate=true")
-        assert told == {"id": task["id"], "state": "STARTED", "terminating": True}
-        assert (await state_of(apps, task["id"], "?wait=20"))["state"] == "REVOKED"
