@@ -5,7 +5,7 @@ from typing import Any
 from tests.deployment.gateway import Gateway
 
 DEPLOYMENT = {"app": "tests.stock_app"}
-WORKER = ("threads", "-Q", "celery,feeds")
+WORKER = ("threads", "-Q", "celery,feeds,all")
 """How its worker is started."""
 LAYOUT = """
 extends = "default"
@@ -18,6 +18,10 @@ owner = "app"
 type = "topic"
 owner = "app"
 publishable = true
+
+[exchanges.all]
+type = "fanout"
+owner = "app"
 
 [queues.celery]
 owner = "app"
@@ -32,6 +36,11 @@ bindings = [{ exchange = "feed", key = "feed.#" }]
 task = "proj.*"
 exchange = ""
 routing_key = "celery"
+
+[[routes]]
+task = "proj.everywhere"
+exchange = "all"
+routing_key = ""
 
 [[routes]]
 task = "proj.shown"

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from kombu.common import Broadcast
 from kombu.entity import Exchange, Queue
 
 app = Celery("proj", broker=os.environ.get("AMQP_URL"), backend=os.environ.get("REDIS_URL"))
 app.conf.update(
     task_queues=[
         Queue("celery", Exchange("celery"), "celery"),
+        Broadcast("all"),
         Queue("feeds", Exchange("feed", "topic"), "feed.#", queue_arguments={"x-max-priority": 10}),
     ],
     broker_connection_retry_on_startup=True,

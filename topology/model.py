@@ -149,6 +149,17 @@ class Topology:
             self.queues[name].ours for name in queues
         )
 
+    def broadcast(self, route: Route) -> tuple[str, str]:
+        """Return exchange and routing key through which every worker of a task hears it.
+
+        Workers of ours bind a queue each to the exchange ``broadcast``; those of an app to a fanout
+        exchange of the app's (kombu's ``Broadcast``), to which the task is routed then.
+        """
+        here = self.exchanges.get(route.exchange)
+        if here is not None and not here.ours and here.type == "fanout":
+            return route.exchange, route.routing_key
+        return BROADCAST_EXCHANGE, ""
+
     @property
     def own_exchanges(self) -> frozenset[str]:
         """The names of the exchanges that are ours, which alone begin the words of a delay key."""

@@ -10,12 +10,14 @@ from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.operation import Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
 from gateway.api.submit import TASK_ID
+from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.trace_context import traceparent
 from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.plan import EVERYWHERE
 from gateway.submitting.task_request import TaskRequest
 from gateway.timestamps import Time, issued_at
+from penstock.wire.names import BROADCAST_EXCHANGE
 from topology.entities import Queue
 
 _JSON = {"Content-Type": "application/json"}
@@ -101,6 +103,12 @@ BROADCAST = Operation(
 )
 
 
+_NOBODY = (
+    "no worker hears broadcasts: none of Penstock's is up, and an app's hear those of a task that "
+    'is routed to a fanout exchange of the app (owner = "app"; kombu\'s Broadcast)'
+)
+
+
 def routes() -> list[web.RouteDef]:
     """Return the routes of this noun."""
     return [
@@ -158,12 +166,19 @@ async def broadcast(request: web.Request) -> web.Response:
     check_json(request)
     submitting = request.app[SUBMITTING]
     body = await request.app[INTAKE].bodies.read(request, submitting.max_task_bytes)
-    message = await submitting.submission.submit(body, caller, traceparent(request), EVERYWHERE)
+    try:
+        message = await submitting.submission.submit(body, caller, traceparent(request), EVERYWHERE)
+    except Problem as problem:
+        if problem.code == "unroutable":
+            raise Problem("unroutable", _NOBODY, queued="no") from problem
+        raise
     noted(request, f"{message.task} {message.task_id}")
+    layout = request.app[TOPOLOGY]
+    route = layout.route(message.task)
     receipt = BroadcastReceipt(
         id=message.task_id,
         task=message.task,
-        exchange="broadcast",
+        exchange=layout.broadcast(route)[0] if route is not None else BROADCAST_EXCHANGE,
         tracked=False,
         accepted_at=issued_at(message.task_id),
     )

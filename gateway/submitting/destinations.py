@@ -9,7 +9,7 @@ from gateway.errors import Problem, invalid_request
 from gateway.submitting.task_request import Options
 from penstock.wire.delay import delay_route
 from penstock.wire.ingest import STORE_TASK
-from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE, GATE_QUEUE
+from penstock.wire.names import CALLBACKS_QUEUE, GATE_QUEUE
 from topology.entities import Route
 from topology.model import Topology
 
@@ -100,9 +100,12 @@ class Destinations:
         """
         if (options.queue, options.exchange, options.routing_key) != (None, None, None):
             raise invalid_request("$.options", "A broadcast has no destination", queued="no")
-        if self.route(task, caller).privileged:
+        route = self.route(task, caller)
+        if route.privileged:
             raise _privileged(task)
-        return Destination(BROADCAST_EXCHANGE, "", ())
+        exchange, routing_key = self._topology.broadcast(route)
+        apps = self._topology.leads_to_app(exchange, ())
+        return Destination(exchange, routing_key, (), apps, route.show_arguments)
 
     def _resolve(self, task: str, chosen: "Options | _Place", caller: Caller) -> Destination:
         topology = self._topology

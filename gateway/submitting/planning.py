@@ -98,7 +98,7 @@ class Planner:
             options = msgspec.structs.replace(options, ignore_result=True)
         else:
             destination = self._destinations.resolve(task, options, caller)
-        if options.priority is not None:
+        if options.priority is not None and not destination.apps:  # what an app honours is its own
             queues = [self._topology.queues[name] for name in destination.queues]
             check_priority(queues, self._publisher.rabbitmq_major)
         if options.callback_url is not None:

@@ -36,8 +36,8 @@ def check_priority(queues: Iterable[Queue], rabbitmq: int | None) -> None:
         Problem: `invalid-request` at `$.options.priority` (queued: no).
     """
     queues = tuple(queues)
-    if any(not queue.ours or honours(queue, rabbitmq) for queue in queues):
-        return  # what an app has declared is not known for certain
+    if any(honours(queue, rabbitmq) for queue in queues):
+        return
     if queues:
         where = "Queue " + " or ".join(repr(queue.name) for queue in queues)
         what = f"{where} would ignore it: leave it out, or choose a queue with max_priority"

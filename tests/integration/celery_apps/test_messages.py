@@ -11,6 +11,7 @@ from tests.celery_apps import DEPLOYMENT, submit
 from tests.deployment.gateway import Gateway
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
+from tests.waiting import eventually
 
 __all__ = ["DEPLOYMENT"]
 
@@ -219,3 +220,20 @@ async def test_queues_of_the_app_are_counted_and_explained(apps: Gateway):
     assert (owners["celery"], owners["default"]) == ("app", "penstock")
     async with apps.get("/v1/queues") as answer:
         assert "celery" in {row["name"] for row in (await answer.json())["queues"]}
+
+
+async def test_a_broadcast_reaches_every_worker_of_the_app(
+    apps: Gateway, lasting_deployment: Lasting
+):
+    """kombu's `Broadcast` gives each worker a queue of its own, on a fanout exchange of the app."""
+    body = {"task": "proj.everywhere", "args": ["heard"]}
+    async with apps.post("/v1/broadcast", json=body) as answer:
+        told = await answer.json()
+    assert (answer.status, told["exchange"], told["tracked"]) == (202, "all", False)
+    await eventually(lambda: lasting_deployment.runs == ["heard"], 20)
+    async with apps.post("/v1/tasks", json=body) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (422, "unroutable")
+    async with apps.post("/v1/broadcast", json={"task": "proj.note", "args": ["x"]}) as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["code"]) == (422, "unroutable")
+    assert "kombu's Broadcast" in problem["detail"]
