@@ -136,7 +136,7 @@ async def readyz(request: web.Request) -> web.Response:
         return _json(503, Readiness("draining", checks))
     # Before the catalog is read no arguments are checked; while Redis is away that is reported.
     known = checks["catalog"].ok or (catalog.looked and (catalog.redis_answers or not redis_ok))
-    if not (checks["rabbitmq"].ok and publisher.layout.done and known):
+    if not (checks["rabbitmq"].ok and publisher.layout.usable and known):
         return _json(503, Readiness("unavailable", checks))
     well = redis_ok and not failing and checks["topology"].ok
     return _json(200, Readiness("ok" if well else "degraded", checks))

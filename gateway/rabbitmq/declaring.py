@@ -51,6 +51,11 @@ class Declaring:
         """Whether all of the layout that is ours is there."""
         return self.done and not self.shortfall.ours
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is any queue of the layout to publish to."""
+        return self.done and not set(self._topology.queues) <= set(self.shortfall.queues)
+
     def forget(self) -> None:
         """Know no reason any more: RabbitMQ is away, and that is the news."""
         self.error = ""
@@ -82,7 +87,7 @@ class Declaring:
         self.forget()
 
     async def complete(self, connection: AbstractConnection) -> None:
-        """Declare it again once something is there that was not.
+        """Declare it again once something is there that was not, or the account may make it.
 
         Args:
             connection: An open one.
@@ -90,7 +95,7 @@ class Declaring:
         Raises:
             DeclarationError: RabbitMQ refuses it; `error` says why.
         """
-        if await appeared(connection, self.shortfall):
+        if await appeared(connection, self._topology, self.shortfall):
             await self.declare(connection)
 
     def check_queues(self, queues: Iterable[str]) -> None:

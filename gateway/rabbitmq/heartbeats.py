@@ -48,7 +48,7 @@ class Heartbeats:
             self._listen,
             interval_s=0.0,
             deadline_s=3 * _SETUP_TIMEOUT_S,
-            expected=(BrokerAwayError, MissingEntityError),
+            expected=(BrokerAwayError,),
         )
         """Keeps listening."""
 
@@ -61,7 +61,6 @@ class Heartbeats:
 
         Raises:
             BrokerAwayError: That happened, or there is no connection.
-            MissingEntityError: No worker has declared the exchange, and this account may not.
         """
         async with self._connection.channel() as channel:
             ended = end_of(channel)
@@ -79,16 +78,21 @@ class Heartbeats:
                 if not self._passive:  # some other Celery may have declared it, in its own way
                     self._passive = True
                     return
-                self.refused = error.reason
-                self.looper.well()
-                await asyncio.sleep(AGAIN_S)
+                await self._wait(error.reason)
                 return
-            except MissingEntityError:
+            except MissingEntityError as error:  # no worker has declared it, and this may not
                 self._passive = False
-                raise
+                await self._wait(str(error))
+                return
             self.refused = ""
             self.looper.well()
             raise BrokerAwayError(f"no heartbeats any more: {await ended}")
+
+    async def _wait(self, why: str) -> None:
+        """Wait before another attempt: nothing is wrong but the account's permissions."""
+        self.refused = why
+        self.looper.well()
+        await asyncio.sleep(AGAIN_S)
 
     async def _take(self, message: DeliveredMessage) -> None:
         try:

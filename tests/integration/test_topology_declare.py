@@ -301,9 +301,9 @@ async def test_what_belongs_to_an_app_is_only_bound_for_delays(rabbit: Rabbit, a
         shortfall = await declare(connection, APPS)
         assert shortfall.apps_exchanges == ("celery", "C.dq2")
         assert not shortfall.ours
-        assert not await appeared(connection, shortfall)
+        assert not await appeared(connection, APPS, shortfall)
         await channel.declare_exchange("celery", "direct", durable=True)
-        assert await appeared(connection, shortfall)
+        assert await appeared(connection, APPS, shortfall)
 
         shortfall = await declare(connection, APPS)
         assert shortfall.apps_exchanges == ("C.dq2",)
