@@ -104,7 +104,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.ENDINGS] = endings
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
-    app[parts.OPERATING] = Operating.make(redis, broker, submitting.catalog)
+    app[parts.OPERATING] = Operating.make(layout, redis, broker, submitting.catalog)
     app[parts.INGESTING] = Ingesting.make(config, layout, access, broker, intake)
     app[parts.SCHEDULING] = Scheduling.make(
         config.quotas, redis, access.keyring, submitting.planner

@@ -8,11 +8,12 @@ from gateway.api.audited import audited, noted
 from gateway.api.fields import Count
 from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.operation import Content, Operation, answer
-from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
+from gateway.api.parts import BROKER, INTAKE, OPERATING, SUBMITTING, TOPOLOGY
 from gateway.api.submit import TASK_ID
 from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.trace_context import traceparent
+from gateway.operating.pauses import Paused
 from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.plan import EVERYWHERE
 from gateway.submitting.task_request import TaskRequest
@@ -44,6 +45,9 @@ class QueueRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     unacknowledged: Count | None = None
     consumers: Count | None = None
     rates: Rates | None = None
+    paused: Paused | None = None
+    """Whether workers start no task of it; `partly`: those that are not ours may; absent: Redis is
+    away, and it is not known."""
     dead_letter_queue: str | None = None
     dead_letters: Count | None = None
 
@@ -52,6 +56,13 @@ class QueueList(msgspec.Struct):
     """Every work queue."""
 
     queues: list[QueueRow]
+
+
+class QueuePause(msgspec.Struct):
+    """Whether a queue is paused."""
+
+    queue: str
+    paused: Paused
 
 
 class BroadcastReceipt(msgspec.Struct):
@@ -78,6 +89,24 @@ QUEUES = Operation(
         )
     },
     refusals=("metrics-unavailable",),
+)
+PAUSE = Operation(
+    summary="Have no worker start a task of a queue; what runs goes on, what is submitted waits.",
+    tag="Queues",
+    scope="admin",
+    answers={
+        200: answer("It is paused.", Content(QueuePause, {"queue": "default", "paused": True}))
+    },
+    refusals=("unknown-queue", "state-unavailable"),
+)
+RESUME = Operation(
+    summary="Let workers go on with a queue.",
+    tag="Queues",
+    scope="admin",
+    answers={
+        200: answer("It goes on.", Content(QueuePause, {"queue": "default", "paused": False}))
+    },
+    refusals=("unknown-queue", "state-unavailable"),
 )
 BROADCAST = Operation(
     summary="A task for every worker, through the fanout exchange.",
@@ -113,6 +142,8 @@ def routes() -> list[web.RouteDef]:
     """Return the routes of this noun."""
     return [
         web.get("/v1/queues", queues, operation=QUEUES),
+        web.post("/v1/queues/{name}/pause", pause, operation=PAUSE),
+        web.post("/v1/queues/{name}/resume", resume, operation=RESUME),
         web.post("/v1/broadcast", broadcast, operation=BROADCAST),
     ]
 
@@ -128,14 +159,46 @@ async def queues(request: web.Request) -> web.Response:
     figures: dict[str, QueueFigures] = {}
     if broker.management is not None:
         figures = await broker.management.queues()
+    paused = await request.app[OPERATING].pauses.read()
     rows = []
     for name, queue in layout.queues.items():
         row = _row(queue, figures.get(name), full=broker.depths.full(name))
+        row.paused = None if paused is None else paused.get(name, False)
         if queue.dead_letter:
             row.dead_letter_queue = dead = layout.dead_queue(name)
             row.dead_letters = figures[dead].messages_ready if dead in figures else None
         rows.append(row)
     return web.Response(body=msgspec.json.encode(QueueList(rows)), headers=_JSON)
+
+
+@audited("queue.pause")
+async def pause(request: web.Request) -> web.Response:
+    """Pause a queue until it is resumed, whatever restarts."""
+    caller = require(request, "admin")
+    queue = _queue(request)
+    paused = await request.app[OPERATING].pauses.pause(queue, caller.name)
+    return web.Response(body=msgspec.json.encode(QueuePause(queue, paused)), headers=_JSON)
+
+
+@audited("queue.resume")
+async def resume(request: web.Request) -> web.Response:
+    """Let workers go on with a queue; one that was not paused stays as it is."""
+    require(request, "admin")
+    queue = _queue(request)
+    await request.app[OPERATING].pauses.resume(queue)
+    return web.Response(body=msgspec.json.encode(QueuePause(queue, paused=False)), headers=_JSON)
+
+
+def _queue(request: web.Request) -> str:
+    """Return the queue of the path.
+
+    Raises:
+        Problem: `unknown-queue`.
+    """
+    name = request.match_info["name"]
+    if name not in request.app[TOPOLOGY].queues:
+        raise Problem("unknown-queue", f"there is no queue {name!r} in the layout")
+    return name
 
 
 def _row(queue: Queue, figures: QueueFigures | None, *, full: bool) -> QueueRow:

@@ -1,8 +1,9 @@
-"""What operators see and do: workers, and the audit log of every change."""
+"""What operators see and do: workers, pauses, and the audit log of every change."""
 
 from dataclasses import dataclass
 
 from gateway.operating.audit import AuditLog
+from gateway.operating.pauses import Pauses
 from gateway.operating.stock_workers import StockWorkers
 from gateway.operating.workers import Workers
 from gateway.rabbitmq.heartbeats import Heartbeats
@@ -10,6 +11,7 @@ from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.submitting.catalog import Catalog
 from penstock.looper import Looper
+from topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +20,18 @@ class Operating:
 
     workers: Workers
     audit: AuditLog
+    pauses: Pauses
     stock: StockWorkers
     heartbeats: Heartbeats
 
     @classmethod
-    def make(cls, redis: RedisClient, broker: Broker, catalog: Catalog) -> "Operating":
+    def make(
+        cls, topology: Topology, redis: RedisClient, broker: Broker, catalog: Catalog
+    ) -> "Operating":
         """Make it.
 
         Args:
+            topology: The queues.
             redis: From `make_redis`.
             broker: Hears and commands workers.
             catalog: What workers announce.
@@ -35,6 +41,7 @@ class Operating:
         return cls(
             workers=Workers(redis, records, stock, broker.control),
             audit=AuditLog(redis),
+            pauses=Pauses(redis, topology),
             stock=stock,
             heartbeats=Heartbeats(broker.connection, stock.hear),
         )

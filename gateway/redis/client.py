@@ -99,6 +99,14 @@ class RedisClient:
         """Store a string for so many seconds."""
         await self._command("SET", key, value, "EX", keep_s)
 
+    async def put_field(self, key: str, field: str, value: str) -> None:
+        """Set a field of a hash."""
+        await self._command("HSET", key, field, value)
+
+    async def delete_field(self, key: str, field: str) -> None:
+        """Delete a field of a hash."""
+        await self._command("HDEL", key, field)
+
     async def append(self, key: str, fields: Mapping[str, str], *, length: int) -> None:
         """Append an entry to a stream, of which about so many are kept."""
         words = [word for pair in fields.items() for word in pair]

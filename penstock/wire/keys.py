@@ -14,6 +14,7 @@
     penstock:called:<event>:<n>    string   that a callback was delivered
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key
     penstock:rate:<key name>       hash     token bucket of an API key
+    penstock:paused                hash     queues of which no worker starts a task
     penstock:audit                 stream   changes by operators and clients: who, what, how many
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
 

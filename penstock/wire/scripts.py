@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from penstock.wire.kept_results import BESIDES, MARKS
 from penstock.wire.keys import COPY_S, DAY_S, ENDED_EXTRA_S, EVENTS_LENGTH
+from penstock.wire.pauses import PAUSED_KEY
 from penstock.wire.records import FINAL
 
 _FOLDER = files("penstock.wire") / "lua"
@@ -24,6 +25,7 @@ _CONSTANTS = {
     "EVENTS_LENGTH": str(EVENTS_LENGTH),
     "FINAL": f"({{{', '.join(f'{state} = true' for state in sorted(FINAL))}}})",
     "MARKS": str(MARKS),
+    "PAUSED_KEY": f"'{PAUSED_KEY}'",
 }
 """Constants of Python that a script may name, as Lua writes them: each takes the place of its name,
 so that a call makes none that it does not need."""

@@ -60,6 +60,8 @@ POST   /v1/broadcast                 401  401  403    403  403    403      422  
 GET    /v1/dead-letters/{queue}      401  401  403    403  403    403      200   403
 POST   /v1/dead-letters/{queue}/replay
                                      401  401  403    403  403    403      200   403
+POST   /v1/queues/{name}/pause       401  401  403    403  403    403      200   403
+POST   /v1/queues/{name}/resume      401  401  403    403  403    403      200   403
 GET    /v1/workers                   401  401  403    200  403    403      200   200
 GET    /v1/workers/{name}/tasks      401  401  403    200  403    403      200   200
 POST   /v1/workers/{name}/consume    401  401  403    403  403    403      202   403
@@ -172,6 +174,8 @@ async def ask(gateway: Any, row: Row, caller: str | None) -> str:
         await gateway.delete("/v1/schedules/nightly", headers=key("other"))
         query = "?tenant=acme" if caller == "admin" else ""
     places = {"id": task_id, "collection": "papers", "name": "nightly", "queue": "default"}
+    if row.path.startswith("/v1/queues/"):
+        places["name"] = "default"
     body = BODIES.get((row.method, row.path))
     sent = None if body is None else json.loads(json.dumps(body).replace("{id}", task_id))
     response = await gateway.request(

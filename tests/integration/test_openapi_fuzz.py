@@ -135,7 +135,8 @@ async def test_every_example_is_taken_and_answered_as_described(gateway, amqp_ur
             if path in BY_OTHERS:
                 continue
             id_ = group["id"] if path.startswith("/v1/groups") else task["id"]
-            url = path.format(id=id_, **values)
+            named = values | ({"name": "default"} if path.startswith("/v1/queues/") else {})
+            url = path.format(id=id_, **named)
             for media, content in operation.get("requestBody", {}).get("content", {}).items():
                 await described.ask(method, path, url, (content["example"], media))
             if "requestBody" not in operation:

@@ -2,10 +2,13 @@
 -- KEYS: record, events, ended, revoked, copy; the former name of revoked, and those of ended and copy
 --       where the delivery may not be the first
 -- ARGV: the STARTED record without its opening brace ('' = untracked), seconds to keep it,
---       letters: d = redelivered, t = published by a retry, p = replayed; the nonce of a copy
--- Answer: start, revoked, ended or duplicate
+--       letters: d = redelivered, t = published by a retry, p = replayed; the nonce of a copy, or '';
+--       the queue that it came from, where a pause of that holds it back
+-- Answer: start, revoked, ended, duplicate or paused
 --- include cursor
-local body, keep_s, again, copy = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local body, keep_s, again, copy, queue = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if queue and redis.call('HEXISTS', PAUSED_KEY, queue) == 1 then return 'paused' end
+if copy == '' then copy = nil end
 local known, mark = redis.call('EXISTS', unpack(KEYS)) > 0, false
 if known then
 --- include state

@@ -114,7 +114,7 @@ class LightRequest(OurRequest):
         self._message = message
         self._request_dict = request
         self._args, self._kwargs = request["args"], request["kwargs"]
-        self._body = None  # decoded: see `_payload`
+        self._body: list[Any] | None = None  # decoded: see `_payload`
         self._app = intake.app
         self._utc = self._decoded = True
         self._content_type = self._content_encoding = None
@@ -143,6 +143,11 @@ class LightRequest(OurRequest):
         """Arguments, and what follows the task."""
         follow = {name: self._request_dict[name] for name in _FOLLOWING}
         return [self._args, self._kwargs, follow]
+
+    def execute_using_pool(self, pool: Any, **options: Any) -> Any:
+        """Execute it in Celery's way: after it was held, as its queue was paused."""
+        self._body = self._payload
+        return super().execute_using_pool(pool, **options)
 
     @property
     def body(self) -> list[Any]:

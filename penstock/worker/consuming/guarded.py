@@ -17,9 +17,11 @@ from kombu.utils.encoding import safe_repr
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker.consuming.announce import announcer_of
+from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.deaths.prefork import see_every_death
 from penstock.worker.messages.json_values import decode
+from penstock.worker.redis_client import sync_client
 
 Salvage = Callable[[Any, object], Any]
 """Takes a body and what its publisher said of it; returns the decoded body, or raises as `decode`
@@ -49,6 +51,8 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         self._announcer = announcer_of(
             self.app, self.hostname, self.consumed_queues, self.pool, self._slots
         )
+
+        self._pauses = Pauses(sync_client(self.app.redis_url), self)
 
     def consumed_queues(self) -> tuple[str, ...] | None:
         """Return the work queues that this worker consumes; None while it consumes nothing."""
@@ -95,12 +99,14 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
                 self.on_poison(message, error)
 
         self._consumes = True
+        self._pauses.begin()
         self._announcer.announce()  # before it consumes: a task of ours is never unknown
         return handle_guarded
 
     def on_close(self) -> None:
         """Note that the connection is gone; Celery forgets its deliveries."""
         self._consumes = False
+        self._pauses.forget()
         self._announcer.changed()
         super().on_close()
 

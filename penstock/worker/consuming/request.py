@@ -18,10 +18,11 @@ from redis.exceptions import RedisError
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, is_delay_exchange
 from penstock.wire.shown_arguments import HIDDEN, shown
+from penstock.worker.consuming.pauses import hold
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
 from penstock.worker.deaths.suspects import MAX_DEATHS
-from penstock.worker.ending.ending import NoEndError
+from penstock.worker.ending.ending import HeldError, NoEndError
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.running.runtime import STOP_SIGNALS
@@ -148,6 +149,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
+        if isinstance(error, HeldError):
+            hold(self)
+            return
         if isinstance(error, NoEndError):
             task_ready(self)
             self.reject(requeue=error.requeue)

@@ -60,6 +60,13 @@ class NoEndError(Reject):  # type: ignore[misc]  # Celery has no types
     """
 
 
+class HeldError(NoEndError):
+    """A delivery may not start now, as its queue is paused: the main process keeps it."""
+
+    def __init__(self, reason: str = "paused", requeue: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
+        super().__init__(reason, requeue)
+
+
 class Ending:
     """What is known of the end of the execution on this thread."""
 
@@ -188,7 +195,7 @@ def _rejected(error: BaseException) -> ExceptionInfo:
         lambda: bool(error.requeue),  # type: ignore[attr-defined]
         fallback=False,
     )
-    kind = Reject if type(error) is Reject else NoEndError
+    kind = type(error) if type(error) in {Reject, HeldError} else NoEndError
     return einfo_of(kind(Failure.of(error).shown, requeue), "", internal=True)
 
 
@@ -275,6 +282,8 @@ class TraceInfo(trace.TraceInfo):  # type: ignore[misc]  # Celery has no types
     def handle_reject(self, task: Any, req: Any, **_: Any) -> None:
         """Give the delivery back, or let it become a dead letter; the task said so."""
         ending_of(req.id).answer = _rejected(self.retval)
+        if type(self.retval) is HeldError:
+            return
         _log(task, req, self.retval, Failure.of(self.retval))
 
 

@@ -119,16 +119,19 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         """
         return self.ask(self.start_call(request, tracked=tracked, retried=retried))
 
-    def start_call(self, request: Any, *, tracked: bool, retried: bool) -> ScriptCall:
+    def start_call(
+        self, request: Any, *, tracked: bool, retried: bool, queue: str | None = None
+    ) -> ScriptCall:
         """Return the question whether a delivery may start; the answer marks it STARTED.
 
         Args:
             request: Celery's context of the delivery; `started_at` is set.
             tracked: whether its states are stored.
             retried: whether the message was published by a retry.
+            queue: where it came from, if a pause of that queue is to hold it back.
 
         Returns:
-            What is answered with `start`, `revoked`, `ended` or `duplicate`.
+            What is answered with `start`, `revoked`, `ended`, `duplicate` or `paused`.
         """
         headers = request.headers or {}
         delivery = request.delivery_info or {}
@@ -136,12 +139,13 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         started = self._meta(request.id, None, celery_states.STARTED, None, request)
         again = "d" if delivery.get("redelivered") else ""
         again += "t" * retried + "p" * (REPLAY_HEADER in headers)
-        copy = [str(headers[COPY_HEADER])] if headers.get(COPY_HEADER) else []
+        copy = str(headers.get(COPY_HEADER) or "")
+        more = [copy, queue] if queue else [copy] if copy else []
         former = FormerKeys.of(request.id)[: 3 if again or copy else 1]
         return ScriptCall(
             script("task_start"),
             (keys.record, keys.events, keys.ended, keys.revoked, keys.copy, *former),
-            [self._body(started) if tracked else "", self.expires, again, *copy],
+            [self._body(started) if tracked else "", self.expires, again, *more],
         )
 
     def ask(self, call: ScriptCall) -> str:

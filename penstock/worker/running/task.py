@@ -1,6 +1,7 @@
 """The base class of all tasks, and what happens around one execution.
 
 delivery ─► before_start: may it start? ──no──► Ignore (acked, not run)
+                 │               └─ its queue is paused ─► held, until it is resumed
                  │ yes: STARTED
                  ▼
                run ── returns ─────────────► SUCCESS
@@ -29,7 +30,13 @@ from celery.utils.functional import head_from_fun
 from penstock.wire.headers import BROKER_PREFIXES
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.dead_letters import bury
-from penstock.worker.ending.ending import ending_of, leaving, retryable, tracer_of
+from penstock.worker.ending.ending import (
+    HeldError,
+    ending_of,
+    leaving,
+    retryable,
+    tracer_of,
+)
 from penstock.worker.errors import PermanentError, RetryableError
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.authored import Authored
@@ -147,6 +154,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
 
         Raises:
             Ignore: it was revoked, has ended before, or is a copy of a message that has started.
+            HeldError: its queue is paused.
         """
         request, ending = self.request, ending_of(task_id)
         if request.is_eager or ending.asked:
@@ -155,6 +163,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         answer = self.backend.ask(self.start_call(request))
         if answer == "start":
             return
+        if answer == "paused":
+            raise HeldError
         tracked = not ignores_result(self, request)
         if answer == "revoked":
             self.backend.mark_as_revoked(task_id, "revoked", request=request, store_result=tracked)
@@ -168,8 +178,10 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         request.started_at = datetime.now(UTC).isoformat()
         request.timelimit = self.limits_of(request)
         tracked = not ignores_result(self, request)
+        # An early acknowledgement is given before this: such a delivery could not be held safely.
+        queue = (request.delivery_info or {}).get("queue") if self.acks_late else None
         return self.backend.start_call(  # type: ignore[no-any-return]  # Celery has no types
-            request, tracked=tracked, retried=request.retries > 0
+            request, tracked=tracked, retried=request.retries > 0, queue=queue
         )
 
     def limits_of(self, request: Any) -> list[float | None] | None:
