@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from kombu.connection import Connection
 
 from gateway.api import parts
 from gateway.config import GatewayConfig
@@ -38,6 +39,9 @@ async def apps(lasting_deployment: Lasting, config: GatewayConfig) -> AsyncItera
     await lasting_deployment.clear()
     async with lasting_deployment.worker(*WORKER):
         pass  # it goes on
+    with Connection(lasting_deployment.amqp_url) as connection:
+        for queue in ("celery", "feeds"):
+            connection.default_channel.queue_purge(queue)
     async with running_gateway(config) as gateway:
         layout = gateway.app[parts.BROKER].publisher.layout
         await eventually(lambda: not layout.shortfall, timeout_s=20)
