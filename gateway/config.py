@@ -73,6 +73,9 @@ class GatewayConfig:
     result_key_prefix: str = ""
     """What the keys of results begin with, for workers too: `global_keyprefix` of the apps' result
     backend. `RESULT_KEY_PREFIX`."""
+    control_exchanges: tuple[str, ...] = ("celery",)
+    """Celery's setting `control_exchange` of each app whose workers are to hear of revocations.
+    `CONTROL_EXCHANGES`."""
     confirm_timeout_s: float = 5.0
     """How long a publish waits for its confirm before 504. `CONFIRM_TIMEOUT_S`."""
     max_inflight_messages: int = 20_000
@@ -144,6 +147,7 @@ class GatewayConfig:
             task_id_keys=reader.signing_keys("TASK_ID_KEYS"),
             result_expires_s=reader.number("RESULT_EXPIRES_S", 86_400, 1, 366 * 86_400),
             result_key_prefix=reader.key_prefix("RESULT_KEY_PREFIX"),
+            control_exchanges=reader.words("CONTROL_EXCHANGES") or defaults.control_exchanges,
             confirm_timeout_s=reader.seconds("CONFIRM_TIMEOUT_S", defaults.confirm_timeout_s),
             max_inflight_messages=reader.number("MAX_INFLIGHT_MESSAGES", 20_000, 1, 1_000_000),
             max_inflight_bytes=reader.number(

@@ -11,32 +11,37 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
 from gateway.errors import Problem
 from gateway.rabbitmq.connection import Connection
-from gateway.rabbitmq.faults import broker_calls
+from gateway.rabbitmq.faults import MissingEntityError, broker_calls
 from gateway.rabbitmq.message import Message
 from gateway.rabbitmq.publisher import Publisher
 
 REPLY_TIMEOUT_S: Final = 2.0
 """How long workers may take to answer."""
 _CALL_TIMEOUT_S: Final = 3.0
-_COMMANDS: Final = "celery.pidbox"
-_REPLIES: Final = "reply.celery.pidbox"
+_PIDBOX: Final = "pidbox"
 
 
 class Control:
     """Commands workers.
 
     Args:
-        connection: Declares the exchanges, and reads replies.
+        connection: Looks for the exchanges, and reads replies.
         publisher: Publishes the commands.
+        names: Celery's setting `control_exchange` of each app whose workers are commanded; those of
+            the first may be asked.
     """
 
-    def __init__(self, connection: Connection, publisher: Publisher) -> None:
+    def __init__(
+        self, connection: Connection, publisher: Publisher, names: Sequence[str] = ("celery",)
+    ) -> None:
         self._connection = connection
         self._publisher = publisher
+        self._exchanges = [f"{name}.{_PIDBOX}" for name in names]
+        self._replies = f"reply.{self._exchanges[0]}"
 
     async def broadcast(
         self, command: str, arguments: Mapping[str, Any], destination: Sequence[str] | None = None
@@ -51,8 +56,9 @@ class Control:
         Raises:
             Problem: `broker-unavailable`.
         """
-        async with self._connection.channel() as channel:
-            await self._publish(channel, _body(command, arguments, destination))
+        body = _body(command, arguments, destination)
+        for exchange in self._exchanges:
+            await self._publish(exchange, body)
 
     async def ask(
         self,
@@ -79,14 +85,14 @@ class Control:
         answers: list[tuple[str, Any]] = []
         async with self._connection.channel() as channel:
             async with broker_calls(_CALL_TIMEOUT_S):
-                await channel.exchange_declare(_REPLIES, exchange_type="direct")
-                inbox_queue = f"{ticket}.{_REPLIES}"
+                await channel.exchange_declare(self._replies, exchange_type="direct")
+                inbox_queue = f"{ticket}.{self._replies}"
                 await channel.queue_declare(inbox_queue, exclusive=True, auto_delete=True)
-                await channel.queue_bind(inbox_queue, _REPLIES, ticket)
+                await channel.queue_bind(inbox_queue, self._replies, ticket)
                 await channel.basic_consume(inbox_queue, inbox.put, no_ack=True)
-            reply_to = {"exchange": _REPLIES, "routing_key": ticket}
+            reply_to = {"exchange": self._replies, "routing_key": ticket}
             body = _body(command, arguments, destination, ticket=ticket, reply_to=reply_to)
-            await self._publish(channel, body)
+            await self._publish(self._exchanges[0], body)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPLY_TIMEOUT_S):
                     while destination is None or len(answers) < len(destination):
@@ -96,17 +102,20 @@ class Control:
                             break
         return answers  # the queue goes with its consumer, and that with the channel
 
-    async def _publish(self, channel: AbstractChannel, body: bytes) -> None:
-        """Publish a command.
+    async def _publish(self, exchange: str, body: bytes) -> None:
+        """Publish a command, unless no worker has ever been there to hear it.
 
         Raises:
             Problem: `broker-unavailable`.
         """
-        async with broker_calls(_CALL_TIMEOUT_S):
-            # Publishing to one that is not there would end the publisher's channel.
-            await channel.exchange_declare(_COMMANDS, exchange_type="fanout")
+        try:
+            async with self._connection.channel() as channel, broker_calls(_CALL_TIMEOUT_S):
+                # Publishing to one that is not there would end the publisher's channel.
+                await channel.exchange_declare(exchange, passive=True)
+        except MissingEntityError:
+            return
         message = Message(
-            exchange=_COMMANDS,
+            exchange=exchange,
             routing_key="",
             headers={"clock": 1, "expires": 0},
             mandatory=False,

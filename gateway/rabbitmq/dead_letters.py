@@ -23,7 +23,7 @@ from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_
 from gateway.rabbitmq.letters import UNROUTED, Letter, read_letter
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.replays import Replay, counted, publish_again
-from penstock.wire.names import DEAD_SUFFIX, UNROUTED_QUEUE
+from penstock.wire.names import DEAD_SUFFIX, GATE_QUEUE, UNROUTED_QUEUE
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class DeadLetters:
         """Name the queue that letters died in.
 
         Args:
-            queue: It, or the queue that keeps its dead letters; `unrouted` is none of both.
+            queue: It, or the queue that keeps its dead letters, or the gate; `unrouted` is none.
 
         Raises:
             Problem: `unknown-queue` (queued: no).
@@ -67,7 +67,7 @@ class DeadLetters:
         known = self._topology.queues
         if queue not in known:
             queue = queue.removesuffix(DEAD_SUFFIX)
-        if queue == UNROUTED:
+        if queue == UNROUTED or (queue == GATE_QUEUE and self._topology.has_app):
             return queue
         if queue not in known:
             raise Problem(

@@ -51,7 +51,7 @@ class Broker:
         return cls(
             publisher=publisher,
             connection=connection,
-            control=Control(connection, publisher),
+            control=Control(connection, publisher, config.control_exchanges),
             depths=QueueDepths(connection, topology),
             dead_letters=DeadLetters(connection, publisher, topology),
             management=Management(url, config.amqp_url) if url else None,

@@ -20,9 +20,9 @@ NODE = "w1@host"
 class Worker:
     """kombu's side of the remote control, as a Celery worker has it."""
 
-    def __init__(self, amqp_url):
+    def __init__(self, amqp_url, name="celery"):
         self._connection = Connection(amqp_url)
-        mailbox = Mailbox("celery", type="fanout", queue_exclusive=False, queue_durable=True)
+        mailbox = Mailbox(name, type="fanout", queue_exclusive=False, queue_durable=True)
         self.heard = []
         self.node = mailbox(self._connection).Node(
             NODE, state=None, handlers={"echo": self._echo, "fails": self._fails},
@@ -56,8 +56,8 @@ class Worker:
         self._connection.release()
 
 
-def broker_at(amqp_url):
-    config = GatewayConfig(amqp_url=amqp_url)
+def broker_at(amqp_url, **fields):
+    config = GatewayConfig(amqp_url=amqp_url, **fields)
     return Broker.make(config, load(), lambda _outcome, _latency_s: None)
 
 
@@ -98,3 +98,17 @@ async def test_without_a_broker_control_is_refused():
             await broker.control.broadcast("revoke", {"task_id": "x"})
 
     assert refused.value.code == "broker-unavailable"
+
+
+async def test_workers_of_several_apps_hear_a_broadcast(amqp_url):
+    """Each app may have a `control_exchange` of its own; nobody hears on that of a third."""
+    broker = broker_at(amqp_url, control_exchanges=("shop", "nobody", "celery"))
+    async with broker.running(), turning(*broker.loopers):
+        await eventually(lambda: broker.publisher.state == "ready", timeout_s=20)
+        with (
+            await asyncio.to_thread(Worker, amqp_url) as one,
+            await asyncio.to_thread(Worker, amqp_url, "shop") as other,
+        ):
+            await broker.control.broadcast("echo", {"task_id": "a"})
+            await eventually(lambda: len(one.heard) == len(other.heard) == 1)
+        assert broker.publisher.state == "ready"

@@ -213,3 +213,31 @@ async def test_an_exchange_that_no_app_has_declared_yet_costs_nothing_else(
                 return (await submit("proj.add"))[0] == 202
 
             await eventually(taken_now, 20)
+
+
+async def test_a_delayed_task_whose_queue_is_gone_is_a_dead_letter_of_the_gate(
+    amqp_url: str, redis_url: str, tmp_path: Path
+):
+    layout = tmp_path / "layout.toml"
+    layout.write_text('extends = "default"\n' + APP)
+    async with running_gateway(
+        amqp_url=amqp_url, redis_url=redis_url, topology_file=layout
+    ) as gateway:
+        body = {"task": "proj.add", "args": [1], "options": {"countdown": 1}}
+        async with gateway.post("/v1/tasks", json=body) as answer:
+            task_id = (await answer.json())["id"]
+        async with gateway.get(f"/v1/tasks/{task_id}?wait=20") as answer:
+            told = await answer.json()
+        assert (told["state"], told["error"]["type"], told["error"]["message"]) == (
+            "FAILURE", "DeadLettered", "unrouted",
+        )  # fmt: skip
+        async with gateway.get("/v1/dead-letters/penstock_gate") as answer:
+            assert [letter["id"] for letter in (await answer.json())["letters"]] == [task_id]
+        async with as_its_app_declares(amqp_url, Attempt(APP)) as channel:
+            async with gateway.post(
+                "/v1/dead-letters/penstock_gate/replay", json={"all": True}
+            ) as answer:
+                assert (await answer.json())["replayed"] == 1
+            message = await taken(channel, "celery")
+    assert message.headers["id"] == task_id
+    assert "x-penstock-gate" not in message.headers
