@@ -1,6 +1,6 @@
 """The layout of this deployment, as its workers ask for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kombu.entity import Queue
@@ -23,15 +23,15 @@ class DeclaredLayout:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
 
-    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> None:  # noqa: ARG002  # all of it
-        """Declare the whole layout.
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> Sequence[str]:  # noqa: ARG002  # all of it
+        """Declare the whole layout; return the queues whose node is away.
 
         Raises:
             LayoutError: live queues have other arguments, or RabbitMQ refused to declare one; it
                 names all of them and what to do.
         """
         try:
-            kombu_queues.declare(connection, self._topology)
+            return kombu_queues.declare(connection, self._topology)
         except DeclarationError as error:
             raise LayoutError(explain(error, self._topology.source)) from error
 

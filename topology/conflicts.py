@@ -1,7 +1,9 @@
 """RabbitMQ's refusal of a declaration, read: which argument differs, and what is live."""
 
 import re
+from collections.abc import Sequence
 
+from topology.declarations import BindingDeclaration, Declaration
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
 
 _INEQUIVALENT = re.compile(
@@ -32,6 +34,25 @@ def read_conflict(kind: str, name: str, text: str) -> Conflict:
         wanted=_plain(found["wanted"]),
         live=_plain(found["live"]),
     )
+
+
+def refused_at(wanted: Sequence[Declaration], text: str) -> int:
+    """Return how many of some declarations were surely made, when RabbitMQ refused one of them.
+
+    Without an answer to each, the text alone says which: those before the first one that it can
+    mean were made.
+
+    Args:
+        wanted: in the order of their declaration.
+        text: the reply text of ``channel.close``.
+    """
+    for place, one in enumerate(wanted):
+        names = (
+            (one.source, one.destination) if isinstance(one, BindingDeclaration) else (one.name,)
+        )
+        if any(f"'{name}'" in text for name in names):
+            return place
+    return 0
 
 
 def explain(error: DeclarationError, source: str) -> str:

@@ -25,6 +25,11 @@ class QueueDeclaration:
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def on_one_node(self) -> bool:
+        """Whether it lives on one node of a cluster, which has to answer: a classic queue."""
+        return self.arguments.get("x-queue-type") == "classic"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingDeclaration:
@@ -37,6 +42,9 @@ class BindingDeclaration:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     required: bool = True
     """False: of a queue that an app owns. It is made where that is there and the account may."""
+
+
+Declaration = ExchangeDeclaration | QueueDeclaration | BindingDeclaration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class Shortfall:
     """Of ours, in words: the account may not make them; whether they are there AMQP cannot tell."""
     apps_exchanges: tuple[str, ...] = ()
     """Of apps, which have not declared them."""
+    away: tuple[str, ...] = ()
+    """Queues of ours that are there, on a node that is down or does not answer."""
 
     @property
     def ours(self) -> bool:
@@ -58,7 +60,7 @@ class Shortfall:
 
     def __bool__(self) -> bool:
         """Tell whether anything is not there."""
-        return self.ours or bool(self.apps_exchanges)
+        return self.ours or bool(self.apps_exchanges or self.away)
 
     def __str__(self) -> str:
         """Name all of it, and who can make it."""
@@ -71,6 +73,9 @@ class Shortfall:
                 f"this account may not make {', '.join(lacking)}: let one that may run `python -m "
                 "topology apply`"
             )
+        if self.away:
+            names = ", ".join(map(repr, self.away))
+            parts.append(f"the node of queue {names} is down: it is used again once it is back")
         if self.apps_exchanges:
             names = ", ".join(map(repr, self.apps_exchanges))
             parts.append(f"no app has declared exchange {names}: its worker does when it starts")

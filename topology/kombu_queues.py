@@ -4,9 +4,9 @@ A worker that starts before the gateway declares the whole layout too: without i
 queues a rejected message would be lost.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
 from amqp.exceptions import (
     AccessRefused,
@@ -18,9 +18,11 @@ from amqp.exceptions import (
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
-from topology.conflicts import read_conflict
+from penstock.wire.refusals import is_away
+from topology.conflicts import read_conflict, refused_at
 from topology.declarations import (
     BindingDeclaration,
+    Declaration,
     ExchangeDeclaration,
     QueueDeclaration,
     describe,
@@ -37,7 +39,11 @@ __all__ = [
     "work_queues",
 ]
 
-Declared = TypeVar("Declared", ExchangeDeclaration, QueueDeclaration)
+AT_ONCE = 16
+"""Declarations that are sent before an answer is waited for."""
+ONE_NODE_WITHIN_S = 3.0
+"""How long the node of a queue that lives on it alone may take to answer."""
+
 Router = Callable[..., dict[str, Any] | None]
 
 
@@ -82,15 +88,19 @@ def celery_routes(topology: Topology) -> Router:
     return route_task
 
 
-def declare(channel_or_connection: Any, topology: Topology) -> None:
+def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
     """Declare the whole layout; what exists stays as it is.
 
-    What the account may not configure is taken as it is, if it is there.
+    What the account may not configure is taken as it is, if it is there. A queue whose node is away
+    holds up no other.
 
     Args:
         channel_or_connection: a kombu connection or one of its channels; the declarations use
             channels of their own on the same connection.
         topology: the layout.
+
+    Returns:
+        Queues that are there, on a node that is down or does not answer.
 
     Raises:
         DeclarationConflict: live exchanges or queues have other arguments; holds all of them. What
@@ -101,19 +111,17 @@ def declare(channel_or_connection: Any, topology: Topology) -> None:
     """
     open_channel = _opener(channel_or_connection)
     plan = declarations(topology)
-    conflicts = [
-        *_declare_all(open_channel, "exchange", plan.exchanges, _declare_exchange),
-        *_declare_all(open_channel, "queue", plan.queues, _declare_queue),
-    ]
-    if conflicts:
-        raise DeclarationConflict(conflicts)
-    with closing(open_channel()) as channel:
-        for binding in plan.bindings:
-            try:
-                _bind(channel, binding)
-            except (AccessRefused, NotFound) as error:
-                if binding.required:
-                    raise DeclarationError(f"{describe(binding)}: {error.reply_text}") from error
+    seen = _Seen()
+    alone = [queue for queue in plan.queues if queue.on_one_node]
+    _each(open_channel, plan.exchanges, seen.declare)
+    _each(open_channel, [queue for queue in plan.queues if queue not in alone], seen.declare)
+    for queue in alone:
+        seen.declare_alone(open_channel(), queue)
+    if seen.conflicts:
+        raise DeclarationConflict(seen.conflicts)
+    reached = [binding for binding in plan.bindings if binding.destination not in seen.away]
+    _each(open_channel, reached, _bind_one)
+    return tuple(seen.away)
 
 
 def _undeclared(name: str, arguments: Mapping[str, Any]) -> Queue:
@@ -135,43 +143,95 @@ def _opener(channel_or_connection: Any) -> Callable[[], Any]:
     return open_channel
 
 
-def _declare_all(
-    open_channel: Callable[[], Any],
-    kind: str,
-    wanted: Iterable[Declared],
-    declare_one: Callable[[Any, Declared], None],
-) -> list[Conflict]:
-    """Declare each on one channel; after a refusal, which closes it, amqp has reopened it.
+class _Seen:
+    """What became of some declarations."""
 
-    (``amqp.Channel._on_close`` revives the channel before it raises.)
-    """
-    conflicts: list[Conflict] = []
-    with closing(open_channel()) as channel:
-        for declaration in wanted:
+    def __init__(self) -> None:
+        self.conflicts: list[Conflict] = []
+        self.away: list[str] = []
+
+    def declare(self, channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> None:
+        """Declare one, or find it where the account may not, and note what came of it."""
+        kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
+        try:
             try:
-                try:
-                    declare_one(channel, declaration)
-                except AccessRefused:
-                    _find(channel, declaration)
-            except (PreconditionFailed, ResourceLocked) as error:
-                conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
-            except ChannelError as error:
+                _send(channel, declaration)
+            except AccessRefused:
+                _find(channel, declaration)
+        except (PreconditionFailed, ResourceLocked) as error:
+            self.conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
+        except ChannelError as error:
+            if not is_away(error.reply_text):
                 raise DeclarationError(
                     f"{kind} {declaration.name!r}: {error.reply_text}"
                 ) from error
-    return conflicts
+            self.away.append(declaration.name)
+
+    def declare_alone(self, channel: Any, queue: QueueDeclaration) -> None:
+        """Declare a queue of one node, on a channel that nothing else needs."""
+        try:
+            with channel.connection.transport.having_timeout(ONE_NODE_WITHIN_S):
+                self.declare(channel, queue)
+        except TimeoutError:
+            self.away.append(queue.name)
+        else:
+            channel.close()
 
 
-def _declare_exchange(channel: Any, exchange: ExchangeDeclaration) -> None:
-    Exchange(
-        exchange.name, exchange.type, channel, durable=True, arguments=dict(exchange.arguments)
-    ).declare()
+def _each(
+    open_channel: Callable[[], Any], wanted: Iterable[Any], one: Callable[[Any, Any], None]
+) -> None:
+    """Send all without waiting for an answer, and only what may have been refused one by one."""
+    left = list(wanted)
+    with closing(open_channel()) as channel:
+        while left:
+            some = left[:AT_ONCE]
+            made = _made(channel, some)
+            left = left[made:]
+            if made < len(some):
+                one(channel, left.pop(0))
 
 
-def _declare_queue(channel: Any, queue: QueueDeclaration) -> None:
-    Queue(
-        queue.name, channel=channel, durable=True, queue_arguments=dict(queue.arguments)
-    ).queue_declare()
+def _made(channel: Any, wanted: Sequence[Any]) -> int:
+    """Send all of them, and wait once; return how many were made before one was refused.
+
+    After a refusal, which closes it, amqp has reopened the channel (``amqp.Channel._on_close``).
+    """
+    try:
+        for one in wanted:
+            _send(channel, one, nowait=True)
+        # Whatever has an answer: RabbitMQ does in order what comes on a channel.
+        channel.basic_qos(0, 0, a_global=False)
+    except ChannelError as error:
+        return refused_at(wanted, error.reply_text)
+    return len(wanted)
+
+
+def _bind_one(channel: Any, binding: BindingDeclaration) -> None:
+    """Make one binding that may have been refused."""
+    try:
+        _send(channel, binding)
+    except (AccessRefused, NotFound) as error:
+        if binding.required and not is_away(error.reply_text):
+            raise DeclarationError(f"{describe(binding)}: {error.reply_text}") from error
+
+
+def _send(channel: Any, declaration: Declaration, *, nowait: bool = False) -> None:
+    """Declare one."""
+    arguments = dict(declaration.arguments)
+    match declaration:
+        case ExchangeDeclaration(name=name, type=kind):
+            channel.exchange_declare(
+                name, kind, durable=True, auto_delete=False, nowait=nowait, arguments=arguments
+            )
+        case QueueDeclaration(name=name):
+            channel.queue_declare(
+                name, durable=True, auto_delete=False, nowait=nowait, arguments=arguments
+            )
+        case BindingDeclaration(source=source, destination=destination, key=key):
+            to_exchange = declaration.destination_type == "exchange"
+            bind = channel.exchange_bind if to_exchange else channel.queue_bind
+            bind(destination, source, key, nowait=nowait, arguments=arguments)
 
 
 def _find(channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> None:
@@ -180,13 +240,3 @@ def _find(channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> 
         channel.queue_declare(declaration.name, passive=True)
     else:
         channel.exchange_declare(declaration.name, declaration.type, passive=True)
-
-
-def _bind(channel: Any, binding: BindingDeclaration) -> None:
-    arguments = dict(binding.arguments)
-    if binding.destination_type == "exchange":
-        Exchange(binding.destination, channel=channel).bind_to(
-            binding.source, binding.key, arguments
-        )
-    else:
-        Queue(binding.destination, channel=channel).bind_to(binding.source, binding.key, arguments)

@@ -24,15 +24,18 @@ class Room:
         """Refuse work whose result would be kept, while the tenant keeps too many."""
 
     def check(self, queues: Iterable[str]) -> None:
-        """Let a message through unless one of its queues is full.
+        """Let a message through unless one of its queues is full, or cannot be reached.
 
         Raises:
-            Problem: `queue-full` (queued: no).
+            Problem: `queue-full`, `broker-unavailable` (queued: no).
         """
-        full = self._depths.full_queues
-        if not full:
+        full, away = self._depths.full_queues, self._depths.away_queues
+        if not (full or away):
             return
         for queue in queues:
+            if queue in away:
+                detail = f"the node of queue {queue!r} is down: it takes messages once it is back"
+                raise Problem("broker-unavailable", detail, queued="no")
             if queue in full:
                 limit = self._topology.queues[queue].limit
                 raise Problem("queue-full", queue_full(queue, limit), queued="no")

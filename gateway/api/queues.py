@@ -1,5 +1,7 @@
 """How full the work queues are, and a task for every worker."""
 
+import contextlib
+
 import msgspec
 from aiohttp import web
 
@@ -18,7 +20,7 @@ from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.plan import EVERYWHERE
 from gateway.submitting.task_request import TaskRequest
 from gateway.timestamps import Time, issued_at
-from penstock.wire.names import BROADCAST_EXCHANGE
+from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
 from topology.entities import Queue
 
 _JSON = {"Content-Type": "application/json"}
@@ -65,14 +67,19 @@ class QueuePause(msgspec.Struct):
     paused: Paused
 
 
-class BroadcastReceipt(msgspec.Struct):
-    """RabbitMQ confirmed a task for every worker's queue; it has no single result."""
+class BroadcastReceipt(msgspec.Struct, omit_defaults=True):
+    """RabbitMQ confirmed a task for every queue of a worker that it has; no single result.
+
+    Of workers that were heard of lately: whose queue took it, and whose node was down.
+    """
 
     id: str
     task: str
     exchange: str
     tracked: bool
     accepted_at: Time
+    reached: list[str] | None = None
+    not_reached: list[str] | None = None
 
 
 QUEUES = Operation(
@@ -124,6 +131,8 @@ BROADCAST = Operation(
                     "exchange": "broadcast",
                     "tracked": False,
                     "accepted_at": "2026-01-31T12:00:00.000Z",
+                    "reached": ["celery@w1", "celery@w2"],
+                    "not_reached": [],
                 },
             ),
         )
@@ -245,4 +254,12 @@ async def broadcast(request: web.Request) -> web.Response:
         tracked=False,
         accepted_at=issued_at(message.task_id),
     )
+    with contextlib.suppress(Problem):  # RabbitMQ went away since
+        workers = sorted(submitting.catalog.workers.slots)
+        away = await request.app[BROKER].depths.are_away(
+            BROADCAST_QUEUE_PREFIX + worker for worker in workers
+        )
+        of_away = {queue.removeprefix(BROADCAST_QUEUE_PREFIX) for queue in away}
+        receipt.reached = [worker for worker in workers if worker not in of_away]
+        receipt.not_reached = sorted(of_away)
     return web.Response(status=202, body=msgspec.json.encode(receipt), headers=_JSON)

@@ -28,8 +28,8 @@ class InFlight:
     """Octets written."""
     written_at: float
     """Monotonic seconds."""
-    queue_count: int
-    """How many queues match."""
+    queue_count: int | None
+    """How many queues match; None: that is not known."""
     tenant: str = ""
     """Whose it is; empty for the gateway's own."""
     returned: str | None = None
@@ -140,15 +140,21 @@ class ConfirmWindow:
         if outcome == "confirmed":
             future.set_result(None)
         elif outcome == "returned":
-            future.set_exception(
-                Problem("unroutable", f"RabbitMQ returned it: {message.returned}", queued="no")
-            )
-        elif message.queue_count == 1:
+            future.set_exception(_returned(message))
+        elif message.queue_count in {1, None}:
             future.set_exception(Problem("queue-full", "the queue refused it", queued="no"))
         else:
             future.set_exception(
                 unconfirmed(message.task_id, "one of several queues refused it, others may hold it")
             )
+
+
+def _returned(message: InFlight) -> Problem:
+    """Return why no queue took a message that was returned."""
+    if message.queue_count:  # RabbitMQ leaves out queues whose node is down
+        detail = "RabbitMQ returned it: the node of its queue is down, or the queue was deleted"
+        return Problem("broker-unavailable", detail, queued="no")
+    return Problem("unroutable", f"RabbitMQ returned it: {message.returned}", queued="no")
 
 
 def _fail(message: InFlight, problem: Problem) -> None:

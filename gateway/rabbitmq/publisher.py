@@ -146,7 +146,7 @@ class Publisher:
         task_id: str,
         body: bytes,
         *,
-        queue_count: int = 1,
+        queue_count: int | None = None,
         message_id: str | None = None,
     ) -> "asyncio.Future[None]":
         """Publish one message; the future resolves when RabbitMQ confirmed it.
@@ -157,7 +157,8 @@ class Publisher:
             message: The rest of it: where it goes, and what it says of the body.
             task_id: What it is about; the id that an `unconfirmed` names.
             body: The message body.
-            queue_count: How many queues match; a nack means "not queued" only when one does.
+            queue_count: How many queues match; a nack means "not queued" only when one does, and
+                a return that none can be reached. None: one, or none.
             message_id: Of the id's length; differs from it for a second copy under one id, as
                 it must be unique among the messages in flight.
 

@@ -5,7 +5,8 @@ management API's figures are up to 5 s old.
 """
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_
 from penstock.looper import Looper
 from penstock.wire.delay import LEVELS, level_name
 from penstock.wire.names import UNROUTED_QUEUE
+from penstock.wire.refusals import is_away
 from topology.model import Topology
 
 SAMPLE_INTERVAL_S: Final = 1.0
@@ -24,6 +26,7 @@ _OTHERS_EVERY: Final = 10
 """Samples between two looks at dead letters and delay levels, which refuse nothing."""
 _SAMPLE_TIMEOUT_S: Final = 5.0
 _LOOK_TIMEOUT_S: Final = 1.0
+_ONE_NODE_WITHIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class QueueDepths:
         """A refusal ends the channel that all questions take."""
         self.full_queues: frozenset[str] = frozenset()
         """Those that were at their limit a second ago."""
+        self.away_queues: frozenset[str] = frozenset()
+        """Those whose node was down a second ago, or did not answer."""
         self._samples = 0
         self.depths: dict[str, Depth] = {}
         """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
@@ -107,7 +112,7 @@ class QueueDepths:
             await self.sample()
         except BaseException:
             # Nothing is known any more; an old figure refuses nothing.
-            self.full_queues = frozenset()
+            self.full_queues = self.away_queues = frozenset()
             self._samples = 0
             self.depths = {}
             raise
@@ -120,17 +125,52 @@ class QueueDepths:
         ]
         return [*dead, UNROUTED_QUEUE, *(level_name(level) for level in range(LEVELS))]
 
+    async def are_away(self, queues: Iterable[str]) -> list[str]:
+        """Ask at once which of some queues cannot be reached; those that do not exist neither.
+
+        Raises:
+            BrokerAwayError: RabbitMQ does not answer.
+        """
+        away = []
+        for name in queues:
+            async with self._asking:
+                try:
+                    async with asyncio.timeout(_ONE_NODE_WITHIN_S):
+                        await self._ask(name)
+                except (MissingEntityError, TimeoutError):
+                    away.append(name)
+        return away
+
     async def _look_at(self, names: Iterable[str]) -> bool:
         """Sample each; return whether all of them exist."""
         missing = False
         for name in names:
             async with self._asking:
                 try:
-                    self.depths[name] = await self._ask(name)
-                except MissingEntityError:  # it ended the channel: AMQP 0-9-1, queue.declare
+                    async with self._within(name):
+                        self.depths[name] = await self._ask(name)
+                except (MissingEntityError, TimeoutError) as error:
+                    # A refusal ended the channel: AMQP 0-9-1, queue.declare.
                     self.depths.pop(name, None)
-                    missing = True
+                    away = isinstance(error, TimeoutError) or is_away(str(error))
+                    missing = missing or not away
+                    if away:
+                        self.away_queues |= {name}
+                else:
+                    self.away_queues -= {name}
         return not missing
+
+    @contextlib.asynccontextmanager
+    async def _within(self, name: str) -> AsyncIterator[None]:
+        """Bound the answer of a queue that lives on one node: another's must not wait for it.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+        queue = self._topology.queues.get(name)
+        one_node = queue is not None and queue.type == "classic"
+        async with asyncio.timeout(_ONE_NODE_WITHIN_S if one_node else None):
+            yield
 
     async def _ask(self, name: str) -> Depth:
         """Ask on a channel that is kept: submits of unknown tasks look, one after the other.

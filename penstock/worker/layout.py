@@ -14,6 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
 from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE
+from penstock.wire.refusals import is_away
 
 NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
 """What a worker publishes and binds to besides the queues of its tasks."""
@@ -39,12 +40,15 @@ class LayoutError(Exception):
 class Layout(Protocol):
     """Exchanges, queues and routes, as far as a worker asks."""
 
-    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> None:
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> Sequence[str]:
         """Declare everything; what exists stays as it is.
 
         Args:
             connection: kombu's.
             consumed: queues that this process is about to consume.
+
+        Returns:
+            Queues that are there, on a node that is down or does not answer.
 
         Raises:
             LayoutError: RabbitMQ has something else, or refuses.
@@ -85,13 +89,13 @@ class Layout(Protocol):
 class AsDeclared:
     """Queues that a gateway declares, of which this process knows what Celery's settings name."""
 
-    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> None:
-        """Declare nothing, and see that a gateway has.
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> Sequence[str]:
+        """Declare nothing, and see that a gateway has; return the queues whose node is away.
 
         Raises:
             LayoutError: none has declared its layout on this broker, or it lacks a queue.
         """
-        self.examine(connection, consumed)
+        return must_exist(connection, consumed)
 
     def examine(self, connection: Any, consumed: Iterable[str]) -> None:
         """See that a gateway has declared its layout, with the queues that are consumed.
@@ -133,16 +137,23 @@ class AsDeclared:
 class OfTheApp(AsDeclared):
     """Queues that the application declares itself, as it would without this library."""
 
-    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+    def declare(self, connection: Any, consumed: Iterable[str] = ()) -> Sequence[str]:  # noqa: ARG002  # the interface
         """Leave it to Celery, which declares them when they are consumed."""
+        return ()
+
+    def examine(self, connection: Any, consumed: Iterable[str]) -> None:
+        """Leave it to Celery, as above."""
 
     def delayable(self, exchange: str, routing_key: str) -> bool:  # noqa: ARG002  # the interface
         """Leave delays to Celery."""
         return False
 
 
-def must_exist(connection: Any, queues: Iterable[str]) -> None:
+def must_exist(connection: Any, queues: Iterable[str]) -> list[str]:
     """See that RabbitMQ has the exchanges of every layout, and these queues.
+
+    Returns:
+        Queues that are there, on a node that is down.
 
     Raises:
         LayoutError: one is missing.
@@ -150,19 +161,31 @@ def must_exist(connection: Any, queues: Iterable[str]) -> None:
     channel = connection.channel()
     try:
         for name in NEEDED_EXCHANGES:
-            _must_exist(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
-        for name in queues:
-            queue = Queue(name, channel=channel)
-            _must_exist(partial(queue.queue_declare, passive=True), NO_QUEUE, name)
+            _is_here(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
+        return [
+            name
+            for name in queues
+            if not _is_here(
+                partial(Queue(name, channel=channel).queue_declare, passive=True), NO_QUEUE, name
+            )
+        ]
     finally:
         channel.close()
 
 
-def _must_exist(declare_passively: Callable[[], Any], otherwise: str, name: str) -> None:
+def _is_here(declare_passively: Callable[[], Any], otherwise: str, name: str) -> bool:
+    """Return whether it answers; False: its node is down.
+
+    Raises:
+        LayoutError: it is missing.
+    """
     try:
         declare_passively()
     except NotFound as error:
+        if is_away(error.reply_text):
+            return False
         raise LayoutError(otherwise.format(name)) from error
+    return True
 
 
 class AppsQueue(Queue):

@@ -157,9 +157,9 @@ CONFLICTS = [
 
 
 def assert_all_conflicts_told(error: DeclarationConflict) -> None:
-    told = [(c.kind, c.name, c.argument, c.wanted, c.live) for c in error.conflicts]
+    told = sorted((c.kind, c.name, c.argument, c.wanted, c.live) for c in error.conflicts)
     assert len(told) == len(CONFLICTS)
-    for conflict, wanted in zip(told, CONFLICTS, strict=True):
+    for conflict, wanted in zip(told, sorted(CONFLICTS), strict=True):
         assert conflict[: len(wanted)] == wanted
         assert conflict[2] in {"type", "durable", "exclusive"} or conflict[2].startswith("x-")
 

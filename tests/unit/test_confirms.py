@@ -14,7 +14,7 @@ def window() -> tuple[ConfirmWindow, list[str]]:
     return ConfirmWindow(lambda outcome, _latency_s: ends.append(outcome)), ends
 
 
-def add(to: ConfirmWindow, name: str, *, queue_count: int = 1) -> "asyncio.Future[None]":
+def add(to: ConfirmWindow, name: str, *, queue_count: int | None = None) -> "asyncio.Future[None]":
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     to.add(InFlight(future, name, name, 10, time.monotonic(), queue_count))
     return future
@@ -69,8 +69,24 @@ async def test_a_returned_message_is_unroutable_and_not_queued():
     assert ends == ["returned", "confirmed"]
 
 
+@pytest.mark.parametrize("queue_count", [1, 2])
+async def test_a_message_that_comes_back_from_queues_that_match_found_their_nodes_down(queue_count):
+    waiting, _ = window()
+    returned = add(waiting, "a", queue_count=queue_count)
+
+    waiting.mark_returned("a", "NO_ROUTE")
+    waiting.confirm(1, multiple=False, ack=True)
+
+    assert refusal(returned) == ("broker-unavailable", "no")
+
+
 @pytest.mark.parametrize(
-    ("queue_count", "expected"), [(1, ("queue-full", "no")), (2, ("unconfirmed", "unknown"))]
+    ("queue_count", "expected"),
+    [
+        (None, ("queue-full", "no")),
+        (1, ("queue-full", "no")),
+        (2, ("unconfirmed", "unknown")),
+    ],
 )
 async def test_a_nack_means_not_queued_only_when_one_queue_matches(queue_count, expected):
     waiting, _ = window()

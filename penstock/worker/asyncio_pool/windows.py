@@ -15,6 +15,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from amqp.spec import Basic
@@ -151,11 +152,21 @@ class Windows:
         self._tags[tag] = window.queue
         self._prefetch(more)
         self._channel.basic_consume(
-            window.queue, tag, callback=self._channel.callbacks[active], nowait=True
+            window.queue,
+            tag,
+            callback=self._channel.callbacks[active],
+            nowait=True,
+            on_cancel=partial(self._cancelled, window, more),
         )
         self._prefetch(self._first())
         window.more.append(tag)
         window.size += more
+
+    @staticmethod
+    def _cancelled(window: _Window, size: int, tag: str) -> None:
+        """Take note that RabbitMQ has cancelled a consumer: the node of its queue is away."""
+        window.more.remove(tag)
+        window.size -= size
 
     def _prefetch(self, count: int) -> None:
         """Set what the next consumers of the channel are sent ahead.

@@ -4,14 +4,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, InternalError, NotFound
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 
+from penstock.wire.refusals import is_away
+from penstock.worker.consuming.away import AwayQueues
 from penstock.worker.consuming.guarded import GuardedConsumer
+from penstock.worker.consuming.steps import STEPS
 from penstock.worker.consuming.unknown_tasks import UnknownTasks
 from penstock.worker.layout import LayoutError
+from penstock.worker.messages.connection import answering, bound, try_another_host
 from penstock.worker.messages.own_queue import declare_own_queue, own_queue
 
 _logger = get_logger(__name__)
@@ -30,7 +34,9 @@ class Consumer(GuardedConsumer):
         """The steps of the consumer."""
 
         default_steps = tuple(
-            step for step in CeleryConsumer.Blueprint.default_steps if step not in DROPPED_STEPS
+            STEPS.get(step, step)
+            for step in CeleryConsumer.Blueprint.default_steps
+            if step not in DROPPED_STEPS
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,6 +44,11 @@ class Consumer(GuardedConsumer):
         if (advice := self.app.layout.unrouted(self.app.tasks)) is not None:
             _logger.warning("%s", advice)
         self._unknown = UnknownTasks(self.app, self.hostname)
+        self._away = AwayQueues(
+            self.app.connection_for_read,
+            self._prepare,
+            lambda name: self.call_soon(self._consume_again, name),
+        )
 
     def connect(self) -> Any:
         """Declare the whole layout, then connect to consume.
@@ -48,19 +59,79 @@ class Consumer(GuardedConsumer):
         Raises:
             SystemExit: RabbitMQ is not as the layout says; the log names what, and what to do.
         """
-        with self.connection_for_read() as connection:
+        own, consumed = own_queue(self.hostname).name, self.app.amqp.queues.consume_from
+        with self.connection_for_read() as connection, answering(connection):
             try:
-                self.app.layout.declare(connection, self.app.amqp.queues.consume_from)
+                away = self.app.layout.declare(connection, consumed)
                 declare_own_queue(connection, self.hostname)
             except LayoutError as error:
                 _logger.critical("%s", error)
                 raise SystemExit(os.EX_CONFIG) from error
-        return super().connect()
+            except NotFound as error:
+                if not is_away(error.reply_text):
+                    raise
+                self._away.put(own, error)
+        for name in away:
+            if name in consumed:
+                self._away.put(name, "its node is down, or does not answer")
+        connection = super().connect()
+        bound(connection)
+        return connection
+
+    def _prepare(self, connection: Any, name: str) -> None:
+        """Have RabbitMQ make what is missing of a queue that is to be consumed."""
+        if name == own_queue(self.hostname).name:
+            declare_own_queue(connection, self.hostname)
+        elif name in self.app.layout.declare(connection, [name]):
+            raise NotFound("its node is down, or does not answer")
+
+    def _consume_again(self, name: str) -> None:
+        """Consume a queue that can be consumed again; on the consumer's thread."""
+        self._away.take(name)
+        consumer = self.task_consumer
+        if not self._consumes or consumer is None or consumer.consuming_from(name):
+            return  # the next connection begins with all of them
+        own = own_queue(self.hostname)
+        if name != own.name and name not in self.app.amqp.queues.consume_from:
+            return  # `celery control cancel_consumer`
+        consumer.add_queue(own if name == own.name else self.app.amqp.queues[name])
+        consumer.consume()
+        self._announcer.changed()
+
+    def _cancelled(self, name: str) -> None:
+        """Go on without a queue whose consumer RabbitMQ has cancelled."""
+        self._away.put(name, "RabbitMQ has cancelled its consumer")
+        self._announcer.changed()
+
+    def _refused(self, name: str, error: Exception) -> None:
+        """Leave out a queue that ends the connection when it is consumed."""
+        if isinstance(error, InternalError | NotFound | TimeoutError):
+            self._away.put(name, error)
+
+    def on_connection_error_before_connected(self, exc: BaseException) -> None:
+        """Take another host next time."""
+        try_another_host(self.app)
+        super().on_connection_error_before_connected(exc)
+
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Take another host next time."""
+        try_another_host(self.app)
+        super().on_connection_error_after_connected(exc)
+
+    def connection_for_write(self, url: str | None = None, heartbeat: Any = None) -> Any:
+        """Connect for events: a node that takes no more of them must not hold up the tasks."""
+        connection = super().connection_for_write(url=url, heartbeat=heartbeat)
+        bound(connection)
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what handles each delivery; the event loop asks for it before it consumes."""
+        consumer = self.task_consumer
         # Whatever -Q says. A step of its own would have to stand between Tasks and Control.
-        self.task_consumer.add_queue(own_queue(self.hostname))
+        consumer.add_queue(own_queue(self.hostname))
+        consumer.on_cancelled, consumer.on_refused = self._cancelled, self._refused
+        for name in self._away.names:
+            consumer.cancel_by_queue(name)
         handle = super().create_task_handler(*args, **kwargs)
         self._unknown.say_what_is_lacking(self.consumed_queues() or ())
         return handle

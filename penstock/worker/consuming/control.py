@@ -1,18 +1,57 @@
 """Remote control: what a client of Celery's asks of workers, and what they do about it."""
 
 import os
+from secrets import token_hex
 from typing import Any
 
 from celery.app.control import Control as CeleryControl
+from celery.app.control import Mailbox as CeleryMailbox
 from celery.worker import state as worker_state
 from celery.worker.control import add_consumer as celery_add_consumer
 from celery.worker.control import control_command, nok, ok
+from kombu.entity import Queue
 
 from penstock.worker.consuming.request import Request
 
 
+class Mailbox(CeleryMailbox):  # type: ignore[misc]
+    """Queues of remote control that belong to one connection, under names of their own.
+
+    One that outlives its connection lives on a node of a cluster, and cannot be declared while that
+    node is down; one of the same name cannot either, while RabbitMQ takes the connection before for
+    alive.
+    """
+
+    def __call__(self, connection: Any) -> Any:
+        """Return the mailbox for one command, with a queue of its own for the replies."""
+        bound = super().__call__(connection)
+        bound.token = token_hex(4)
+        bound.__dict__.pop("reply_queue", None)
+        return bound
+
+    @property
+    def oid(self) -> str:
+        """The routing key of the replies."""
+        return f"{super().oid}-{self.__dict__.get('token', '')}"
+
+    def get_reply_queue(self) -> Queue:
+        """Return the queue of the replies to one command."""
+        oid = self.oid
+        return self._own(f"{oid}.{self.reply_exchange.name}", self.reply_exchange, oid)
+
+    def get_queue(self, hostname: str) -> Queue:
+        """Return another queue for the commands to a worker."""
+        return self._own(f"{hostname}.{token_hex(4)}.{self.namespace}.pidbox", self.exchange, "")
+
+    @staticmethod
+    def _own(name: str, exchange: Any, routing_key: str) -> Queue:
+        return Queue(name, exchange, routing_key, exclusive=True, durable=False, auto_delete=True)
+
+
 class Control(CeleryControl):  # type: ignore[misc]  # Celery has no types
     """Celery's client of remote control, which can purge what was never declared."""
+
+    Mailbox = Mailbox
 
     def purge(self, connection: Any = None) -> int:
         """Discard the messages of every work queue; on a new broker there are none."""

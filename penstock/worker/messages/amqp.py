@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811  # a class, whatever its case
 from celery.app.amqp import Queues as CeleryQueues
 from celery.app.routes import Router as CeleryRouter
@@ -16,6 +17,7 @@ from celery.utils.time import maybe_iso8601
 from kombu import pools
 from kombu.entity import Queue
 from kombu.exceptions import EncodeError
+from kombu.messaging import Consumer as KombuConsumer
 from kombu.messaging import Producer as KombuProducer
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, delay_route
@@ -131,10 +133,46 @@ class Queues(CeleryQueues):  # type: ignore[misc]
         return {name: queue for name, queue in found.items() if not isinstance(queue, AppsQueue)}
 
 
+class Consumer(KombuConsumer):
+    """Consumes several queues, of which one may be cancelled by RabbitMQ: the others go on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.on_cancelled: Callable[[str], None] = lambda _queue: None
+        """Called with a queue whose consumer RabbitMQ has cancelled."""
+        self.on_refused: Callable[[str, Exception], None] = lambda _queue, _error: None
+        """Called with a queue that cannot be consumed; the connection is lost, for all of them."""
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _consume_queues(self, no_ack_by_queue: dict[str, bool | None]) -> None:
+        """Wait for each answer: it says which queue it is about."""
+        for queue in tuple(self._queues.values()):  # type: ignore[union-attr]  # a dict
+            if queue.name in no_ack_by_queue:
+                self._basic_consume(queue, no_ack=no_ack_by_queue[queue.name], nowait=False)
+
+    def _basic_consume(self, queue: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            tag = super()._basic_consume(queue, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except (AMQPError, OSError) as error:
+            self.on_refused(queue.name, error)
+            raise
+        # Without one, py-amqp takes it for a lost connection.
+        channel: Any = self.channel
+        channel.cancel_callbacks[tag] = self._cancelled
+        return tag
+
+    def _cancelled(self, tag: str) -> None:
+        for name, active in tuple(self._active_tags.items()):
+            if active == tag:
+                del self._active_tags[name]
+                self._queues.pop(name)  # type: ignore[union-attr]  # a dict
+                self.on_cancelled(name)
+
+
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Celery's way to send task messages, with ours to address, confirm and delay them."""
 
     Connection = Connection
+    Consumer = Consumer
     queues_cls = Queues
 
     Producer = Producer

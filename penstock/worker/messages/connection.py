@@ -1,9 +1,17 @@
 """Connections to RabbitMQ, one host of a cluster or the only one."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from kombu.connection import Connection as KombuConnection
 from kombu.connection import ConnectionPool, PooledConnection
+
+from penstock.wire.hosts import rotated
+
+ANSWER_WITHIN_S = 15.0
+"""How long RabbitMQ may take to answer a worker that begins to consume. A node that has lost the
+others without a word answers some declarations only after its net tick, which is a minute."""
 
 
 class _HostNamed(KombuConnection):
@@ -41,3 +49,39 @@ class Connection(_HostNamed):
     def Pool(self, limit: int | None = None, **kwargs: Any) -> _Pool:  # noqa: N802  # kombu's
         """Return a pool of connections like this."""
         return _Pool(self, limit, **kwargs)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def answering(connection: Any, within_s: float = ANSWER_WITHIN_S) -> Iterator[None]:
+    """Bound every answer of RabbitMQ in time: py-amqp waits for ever.
+
+    Args:
+        connection: kombu's, connected.
+        within_s: seconds without a single octet.
+
+    Raises:
+        TimeoutError: it did not answer; the connection is of no more use.
+    """
+    with connection.connection.transport.having_timeout(within_s):
+        yield
+
+
+def bound(connection: Any, within_s: float = ANSWER_WITHIN_S) -> None:
+    """Bound every answer and every write on a connection, for as long as it lives.
+
+    Args:
+        connection: kombu's, connected.
+        within_s: seconds without a single octet.
+    """
+    connection.connection.sock.settimeout(within_s)
+
+
+def try_another_host(app: Any) -> None:
+    """Have the next connections of this process begin with another host, if there is one.
+
+    Args:
+        app: Celery's.
+    """
+    urls = app.conf.broker_url
+    if not isinstance(urls, str) and len(urls) > 1:
+        app.conf.update(broker_url=rotated(urls))

@@ -1,0 +1,137 @@
+"""Celery's steps that must not keep a worker from its tasks: each is for control or comfort.
+
+In a cluster a node can be down, or silent: what is declared there answers with an error, or not
+before its net tick. So nothing here waits for an answer, or its end is not the worker's.
+"""
+
+from functools import partial
+from typing import Any
+
+from amqp.exceptions import AMQPError
+from celery.utils.log import get_logger
+from celery.worker import pidbox
+from celery.worker.consumer.control import Control as CeleryControl
+from celery.worker.consumer.gossip import Gossip as CeleryGossip
+from celery.worker.consumer.mingle import Mingle as CeleryMingle
+from celery.worker.consumer.tasks import Tasks as CeleryTasks
+from kombu.exceptions import OperationalError
+from kombu.messaging import Consumer
+
+from penstock.worker.messages.connection import answering
+
+MINGLE_WITHIN_S = 3.0
+"""How long RabbitMQ may take to answer a question to the neighbours."""
+
+_logger = get_logger(__name__)
+
+
+class Mingle(CeleryMingle):  # type: ignore[misc]  # Celery has no types
+    """Asks the neighbours what was revoked; a worker whose question fails starts all the same.
+
+    What was revoked is in Redis as well, where each start looks.
+    """
+
+    def start(self, c: Any) -> None:
+        """Ask, on a connection that is of no use afterwards."""
+        try:
+            super().start(c)
+        except (AMQPError, OperationalError, OSError) as error:
+            _logger.warning("the neighbours were not asked: %r", error)
+
+    def send_hello(self, c: Any) -> Any:
+        """Return their answers."""
+        with c.app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1)
+            with answering(connection, MINGLE_WITHIN_S):
+                inspect = c.app.control.inspect(timeout=1.0, connection=connection)
+                replies = inspect.hello(c.hostname, list(c.controller.state.revoked)) or {}
+        replies.pop(c.hostname, None)
+        return replies
+
+
+class Gossip(CeleryGossip):  # type: ignore[misc]
+    """Hears the events of other workers."""
+
+    requires = (Mingle,)
+
+    def get_consumers(self, channel: Any) -> list[Any]:
+        """Return the consumer, whose queue is not declared yet."""
+        self.register_timer()
+        receiver = self.Receiver(channel, routing_key="worker.#", queue_ttl=self.heartbeat_interval)
+        prepare = partial(receiver.event_from_message, localize=False)
+        return [
+            Consumer(
+                channel,
+                queues=[receiver.queue],
+                auto_declare=False,
+                on_message=partial(self.on_message, prepare),
+                accept=receiver.accept,
+                no_ack=True,
+            )
+        ]
+
+    def start(self, c: Any) -> None:
+        """Consume."""
+        self.consumers = self.get_consumers(c.connection.channel())
+        for consumer in self.consumers:
+            consume_unanswered(consumer)
+        self.dispatcher = c.event_dispatcher
+
+
+class Tasks(CeleryTasks):  # type: ignore[misc]
+    """Celery's, after the steps here."""
+
+    requires = (Mingle,)
+
+
+class Pidbox(pidbox.Pidbox):  # type: ignore[misc]
+    """The mailbox of remote control."""
+
+    def start(self, c: Any) -> None:
+        """Consume it."""
+        node = self.node
+        node.channel = c.connection.channel()
+        self.consumer = Consumer(
+            node.channel,
+            [node.mailbox.get_queue(c.hostname)],
+            auto_declare=False,
+            no_ack=True,
+            accept=node.mailbox.accept,
+            callbacks=[self.on_message],
+            on_decode_error=c.on_decode_error,
+        )
+        consume_unanswered(self.consumer)
+
+
+class Control(CeleryControl):  # type: ignore[misc]
+    """Remote control."""
+
+    requires = (Tasks,)
+
+    def __init__(self, c: Any, **kwargs: Any) -> None:
+        super().__init__(c, **kwargs)
+        if not self.is_green:
+            self.box = Pidbox(c)
+            self.start = self.box.start
+            self.stop = self.box.stop
+            self.shutdown = self.box.shutdown
+
+
+STEPS = {
+    "celery.worker.consumer.mingle:Mingle": f"{__name__}:Mingle",
+    "celery.worker.consumer.gossip:Gossip": f"{__name__}:Gossip",
+    "celery.worker.consumer.tasks:Tasks": f"{__name__}:Tasks",
+    "celery.worker.consumer.control:Control": f"{__name__}:Control",
+}
+"""Celery's steps and ours in their place."""
+
+
+def consume_unanswered(consumer: Any) -> None:
+    """Declare the queues of a consumer and consume them, without waiting for an answer.
+
+    Args:
+        consumer: kombu's, whose queues belong to one connection alone: nothing can be in the way.
+    """
+    for queue in consumer.queues:
+        queue.declare(nowait=True)
+        consumer._basic_consume(queue, no_ack=True, nowait=True)  # noqa: SLF001  # kombu waits

@@ -1,0 +1,95 @@
+"""One node of three is lost: work goes on, nothing of ours ends, and its queues come back."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack.cluster.rig import ClusterRig, running_cluster
+from tests.waiting import eventually
+
+GOES_ON_WITHIN_S = 10.0
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[ClusterRig]:
+    """Clusters, two gateways and a worker of each pool."""
+    async with running_cluster(tmp_path, lambda _name, _state: None) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def http(rig: ClusterRig) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the balancer."""
+    async with aiohttp.ClientSession(rig.url) as session:
+        yield session
+
+
+async def submit(http: aiohttp.ClientSession, queue: str, wait_s: int = 3) -> dict[str, Any]:
+    body = {"task": "demo.add", "args": [1, 2], "options": {"queue": queue}}
+    async with http.post(f"/v1/tasks?wait={wait_s}", json=body) as answer:
+        return {"status": answer.status, **await answer.json()}
+
+
+async def by_each_pool(http: aiohttp.ClientSession, queue: str) -> None:
+    """Wait until a worker of each pool has executed a task of a queue."""
+    seen: set[str] = set()
+
+    async def all_seen() -> bool:
+        told = await submit(http, queue)
+        if told.get("state") == "SUCCESS":
+            seen.add(told["worker"].partition("@")[0])
+        return seen == {"asyncio", "prefork", "threads"}
+
+    await eventually(all_seen, timeout_s=60)
+
+
+@pytest.mark.timeout(400)  # a loaded machine forms a cluster slowly
+async def test_a_lost_node_stops_no_other_queue(rig: ClusterRig, http: aiohttp.ClientSession):
+    for queue in ("default", "ranked"):
+        await by_each_pool(http, queue)
+    lost = int((await rig.leaders())["ranked"].partition("@")[0][-1]) - 1
+
+    await rig.rabbit.nodes[lost].kill()
+    killed = time.monotonic()
+
+    async def executed() -> bool:
+        return (await submit(http, "default"))["status"] == 200
+
+    await eventually(executed, timeout_s=GOES_ON_WITHIN_S)
+    assert time.monotonic() - killed < GOES_ON_WITHIN_S
+    await by_each_pool(http, "default")
+
+    refused = await submit(http, "ranked")
+    assert (refused["status"], refused["code"]) == (503, "broker-unavailable")
+    assert refused["queued"] == "no"
+    async with http.post("/v1/broadcast", json={"task": "demo.add", "args": [1, 2]}) as answer:
+        told = await answer.json()
+    homes = await rig.leaders()
+    at_lost = sorted(
+        name.removeprefix("broadcast.")
+        for name, node in homes.items()
+        if name.startswith("broadcast.") and node.startswith(f"penstock-{lost + 1}@")
+    )
+    if told.get("code") == "unroutable":  # every worker has its queue there
+        assert len(at_lost) == 3
+    else:
+        assert told["not_reached"] == at_lost
+        assert len(told["reached"]) == 3 - len(at_lost)
+    for gateway in rig.gateways:
+        async with http.get(f"{gateway}/readyz") as answer:
+            assert answer.status == 200
+
+    # A worker that starts meanwhile has the queues that can be consumed.
+    await rig.parts["worker-prefork"].child.stop()
+    await by_each_pool(http, "default")
+
+    await rig.rabbit.nodes[lost].start()
+
+    await by_each_pool(http, "ranked")
+    ended_alone = {name: part.died_alone for name, part in rig.parts.items()}
+    assert {name for name, count in ended_alone.items() if count} == {"worker-prefork"}

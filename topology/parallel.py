@@ -1,0 +1,215 @@
+"""Many declarations with aiormq at a time, each with its own answer, on channels side by side."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractConnection as UnderlayConnection
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
+
+from penstock.wire.refusals import is_away
+from topology.conflicts import read_conflict
+from topology.declarations import BindingDeclaration, ExchangeDeclaration, QueueDeclaration
+from topology.errors import Conflict, DeclarationError
+
+RPC_TIMEOUT_S = 10.0
+"""How long RabbitMQ may take for one declaration; a quorum queue elects a leader meanwhile."""
+ONE_NODE_WITHIN_S = 3.0
+"""How long the node of a queue that lives on it alone may take to answer: one that has vanished
+without a word does not before its net tick, a minute later."""
+AT_ONCE = 8
+"""Channels, and so declarations in a round trip. More could fill aiormq's buffer of ten frames,
+which then lacks the answer to a channel that RabbitMQ closes."""
+
+Entity = ExchangeDeclaration | QueueDeclaration
+One = TypeVar("One")
+
+
+@dataclass(slots=True)
+class Seen:
+    """What became of some declarations, in their order."""
+
+    missing: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    """There, on a node that is down or does not answer."""
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+class Channels:
+    """A channel to declare on, and a fresh one after each refusal, which closes it.
+
+    Args:
+        underlay: the connection.
+        numbers: of channels, each once: aiormq would give that of a channel that RabbitMQ has just
+            closed to the next, whose opening overtakes the answer to the closing.
+    """
+
+    def __init__(self, underlay: UnderlayConnection, numbers: Iterator[int]) -> None:
+        self._underlay = underlay
+        self._numbers = numbers
+        self._channel: AbstractChannel | None = None
+
+    async def get(self) -> AbstractChannel:
+        """Return an open channel."""
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._underlay.channel(
+                channel_number=next(self._numbers), publisher_confirms=False
+            )
+        return self._channel
+
+    async def close(self) -> None:
+        """Close it."""
+        if self._channel is not None and not self._channel.is_closed:
+            await self._channel.close()
+
+
+Step = Callable[[Channels, Entity], Awaitable[None]]
+
+
+async def declared(channels: Channels, declaration: Entity) -> None:
+    """Declare it, or find it where the account may not."""
+    try:
+        await _declare(await channels.get(), declaration)
+    except ChannelAccessRefused:
+        await found(channels, declaration)
+
+
+async def found(channels: Channels, declaration: Entity) -> None:
+    """Find it: for that no permission is needed."""
+    await _declare(await channels.get(), declaration, passive=True)
+
+
+async def compared(channels: Channels, declaration: Entity) -> None:
+    """Find it and declare it, which changes nothing, to compare it where the account may."""
+    await found(channels, declaration)
+    await declared(channels, declaration)
+
+
+async def each(underlay: UnderlayConnection, wanted: Sequence[Entity], step: Step) -> Seen:
+    """Take each a step, and note which are missing or away and what differs.
+
+    Raises:
+        DeclarationError: RabbitMQ refused one for another reason.
+    """
+    noted: dict[str, Conflict | str] = {}
+
+    async def note(channels: Channels, declaration: Entity) -> None:
+        kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
+        alone = isinstance(declaration, QueueDeclaration) and declaration.on_one_node
+        name = declaration.name
+        try:
+            async with asyncio.timeout(ONE_NODE_WITHIN_S if alone else None):
+                await step(channels, declaration)
+        except ChannelNotFoundEntity as error:
+            noted[name] = "away" if is_away(str(error)) else "missing"
+        except (ChannelPreconditionFailed, ChannelLockedResource) as error:
+            noted[name] = read_conflict(kind, name, str(error))
+        except ChannelClosed as error:
+            raise DeclarationError(f"{kind} {name!r}: {error}") from error
+        except TimeoutError:
+            if not alone:
+                raise
+            noted[name] = "away"
+
+    await _side_by_side(underlay, wanted, note)
+    seen = Seen()
+    for declaration in wanted:
+        what = noted.get(declaration.name)
+        if isinstance(what, Conflict):
+            seen.conflicts.append(what)
+        elif what is not None:
+            (seen.away if what == "away" else seen.missing).append(declaration.name)
+    return seen
+
+
+async def bind_each(
+    underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]
+) -> list[BindingDeclaration]:
+    """Make each binding; return those that are required and could not be made."""
+    refused: list[BindingDeclaration] = []
+
+    async def make(channels: Channels, binding: BindingDeclaration) -> None:
+        try:
+            await _bind(await channels.get(), binding)
+        except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
+            if binding.required and not is_away(str(error)):
+                refused.append(binding)
+
+    await _side_by_side(underlay, bindings, make)
+    return [binding for binding in bindings if binding in refused]
+
+
+async def unbind_each(underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]) -> None:
+    """Remove each binding; one that is not there is no fault."""
+
+    async def remove(channels: Channels, binding: BindingDeclaration) -> None:
+        await _bind(await channels.get(), binding, remove=True)
+
+    await _side_by_side(underlay, bindings, remove)
+
+
+async def _side_by_side(
+    underlay: UnderlayConnection,
+    wanted: Sequence[One],
+    do: Callable[[Channels, One], Awaitable[None]],
+) -> None:
+    """Do all of it on `AT_ONCE` channels; each takes what is next.
+
+    Raises:
+        Exception: the first that one of them raised; what is under way is stopped.
+    """
+    left, numbers = iter(wanted), itertools.count(max(underlay.channels, default=0) + 1)
+
+    async def work() -> None:
+        channels = Channels(underlay, numbers)
+        for one in left:
+            await do(channels, one)
+        await channels.close()
+
+    workers = [asyncio.create_task(work()) for _ in range(min(AT_ONCE, len(wanted)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _declare(channel: AbstractChannel, declaration: Entity, *, passive: bool = False) -> None:
+    declare: Callable[..., Awaitable[Any]] = channel.queue_declare
+    if isinstance(declaration, ExchangeDeclaration):
+        declare = partial(channel.exchange_declare, exchange_type=declaration.type)
+    await declare(
+        declaration.name,
+        passive=passive,
+        durable=True,
+        arguments=dict(declaration.arguments),
+        timeout=RPC_TIMEOUT_S,
+    )
+
+
+async def _bind(
+    channel: AbstractChannel, binding: BindingDeclaration, *, remove: bool = False
+) -> None:
+    method: Callable[..., Awaitable[Any]]
+    if binding.destination_type == "exchange":
+        method = channel.exchange_unbind if remove else channel.exchange_bind
+    else:
+        method = channel.queue_unbind if remove else channel.queue_bind
+    await method(
+        binding.destination,
+        binding.source,
+        binding.key,
+        arguments=dict(binding.arguments),
+        timeout=RPC_TIMEOUT_S,
+    )
