@@ -19,7 +19,15 @@ from topology.declarations import (
 )
 from topology.errors import Conflict, DeclarationConflict, DeclarationError, Shortfall
 from topology.model import Topology
-from topology.parallel import bind_each, compared, declared, each, found, unbind_each
+from topology.parallel import (
+    bind_each,
+    compared,
+    declare_queues,
+    declared,
+    each,
+    found,
+    unbind_each,
+)
 from topology.plan import declarations, of_apps
 
 __all__ = [
@@ -58,7 +66,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
     plan = declarations(topology)
     async with _underlay(connection) as underlay:
         exchanges = await each(underlay, plan.exchanges, declared)
-        queues = await each(underlay, plan.queues, declared)
+        queues = await declare_queues(underlay, plan.queues)
         if exchanges.conflicts or queues.conflicts:
             raise DeclarationConflict(exchanges.conflicts + queues.conflicts)
         apps = await each(underlay, of_apps(topology).exchanges, found)

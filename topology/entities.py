@@ -47,6 +47,8 @@ EXCHANGE_TYPES = ("direct", "topic", "fanout", "headers")
 QUEUE_TYPES = ("quorum", "classic")
 OVERFLOWS = ("reject-publish", "drop-head")
 DEAD_LETTER_STRATEGIES = ("at-least-once", "at-most-once")
+LEADER_LOCATORS = ("balanced", "client-local")
+GROUP_SIZES = (1, 3, 5, 7)
 HEADER_MATCHES = ("all", "any", "all-with-x", "any-with-x")
 MAX_LIMIT = 10**12
 DEFAULT_DELIVERY_LIMIT = 20
@@ -59,6 +61,7 @@ OWN_QUEUES = (LEVEL_PREFIX, "penstock_", OUTCOMES_QUEUE, UNROUTED_QUEUE)
 _RESERVED_QUEUES = (*OWN_QUEUES, "amq.", BROADCAST_QUEUE_PREFIX, "celeryev.")
 _DECLARED_FIELDS = (
     "delivery_limit", "dead_letter", "dead_letter_strategy", "overflow", "message_ttl_ms",
+    "initial_group_size", "leader_locator",
 )  # fmt: skip
 """Fields of a queue that only its declaration reads."""
 _RESERVED_ENDINGS = (DEAD_SUFFIX, ".celery.pidbox")
@@ -141,6 +144,11 @@ class Queue:
     """What the broker does at its limit; ``drop-head`` drops messages that were confirmed."""
     message_ttl_ms: int | None = None
     """Age in milliseconds at which a message expires; None: never."""
+    initial_group_size: int | None = None
+    """On how many nodes a quorum queue is made, odd; None: as RabbitMQ is configured (3)."""
+    leader_locator: Literal["balanced", "client-local"] | None = None
+    """Where its leader is made: on the node with the fewest, or on that of the connection that
+    declares it. None: as RabbitMQ is configured (``queue_leader_locator``)."""
     owner: Owner = "penstock"
     """`app`: described by `type`, `max_priority` and `limit`, neither declared nor changed."""
 
@@ -166,6 +174,10 @@ class Queue:
         }
         if self.type == "quorum":
             arguments["x-delivery-limit"] = self.delivery_limit
+        if self.initial_group_size is not None:
+            arguments["x-quorum-initial-group-size"] = self.initial_group_size
+        if self.leader_locator is not None:
+            arguments["x-queue-leader-locator"] = self.leader_locator
         if self.max_priority is not None:
             arguments["x-max-priority"] = self.max_priority
         if self.message_ttl_ms is not None:
@@ -221,6 +233,12 @@ class Queue:
                 yield f"max_priority is 1 to 255, not {self.max_priority}"
         if not quorum and self.delivery_limit != DEFAULT_DELIVERY_LIMIT:
             yield 'delivery_limit needs type = "quorum": a classic queue delivers for ever'
+        if not quorum and (self.initial_group_size or self.leader_locator):
+            yield 'initial_group_size and leader_locator need type = "quorum"'
+        if self.initial_group_size is not None and self.initial_group_size not in GROUP_SIZES:
+            yield f"initial_group_size is 1, 3, 5 or 7, not {self.initial_group_size}"
+        if self.leader_locator not in (None, *LEADER_LOCATORS):
+            yield f"leader_locator is one of {', '.join(LEADER_LOCATORS)}"
         strategy = self.dead_letter_strategy
         if strategy not in (None, *DEAD_LETTER_STRATEGIES):
             yield f"dead_letter_strategy is one of {', '.join(DEAD_LETTER_STRATEGIES)}"

@@ -39,8 +39,10 @@ __all__ = [
     "work_queues",
 ]
 
-AT_ONCE = 16
+AT_ONCE = 128
 """Declarations that are sent before an answer is waited for."""
+QUEUES_AT_ONCE = 16
+"""The same of queues, each of which elects a leader when it is made."""
 ONE_NODE_WITHIN_S = 3.0
 """How long the node of a queue that lives on it alone may take to answer."""
 
@@ -114,7 +116,8 @@ def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
     seen = _Seen()
     alone = [queue for queue in plan.queues if queue.on_one_node]
     _each(open_channel, plan.exchanges, seen.declare)
-    _each(open_channel, [queue for queue in plan.queues if queue not in alone], seen.declare)
+    quorum = [queue for queue in plan.queues if queue not in alone]
+    _each(open_channel, quorum, seen.declare, QUEUES_AT_ONCE)
     for queue in alone:
         seen.declare_alone(open_channel(), queue)
     if seen.conflicts:
@@ -179,13 +182,16 @@ class _Seen:
 
 
 def _each(
-    open_channel: Callable[[], Any], wanted: Iterable[Any], one: Callable[[Any, Any], None]
+    open_channel: Callable[[], Any],
+    wanted: Iterable[Any],
+    one: Callable[[Any, Any], None],
+    at_once: int = AT_ONCE,
 ) -> None:
     """Send all without waiting for an answer, and only what may have been refused one by one."""
     left = list(wanted)
     with closing(open_channel()) as channel:
         while left:
-            some = left[:AT_ONCE]
+            some = left[:at_once]
             made = _made(channel, some)
             left = left[made:]
             if made < len(some):

@@ -31,6 +31,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "limit": (int, "a whole number"),
     "delivery_limit": (int, "a whole number"),
     "message_ttl_ms": (int, "a whole number"),
+    "initial_group_size": (int, "a whole number"),
     "arguments": (dict, "a table"),
 }
 """What a field holds when it is not a string."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -27,9 +27,11 @@ RPC_TIMEOUT_S = 10.0
 ONE_NODE_WITHIN_S = 3.0
 """How long the node of a queue that lives on it alone may take to answer: one that has vanished
 without a word does not before its net tick, a minute later."""
-AT_ONCE = 8
-"""Channels, and so declarations in a round trip. More could fill aiormq's buffer of ten frames,
-which then lacks the answer to a channel that RabbitMQ closes."""
+AT_ONCE = 24
+"""Channels: a round trip for so many declarations."""
+_numbers = itertools.cycle(range(100, 2000))
+"""Of channels, each once on a connection. aiormq leaves out its answer to a channel that RabbitMQ
+closes while much is written, and the number stays taken; RabbitMQ allows 2,047."""
 
 Entity = ExchangeDeclaration | QueueDeclaration
 One = TypeVar("One")
@@ -46,24 +48,17 @@ class Seen:
 
 
 class Channels:
-    """A channel to declare on, and a fresh one after each refusal, which closes it.
+    """A channel to declare on, and a fresh one after each refusal, which closes it."""
 
-    Args:
-        underlay: the connection.
-        numbers: of channels, each once: aiormq would give that of a channel that RabbitMQ has just
-            closed to the next, whose opening overtakes the answer to the closing.
-    """
-
-    def __init__(self, underlay: UnderlayConnection, numbers: Iterator[int]) -> None:
+    def __init__(self, underlay: UnderlayConnection) -> None:
         self._underlay = underlay
-        self._numbers = numbers
         self._channel: AbstractChannel | None = None
 
     async def get(self) -> AbstractChannel:
         """Return an open channel."""
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._underlay.channel(
-                channel_number=next(self._numbers), publisher_confirms=False
+                channel_number=next(_numbers), publisher_confirms=False
             )
         return self._channel
 
@@ -95,8 +90,16 @@ async def compared(channels: Channels, declaration: Entity) -> None:
     await declared(channels, declaration)
 
 
-async def each(underlay: UnderlayConnection, wanted: Sequence[Entity], step: Step) -> Seen:
+async def each(
+    underlay: UnderlayConnection, wanted: Sequence[Entity], step: Step, at_once: int = AT_ONCE
+) -> Seen:
     """Take each a step, and note which are missing or away and what differs.
+
+    Args:
+        underlay: the connection.
+        wanted: what is declared or looked for.
+        step: for one of them.
+        at_once: how many at a time.
 
     Raises:
         DeclarationError: RabbitMQ refused one for another reason.
@@ -121,7 +124,7 @@ async def each(underlay: UnderlayConnection, wanted: Sequence[Entity], step: Ste
                 raise
             noted[name] = "away"
 
-    await _side_by_side(underlay, wanted, note)
+    await _side_by_side(underlay, wanted, note, at_once)
     seen = Seen()
     for declaration in wanted:
         what = noted.get(declaration.name)
@@ -130,6 +133,24 @@ async def each(underlay: UnderlayConnection, wanted: Sequence[Entity], step: Ste
         elif what is not None:
             (seen.away if what == "away" else seen.missing).append(declaration.name)
     return seen
+
+
+async def declare_queues(underlay: UnderlayConnection, queues: Sequence[Entity]) -> Seen:
+    """Declare queues: those that are missing one after the other.
+
+    RabbitMQ makes each leader on the node with the fewest; of queues that are made at a time it
+    would make all on one.
+    """
+    there = await each(underlay, queues, found)
+    missing = [queue for queue in queues if queue.name in there.missing]
+    present = [queue for queue in queues if queue.name not in {*there.missing, *there.away}]
+    made = await each(underlay, missing, declared, at_once=1)
+    known = await each(underlay, present, declared)
+    return Seen(
+        missing=made.missing,
+        away=there.away + made.away + known.away,
+        conflicts=made.conflicts + known.conflicts,
+    )
 
 
 async def bind_each(
@@ -162,21 +183,22 @@ async def _side_by_side(
     underlay: UnderlayConnection,
     wanted: Sequence[One],
     do: Callable[[Channels, One], Awaitable[None]],
+    at_once: int = AT_ONCE,
 ) -> None:
-    """Do all of it on `AT_ONCE` channels; each takes what is next.
+    """Do all of it on so many channels; each takes what is next.
 
     Raises:
         Exception: the first that one of them raised; what is under way is stopped.
     """
-    left, numbers = iter(wanted), itertools.count(max(underlay.channels, default=0) + 1)
+    left = iter(wanted)
 
     async def work() -> None:
-        channels = Channels(underlay, numbers)
+        channels = Channels(underlay)
         for one in left:
             await do(channels, one)
         await channels.close()
 
-    workers = [asyncio.create_task(work()) for _ in range(min(AT_ONCE, len(wanted)))]
+    workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(wanted)))]
     try:
         await asyncio.gather(*workers)
     finally:

@@ -54,6 +54,7 @@ class ConfirmWindow:
         self._swept = 1
         self._heard_at = 0.0
         self._overdue_since = 0.0
+        self._silent_from = 0.0
         self.size = 0
         """Octets in flight."""
         self.shares = Shares()
@@ -70,6 +71,14 @@ class ConfirmWindow:
     def silent(self) -> bool:
         """Whether no confirm at all has come since a message whose time is over was written."""
         return self._overdue_since > self._heard_at
+
+    def silent_since(self, now: float) -> float:
+        """Return for how many seconds nothing has been confirmed of what is overdue; 0: none is.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        return now - self._silent_from if self.silent else 0.0
 
     def add(self, message: InFlight) -> None:
         """Take the next delivery tag for a message about to be written."""
@@ -124,6 +133,8 @@ class ConfirmWindow:
             if message is not None:
                 if message.written_at > written_before:
                     return
+                if not self.silent:
+                    self._silent_from = message.written_at
                 self._overdue_since = message.written_at
                 self._observe("timeout", time.monotonic() - message.written_at)
                 _fail(message, unconfirmed(message.task_id, "RabbitMQ did not confirm in time"))

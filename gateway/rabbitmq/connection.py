@@ -36,7 +36,8 @@ CONNECT_TIMEOUT_S: Final = 5.0
 RECONNECT_INTERVAL_S: Final = 0.5
 """Longest wait between two attempts to connect."""
 _OPEN_TIMEOUT_S: Final = 5.0
-_CLOSE_TIMEOUT_S: Final = 5.0
+_CLOSE_TIMEOUT_S: Final = 1.0
+"""A lost or silent RabbitMQ answers no farewell, and the next host waits for its end."""
 _ASKED_EVERY_S: Final = 2.0
 
 
@@ -61,9 +62,10 @@ class Connection:
         transport: PromptTransport | None = None,
     ) -> None:
         survive_undecodable()
-        self._urls = itertools.cycle(
-            URL(amqp_url(one, f"penstock-{name}")) for one in shuffled(url)
-        )
+        urls = [URL(amqp_url(one, f"penstock-{name}")) for one in shuffled(url)]
+        self._urls = itertools.cycle(urls)
+        self.others = len(urls) > 1
+        """Whether there is another host to go to."""
         self._silent_after_s = silent_after_s
         self._transport = transport
         self._connection: AbstractConnection | None = None

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from aio_pika.abc import AbstractConnection
+
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
@@ -42,6 +44,9 @@ _DECLARE_TIMEOUT_S: Final = 20.0
 _OPEN_TIMEOUT_S: Final = 5.0
 _AGAIN_S: Final = 5.0
 """How soon what is not there of the layout is looked for again."""
+_SILENT_FOR_S: Final = 1.0
+"""A node of several that confirms nothing is left so long after the first confirm was overdue: the
+others may have lost it, and it does not know."""
 _PROBE_INTERVAL_S: Final = 1.0
 """While RabbitMQ is silent all but one message in so many seconds are refused: an end that is known
 serves a client better than one that is not, until the heartbeat notices the lost connection."""
@@ -70,6 +75,8 @@ class Publisher:
         self._room = Room(config)
         self._transport = PromptTransport()
         self._connection = Connection(config.amqp_url, "publishing", transport=self._transport)
+        self._using: AbstractConnection | None = None
+        """What the channel is on."""
         self._tasks: list[asyncio.Task[None]] = []
         self._lost = asyncio.Event()
         self._probed_at = 0.0
@@ -274,7 +281,17 @@ class Publisher:
         self._lost.set()
 
     async def _sweep(self) -> None:
-        self._window.sweep(time.monotonic() - self._config.confirm_timeout_s)
+        now = time.monotonic()
+        self._window.sweep(now - self._config.confirm_timeout_s)
+        self._leave_silent(self._window.silent_since(now) - self._config.confirm_timeout_s)
+
+    def _leave_silent(self, overdue_s: float) -> None:
+        """Go to another host when this one has confirmed nothing of what is overdue."""
+        channel, using = self._channel, self._using
+        if channel is None or using is None or channel.blocked or not self._connection.others:
+            return
+        if overdue_s > _SILENT_FOR_S:
+            self._connection.give_up(using, "RabbitMQ has stopped confirming")
 
     async def _keep_ready(self) -> None:
         """Declare the layout, open the channel, and return when the channel is lost.
@@ -295,6 +312,7 @@ class Publisher:
             async with broker_calls(_DECLARE_TIMEOUT_S):
                 await self.layout.declare(connection)
             self._window = ConfirmWindow(self._observe)
+            self._using = connection
             async with broker_calls(_OPEN_TIMEOUT_S):
                 self._channel = await PublishChannel.open(connection, self._transport, self)
             log.info("publisher-ready")

@@ -45,6 +45,10 @@ QUEUE = Queue(name="q")
         (Queue(name="q", message_ttl_ms=-1), "message_ttl_ms"),
         (Queue(name="q", overflow="drop"), "overflow 'drop'"),  # type: ignore[arg-type]
         (Queue(name="q", max_priority=5), "quorum queues have no x-max-priority"),
+        (Queue(name="q", type="classic", leader_locator="balanced"), 'need type = "quorum"'),
+        (Queue(name="q", type="classic", initial_group_size=3), 'need type = "quorum"'),
+        (Queue(name="q", initial_group_size=2), "initial_group_size is 1, 3, 5 or 7, not 2"),
+        (Queue(name="q", leader_locator="random"), "leader_locator is one of balanced"),  # type: ignore[arg-type]
         (Queue(name="q", type="classic", max_priority=256), "max_priority is 1 to 255"),
         (Queue(name="q", type="classic", delivery_limit=3), "a classic queue delivers for ever"),
         (Queue(name="q", overflow="drop-head"), 'needs overflow = "reject-publish"'),
