@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run venv gateway test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
@@ -12,6 +12,12 @@ help:  ## list what make can do
 
 run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT)
 	$(IN_VENV) $(PYTHON_BIN) -m devstack
+
+venv:  ## make .venv from requirements.lock, with the command penstock
+	$(IN_VENV) true
+
+gateway:  ## start the gateway alone, in front of servers that exist (AMQP_URL, REDIS_URL, TOPOLOGY_FILE)
+	$(IN_VENV) $(PYTHON_BIN) -m gateway
 
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \

@@ -7,8 +7,8 @@ trap 'rm -f "$found"' EXIT
 
 # shellcheck disable=SC2086
 {
-    .venv/bin/ruff format --check --quiet $checked \
-        && .venv/bin/ruff check --quiet $checked \
+    .venv/bin/ruff format --check --quiet $checked examples \
+        && .venv/bin/ruff check --quiet $checked examples \
         && .venv/bin/python -m mypy $checked
 } >"$found" 2>&1 &
 static=$!
