@@ -159,7 +159,7 @@ def _workers(queues: Iterable[str]) -> tuple[WorkerSpec, ...]:
         WorkerSpec(name="one", pool="prefork", queues=rest),
         WorkerSpec(name="two", pool="prefork", queues=rest),
         WorkerSpec(name="asyncio", pool="asyncio", queues=_ASYNCIO_QUEUES, concurrency=_COROUTINES),
-        WorkerSpec(name="narrow", pool="threads", queues=(_NARROW_QUEUE,), concurrency=2),
+        WorkerSpec(name="narrow", pool="asyncio", queues=(_NARROW_QUEUE,), concurrency=2),
     )
 
 
