@@ -10,16 +10,14 @@ from devstack.product import WorkerSpec, workers_for
 from devstack.stack import Stack
 from topology.layout import load
 
+POOLS = ("threads", "prefork", "asyncio")
 QUEUES = tuple(queue for spec in workers_for(load().queues) for queue in spec.queues)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def kept_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Everything, with a worker of each pool on every queue: each takes about half of the tasks."""
-    workers = [
-        WorkerSpec(name=pool, pool=pool, queues=QUEUES, concurrency=4)
-        for pool in ("threads", "prefork")
-    ]
+    """Everything, with a worker of each pool on every queue: each takes some of the tasks."""
+    workers = [WorkerSpec(name=pool, pool=pool, queues=QUEUES, concurrency=4) for pool in POOLS]
     folder = tmp_path_factory.mktemp("stack")
     scripts = folder / "scripts"
     scripts.mkdir()

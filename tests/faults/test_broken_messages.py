@@ -9,6 +9,7 @@ from devstack.children import Child
 from devstack.drill.direct import task_message
 from devstack.drill.poison import POISON
 from devstack.stack import Stack
+from tests.faults.conftest import POOLS
 from tests.faults.test_servers_killed import states, submit
 from tests.waiting import eventually
 
@@ -22,10 +23,14 @@ async def letters(http: Any, queue: str) -> dict[str, Any]:
         return answer
 
 
-@pytest.fixture(params=["threads", "prefork"])
+OWN_DEATHS = {"threads": 1, "prefork": 0, "asyncio": 2}
+"""How often a task kills the worker itself before it has a process of its own."""
+
+
+@pytest.fixture(params=POOLS)
 async def worker(request: pytest.FixtureRequest, stack: Stack) -> Child:
-    """The worker of one pool, alone; the other is started again after the test."""
-    for pool in ("threads", "prefork"):
+    """The worker of one pool, alone; the others are started again after the test."""
+    for pool in POOLS:
         if pool != request.param:
             await stack.stop_part(f"worker-{pool}")
     return stack.units[f"worker-{request.param}"].child
@@ -62,7 +67,7 @@ async def test_a_script_that_kills_its_process_each_time_ends_worker_lost(
 ):
     pid = worker.pid
     task_id = await submit(http, "scripts.run", "kill_parent.sh")
-    if "--pool=threads" in worker.argv:  # there it is the worker itself that dies, once
+    for _ in range(OWN_DEATHS[worker.name.removeprefix("worker-")]):
         await worker.wait()
         await stack.start_part(worker.name)
         pid = worker.pid

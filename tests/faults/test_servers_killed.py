@@ -12,6 +12,7 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from devstack.stack import Stack
+from tests.faults.conftest import POOLS
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -65,7 +66,7 @@ async def some_of_each(http: aiohttp.ClientSession) -> list[str]:
     ]
 
 
-WORKERS = ("worker-threads", "worker-prefork")
+WORKERS = tuple(f"worker-{pool}" for pool in POOLS)
 
 
 def pids(stack: Stack) -> dict[str, int]:

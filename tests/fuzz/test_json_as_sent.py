@@ -85,6 +85,7 @@ async def test_json_arrives_as_it_was_sent(
     async with (
         deployment.worker("threads", name="t", concurrency=4),
         deployment.worker("prefork", name="p", concurrency=2),
+        deployment.worker("asyncio", name="a", concurrency=4),
     ):
         for number in rounds():
             every = await asyncio.gather(
