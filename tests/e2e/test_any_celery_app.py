@@ -13,8 +13,9 @@ from redis import Redis
 
 from devstack.children import Child
 from devstack.process import Process
-from devstack.product import ROOT
+from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
+from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
 
@@ -103,37 +104,41 @@ async def test_a_strangers_app_is_submitted_to_and_announced(
         assert "FAULT" not in checked
         assert "proj.greet(name: str) is a coroutine" in checked
 
-        command = [str(python), "-m", "celery", "-A", "tasks", "worker", "-l", "info"]
-        log, env = tmp_path / "worker.log", child_environment(**urls)
-        child = Child("worker", command, log=log, env=env, cwd=project)
-        worker = Process(child, logged(child, b" ready."))
-        try:
-            await worker.start()
-            catalog = Redis.from_url(redis_url, decode_responses=True).hgetall("penstock:catalog")
-            entries = {entry["task"]: entry for entry in map(json.loads, catalog.values())}
-            assert {name: entry["coroutine"] for name, entry in entries.items()} == {
-                "proj.add": False, "proj.greet": True
-            }  # fmt: skip
+        for pool in ("prefork", "asyncio"):
+            command = [str(python), "-m", "celery", "-A", "tasks", "worker", "-l", "info"]
+            command += ["-P", celerys_pool(pool)]
+            log, env = tmp_path / f"{pool}.log", child_environment(**urls, **CUSTOM_POOL)
+            child = Child("worker", command, log=log, env=env, cwd=project)
+            worker = Process(child, logged(child, b" ready."))
+            try:
+                await worker.start()
+                await is_whole(http, child, redis_url)
+                sent = await run(python, "-c", CLIENT, folder=project, **urls)
+                assert sent.strip() == "5"
+            finally:
+                await child.stop(10)
 
-            for task, args in (("add", [2, 3]), ("greet", ["you"])):
-                answer = await http.post(
-                    "/v1/tasks?wait=20", json={"task": f"proj.{task}", "args": args}
-                )
-                body = await answer.json()
-                assert body["state"] == "SUCCESS", f"{body}\n{child.log_tail()}"
-                assert body["result"] == (5 if task == "add" else f"you {body['id']}")
 
-            async def refused() -> bool:
-                """Once the gateway has read what the worker announced."""
-                wrong = {"task": "proj.add", "args": ["two", 3]}
-                async with http.post("/v1/tasks", json=wrong) as answer:
-                    return answer.status == 422
+async def is_whole(http: Any, child: Child, redis_url: str) -> None:
+    """A worker that announces its tasks, executes both kinds, and has arguments checked."""
+    with Redis.from_url(redis_url, decode_responses=True) as redis:
+        entries = {entry["task"]: entry for entry in map(json.loads, redis.hvals(CATALOG_KEY))}
+    assert {name: entry["coroutine"] for name, entry in entries.items()} == {
+        "proj.add": False, "proj.greet": True
+    }  # fmt: skip
 
-            await eventually(refused)
+    for task, args in (("add", [2, 3]), ("greet", ["you"])):
+        answer = await http.post("/v1/tasks?wait=20", json={"task": f"proj.{task}", "args": args})
+        body = await answer.json()
+        assert body["state"] == "SUCCESS", f"{body}\n{child.log_tail()}"
+        assert body["result"] == (5 if task == "add" else f"you {body['id']}")
 
-            assert (await run(python, "-c", CLIENT, folder=project, **urls)).strip() == "5"
-        finally:
-            await child.stop(10)
+    async def refused() -> bool:
+        """Once the gateway has read what the worker announced."""
+        async with http.post("/v1/tasks", json={"task": "proj.add", "args": ["two", 3]}) as answer:
+            return answer.status == 422
+
+    await eventually(refused)
 
 
 def logged(child: Child, text: bytes) -> Callable[[], Any]:

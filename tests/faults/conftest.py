@@ -1,6 +1,7 @@
 """A stack that tests break, with a worker of each pool; what a test leaves dead comes back."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import aiohttp
 import pytest
@@ -10,7 +11,7 @@ from devstack.product import WorkerSpec, workers_for
 from devstack.stack import Stack
 from topology.layout import load
 
-POOLS = ("threads", "prefork", "asyncio")
+POOLS: tuple[Literal["threads", "prefork", "asyncio"], ...] = ("threads", "prefork", "asyncio")
 QUEUES = tuple(queue for spec in workers_for(load().queues) for queue in spec.queues)
 
 
