@@ -70,6 +70,15 @@ def is_plain(text: bytes) -> bool:
     )
 
 
+def is_sound(text: bytes) -> bool:
+    """Return whether a short text has no number out of range, by reading it; else look closer."""
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return len(text) <= _MOST_DIGITS
+
+
 def is_utf8(text: bytes) -> bool:
     """Return whether it is UTF-8."""
     if text.isascii():

@@ -44,6 +44,8 @@ Args = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "
 Kwargs = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object", "default": {}})]
 """Arguments stay the client's bytes."""
 _MAX_SAFE_DEPTH = 100
+_SOON_READ_BYTES = 512
+"""What is built of so little costs less than to look for numbers in it."""
 _NOT_SCALAR = "Expected a string, number, boolean or null"
 _MIN_GUARDED_BYTES = 1024
 """In less there is no room for headers that cost much."""
@@ -228,7 +230,8 @@ def _raw_steps(raw: bytes) -> Iterator[None]:
         return
     yield
     deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
-    if not deep and json_text.is_plain(raw):
+    sound = json_text.is_sound if len(raw) <= _SOON_READ_BYTES else json_text.is_plain
+    if not deep and sound(raw):
         return
     flaw = yield from json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False)
     if flaw is not None and flaw.kind == "deep":
