@@ -85,7 +85,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app = web.Application(middlewares=[front], client_max_size=0)
     layout = load_layout(config.topology_file)
     metrics = Metrics(config.metrics_folder)
-    redis = make_redis(config.redis_url, config.result_key_prefix)
+    redis = make_redis(config.redis_url, config.result_key_prefix, config.redis_wait_replicas)
     access = Access.make(config, redis)
     intake = Intake.make(config, lambda request: access.keyring.holds(request[CALLER]))
     broker = Broker.make(config, layout, metrics.observe_publish)

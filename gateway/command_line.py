@@ -15,7 +15,10 @@ configure it, each with a default; docs/configuration.md says what each means.
 
 _INDENT, _WIDTH = 24, 96
 _GROUPS = (
-    ("servers and layout", "AMQP_URL REDIS_URL RABBITMQ_MANAGEMENT_URL TOPOLOGY_FILE"),
+    (
+        "servers and layout",
+        "AMQP_URL REDIS_URL REDIS_WAIT_REPLICAS RABBITMQ_MANAGEMENT_URL TOPOLOGY_FILE",
+    ),
     ("listening", "GATEWAY_HOST GATEWAY_PORT GATEWAY_PROCESSES MAX_CONNECTIONS DRAIN_TIMEOUT_S"),
     ("callers", "GATEWAY_KEYS_FILE GATEWAY_ALLOW_ANONYMOUS ALLOWED_HOSTS ALLOWED_ORIGINS"),
     ("task ids and results", "TASK_ID_KEYS RESULT_EXPIRES_S RESULT_KEY_PREFIX CONTROL_EXCHANGES"),

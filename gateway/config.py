@@ -51,6 +51,9 @@ class GatewayConfig:
     """RabbitMQ, `amqp://` or `amqps://`. `AMQP_URL`."""
     redis_url: str = field(default="redis://localhost:6379/0", repr=False)
     """Redis with Celery's results, as `penstock.wire.redis_url` reads it. `REDIS_URL`."""
+    redis_wait_replicas: int = 0
+    """How many replicas of Redis must have a claim or a revocation before it is answered;
+    `REDIS_WAIT_REPLICAS`."""
     management_url: str | None = field(default=None, repr=False)
     """RabbitMQ's management API, for queue depths and rates, `http://` or `https://`.
     `RABBITMQ_MANAGEMENT_URL`."""
@@ -137,6 +140,7 @@ class GatewayConfig:
         config = cls(
             amqp_url=reader.url("AMQP_URL", defaults.amqp_url, "amqp", "amqps"),
             redis_url=reader.redis_url("REDIS_URL", defaults.redis_url, socket=True),
+            redis_wait_replicas=reader.number("REDIS_WAIT_REPLICAS", 0, 0, 16),
             management_url=reader.url("RABBITMQ_MANAGEMENT_URL", "", "http", "https") or None,
             topology_file=reader.path("TOPOLOGY_FILE"),
             host=reader.text("GATEWAY_HOST", defaults.host),

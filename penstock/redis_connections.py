@@ -149,7 +149,7 @@ class _Primary(_Whereabouts):
             pool = redis.ConnectionPool(host=host, port=port, **self._options)
             try:
                 with redis.Redis.from_pool(pool) as sentinel:
-                    answers.append(_fields(_ask(sentinel, self.service_name)))
+                    answers.append(_fields(sentinel.execute_command(*_question(self.service_name))))
             except (RedisError, OSError) as error:
                 causes.append(str(error))
             if len(answers) > len(self._sentinels) // 2:
@@ -166,18 +166,20 @@ class _AsyncPrimary(_Whereabouts):
 
     async def _ask(self, host: str, port: int) -> dict[str, str] | str:
         pool = redis.asyncio.ConnectionPool(host=host, port=port, **self._options)
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            async with (
-                asyncio.timeout(SENTINEL_TIMEOUT_S),
-                redis.asyncio.Redis.from_pool(pool) as sentinel,
-            ):
-                return _fields(await _ask(sentinel, self.service_name))
+            async with asyncio.timeout(SENTINEL_TIMEOUT_S):
+                await connection.connect()
+                await connection.send_command(*_question(self.service_name))
+                return _fields(await connection.read_response())
         except (RedisError, OSError, TimeoutError) as error:
             return str(error) or f"{host}:{port} does not answer"
+        finally:
+            await connection.disconnect(nowait=True)
 
 
-def _ask(sentinel: Any, name: str) -> Any:
-    return sentinel.execute_command("SENTINEL", "MASTER", name)
+def _question(name: str) -> tuple[str, str, str]:
+    return "SENTINEL", "MASTER", name
 
 
 def _fields(answer: Any) -> dict[str, str]:

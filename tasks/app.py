@@ -51,6 +51,7 @@ def build_app(
         penstock_max_result_bytes=config.max_result_bytes,
         penstock_slot_grace_s=config.slot_grace_s,
         penstock_blocked_loop_s=config.blocked_loop_s,
+        penstock_wait_replicas=config.wait_replicas,
         penstock_health_file=config.health_file,
         penstock_first_schedule=SHIPPED,
     )

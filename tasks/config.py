@@ -44,6 +44,9 @@ class WorkerConfig:
     """A task that is over its hard limit by so much has cost its slot: it is ended, and the worker
     replaces itself. Environment: SLOT_GRACE_S."""
 
+    wait_replicas: int = 0
+    """How many replicas of Redis must have it that a task started. Environment:
+    REDIS_WAIT_REPLICAS."""
     blocked_loop_s: float = 1.0
     """A coroutine that holds the event loop of the asyncio pool for longer is named in the log; 0:
     none is. Environment: BLOCKED_LOOP_S."""
@@ -82,6 +85,7 @@ class WorkerConfig:
                 "MAX_RESULT_BYTES", defaults.max_result_bytes, 1, 1 << 30
             ),
             slot_grace_s=environment.number("SLOT_GRACE_S", defaults.slot_grace_s, 1, 366 * DAY_S),
+            wait_replicas=environment.number("REDIS_WAIT_REPLICAS", 0, 0, 16),
             blocked_loop_s=environment.number("BLOCKED_LOOP_S", 1, 0, DAY_S),
             collection_pattern=environment.pattern(
                 "COLLECTION_PATTERN", defaults.collection_pattern

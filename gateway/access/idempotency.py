@@ -29,7 +29,7 @@ from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.errors import Problem, Queued, invalid_request
 from gateway.redis.client import RedisClient
-from gateway.redis.faults import RedisAwayError
+from gateway.redis.faults import NotCopiedError, RedisAwayError
 from penstock.wire.keys import IDEMPOTENCY_PREFIX, KEPT_IDEMPOTENCY_PREFIX
 
 KEEP_S = 86_400
@@ -131,7 +131,7 @@ class Idempotency:
     def __init__(self, client: RedisClient, quota_bytes: int = Quotas().idempotency_bytes) -> None:
         self._redis = client.within(REDIS_TIMEOUT_S)
         self._quota_bytes = quota_bytes
-        self._claim = self._redis.script("idempotency_claim")
+        self._claim = self._redis.script("idempotency_claim", copied=True)
         self._settle = self._redis.script("idempotency_settle")
 
     async def replay(self, use: KeyUse) -> bytes | None:
@@ -141,7 +141,10 @@ class Idempotency:
             Problem: as `claim`.
         """
         redis_key = use.redis_key
-        found = await _call(self._redis.get(redis_key))
+        try:
+            found = await self._redis.get(redis_key)
+        except RedisAwayError as error:
+            raise _unavailable(error) from error
         if found is None:
             return None
         record = orjson.loads(found)
@@ -172,7 +175,13 @@ class Idempotency:
             *(orjson.dumps(record), mark, now, IN_FLIGHT_S, owner, KEEP_S),
             *(int(now // 3600), self._quota_bytes),
         ]
-        answer = await _call(self._claim(keys=[redis_key, usage], args=values))
+        uncopied: NotCopiedError | None = None
+        try:
+            answer = await self._claim(keys=[redis_key, usage], args=values)
+        except NotCopiedError as error:
+            answer, uncopied = error.answer, error
+        except RedisAwayError as error:
+            raise _unavailable(error) from error
         if isinstance(answer, int):
             raise over_quota(
                 "idempotency",
@@ -186,7 +195,11 @@ class Idempotency:
         claim = Claim(
             redis_key=redis_key, usage_key=usage, record=found, owner=owner, repeated=repeated
         )
-        _refuse(found, mark, in_flight=found["state"] == "in-flight" and found["owner"] != owner)
+        own = found["owner"] == owner
+        if uncopied is not None and own:
+            await self.failed(claim, "no")  # a failover could forget it, and run the task twice
+            raise _unavailable(uncopied) from uncopied
+        _refuse(found, mark, in_flight=found["state"] == "in-flight" and not own)
         return claim
 
     async def done(self, claim: Claim, answer: bytes) -> None:
@@ -214,17 +227,10 @@ class Idempotency:
             return
 
 
-async def _call(command: Any) -> Any:
-    """Await a Redis command.
-
-    Raises:
-        Problem: `state-unavailable` (queued: no): better no task than perhaps two.
-    """
-    try:
-        return await command
-    except RedisAwayError as error:
-        words = f"idempotency keys need Redis, which {error.detail_words}"
-        raise Problem("state-unavailable", words, queued="no") from error
+def _unavailable(error: RedisAwayError) -> Problem:
+    """Return `state-unavailable` (queued: no): better no task than perhaps two."""
+    words = f"idempotency keys need Redis, which {error.words}"
+    return Problem("state-unavailable", words, queued="no")
 
 
 def _refuse(record: dict[str, Any], mark: str, *, in_flight: bool) -> None:

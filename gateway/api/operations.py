@@ -1,6 +1,6 @@
 """Whether the gateway lives, whether it is of use, and what it counts."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -44,6 +44,8 @@ class Readiness(msgspec.Struct):
     checks: dict[str, Check]
 
 
+_PROBE_TIMEOUT_S = 1.0
+"""For each question to Redis: less than a balancer waits for an answer."""
 _READY = {
     "status": "ok",
     "checks": {
@@ -68,8 +70,8 @@ READYZ = Operation(
     scope=None,
     answers={
         200: answer(
-            "Ready; `degraded` while Redis is away or full, RabbitMQ's account may not make all of "
-            "the layout, or one of `checks.loops` fails.",
+            "Ready; `degraded` while Redis is away or stores nothing, RabbitMQ's account may not "
+            "make all of the layout, or one of `checks.loops` fails.",
             Content(Readiness, _READY),
         ),
         503: answer(
@@ -153,14 +155,23 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def _redis(request: web.Request) -> tuple[bool, str]:
+    redis = request.app[REDIS].within(_PROBE_TIMEOUT_S)
     try:
-        memory = await request.app[REDIS].memory()
+        memory = await redis.memory()
+        if why := _full(memory):
+            return False, why
+        await redis.probe()
     except RedisAwayError as error:
-        return False, hide_secrets(error.reason)
+        return False, hide_secrets(error.told)
+    return True, "answers"
+
+
+def _full(memory: dict[str, Any]) -> str:
+    """Return how full Redis is, when it is full."""
     used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
     if most and used >= most and memory.get("maxmemory_policy") == "noeviction":
-        return False, f"full: {used} of {most} bytes; states cannot be stored"
-    return True, "answers"
+        return f"full: {used} of {most} bytes; states cannot be stored"
+    return ""
 
 
 def _json(status: int, body: Health | Readiness) -> web.Response:

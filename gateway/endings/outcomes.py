@@ -136,7 +136,7 @@ class Outcomes:
     ) -> None:
         self.consumer = Consumer(connection, OUTCOMES_QUEUE, "outcomes", self.handle)
         self._redis = redis
-        self._script = redis.script("task_end")
+        self._script = redis.script("task_end", copied=True)
         self._kept_s = result_expires_s
         self._callbacks = callbacks
         self.recorded = 0

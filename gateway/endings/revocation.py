@@ -37,8 +37,8 @@ class Revocation:
         result_expires_s: int,
     ) -> None:
         self._keys = redis.keys
-        self._script = redis.script("task_revoke")
-        self._ask_script = redis.script("task_ask")
+        self._script = redis.script("task_revoke", copied=True)
+        self._ask_script = redis.script("task_ask", copied=True)
         self._states = states
         self._control = control
         self._kept_s = result_expires_s

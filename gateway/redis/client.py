@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from gateway.redis.faults import bounded
+from gateway.redis.faults import NotCopiedError, bounded
 from penstock.redis_connections import async_pool_options
 from penstock.wire.keys import ResultKeys
 from penstock.wire.scripts import script
@@ -22,6 +22,13 @@ CONNECT_TIMEOUT_S = 1.5
 _MAX_CONNECTIONS = 32
 RESP2 = 2
 """Notices come as plain arrays, and the pure Python parser is at its fastest."""
+
+
+_PROBE_KEYS = ("penstock:probe:one", "penstock:probe:other")
+_PROBE_KEPT_S = 60
+_COPIES_SHARE = 0.4
+"""How much of the time of a command the replicas may take to have what it wrote: less than half,
+since a script that Redis has forgotten is sent, and waited for, twice."""
 
 
 class ScriptCall(Protocol):
@@ -45,26 +52,31 @@ class RedisClient:
         redis: The library's client, from `make_redis`.
         timeout_s: For each command, waiting for a free connection included.
         keys: The names of what Celery stores.
+        copies: How many replicas must have what must not be lost.
     """
 
-    def __init__(self, redis: Redis, timeout_s: float, keys: ResultKeys) -> None:
+    def __init__(self, redis: Redis, timeout_s: float, keys: ResultKeys, copies: int = 0) -> None:
         self._redis = redis
         self.keys = keys
         """The names of what Celery stores."""
         self._timeout_s = timeout_s
+        self._copies = copies
         self._execute: Callable[..., Awaitable[Any]] = redis.execute_command
 
     def within(self, timeout_s: float) -> "RedisClient":
         """Return a client of the same connections with another time for each command."""
-        return RedisClient(self._redis, timeout_s, self.keys)
+        return RedisClient(self._redis, timeout_s, self.keys, self._copies)
 
-    def script(self, name: str) -> ScriptCall:
+    def script(self, name: str, *, copied: bool = False) -> ScriptCall:
         """Return a script to call.
 
         Args:
             name: Of its file in `penstock/wire/lua`.
+            copied: Whether what it writes must not be lost: with `REDIS_WAIT_REPLICAS` its answer
+                comes when so many replicas have it, or as NotCopiedError.
         """
-        found, timeout_s, execute = script(name), self._timeout_s, self._execute
+        found, timeout_s = script(name), self._timeout_s
+        execute = self._execute_copied if copied and self._copies else self._execute
 
         async def call(*, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
             async with bounded(timeout_s):
@@ -74,6 +86,21 @@ class RedisClient:
                     return await execute("EVAL", found.text, len(keys), *keys, *args)
 
         return call
+
+    async def _execute_copied(self, *words: Any) -> Any:
+        """Execute a command, and wait until replicas have it, in one round trip."""
+        wait_ms = int(self._timeout_s * _COPIES_SHARE * 1000)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.execute_command(*words)
+            pipe.execute_command("WAIT", self._copies, wait_ms)
+            answer, copies = await pipe.execute(raise_on_error=False)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(copies, Exception):
+            raise copies
+        if copies < self._copies:
+            raise NotCopiedError(answer, copies, self._copies)
+        return answer
 
     @contextlib.asynccontextmanager
     async def pipeline(self, *, transaction: bool = False) -> AsyncIterator[Pipeline]:
@@ -131,6 +158,10 @@ class RedisClient:
         found: dict[str, Any] = await self._command("INFO", "memory")
         return found
 
+    async def probe(self) -> None:
+        """Find out whether Redis stores what a claim or an end is, copies included."""
+        await self.script("probe", copied=True)(keys=_PROBE_KEYS, args=[_PROBE_KEPT_S])
+
     async def ping(self) -> None:
         """Find out whether Redis answers."""
         await self._command("PING")
@@ -144,7 +175,7 @@ class RedisClient:
         await self._redis.aclose()
 
 
-def make_redis(url: str, key_prefix: str = "") -> RedisClient:
+def make_redis(url: str, key_prefix: str = "", copies: int = 0) -> RedisClient:
     """Return a client, which connects when first used.
 
     A stale connection of the pool is tried again once.
@@ -152,6 +183,7 @@ def make_redis(url: str, key_prefix: str = "") -> RedisClient:
     Args:
         url: As `penstock.wire.redis_url` reads it.
         key_prefix: `global_keyprefix` of the apps' result backend.
+        copies: How many replicas must have what must not be lost.
     """
     options = async_pool_options(
         url,
@@ -163,4 +195,4 @@ def make_redis(url: str, key_prefix: str = "") -> RedisClient:
         protocol=RESP2,
     )
     redis = Redis.from_pool(BlockingConnectionPool(**options))
-    return RedisClient(redis, COMMAND_TIMEOUT_S, ResultKeys(key_prefix))
+    return RedisClient(redis, COMMAND_TIMEOUT_S, ResultKeys(key_prefix), copies)

@@ -3,13 +3,26 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 
 from gateway.cancellation import told_to_stop
 from gateway.errors import Problem
 from penstock.looper import described
 from penstock.wire import tls
+
+DOES_NOT_ANSWER = "does not answer"
 
 
 class RedisAwayError(Problem):
@@ -17,28 +30,70 @@ class RedisAwayError(Problem):
 
     Args:
         reason: For logs; the client gets `state-unavailable`.
+        words: What Redis does instead, for people.
     """
 
-    detail_words = "does not answer"
-
-    def __init__(self, reason: str) -> None:
-        words = f"Redis, which holds the task states, {self.detail_words}"
-        super().__init__("state-unavailable", words)
+    def __init__(self, reason: str, words: str = DOES_NOT_ANSWER) -> None:
+        super().__init__("state-unavailable", f"Redis, which holds the task states, {words}")
         self.reason = reason
+        self.words = words
 
     def __str__(self) -> str:
         """Return the reason, for logs."""
         return self.reason
 
-
-class RedisFullError(RedisAwayError):
-    """Redis is at its `maxmemory`: it reads and deletes, and refuses to store."""
-
-    detail_words = "is full"
+    @property
+    def told(self) -> str:
+        """What Redis does, and what it said, for whoever runs it."""
+        return self.reason if self.words == DOES_NOT_ANSWER else f"{self.words}: {self.reason}"
 
 
 class WrongTypeError(RedisAwayError):
     """A key holds something else than what this deployment writes there: waiting does not help."""
+
+
+class NotCopiedError(RedisAwayError):
+    """It was written, and too few replicas have it: a failover may lose it.
+
+    Args:
+        answer: What the script answered.
+        copies: How many replicas have it.
+        wanted: `REDIS_WAIT_REPLICAS`.
+    """
+
+    def __init__(self, answer: Any, copies: int, wanted: int) -> None:
+        words = "did not copy it to a replica in time"
+        super().__init__(f"copied to {copies} replicas of {wanted}", words)
+        self.answer = answer
+
+
+_REFUSALS = {
+    "OOM ": "is full",
+    "READONLY ": "is a read-only replica",
+    "is now a slave": "is a read-only replica",
+    "is no primary: ": "is a read-only replica",
+    "NOREPLICAS ": "stores nothing while too few replicas follow it (min-replicas-to-write)",
+    "MISCONF ": "stores nothing because it cannot write to its disk",
+    "CROSSSLOT": "is a Redis Cluster, which is not supported",
+    "MOVED ": "is a Redis Cluster, which is not supported",
+    "CLUSTERDOWN ": "is a Redis Cluster, which is not supported",
+    "keys must hash to the same slot": "is a Redis Cluster, which is not supported",
+    "LOADING ": "is loading its data",
+    "NOAUTH ": "refuses our login",
+    "WRONGPASS ": "refuses our login",
+    "NOPERM ": "does not let our account store",
+}
+"""Words in Redis' answer → what it says of Redis. redis-py takes some words off its errors."""
+_KINDS = {
+    OutOfMemoryError: "OOM ",
+    ReadOnlyError: "READONLY ",
+    ClusterCrossSlotError: "CROSSSLOT",
+    MovedError: "MOVED ",
+    ClusterDownError: "CLUSTERDOWN ",
+    BusyLoadingError: "LOADING ",
+    AuthenticationError: "NOAUTH ",
+    NoPermissionError: "NOPERM ",
+}
 
 
 @contextlib.asynccontextmanager
@@ -49,8 +104,7 @@ async def bounded(timeout_s: float) -> AsyncIterator[None]:
         timeout_s: For all of the commands, waiting for a free connection included.
 
     Raises:
-        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content,
-            RedisFullError where nothing can be stored.
+        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -58,10 +112,12 @@ async def bounded(timeout_s: float) -> AsyncIterator[None]:
     except (RedisError, OSError, TimeoutError) as error:
         if told_to_stop():
             raise asyncio.CancelledError from error
-        raise _kind(error)(tls.refusal(error) or described(error)) from error
+        reason = tls.refusal(error) or described(error)
+        kind = WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
+        raise kind(reason, _words(error)) from error
 
 
-def _kind(error: Exception) -> type[RedisAwayError]:
-    if isinstance(error, OutOfMemoryError):
-        return RedisFullError
-    return WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
+def _words(error: Exception) -> str:
+    kind = next((word for cls, word in _KINDS.items() if isinstance(error, cls)), "")
+    text = f"{kind}{error}"
+    return next((words for word, words in _REFUSALS.items() if word in text), DOES_NOT_ANSWER)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from redis.exceptions import ResponseError
 
 from devstack.ports import free_port
 from penstock.wire.scripts import Script
+from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.redis_client import sync_client
-from penstock.worker.results.script_calls import ScriptCalls
+from penstock.worker.results.script_calls import NotCopiedError, ScriptCall, ScriptCalls
+from tests.waiting import eventually
 
 
 class StopWaitingError(Exception):
@@ -153,3 +156,35 @@ def test_redis_away_is_said():
         pytest.raises(RedisConnectionError),
     ):
         ScriptCalls(client.connection_pool).call(ECHO, [], [])
+
+
+def test_what_no_replica_has_is_an_error_and_costs_no_connection(
+    client: redis.Redis, calls: ScriptCalls
+):
+    before = clients(client)
+
+    for number in range(3):
+        with pytest.raises(NotCopiedError, match="copied to 0 replicas of 1"):
+            calls.call(ECHO, ["k"], ["a", ""], 1)
+        with pytest.raises(ResponseError):
+            calls.call(Script("return redis.call('NONE')"), ["k"], [], 1)
+        assert calls.call(ECHO, ["k"], [number, ""])[1] == b"%d" % number
+    assert clients(client) == before + 1
+
+
+async def test_a_pipe_hands_on_what_replicas_must_have_when_they_have_it(redis_url: str):
+    pipe, answers = RedisPipe(redis_url), dict[str, Any]()
+
+    def ask(name: str, copies: int) -> None:
+        call = ScriptCall(Script("return KEYS[1]"), (name,), (), copies)
+        pipe.call(call, partial(answers.__setitem__, name))
+
+    for name, copies in (("a", 0), ("b", 1), ("c", 0), ("d", 1)):
+        ask(name, copies)
+    await eventually(lambda: len(answers) == 4, timeout_s=10)
+    ask("e", 0)
+    await eventually(lambda: "e" in answers)
+
+    assert [answers[name] for name in "ace"] == [b"a", b"c", b"e"]
+    assert {type(answers[name]) for name in "bd"} == {NotCopiedError}
+    await pipe._connection.disconnect(nowait=True)

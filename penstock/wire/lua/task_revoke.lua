@@ -12,7 +12,11 @@
 --- include former
 move(KEYS[5], KEYS[3])
 local state = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
-if FINAL[state] then return {'ended', state} end
+if FINAL[state] then
+  -- A write, so that who waits for copies of this answer waits for those of what it repeats.
+  redis.call('EXPIRE', KEYS[4], tonumber(ARGV[3]))
+  return {'ended', state}
+end
 redis.call('SET', KEYS[4], '1', 'EX', tonumber(ARGV[3]))
 if running(state) then return {'running', state} end
 if ARGV[1] ~= '' then

@@ -26,8 +26,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock.redis_connections import is_stale
+from penstock.wire.scripts import Script
 from penstock.worker.redis_client import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, async_client
-from penstock.worker.results.script_calls import ScriptCall, pack
+from penstock.worker.results.script_calls import NotCopiedError, ScriptCall, pack, wait_for
 
 _KINDS: dict[str, type[ResponseError | AuthenticationError]] = {
     "OOM": OutOfMemoryError,
@@ -36,6 +37,8 @@ _KINDS: dict[str, type[ResponseError | AuthenticationError]] = {
     "NOAUTH": AuthenticationError,
     "WRONGPASS": AuthenticationError,
 }
+_WAIT = ScriptCall(Script(""), (), ())
+"""In the place of a script: how many replicas have what was written."""
 LOOK_S = 1.0
 """How often the oldest question is looked at."""
 
@@ -64,6 +67,10 @@ class RedisPipe(asyncio.Protocol):
         self._connection: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._unsent: list[tuple[bytes, _Question]] = []
+        self._uncopied: list[tuple[_Question, Any]] = []
+        """Answers that count once replicas have what was written."""
+        self._copies = 0
+        """Wanted by what is unsent."""
         self._open: deque[_Question] = deque()
         self._replies = _Replies()
         self._flush_is_due = False
@@ -79,6 +86,7 @@ class RedisPipe(asyncio.Protocol):
 
     def _ask(self, command: bytes, call: ScriptCall, on_answer: OnAnswer) -> None:
         self._unsent.append((command, _Question(call, on_answer, time.monotonic())))
+        self._copies = max(self._copies, call.copies)
         if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
@@ -92,6 +100,9 @@ class RedisPipe(asyncio.Protocol):
                 self._connecting = self._loop.create_task(self._connect())
             return
         unsent, self._unsent = self._unsent, []
+        if self._copies:  # one wait for all that is sent now
+            copies, self._copies = self._copies, 0
+            unsent.append((wait_for(copies), _Question(_WAIT, self._copied, time.monotonic())))
         self._open.extend(question for _, question in unsent)
         self._transport.write(b"".join([command for command, _ in unsent]))
         if self._look is None:
@@ -134,10 +145,22 @@ class RedisPipe(asyncio.Protocol):
                 call = question.call
                 text = pack("EVAL", call.script.text, call.keys, call.args)
                 self._ask(text, call, question.on_answer)
+            elif question.call.copies and not isinstance(answer, Exception):
+                self._uncopied.append((question, answer))
             else:
                 question.on_answer(answer)
                 if isinstance(answer, ReadOnlyError) and self._transport is not None:
                     self._lose()  # the primary has become a replica
+
+    def _copied(self, copies: Any) -> None:
+        """Hand on the answers of what so many replicas have."""
+        uncopied, self._uncopied = self._uncopied, []
+        for question, answer in uncopied:
+            wanted = question.call.copies
+            if isinstance(copies, Exception):
+                question.on_answer(copies)
+            else:
+                question.on_answer(answer if copies >= wanted else NotCopiedError(copies, wanted))
 
     def _lose(self) -> None:
         """Cut the connection; the next one finds the primary of that time."""
@@ -151,6 +174,7 @@ class RedisPipe(asyncio.Protocol):
         lost, self._open = self._open, deque()
         for question in lost:
             question.on_answer(error)
+        self._copied(error)
 
     def _look_at_oldest(self) -> None:
         self._look = None

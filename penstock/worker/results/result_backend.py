@@ -81,6 +81,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         self._record_prefix: str = bytes_to_str(self.task_keyprefix)
         self._extended = bool(self.app.conf.result_extended)
         self._max_result_bytes: int = self.app.conf.penstock_max_result_bytes
+        self._copies: int = self.app.conf.penstock_wait_replicas
 
     def keys_of(self, task_id: str) -> TaskKeys:
         """Name the keys of a task."""
@@ -146,6 +147,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             script("task_start"),
             (keys.record, keys.events, keys.ended, keys.revoked, keys.copy, *former),
             [self._body(started) if tracked else "", self.expires, again, *more],
+            self._copies,
         )
 
     def ask(self, call: ScriptCall) -> str:
@@ -276,6 +278,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
                 REVOKED_S if state == celery_states.REVOKED and not _unneeded(result) else 0,
                 *charged[1],
             ],
+            self._copies if state in self.READY_STATES else 0,
         )
 
     def _meta(

@@ -23,12 +23,30 @@ _NAMED = ("EVALSHA",) if redis.VERSION[:2] < (5, 3) else ()
 """What redis-py before 5.3 wants of `get_connection`, without looking at it."""
 
 
+_WAIT_MS = "$4\r\n1000\r\n"
+"""How long replicas may take before a worker asks again, milliseconds: shorter than any timeout."""
+
+
 class ScriptCall(NamedTuple):
     """A script with its keys and arguments."""
 
     script: Script
     keys: Sequence[str]
     args: Sequence[str | int]
+    copies: int = 0
+    """How many replicas must have what it writes before its answer counts."""
+
+
+class NotCopiedError(RedisConnectionError):
+    """It was written, and too few replicas have it: a failover may lose it.
+
+    Args:
+        copies: how many have it.
+        wanted: how many must.
+    """
+
+    def __init__(self, copies: int, wanted: int) -> None:
+        super().__init__(f"copied to {copies} replicas of {wanted}")
 
 
 class ScriptCalls:
@@ -47,22 +65,42 @@ class ScriptCalls:
         """Tell how many connections wait."""
         return f"<ScriptCalls {len(self._idle)} idle>"
 
-    def call(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+    def call(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | int], copies: int = 0
+    ) -> Any:
         """Call a script; tries once more, at once, on a new connection.
+
+        Args:
+            script: what to call.
+            keys: its keys.
+            args: its arguments.
+            copies: how many replicas must have what it writes.
 
         Returns:
             Its answer; text as bytes.
 
         Raises:
+            NotCopiedError: too few replicas have it by now.
             redis.exceptions.RedisError: Redis is away, or refused.
         """
         try:
-            return self._send(pack("EVALSHA", script.sha, keys, args))
+            return self._send(pack("EVALSHA", script.sha, keys, args), copies)
         except NoScriptError:
             # It was restarted, or its scripts were flushed; this makes it remember the text.
-            return self._send(pack("EVAL", script.text, keys, args))
+            return self._send(pack("EVAL", script.text, keys, args), copies)
 
-    def _send(self, command: bytes) -> Any:
+    def _send(self, command: bytes, copies: int) -> Any:
+        if not copies:
+            return self._ask(command)
+        answer, copied = self._ask(command + wait_for(copies), 2)
+        for error in (answer, copied):
+            if isinstance(error, ResponseError):
+                raise error
+        if copied < copies:
+            raise NotCopiedError(copied, copies)
+        return answer
+
+    def _ask(self, command: bytes, answers: int = 1) -> Any:
         if self._pid != os.getpid():
             # Prefork: the connections that were copied from the parent are the parent's.
             self._pid, self._idle = os.getpid(), []
@@ -76,7 +114,10 @@ class ScriptCalls:
         while True:
             try:
                 connection.send_packed_command((command,))
-                answer = connection.read_response()
+                if answers > 1:
+                    answer = [_answer(connection) for _ in range(answers)]
+                else:
+                    answer = connection.read_response()
             except ResponseError:
                 self._idle.append(connection)
                 raise
@@ -94,6 +135,19 @@ class ScriptCalls:
                 return answer
             # Not an idle one: what cut this connection has cut those, too.
             connection = self._pool.get_connection(*_NAMED)
+
+
+def _answer(connection: Any) -> Any:
+    """Return an answer, or the error in its place: more answers follow."""
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def wait_for(copies: int) -> bytes:
+    """Write the command that waits until replicas have what this connection wrote."""
+    return f"*3\r\n$4\r\nWAIT\r\n${len(str(copies))}\r\n{copies}\r\n{_WAIT_MS}".encode()
 
 
 async def call_script(
