@@ -37,7 +37,9 @@ class Recorder:
         self.commands: list[bytes] = []
         self.texts: set[str] = set()
 
-    def call(self, script: Any, keys: Sequence[str], args: Sequence[str | int]) -> bytes:
+    def call(
+        self, script: Any, keys: Sequence[str], args: Sequence[str | int], _copies: int = 0
+    ) -> bytes:
         """Keep a call."""
         self.texts.add(script.text)
         self.commands.append(command("EVALSHA", script.sha, len(keys), *keys, *args))

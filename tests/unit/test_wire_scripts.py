@@ -22,7 +22,7 @@ def text_of(*packages: str) -> str:
 
 
 def test_every_script_is_called_and_every_called_script_exists():
-    called = re.findall(r'script\("(\w+)"\)', text_of("gateway", "penstock/worker"))
+    called = re.findall(r'script\("(\w+)"[,)]', text_of("gateway", "penstock/worker"))
 
     assert sorted(set(called)) == NAMES
 
