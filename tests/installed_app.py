@@ -19,7 +19,9 @@ app.conf.update(
     task_default_queue="installed",
     task_queues=[
         Queue("installed"),
-        Queue("topical", Exchange("topical", type="topic"), routing_key="topical.#"),
+        Queue(
+            "topical", Exchange("topical", type="topic"), routing_key="topical.#", max_priority=9
+        ),
     ],
     task_routes={"installed.topical": {"queue": "topical", "routing_key": "topical.in"}},
     broker_connection_retry_on_startup=True,

@@ -3,14 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.peers import install, python_of
 from devstack.product import ROOT
 from devstack.rabbit import Rabbit
+from devstack.redis_server import Redis
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
 from topology.__main__ import main
@@ -32,7 +33,7 @@ def app(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
 def describe(app: Deployment) -> Path:
     """Run the command in the app's environment."""
     file = app.folder / "app.json"
-    command = [sys.executable, "-m", "penstock", "describe", "-A", app.app, "-o", str(file)]
+    command = [str(app.python), "-m", "penstock", "describe", "-A", app.app, "-o", str(file)]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **app.environment}, check=True)
     return file
 
@@ -81,3 +82,71 @@ async def test_a_broker_alone_is_imported(app: Deployment, rabbit: Rabbit):
             amqp_url=app.amqp_url, redis_url=app.redis_url, topology_file=layout
         ) as http:
             assert (await answer_of(http, "installed.add", 2, 3))[1]["result"] == 5
+
+
+async def test_what_was_revoked_without_a_worker_never_runs_on_one_with_the_library(
+    app: Deployment,
+):
+    app.env["INSTALL"] = "late"
+    layout = imported(app, "--app", str(describe(app)))
+    async with running_gateway(
+        amqp_url=app.amqp_url, redis_url=app.redis_url, topology_file=layout
+    ) as http:
+        async with app.worker("threads", name="first"):  # declares the queues
+            assert (await answer_of(http, "installed.add", 2))[1]["result"] == 3
+        app.runs_file.write_text("")
+        ids = []
+        for _ in range(5):
+            async with http.post(
+                "/v1/tasks", json={"task": "installed.add", "args": [1]}
+            ) as answer:
+                ids.append((await answer.json())["id"])
+        for task_id in ids[:4]:
+            async with http.delete(f"/v1/tasks/{task_id}") as answer:
+                assert answer.status == 202
+
+        async with app.worker("prefork", name="second"):  # knows no broadcast of before
+            states = {"ids": ids}
+            async with http.post("/v1/tasks/status?wait=20", json=states) as answer:
+                told = (await answer.json())["tasks"]
+            assert [one["state"] for one in told] == ["REVOKED"] * 4 + ["SUCCESS"]
+            assert told[4]["worker"].startswith("second@")
+            assert told[4]["started_at"]
+            assert app.runs == ["add"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("when", ["no", "late"])
+async def test_an_app_of_celery_5_4_with_a_key_prefix_and_a_database_of_its_own(
+    app: Deployment, redis_server: Redis, when: str, capsys
+):
+    install("celery-5.4")
+    app.python = python_of("celery-5.4")
+    app.redis_url = redis_server.url_of(5)
+    app.env = {"INSTALL": when, "KEYPREFIX": "acme"}
+    layout = imported(app, "--app", str(describe(app)))
+    report = capsys.readouterr().out
+    assert "RESULT_KEY_PREFIX=acme" in report
+    assert "/5 " in report
+
+    async with (
+        app.worker("prefork", name="old"),
+        running_gateway(
+            amqp_url=app.amqp_url,
+            redis_url=app.redis_url,
+            topology_file=layout,
+            result_key_prefix="acme",
+        ) as http,
+    ):
+        assert (await answer_of(http, "installed.add", 2, 3))[1]["result"] == 5
+        assert (await answer_of(http, "installed.topical"))[1]["result"] == "topical.in"
+        body = {"task": "installed.topical", "options": {"priority": 9}}
+        async with http.post("/v1/tasks?wait=20", json=body) as answer:
+            assert (await answer.json())["state"] == "SUCCESS"
+        failed = (await answer_of(http, "installed.fail"))[1]
+        assert failed["state"] == "FAILURE"
+        if when == "late":
+            assert failed["error"] == {"type": "OddError", "message": "one and two"} | {
+                "traceback": failed["error"].get("traceback")
+            }

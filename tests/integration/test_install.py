@@ -40,7 +40,12 @@ def client(app: Lasting) -> Any:
         made.conf.task_default_queue = "installed"
         made.conf.task_queues = [
             Queue("installed"),
-            Queue("topical", Exchange("topical", type="topic"), routing_key="topical.#"),
+            Queue(
+                "topical",
+                Exchange("topical", type="topic"),
+                routing_key="topical.#",
+                max_priority=9,
+            ),
         ]
         yield made
 
