@@ -112,7 +112,8 @@ class Stack:
         self.topology = load_from_env(self.env)
         launcher = Launcher(env=self.env, logs=logs, mark=mark)
         if workers is None:
-            workers = workers_for(self.topology.queues)
+            queues = self.topology.queues.items()
+            workers = workers_for(name for name, queue in queues if queue.ours)
         self.units: dict[str, Unit] = {
             unit.child.name: unit for unit in (self.rabbit, self.redis, self.mongo)
         }

@@ -9,7 +9,10 @@ from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 KEY = "redbeat:@anonymous/x"
-WARNING = "no scheduler runs the schedules: start one with `celery -A tasks beat`"
+WARNING = (
+    "no scheduler runs the schedules: start one with `celery -A tasks beat`; a beat with Celery's "
+    "own scheduler does not read them"
+)
 EVERY = {"task": "demo.add", "args": [1, 2], "every": 1}
 ODD_NAMES = (":lock", "::", ":schedule", ":statics", "a" * 201, "a%0Ab", "%2F", "a%2Fb", "@b%2Fx")
 """No schedule can have one of these."""

@@ -28,7 +28,10 @@ from penstock.wire.schedules import ADMIN
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
 """A first colon is RedBeat's own: `redbeat::lock`."""
-_NO_BEAT = "no scheduler runs the schedules: start one with `celery -A tasks beat`"
+_NO_BEAT = (
+    "no scheduler runs the schedules: start one with `celery -A tasks beat`; a beat with Celery's "
+    "own scheduler does not read them"
+)
 
 
 class Schedule(msgspec.Struct, kw_only=True, omit_defaults=True):

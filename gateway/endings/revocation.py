@@ -13,7 +13,7 @@ from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
 from penstock.wire.keys import REVOKED_S, FormerKeys
-from penstock.wire.records import REVOKING, error_record
+from penstock.wire.records import error_record
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 0.2
@@ -99,11 +99,7 @@ class Revocation:
         due_in_s = 0 if issued is None else _due_in_s(issued)
         outcome, state = await self._ask_script(
             keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
-            args=[
-                due_in_s + REVOKED_S,
-                _revoking_record(task_id) if issued is not None and issued.tracked else b"",
-                due_in_s + self._kept_s,
-            ],
+            args=[due_in_s + REVOKED_S],
         )
         if outcome == b"ended":
             raise _ended(task_id, state)
@@ -187,12 +183,6 @@ def revoked_record(task_id: str, reason: str, **members: Any) -> bytes:
     """A REVOKED record without its opening brace, as Celery's `mark_as_revoked` stores it."""
     error = error_record("TaskRevokedError", reason, "celery.exceptions")
     return final_record("REVOKED", task_id, error, **members)
-
-
-def _revoking_record(task_id: str) -> bytes:
-    """The record of a task that others were asked to revoke."""
-    nothing: dict[str, Any] = {"result": None, "traceback": None, "children": [], "date_done": None}
-    return orjson.dumps({"status": REVOKING, **nothing, "task_id": task_id})
 
 
 def final_record(state: str, task_id: str, error: dict[str, Any], **members: Any) -> bytes:

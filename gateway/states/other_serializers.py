@@ -16,6 +16,7 @@ _STATUS: Final = re.compile(rb"^status: ['\"]?([\w.-]+)['\"]?$", re.MULTILINE)
 _MEMBER: Final = re.compile(
     rb"^(date_done|traceback|name|worker): ['\"]?(\S[^\n]*?)['\"]?$", re.MULTILINE
 )
+_NO_CHILDREN: Final = re.compile(rb"^children: null$", re.MULTILINE)
 _KIND: Final = re.compile(rb"^  exc_type: (\w+)$", re.MULTILINE)
 _MAPS: Final = frozenset((*range(0x81, 0x90), 0xDE, 0xDF))
 """First octets of a map in MessagePack that has members; a pickle begins with 0x80."""
@@ -67,6 +68,8 @@ def read(data: bytes) -> Foreign | None:
         }
         if kind := _KIND.search(data):
             members["result"] = {"exc_type": kind[1].decode(), "exc_message": []}
+        if _NO_CHILDREN.search(data):
+            members["children"] = None
         return Foreign("yaml", {**members, "status": found[1].decode()})
     return None
 

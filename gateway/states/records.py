@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import msgspec
 
@@ -9,6 +10,11 @@ from gateway.states import other_serializers
 from penstock.wire.json_meaning import without_marks
 
 NO_RESULT = msgspec.Raw(b"null")
+_WITHOUT_REQUEST = re.compile(rb'(?<!\\)"children": ?null')
+"""A worker of Celery 5.6 or 5.7 that hears of a revocation stores REVOKED without a request, though
+the task may wait, run or never have been there (`celery.worker.control._revoke`). The one that
+drops the task has its request, and stores a list of children (`Backend.current_task_children`). The
+first is no end: the task runs after all if the workers are restarted."""
 
 
 class Log(msgspec.Struct):
@@ -44,6 +50,8 @@ def decode(data: bytes) -> Record | None:
         record = _DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return _decode_lenient(data) or _decode_foreign(data)
+    if record.status == "REVOKED" and record.cursor is None and _WITHOUT_REQUEST.search(data):
+        return Record(status="PENDING")
     if record.json is not None:
         record.result = msgspec.Raw(without_marks(bytes(record.result), record.json))
     return record
@@ -81,6 +89,8 @@ def _decode_foreign(data: bytes) -> Record | None:
     if found is None:
         return None
     members = found.members
+    if members["status"] == "REVOKED" and members.get("children", ()) is None:
+        return Record(status="PENDING")
     record = Record(status=str(members["status"]), serializer=found.serializer)
     for name in ("traceback", "date_done", "name", "worker"):
         if isinstance(value := members.get(name), str):

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from gateway.access.task_id import IssuedId
 from gateway.states.records import NO_RESULT, Record
 from gateway.timestamps import Time, rfc3339
-from penstock.wire.records import FINAL, LONG_RECORD_BYTES, REVOKING, shown
+from penstock.wire.records import FINAL, LONG_RECORD_BYTES, shown
 
 MAX_STREAMED_BYTES = LONG_RECORD_BYTES + 64
 """Streams send a longer record without its result; 64 bytes are what a cursor takes."""
@@ -127,7 +127,7 @@ _encode = msgspec.json.Encoder().encode
 
 def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
     """Return what a record says, in the words of the API."""
-    status = "PENDING" if record.status == REVOKING else record.status
+    status = record.status
     progress = result = error = traceback = None
     worker = record.worker
     absent = None

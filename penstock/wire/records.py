@@ -18,10 +18,6 @@ from typing import Any
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 """Celery's READY_STATES."""
-REVOKING = "REVOKING"
-"""The state of a task that others were asked to revoke, until one of them drops it: clients read
-PENDING. Without it a worker of Celery 5.7 that hears of the revocation would store REVOKED of a
-task that still waits, and runs after all if the workers are restarted (`control._revoke`)."""
 LONG_RECORD_BYTES = 64 * 1024
 """The event of a longer record carries no result: streams are for news, records for results."""
 

@@ -1,5 +1,6 @@
 """Records that an app stores as pickle, MessagePack or YAML."""
 
+import json
 import pickle
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,3 +101,35 @@ def test_message_pack_and_yaml():
 )  # fmt: skip
 def test_anything_else_is_no_record(data: bytes):
     assert decode(data) is None
+
+
+@pytest.mark.parametrize("children", [None, []])
+def test_revoked_is_an_end_once_the_task_was_dropped(children: list[Any] | None):
+    """A worker of Celery 5.6 or later that was asked to revoke a task stores no list."""
+    error = {"exc_type": "TaskRevokedError", "exc_message": ['"children": []'], "exc_module": "c"}
+    stored = {**meta("REVOKED", error), "children": children}
+    pickled = {**stored, "result": TaskRevokedError("revoked")}
+    yaml = f"children: {'null' if children is None else '[]'}\nstatus: REVOKED\n".encode()
+
+    for data in (
+        json.dumps(stored).encode(),
+        msgspec.json.encode(stored),
+        pickle.dumps(pickled, 2),
+        msgspec.msgpack.encode(stored),
+        yaml,
+    ):
+        record = decode(data)
+        assert record is not None
+        assert record.status == ("PENDING" if children is None else "REVOKED")
+
+
+def test_text_like_the_mark_of_a_request_is_no_mark():
+    error = {
+        "exc_type": "E",
+        "exc_message": ['"children": null', '\\"children": null'],
+        "exc_module": "c",
+    }
+    record = decode(json.dumps(meta("REVOKED", error)).encode())
+
+    assert record is not None
+    assert record.status == "REVOKED"

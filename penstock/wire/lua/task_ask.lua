@@ -1,7 +1,7 @@
 -- Revoke a task that others may take: workers of ours will not start it, others are asked, and an
 -- end is recorded by who drops it.
 -- KEYS: record, ended, revoked; the former name of ended
--- ARGV: seconds to keep the mark; the record meanwhile ('' = none), seconds to keep it
+-- ARGV: seconds to keep the mark
 -- Answer: {ended, running or, where it is not known whether it will start, asked; its state}
 --- include state
 --- include running
@@ -11,6 +11,4 @@ local state = redis.call('GET', KEYS[2]) or state_of(KEYS[1])
 if FINAL[state] then return {'ended', state} end
 redis.call('SET', KEYS[3], 'asked', 'EX', tonumber(ARGV[1]))
 if running(state) then return {'running', state} end
-if state == 'REVOKING' then state = '' end
-if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'EX', tonumber(ARGV[3])) end
 return {'asked', state ~= '' and state or 'PENDING'}
