@@ -7,6 +7,7 @@ import msgspec
 Schema = dict[str, Any]
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 NOT_NULL: Final[Schema] = {"not": {"type": "null"}}
 
 

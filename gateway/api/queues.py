@@ -1,13 +1,14 @@
 """How full the work queues are, and a task for every worker."""
 
 import contextlib
+import time
 
 import msgspec
 from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.api.audited import audited, noted
-from gateway.api.fields import Count
+from gateway.api.fields import Count, NotNegative
 from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.operation import Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, OPERATING, SUBMITTING, TOPOLOGY
@@ -47,6 +48,13 @@ class QueueRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     unacknowledged: Count | None = None
     consumers: Count | None = None
     rates: Rates | None = None
+    started_per_s: NotNegative | None = None
+    """Tasks that workers with this library started each second of the last half minute."""
+    drain_s: NotNegative | None = None
+    """Until what is ready has started, at that rate; absent: nothing starts, or not known."""
+    oldest_s: NotNegative | None = None
+    """Age of the oldest ready message, estimated from arrivals and depth; absent: none, or not
+    known, as of what was ready before this gateway started."""
     paused: Paused | None = None
     """Whether workers start no task of it; `partly`: those that are not ours may; absent: Redis is
     away, and it is not known."""
@@ -172,6 +180,9 @@ async def queues(request: web.Request) -> web.Response:
     rows = []
     for name, queue in layout.queues.items():
         row = _row(queue, figures.get(name), full=broker.depths.full(name))
+        if (flow := request.app[OPERATING].flows.of(name)) is not None:
+            row.started_per_s, row.drain_s = _rounded(flow.started_per_s), _rounded(flow.drain_s)
+            row.oldest_s = _rounded(flow.oldest_s(time.monotonic()))
         row.paused = None if paused is None else paused.get(name, False)
         if queue.dead_letter:
             row.dead_letter_queue = dead = layout.dead_queue(name)
@@ -196,6 +207,10 @@ async def resume(request: web.Request) -> web.Response:
     queue = _queue(request)
     await request.app[OPERATING].pauses.resume(queue)
     return web.Response(body=msgspec.json.encode(QueuePause(queue, paused=False)), headers=_JSON)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def _queue(request: web.Request) -> str:

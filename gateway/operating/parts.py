@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gateway.operating.audit import AuditLog
 from gateway.operating.pauses import Pauses
+from gateway.operating.queue_flows import QueueFlows
 from gateway.operating.stock_workers import StockWorkers
 from gateway.operating.workers import Workers
 from gateway.rabbitmq.heartbeats import Heartbeats
@@ -21,6 +22,7 @@ class Operating:
     workers: Workers
     audit: AuditLog
     pauses: Pauses
+    flows: QueueFlows
     stock: StockWorkers
     heartbeats: Heartbeats
 
@@ -42,11 +44,12 @@ class Operating:
             workers=Workers(redis, records, stock, broker.control),
             audit=AuditLog(redis),
             pauses=Pauses(redis, topology),
+            flows=QueueFlows(redis, broker.depths, lambda: records.consumers),
             stock=stock,
             heartbeats=Heartbeats(broker.connection, stock.hear),
         )
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Hear workers, and ask those that announce nothing."""
-        return self.heartbeats.looper, self.stock.looper
+        """Hear workers, ask those that announce nothing, and look how queues move."""
+        return self.heartbeats.looper, self.stock.looper, self.flows.looper

@@ -57,6 +57,7 @@ class QueueDepths:
         self.away_queues: frozenset[str] = frozenset()
         """Those whose node was down a second ago, or did not answer."""
         self._samples = 0
+        self._sampled = asyncio.Event()
         self.depths: dict[str, Depth] = {}
         """Work queues, their dead letters, delay levels; empty while RabbitMQ is away."""
         self.looper = Looper(
@@ -91,11 +92,17 @@ class QueueDepths:
             elif self._samples % _OTHERS_EVERY == 0:
                 await self._look_at(self._others())
         self._samples += there
+        self._sampled.set()
         self.full_queues = frozenset(
             name
             for name, queue in self._topology.queues.items()
             if name in self.depths and self.depths[name].ready >= queue.limit
         )
+
+    async def next_sample(self) -> None:
+        """Wait for the end of the next sample."""
+        self._sampled.clear()
+        await self._sampled.wait()
 
     async def look(self, queues: Iterable[str]) -> None:
         """Ask about some queues at once; one that gives no answer is not known afterwards."""

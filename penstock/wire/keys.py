@@ -15,6 +15,7 @@
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key
     penstock:rate:<key name>       hash     token bucket of an API key
     penstock:paused                hash     queues of which no worker starts a task
+    penstock:flow                  hash     messages taken and tasks started, by queue
     penstock:audit                 stream   changes by operators and clients: who, what, how many
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
 

@@ -24,6 +24,7 @@ from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest
 from penstock.worker.asyncio_pool.telling import Events, Lines
 from penstock.worker.asyncio_pool.windows import Windows
+from penstock.worker.consuming import flow
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
 from penstock.worker.running.runtime import Limits
@@ -131,6 +132,7 @@ class Lane:
         message._decoded_cache = None  # noqa: SLF001  # as `__init__`
         message._state = "RECEIVED"  # noqa: SLF001
         message.queue_name = queue
+        flow.taken[queue] += 1
         return message  # type: ignore[no-any-return]
 
     def _reserve(

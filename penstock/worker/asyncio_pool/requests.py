@@ -13,6 +13,7 @@ from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.telling import Events
+from penstock.worker.consuming import flow
 from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
 
 _logger = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class LightRequest(OurRequest):
         state.active_requests.add(self)
         state.total_count[self.name] += 1
         state.all_total_count[0] += 1
+        flow.started[self._delivery_info["queue"]] += 1
         if not self._task.acks_late:
             self.acknowledge()
         self._tell("task-started")

@@ -16,6 +16,7 @@ from kombu.utils.encoding import safe_repr
 
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
+from penstock.worker.consuming import flow
 from penstock.worker.consuming.announce import announcer_of
 from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.slots import Slots
@@ -52,7 +53,9 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
             self.app, self.hostname, self.consumed_queues, self.pool, self._slots
         )
 
-        self._pauses = Pauses(sync_client(self.app.redis_url), self)
+        client = sync_client(self.app.redis_url)
+        self._pauses = Pauses(client, self)
+        self._flow = flow.FlowCounts(client)
 
     def consumed_queues(self) -> tuple[str, ...] | None:
         """Return the work queues that this worker consumes; None while it consumes nothing."""
@@ -89,7 +92,10 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
 
         def handle_guarded(message: Any) -> None:
             queues.update((tag, queue) for queue, tag in tags.items())
-            message.queue_name = _queue_of(queues, message.delivery_info.get("consumer_tag"))
+            info = message.delivery_info
+            message.queue_name = _queue_of(queues, info.get("consumer_tag"))
+            if not info.get("redelivered"):
+                flow.taken[message.queue_name] += 1
             try:
                 read_body(message, salvages)
                 handle(message)
@@ -100,6 +106,7 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
 
         self._consumes = True
         self._pauses.begin()
+        self._flow.begin()
         self._announcer.announce()  # before it consumes: a task of ours is never unknown
         return handle_guarded
 

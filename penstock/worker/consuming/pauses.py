@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from penstock.looper import ThreadLooper
 from penstock.wire.pauses import PAUSED_KEY
+from penstock.worker.consuming import flow
 
 LOOK_S = 1.0
 """How soon a worker stops to consume a queue that was paused, or goes on with one resumed."""
@@ -39,6 +40,7 @@ def hold(request: Any) -> None:
     worker_state.active_requests.discard(request)
     worker_state.total_count[request.name] -= 1  # it did not begin
     worker_state.all_total_count[0] -= 1
+    flow.started[_queue_of(request)] -= 1
     request.time_start = request.worker_pid = None
     _held[request] = None
 

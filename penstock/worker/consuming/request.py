@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, is_delay_exchange
 from penstock.wire.shown_arguments import HIDDEN, shown
+from penstock.worker.consuming import flow
 from penstock.worker.consuming.pauses import hold
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
@@ -128,6 +129,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Note that a slot has taken it; whatever fails here, it runs."""
+        flow.started[self._delivery_info.get("queue")] += 1
         try:
             super().on_accepted(pid, time_accepted)
         except Exception:

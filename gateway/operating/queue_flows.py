@@ -1,0 +1,69 @@
+"""How every queue moves, looked at each second: depths of RabbitMQ, counts of the workers."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from gateway.operating.queue_flow import QueueFlow
+from gateway.rabbitmq.queue_depths import QueueDepths
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
+from penstock.looper import Looper
+from penstock.wire.flow import FLOW_KEY, Flow, decode_flow
+
+
+class QueueFlows:
+    """The flow of each queue.
+
+    Args:
+        redis: Where workers count.
+        depths: Of the queues; sampled each second.
+        consumers: Returns how many consumers of each queue are workers that count.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        depths: QueueDepths,
+        consumers: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._redis = redis
+        self._depths = depths
+        self._consumers = consumers
+        self._flows: dict[str, QueueFlow] = {}
+        self.looper = Looper(
+            "queue-flows",
+            self._look,
+            interval_s=0.0,
+            expected=(RedisAwayError,),
+        )
+        """Looks."""
+
+    def __repr__(self) -> str:
+        """Return how many queues are looked at."""
+        return f"<QueueFlows {len(self._flows)} queues>"
+
+    def of(self, queue: str) -> QueueFlow | None:
+        """Return the flow of a queue; None where it is not known.
+
+        Of a queue that other workers consume as well only they know what they took.
+        """
+        depth, flow = self._depths.depths.get(queue), self._flows.get(queue)
+        if depth is None or flow is None:
+            return None
+        # Each process of ours that consumes has one consumer, the asyncio pool several.
+        return flow if not depth.consumers or self._consumers().get(queue) else None
+
+    async def _look(self) -> None:
+        """Look at each queue, as soon as its depth was sampled.
+
+        Raises:
+            RedisAwayError: Workers count on, and nothing is forgotten.
+        """
+        await self._depths.next_sample()
+        counts = decode_flow(await self._redis.hgetall(FLOW_KEY))
+        now = time.monotonic()
+        nothing = Flow()
+        for queue, depth in list(self._depths.depths.items()):
+            flow = self._flows.setdefault(queue, QueueFlow())
+            count = counts.get(queue, nothing)
+            flow.observe(now, depth.ready, count.taken, count.started)
