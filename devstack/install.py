@@ -6,7 +6,13 @@ import subprocess
 import sys
 
 from devstack.errors import StartError
-from devstack.programs import haproxy_or_none, mongod_or_none, rabbitmq_or_none, redis_or_none
+from devstack.programs import (
+    haproxy_or_none,
+    mongod_or_none,
+    nginx_or_none,
+    rabbitmq_or_none,
+    redis_or_none,
+)
 
 _CONTAINERS = "or start everything in containers instead: docker compose up -d --build --wait"
 
@@ -46,6 +52,8 @@ def missing_packages(*, clusters: bool = False) -> list[str]:
         packages.append("redis-server")
     if clusters and haproxy_or_none() is None:
         packages.append("haproxy")
+    if clusters and nginx_or_none() is None:
+        packages.append("nginx")
     mongod = mongod_or_none()
     if (
         mongod

@@ -78,6 +78,21 @@ def find_haproxy() -> Path:
     return _must(haproxy_or_none(), "haproxy", "apt-get install haproxy")
 
 
+def nginx_or_none() -> Path | None:
+    """Return nginx."""
+    found = shutil.which("nginx", path=_search_path())
+    return Path(found) if found else None
+
+
+def find_nginx() -> Path:
+    """Return nginx.
+
+    Raises:
+        StartError: nginx is not installed.
+    """
+    return _must(nginx_or_none(), "nginx", "apt-get install nginx")
+
+
 def find_mongod() -> Path:
     """Return mongod.
 

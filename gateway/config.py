@@ -115,6 +115,8 @@ class GatewayConfig:
     max_body_bytes_held: int = 128 * 1024 * 1024
     """Bodies and documents held in memory by all requests of one process; beyond: 503
     `overloaded`. `MAX_BODY_BYTES_HELD`."""
+    drain_notice_s: float = 0.0
+    """From SIGTERM, when `/readyz` turns 503, until new work is refused. `DRAIN_NOTICE_S`."""
     drain_timeout_s: float = 20.0
     """Longest time from SIGTERM to the end of requests in flight. `DRAIN_TIMEOUT_S`."""
     callback_hosts: tuple[str, ...] = ()
@@ -173,6 +175,7 @@ class GatewayConfig:
                 "MAX_BODY_BYTES_HELD", defaults.max_body_bytes_held, 1 << 20, 1 << 36
             ),
             body_timeout_s=reader.seconds("BODY_TIMEOUT_S", defaults.body_timeout_s),
+            drain_notice_s=reader.number("DRAIN_NOTICE_S", 0, 0, 3600),
             drain_timeout_s=reader.seconds("DRAIN_TIMEOUT_S", defaults.drain_timeout_s),
             callback_hosts=reader.words("CALLBACK_HOSTS"),
             callback_private=reader.flag("CALLBACK_ALLOW_PRIVATE", default=False),

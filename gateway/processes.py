@@ -61,7 +61,7 @@ def _supervise(config: GatewayConfig, environ: dict[str, str]) -> int:
         time.sleep(0.2)
     for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(config.drain_timeout_s + 10)
+            child.wait(config.drain_notice_s + config.drain_timeout_s + 10)
         if child.poll() is None:
             child.kill()
     return 0

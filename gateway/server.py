@@ -1,6 +1,7 @@
 """One listening process: from start to drained."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 _GC_YOUNG_OBJECTS = 50_000
 """Container objects made before the youngest are looked through; Python's default is 700."""
 _NOTICE_S = 0.5
-"""Between telling /readyz and closing the listening socket: a balancer's chance to look."""
+"""Between refusing new work and closing the listening socket: what was on its way is answered."""
 
 
 async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
@@ -41,8 +42,13 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
             spare_the_collector()
             log.info("listening", extra={"host": config.host, "port": config.port})
             await stop.wait()
-            log.info("draining")
-            app[parts.INTAKE].drain.started = True
+            log.info("draining", extra={"notice_s": config.drain_notice_s})
+            drain = app[parts.INTAKE].drain
+            drain.announced = True
+            stop.clear()
+            with contextlib.suppress(TimeoutError):  # a second signal ends the notice
+                await asyncio.wait_for(stop.wait(), config.drain_notice_s)
+            drain.started = True
             await asyncio.sleep(_NOTICE_S)
     finally:
         log.info("stopped")

@@ -17,8 +17,8 @@ from pathlib import Path
 import aio_pika
 import aiohttp
 
+from devstack.balancers import Balancer
 from devstack.children import RUN_MARK
-from devstack.cluster.balancer import Balancer
 from devstack.cluster.rabbit_cluster import RabbitCluster
 from devstack.cluster.replica_set import ReplicaSet
 from devstack.credentials import Credentials

@@ -83,7 +83,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics.requests_in_flight -= 1
     if not response.prepared:
         response.headers[_REQUEST_ID] = request_id
-        if draining:
+        if parts.drain.announced:
             response.force_close()
     metrics.observe_request(request, response.status, time.perf_counter() - started)
     return response

@@ -111,7 +111,9 @@ async def readyz(request: web.Request) -> web.Response:
     state = publisher.state
     failing = {one.loop: one for one in app[LOOPS].failing}
     redis_ok, redis_detail = await _redis(request)
-    draining = app[INTAKE].drain.started or publisher.draining
+    drain = app[INTAKE].drain
+    refusing = drain.started or publisher.draining
+    draining = refusing or drain.announced
     why = publisher.tls_error or (failing["publisher"].error if "publisher" in failing else "")
     checks = {
         "rabbitmq": Check(
@@ -132,7 +134,7 @@ async def readyz(request: web.Request) -> web.Response:
                 for one in failing.values()
             ],
         ),
-        "draining": Check(not draining, "yes" if draining else "no"),
+        "draining": Check(not draining, "yes" if refusing else "soon" if draining else "no"),
     }
     if draining:
         return _json(503, Readiness("draining", checks))

@@ -179,6 +179,24 @@ async def test_a_draining_gateway_is_not_ready(config):
             assert "Retry-After" in answer.headers
 
 
+async def test_a_gateway_that_will_drain_is_not_ready_and_serves_everything(config):
+    async with running_gateway(config) as client:
+        client.app[parts.INTAKE].drain.announced = True
+
+        async with client.get("/readyz") as answer:
+            told = await answer.json()
+            assert (answer.status, told["status"]) == (503, "draining")
+            assert told["checks"]["draining"] == {"ok": False, "detail": "soon"}
+        task = {"task": "demo.add", "args": [1, 2]}
+        async with client.post("/v1/tasks", json=task) as answer:
+            assert answer.status == 202
+            assert answer.headers["Connection"] == "close"
+            task_id = (await answer.json())["id"]
+        async with client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket:
+            await socket.send_json({"op": "subscribe", "ids": [task_id]})
+            assert (await socket.receive_json(timeout=10))["state"] == "PENDING"
+
+
 async def test_requests_and_publishes_are_counted(config):
     async with running_gateway(config) as client:
         for _ in range(3):

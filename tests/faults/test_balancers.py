@@ -1,0 +1,174 @@
+"""Gateways behind the balancers of `deploy/balancers`: what goes through, and rolling restarts."""
+
+import asyncio
+import contextlib
+import re
+import secrets
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack.balancers import Balancer
+from devstack.ports import LOOPBACK, free_port
+from devstack.process import Process
+from devstack.product import Launcher
+from tests.deployment.workers import Deployment
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+NOTICE_S = 3
+CLIENTS = 8
+
+
+class Fleet:
+    """Two gateways behind a balancer, and a worker's queue behind them."""
+
+    def __init__(self, deployment: Deployment, program: str) -> None:
+        ids = f"1:{secrets.token_hex(32)}"
+        more = {"TASK_ID_KEYS": ids, "DRAIN_NOTICE_S": str(NOTICE_S)}
+        launcher = Launcher(env=deployment.environment | more, logs=deployment.folder)
+        ports = [free_port() for _ in range(2)]
+        self.gateways = [launcher.gateway(LOOPBACK, port, f"gateway-{port}") for port in ports]
+        self.urls = [f"http://{LOOPBACK}:{port}" for port in ports]
+        self.balancer = Balancer(
+            deployment.folder / program, ports, log=deployment.folder / f"{program}.log",
+            program=program,
+        )  # fmt: skip
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[aiohttp.ClientSession]:
+        try:
+            await asyncio.gather(*(gateway.start() for gateway in self.gateways))
+            await self.balancer.start()
+            async with aiohttp.ClientSession(self.balancer.url) as client:
+                await eventually(lambda: is_ready(client), timeout_s=10)
+                yield client
+        finally:
+            await self.balancer.stop()
+            await asyncio.gather(*(gateway.stop() for gateway in self.gateways))
+
+    async def restart(self, gateway: Process) -> None:
+        """Stop one as an orchestrator does, and start it again."""
+        gateway.child.signal(signal.SIGTERM)
+        await gateway.child.wait()
+        await gateway.start()
+
+    async def serves(self, gateway: Process) -> bool:
+        """Whether it has answered submits since it was started."""
+        url = self.urls[self.gateways.index(gateway)]
+        async with aiohttp.ClientSession(url) as direct, direct.get("/metrics") as answer:
+            figures = await answer.text()
+        confirmed = r'^penstock_publishes_total{.*"confirmed".*} [1-9]'
+        return re.search(confirmed, figures, re.MULTILINE) is not None
+
+
+async def is_ready(client: aiohttp.ClientSession) -> bool:
+    async with client.get("/readyz") as answer:
+        return answer.status == 200
+
+
+async def submit(client: aiohttp.ClientSession, *args: Any) -> tuple[int, dict[str, Any]]:
+    async with client.post("/v1/tasks", json={"task": "demo.add", "args": args}) as answer:
+        return answer.status, await answer.json()
+
+
+@pytest_asyncio.fixture
+async def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
+    return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tasks.worker")
+
+
+@pytest.mark.parametrize("program", ["haproxy", "nginx"])
+async def test_http_events_and_sockets_go_through(deployment: Deployment, program: str):
+    fleet = Fleet(deployment, program)
+    async with (
+        fleet.running() as client,
+        deployment.worker("asyncio", "-Q", "default,coroutines", concurrency=10),
+        client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket,
+    ):
+        body = {"task": "demo.progress", "args": [3]}
+        async with client.post("/v1/tasks", json=body) as answer:
+            assert answer.status == 202
+            task_id = (await answer.json())["id"]
+        await socket.send_json({"op": "subscribe", "ids": [task_id]})
+        async with client.get(f"/v1/tasks/{task_id}/stream") as events:
+            assert events.headers["Content-Type"].startswith("text/event-stream")
+            text = (await events.read()).decode()
+        told = [await socket.receive_json(timeout=20)]
+        while told[-1].get("state") != "SUCCESS":
+            told.append(await socket.receive_json(timeout=20))
+        lines = b'{"task": "demo.add", "args": [1, 2]}\n' * 2_000
+        kind = {"Content-Type": "application/x-ndjson"}
+        async with client.post("/v1/tasks/bulk", data=lines, headers=kind) as answer:
+            summary = (await answer.text()).splitlines()[-1]
+
+    assert '"state":"SUCCESS"' in text
+    assert "PROGRESS" in text
+    assert summary == '{"summary":{"accepted":2000,"rejected":0}}'
+
+
+async def watch(client: aiohttp.ClientSession, ids: list[str], told: Counter[str]) -> int:
+    """Watch tasks to their ends as a client does that comes back; how often it came."""
+    cursors: dict[str, str | None] = dict.fromkeys(ids)
+    for connections in range(1, 100):
+        with contextlib.suppress(aiohttp.ClientError):
+            async with client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket:
+                await socket.send_json({"op": "subscribe", "tasks": cursors})
+                async for message in socket:
+                    one = message.json()
+                    if one["type"] != "state":
+                        continue
+                    cursors[one["id"]] = one["cursor"]
+                    if one["state"] == "SUCCESS":
+                        told[one["id"]] += 1
+                        del cursors[one["id"]]
+                    if not cursors:
+                        return connections
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{len(cursors)} tasks have not ended")
+
+
+async def test_a_rolling_restart_behind_haproxy_refuses_nothing(deployment: Deployment):
+    fleet = Fleet(deployment, "haproxy")
+    statuses: Counter[int] = Counter()
+    told: Counter[str] = Counter()
+    done = asyncio.Event()
+    async with (
+        fleet.running() as client,
+        deployment.worker("asyncio", "-Q", "default,coroutines", concurrency=400),
+    ):
+
+        async def load() -> None:
+            while not done.is_set():
+                status, answer = await submit(client, 1, 2)
+                statuses[status] += 1
+                assert status == 202, answer
+                await asyncio.sleep(0.05)
+
+        async def sleeper(seconds: float) -> str:
+            body = {"task": "demo.sleep", "args": [seconds]}
+            async with client.post("/v1/tasks", json=body) as answer:
+                return str((await answer.json())["id"])
+
+        ids = [await sleeper(n * 0.2) for n in range(100)]
+        watchers = [asyncio.create_task(watch(client, ids[n::4], told)) for n in range(4)]
+        clients = [asyncio.create_task(load()) for _ in range(CLIENTS)]
+        for gateway in fleet.gateways:
+            await fleet.restart(gateway)
+            # Until HAProxy sends it requests again, or none would be left for the next.
+            await eventually(partial(fleet.serves, gateway), timeout_s=20)
+        done.set()
+        await asyncio.gather(*clients)
+        connections = await asyncio.gather(*watchers)
+
+    assert statuses.keys() == {202}
+    assert statuses[202] > 100
+    assert told == Counter(ids)
+    assert max(connections) > 1, "no socket moved"
