@@ -64,6 +64,13 @@ async def report_async(how_many: int):
     return how_many
 
 
+@app.task(name="installed.silent", ignore_result=True)
+def silent() -> str:
+    """Leave no result."""
+    note("silent")
+    return "silent"
+
+
 @app.task(name="installed.sleep")
 def sleep(seconds: float):
     """Hold a slot."""

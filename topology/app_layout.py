@@ -106,7 +106,12 @@ def from_app(app: AppDescription, live: Live | None = None) -> Draft:
         if task.route.error:
             draft.left_out.append(f"task {task.task!r}: a router raised {task.route.error}")
     draft.send(
-        Route(task=task.task, exchange=task.route.exchange, routing_key=task.route.routing_key)
+        Route(
+            task=task.task,
+            exchange=task.route.exchange,
+            routing_key=task.route.routing_key,
+            ignore_result=task.options.get("ignore_result") is True,
+        )
         for task in app.tasks
         if not task.route.error
     )
@@ -194,6 +199,8 @@ def _lines(draft: Draft, heading: Sequence[str], apps: list[str]) -> Iterator[st
         yield from ("", "[[routes]]", f"task = {_quoted(route.task)}")
         yield f"exchange = {_quoted(route.exchange)}"
         yield f"routing_key = {_quoted(route.routing_key)}"
+        if route.ignore_result:
+            yield "ignore_result = true"
 
 
 def _inline(binding: Binding) -> str:

@@ -185,8 +185,8 @@ def _tasks(app: AppDescription, draft: Draft) -> Iterator[Finding]:
     silent = [one.task for one in app.tasks if one.options.get("ignore_result")]
     if silent:
         yield _note(
-            f"{_names(silent)}: stores no result (ignore_result); submit with "
-            '{"options": {"ignore_result": true}}, or it stays PENDING'
+            f"{_names(silent)}: stores no result (ignore_result), so submits are answered without "
+            "a state"
         )
     loose = [one.task for one in app.tasks if not one.checked]
     if loose:

@@ -313,6 +313,8 @@ class Route:
     announced: bool = True
     """Whether a task that the pattern names and no worker announces is refused (404) where every
     consumer of its queue announces; False: the pattern alone decides."""
+    ignore_result: bool = False
+    """Whether its workers store no result, whatever a submit says: there is no state to ask for."""
     show_arguments: bool = True
     """Whether Flower, `celery inspect` and events show the arguments, bounded; False: secrets."""
 

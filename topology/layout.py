@@ -26,6 +26,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "dead_letter": (bool, "true or false"),
     "privileged": (bool, "true or false"),
     "announced": (bool, "true or false"),
+    "ignore_result": (bool, "true or false"),
     "show_arguments": (bool, "true or false"),
     "max_priority": (int, "a whole number"),
     "limit": (int, "a whole number"),

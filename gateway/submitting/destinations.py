@@ -34,6 +34,8 @@ class Destination:
     """Whether an app owns anything of it: workers may take the message that are not ours."""
     shown: bool = True
     """Whether the arguments may be shown."""
+    ignores_result: bool = False
+    """Whether its workers store no result, whatever the message says."""
 
 
 class _Place(NamedTuple):
@@ -141,7 +143,9 @@ class Destinations:
             if name in _NOT_CONSUMED:
                 raise _forbidden(f"no worker consumes queue {name!r}: its messages are no tasks")
         apps = topology.leads_to_app(exchange, queues)
-        return Destination(exchange, routing_key, queues, apps, route.show_arguments)
+        return Destination(
+            exchange, routing_key, queues, apps, route.show_arguments, route.ignore_result
+        )
 
     def _own_queues(self, route: Route, task: str) -> tuple[str, ...]:
         """Return where a task goes when its caller chooses nothing."""

@@ -98,6 +98,8 @@ class Planner:
             options = msgspec.structs.replace(options, ignore_result=True)
         else:
             destination = self._destinations.resolve(task, options, caller)
+            if destination.ignores_result and not options.ignore_result:
+                options = msgspec.structs.replace(options, ignore_result=True)
         if options.priority is not None and not destination.apps:  # what an app honours is its own
             queues = [self._topology.queues[name] for name in destination.queues]
             check_priority(queues, self._publisher.rabbitmq_major)

@@ -14,6 +14,7 @@ from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
+from tests.waiting import eventually
 from topology.__main__ import main
 
 pytestmark = pytest.mark.bare_vhost
@@ -66,6 +67,10 @@ async def test_a_described_app_is_submitted_to(app: Deployment, rabbit: Rabbit, 
         assert (await answer_of(http, "installed.add", 2, 3))[1]["result"] == 5
         status, told = await answer_of(http, "installed.topical")
         assert (status, told["result"]) == (200, "topical.in")
+
+        status, told = await answer_of(http, "installed.silent")
+        assert (status, told["tracked"], "state" in told) == (202, False, False)
+        await eventually(lambda: "silent" in app.runs, 20)
 
         status, refused = await answer_of(http, "installed.ad", 1)
         assert (status, refused["code"]) == (404, "unknown-task")

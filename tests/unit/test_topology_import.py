@@ -64,6 +64,8 @@ def test_every_task_goes_where_celerys_client_sends_it(document, tmp_path):
     assert all(topology.match(*place) for place in routes.values())
     assert topology.route("shop.ad") is None
     assert not any(topology.queues[name].ours for name in ("shop", "feed", "lead", "made.up"))
+    silent = [route.task for route in topology.routes if route.ignore_result]
+    assert silent == ["shop.add"]
     assert topology.queues["feed"].max_priority == 10
     assert topology.queues["lead"].type == "quorum"
     assert [app.app for app in topology.apps] == ["tests.described_app"]
