@@ -8,7 +8,7 @@ PYTHON_BIN = .venv/bin/python
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT)
 	$(IN_VENV) $(PYTHON_BIN) -m devstack
@@ -24,9 +24,10 @@ test:  ## every tier against real servers of its own: unit, contract, integratio
 		-n 3 --no-loadscope-reorder \
 		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/conformance tests/contract tests/unit tests/test_*.py)'
 
-test-long:  ## what takes hours: full sizes, each fuzzer an hour, a drill of 30 minutes
+test-long:  ## what takes hours: full sizes, each fuzzer an hour, drills of 10 and 30 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m pytest -m long tests \
 		&& FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(PYTHON_BIN) -m pytest -s tests/fuzz \
+		&& $(PYTHON_BIN) -m devstack.cluster.drill --minutes 10 \
 		&& exec $(PYTHON_BIN) -m devstack.drill --minutes 30'
 
 conformance:  ## messages and workers of Celery 5.4, 5.5, 5.6 and 5.7 beside ours, kind by kind
@@ -48,6 +49,9 @@ demo:  ## ingest 28,000 airports through the gateway and count them in MongoDB
 
 drill:  ## break everything under load and account for every receipt (DRILL="--minutes 30 --seed 7")
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.drill $(DRILL)
+
+cluster-drill:  ## the same with clusters, whose nodes are lost one by one (CLUSTER_DRILL="--minutes 0")
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.cluster.drill $(CLUSTER_DRILL)
 
 bench-quick:  ## compare submits and workers with what people use today, in about 6 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m bench.install && exec $(PYTHON_BIN) -m bench quick'

@@ -48,6 +48,7 @@ def build_app(
         # Shown by Celery's tools next to each queue; nothing is published through it.
         task_default_exchange="tasks" if "tasks" in topology.exchanges else "",
         task_default_queue="default" if "default" in names else next(iter(names), "default"),
+        worker_prefetch_multiplier=config.prefetch_multiplier,
         penstock_max_result_bytes=config.max_result_bytes,
         penstock_slot_grace_s=config.slot_grace_s,
         penstock_blocked_loop_s=config.blocked_loop_s,

@@ -51,6 +51,11 @@ class WorkerConfig:
     """A coroutine that holds the event loop of the asyncio pool for longer is named in the log; 0:
     none is. Environment: BLOCKED_LOOP_S."""
 
+    prefetch_multiplier: int = 1
+    """Messages that RabbitMQ sends ahead for each slot, from 1. With 1 a slot is idle for a round
+    trip between two tasks; with more a message can wait for a task that takes long, while other
+    workers are idle. Environment: PREFETCH_MULTIPLIER; `--prefetch-multiplier` wins."""
+
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
@@ -86,6 +91,7 @@ class WorkerConfig:
             ),
             slot_grace_s=environment.number("SLOT_GRACE_S", defaults.slot_grace_s, 1, 366 * DAY_S),
             wait_replicas=environment.number("REDIS_WAIT_REPLICAS", 0, 0, 16),
+            prefetch_multiplier=environment.number("PREFETCH_MULTIPLIER", 1, 1, 1_000),
             blocked_loop_s=environment.number("BLOCKED_LOOP_S", 1, 0, DAY_S),
             collection_pattern=environment.pattern(
                 "COLLECTION_PATTERN", defaults.collection_pattern

@@ -15,11 +15,22 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from devstack.drill.ingest_load import COLLECTION
-from devstack.drill.rig import Rig
 from devstack.drill.tasks import RUNS
+from topology.model import Topology
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where the books are: the servers themselves, past every proxy."""
+
+    amqp_url: str
+    management_url: str
+    redis_url: str
+    mongo_url: str
+    topology: Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +111,10 @@ async def wait_until_ended(redis_url: str, ids: Iterable[str], timeout_s: float)
     return time.monotonic() - began
 
 
-async def wait_until_empty(rig: Rig, timeout_s: float) -> dict[str, int]:
+async def wait_until_empty(management_url: str, timeout_s: float) -> dict[str, int]:
     """Wait until no queue but those of dead letters holds a message; return what is left."""
     deadline = time.monotonic() + timeout_s
-    url = f"{rig.stack.rabbit.management_url}/api/queues"
+    url = f"{management_url}/api/queues"
     while True:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             queues = await response.json()
@@ -119,12 +130,12 @@ async def wait_until_empty(rig: Rig, timeout_s: float) -> dict[str, int]:
         await asyncio.sleep(1)
 
 
-async def read_holdings(rig: Rig, ids: Iterable[str]) -> Holdings:
-    """Read everything, from the servers themselves and not through the proxies."""
-    holdings = Holdings(left=await wait_until_empty(rig, 30))
+async def read_holdings(servers: Servers, ids: Iterable[str]) -> Holdings:
+    """Read everything."""
+    holdings = Holdings(left=await wait_until_empty(servers.management_url, 30))
     runs: dict[int, list[Run]] = defaultdict(list)
     stored: dict[int, list[int]] = defaultdict(list)
-    client: AsyncMongoClient[Any] = AsyncMongoClient(rig.stack.mongo.url)
+    client: AsyncMongoClient[Any] = AsyncMongoClient(servers.mongo_url)
     async with client:
         database = client.get_default_database()
         async for one in database[RUNS].find(batch_size=10_000):
@@ -134,9 +145,10 @@ async def read_holdings(rig: Rig, ids: Iterable[str]) -> Holdings:
             stored[one["r"]].append(one["i"])
     holdings.runs, holdings.stored = dict(runs), dict(stored)
     everything = {*ids, *(run.task_id for some in runs.values() for run in some)}
-    holdings.records = await read_records(rig.stack.redis.url, everything)
-    names = [rig.stack.topology.dead_queue(name) for name in rig.stack.topology.queues]
-    async for queue, message_id in _letters(rig.stack.rabbit.url, [*names, "unrouted.dead"]):
+    holdings.records = await read_records(servers.redis_url, everything)
+    topology = servers.topology
+    names = [topology.dead_queue(name) for name in topology.queues]
+    async for queue, message_id in _letters(servers.amqp_url, [*names, "unrouted.dead"]):
         holdings.letters[message_id] = queue
     return holdings
 

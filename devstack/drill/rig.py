@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
+from devstack.drill.records import Servers
 from devstack.errors import StartError
 from devstack.ports import LOOPBACK, free_port
 from devstack.process import Part, Unit
@@ -67,6 +68,18 @@ class Rig:
     said: list[str] = field(default_factory=list)
     """What the supervisor said."""
 
+    @property
+    def servers(self) -> Servers:
+        """The servers themselves."""
+        stack = self.stack
+        return Servers(
+            amqp_url=stack.rabbit.url,
+            management_url=stack.rabbit.management_url,
+            redis_url=stack.redis.url,
+            mongo_url=stack.mongo.url,
+            topology=stack.topology,
+        )
+
     def through(self, service: str) -> list[TcpProxy]:
         """Return the proxies in front of one server."""
         return [proxy for name, proxy in self.proxies.items() if name.endswith(service)]
@@ -117,7 +130,7 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
     Raises:
         StartError: a part did not become ready.
     """
-    layout = _layout(folder)
+    layout = drill_layout(folder)
     stack = Stack(folder, workers=(), gateway=False, env={"TOPOLOGY_FILE": str(layout)}, tell=tell)
     async with contextlib.AsyncExitStack() as exits:
         proxies = {
@@ -171,7 +184,8 @@ def _slots(specs: Iterable[WorkerSpec]) -> Mapping[str, int]:
     return slots
 
 
-def _layout(folder: Path) -> Path:
+def drill_layout(folder: Path) -> Path:
+    """Write the layout that ships, with a queue that is soon full and the route of the tasks."""
     folder.mkdir(parents=True, exist_ok=True)
     layout = folder / "topology.toml"
     layout.write_text(DEFAULT_LAYOUT.read_text(encoding="utf-8") + _LAYOUT, encoding="utf-8")

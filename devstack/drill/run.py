@@ -94,7 +94,7 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         took_s = await wait_until_ended(rig.stack.redis.url, ids, QUIET_WITHIN_S)
         await client.close()
         tell(f"reconciling after {took_s:.1f} s")
-        holdings = await read_holdings(rig, [*ids, *ledger.foreign])
+        holdings = await read_holdings(rig.servers, [*ids, *ledger.foreign])
         findings = reconcile(ledger, holdings)
         await find_lost_slots(rig, settings.folder, findings)
         for name, part in rig.parts.items():

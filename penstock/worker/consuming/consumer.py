@@ -95,6 +95,7 @@ class Consumer(GuardedConsumer):
         if name != own.name and name not in self.app.amqp.queues.consume_from:
             return  # `celery control cancel_consumer`
         consumer.add_queue(own if name == own.name else self.app.amqp.queues[name])
+        self._pauses.begin()  # it may have been paused since
         consumer.consume()
         self._announcer.changed()
 
