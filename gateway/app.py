@@ -16,6 +16,7 @@ from gateway.api import (
     dashboard,
     dead_letters,
     ingest,
+    long_operations,
     openapi,
     operations,
     parts,
@@ -64,6 +65,7 @@ NOUNS = (
     routing,
     queues,
     dead_letters,
+    long_operations,
     workers,
     catalog,
     operations,
@@ -104,7 +106,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.ENDINGS] = endings
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
-    app[parts.OPERATING] = Operating.make(layout, redis, broker, submitting.catalog)
+    app[parts.OPERATING] = Operating.make(layout, redis, broker, submitting.catalog, endings)
     app[parts.INGESTING] = Ingesting.make(config, layout, access, broker, intake)
     app[parts.SCHEDULING] = Scheduling.make(
         config.quotas, redis, access.keyring, submitting.planner

@@ -24,6 +24,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "unknown-collection": (404, "No such collection"),
     "unknown-schedule": (404, "No such schedule"),
     "unknown-worker": (404, "No such worker"),
+    "unknown-operation": (404, "No such operation"),
     "not-found": (404, "Nothing is here"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "not-acceptable": (406, "Nothing acceptable can be answered"),

@@ -39,6 +39,15 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     """Letters each second."""
 
 
+class DiscardRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Which letters to remove: either `ids` or `all`."""
+
+    SCHEMA: ClassVar[Schema] = ReplayRequest.SCHEMA
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    all: bool = False
+
+
 class LetterError(msgspec.Struct, omit_defaults=True):
     """What its worker wrote down of its failure."""
 
@@ -60,6 +69,8 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     exchange: str
     routing_key: str
     size_bytes: Count
+    body: Any = None
+    """The body of its message, as JSON, or as text where it is none; absent above 64 KiB."""
     tenant: Any = None
     retries: Any = None
     replays: Count | None = None
@@ -89,6 +100,17 @@ class Replayed(msgspec.Struct):
     replayed: Count
     ids: list[str]
     failed: list[NotReplayed]
+    missing: list[str]
+    """Ids that are not, or no longer, in the queue."""
+    remaining: Count
+
+
+class Discarded(msgspec.Struct):
+    """What was removed, and what remains."""
+
+    queue: str
+    discarded: Count
+    ids: list[str]
     missing: list[str]
     """Ids that are not, or no longer, in the queue."""
     remaining: Count
@@ -150,6 +172,29 @@ REPLAY = Operation(
     },
     refusals=(*JSON_BODY, "unknown-queue", "broker-unavailable", "unconfirmed"),
 )
+DISCARD = Operation(
+    summary="Remove dead letters for good; their tasks ended when they died.",
+    tag="Queues",
+    scope="admin",
+    body=(Content(DiscardRequest, {"all": True}),),
+    answers={
+        200: answer(
+            "Which, and what remains.",
+            Content(
+                Discarded,
+                {
+                    "queue": "default",
+                    "discarded": 1,
+                    "ids": [TASK_ID],
+                    "missing": [],
+                    "remaining": 0,
+                },
+            ),
+        )
+    },
+    refusals=(*JSON_BODY, "unknown-queue", "broker-unavailable"),
+)
+_discard = msgspec.json.Decoder(DiscardRequest).decode
 _replay = msgspec.json.Decoder(ReplayRequest).decode
 
 
@@ -158,6 +203,7 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/v1/dead-letters/{queue}", look, operation=LOOK),
         web.post("/v1/dead-letters/{queue}/replay", replay, operation=REPLAY),
+        web.post("/v1/dead-letters/{queue}/discard", discard, operation=DISCARD),
     ]
 
 
@@ -197,6 +243,31 @@ async def replay(request: web.Request) -> web.Response:
     )
 
 
-def _json(body: DeadLetterList | Replayed) -> web.Response:
+@audited("dead-letters.discard")
+async def discard(request: web.Request) -> web.Response:
+    """Remove letters from a queue of dead letters; 200 has which, and what remains."""
+    require(request, "admin")
+    check_json(request)
+    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
+    asked: DiscardRequest = decode_with(_discard, body)
+    if (asked.ids is None) == (not asked.all):
+        raise invalid_request("$", "Expected either ids or all: true", queued="no")
+    dead_letters = request.app[BROKER].dead_letters
+    queue = dead_letters.work_queue(request.match_info["queue"])
+    done = await dead_letters.discard(queue, asked.ids)
+    work_of(request).charge(len(done.replayed))
+    noted(request, queue, len(done.replayed))
+    return _json(
+        Discarded(
+            queue=queue,
+            discarded=len(done.replayed),
+            ids=done.replayed,
+            missing=done.missing,
+            remaining=done.remaining,
+        )
+    )
+
+
+def _json(body: DeadLetterList | Replayed | Discarded) -> web.Response:
     headers = {"Content-Type": "application/json"}
     return web.Response(body=msgspec.json.encode(body), headers=headers)

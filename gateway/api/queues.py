@@ -17,6 +17,7 @@ from gateway.errors import Problem
 from gateway.http.media_types import check_json
 from gateway.http.trace_context import traceparent
 from gateway.operating.pauses import Paused
+from gateway.operating.purging import KIND as PURGING
 from gateway.rabbitmq.management import QueueFigures
 from gateway.submitting.plan import EVERYWHERE
 from gateway.submitting.task_request import TaskRequest
@@ -75,6 +76,16 @@ class QueuePause(msgspec.Struct):
     paused: Paused
 
 
+class Purge(msgspec.Struct):
+    """A queue is being purged."""
+
+    operation: str
+    """Id for GET /v1/operations/{id}."""
+    queue: str
+    of: Count
+    """Messages that were ready."""
+
+
 class BroadcastReceipt(msgspec.Struct, omit_defaults=True):
     """RabbitMQ confirmed a task for every queue of a worker that it has; no single result.
 
@@ -123,6 +134,21 @@ RESUME = Operation(
     },
     refusals=("unknown-queue", "state-unavailable"),
 )
+PURGE = Operation(
+    summary="End each task that is ready in a queue as REVOKED, with what waits for it.",
+    tag="Queues",
+    scope="admin",
+    answers={
+        202: answer(
+            "A gateway begins with it; GET /v1/operations/{id} has how far it is.",
+            Content(
+                Purge,
+                {"operation": "6f1f7f0e-6f0e-4c63-8f0a-2f6f3f0d7a11", "queue": "default", "of": 9},
+            ),
+        )
+    },
+    refusals=("unknown-queue", "state-unavailable", "broker-unavailable"),
+)
 BROADCAST = Operation(
     summary="A task for every worker, through the fanout exchange.",
     tag="Queues",
@@ -161,6 +187,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/v1/queues", queues, operation=QUEUES),
         web.post("/v1/queues/{name}/pause", pause, operation=PAUSE),
         web.post("/v1/queues/{name}/resume", resume, operation=RESUME),
+        web.post("/v1/queues/{name}/purge", purge, operation=PURGE),
         web.post("/v1/broadcast", broadcast, operation=BROADCAST),
     ]
 
@@ -207,6 +234,19 @@ async def resume(request: web.Request) -> web.Response:
     queue = _queue(request)
     await request.app[OPERATING].pauses.resume(queue)
     return web.Response(body=msgspec.json.encode(QueuePause(queue, paused=False)), headers=_JSON)
+
+
+@audited("queue.purge")
+async def purge(request: web.Request) -> web.Response:
+    """End what is ready in a queue now; what comes later stays."""
+    caller = require(request, "admin")
+    queue, operating = _queue(request), request.app[OPERATING]
+    ready = await operating.purging.count(queue)
+    one = await operating.operations.begin(PURGING, queue, caller.tenant, ready)
+    noted(request, queue, ready)
+    body = msgspec.json.encode(Purge(one.id, queue, ready))
+    headers = {**_JSON, "Location": f"/v1/operations/{one.id}"}
+    return web.Response(status=202, body=body, headers=headers)
 
 
 def _rounded(value: float | None) -> float | None:

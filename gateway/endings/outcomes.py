@@ -11,6 +11,7 @@ Letters that a worker published itself (`x-penstock-reason`) are let go: it reco
 """
 
 import asyncio
+import dataclasses
 import logging
 import random
 import re
@@ -55,6 +56,8 @@ class Outcome:
     """Whether its state is kept; else there is at most a callback, or what stands behind it."""
     unneeded: bool = False
     """Whether it was linked to a task that ended otherwise."""
+    purged: bool = False
+    """Whether its queue was purged."""
 
     def record(self) -> bytes:
         """The final record without its opening brace."""
@@ -66,6 +69,9 @@ class Outcome:
                 "exc_module": "penstock.worker.errors",
             }
             return final_record("REVOKED", self.task_id, error, **members)
+        if self.purged:
+            error = error_record("Purged", self.reason, "penstock")
+            return final_record(self.state, self.task_id, error, **members)
         if self.state == "REVOKED":
             return revoked_record(self.task_id, self.reason, **members)
         error = error_record("DeadLettered", self.reason, "penstock")
@@ -101,6 +107,20 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
         copy if isinstance(copy, str) else "",
         kept,
     )
+
+
+def purged(headers: Mapping[str, Any], queue: str) -> Outcome | None:
+    """What becomes of the task of a message that is purged; None: it is the message of no task.
+
+    Args:
+        headers: Of the message; anything may be in them.
+        queue: That it waited in.
+    """
+    end = outcome({name: value for name, value in headers.items() if name != REASON_HEADER})
+    if end is None:
+        return None
+    words = f"queue {queue!r} was purged"
+    return dataclasses.replace(end, state="REVOKED", reason=words, purged=True)
 
 
 def sane_id(headers: Mapping[str, Any]) -> str | None:

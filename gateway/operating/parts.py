@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 
+from gateway.endings.parts import Endings
 from gateway.operating.audit import AuditLog
+from gateway.operating.operations import LongOperations
 from gateway.operating.pauses import Pauses
+from gateway.operating.purging import KIND as PURGE
+from gateway.operating.purging import Purging
 from gateway.operating.queue_flows import QueueFlows
 from gateway.operating.stock_workers import StockWorkers
 from gateway.operating.workers import Workers
 from gateway.rabbitmq.heartbeats import Heartbeats
 from gateway.rabbitmq.parts import Broker
+from gateway.rabbitmq.taking import Taking
 from gateway.redis.client import RedisClient
 from gateway.submitting.catalog import Catalog
 from penstock.looper import Looper
@@ -23,12 +28,19 @@ class Operating:
     audit: AuditLog
     pauses: Pauses
     flows: QueueFlows
+    operations: LongOperations
+    purging: Purging
     stock: StockWorkers
     heartbeats: Heartbeats
 
     @classmethod
     def make(
-        cls, topology: Topology, redis: RedisClient, broker: Broker, catalog: Catalog
+        cls,
+        topology: Topology,
+        redis: RedisClient,
+        broker: Broker,
+        catalog: Catalog,
+        endings: Endings,
     ) -> "Operating":
         """Make it.
 
@@ -37,10 +49,14 @@ class Operating:
             redis: From `make_redis`.
             broker: Hears and commands workers.
             catalog: What workers announce.
+            endings: Records the ends of what is purged.
         """
         records = catalog.workers
         stock = StockWorkers(broker.control, lambda name: name in records.latest)
+        purging = Purging(Taking(broker.connection), endings.outcomes)
         return cls(
+            operations=LongOperations(redis, {PURGE: purging.purge}),
+            purging=purging,
             workers=Workers(redis, records, stock, broker.control),
             audit=AuditLog(redis),
             pauses=Pauses(redis, topology),
@@ -51,5 +67,10 @@ class Operating:
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Hear workers, ask those that announce nothing, and look how queues move."""
-        return self.heartbeats.looper, self.stock.looper, self.flows.looper
+        """Hear workers, ask those that announce nothing, look how queues move, do operations."""
+        return (
+            self.heartbeats.looper,
+            self.stock.looper,
+            self.flows.looper,
+            self.operations.looper,
+        )

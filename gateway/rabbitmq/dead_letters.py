@@ -143,6 +143,40 @@ class DeadLetters:
         )
         return done
 
+    async def discard(self, queue: str, ids: Sequence[str] | None) -> Replay:
+        """Remove letters for good; their tasks ended when they died.
+
+        Args:
+            queue: The work queue, or `unrouted`.
+            ids: Which; None: all that are there now.
+
+        Raises:
+            Problem: `unknown-queue`, `broker-unavailable` (queued: no).
+        """
+        wanted = None if ids is None else set(ids)
+        done = Replay()
+        seen: set[str] = set()
+        async with self._open(queue) as (channel, dead):
+            left = done.remaining = await _count(channel, dead)
+            deadline = time.monotonic() + REPLAY_BUDGET_S
+            while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
+                got, window = await self._window(queue, channel, min(left, _WINDOW), wanted)
+                if not got:
+                    break
+                left -= got
+                for letter, message in window:
+                    async with broker_calls(_TIMEOUT_S, queued="no"):
+                        await channel.basic_ack(message.delivery_tag or 0)
+                    seen.add(letter.id)
+                    done.replayed.append(letter.id)
+            held = done.remaining - left - len(done.replayed)
+            done.remaining -= len(done.replayed)
+            if held:
+                await self._put_back(channel, dead, done.remaining)
+        done.missing = sorted(wanted - seen) if wanted is not None else []
+        log.info("dead-letters-discarded", extra={"queue": queue, "discarded": len(done.replayed)})
+        return done
+
     async def _window(
         self, queue: str, channel: AbstractChannel, count: int, wanted: set[str] | None
     ) -> tuple[int, list[tuple[Letter, DeliveredMessage]]]:

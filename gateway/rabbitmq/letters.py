@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+import orjson
+
 from gateway.timestamps import rfc3339
 from penstock.wire.delay import delayed_destination
 from penstock.wire.headers import (
@@ -29,6 +31,8 @@ from penstock.wire.headers import (
 UNROUTED = "unrouted"
 """Name of the letters that died in no work queue."""
 MAX_LINEAGE = 10
+MAX_SHOWN_BYTES = 64 * 1024
+"""Octets of a body that is listed."""
 
 _ERROR = {"type": ERROR_TYPE_HEADER, "message": ERROR_HEADER, "traceback": TRACEBACK_HEADER}
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
@@ -53,6 +57,7 @@ class Letter:
     size: int
     """Octets of the body."""
     headers: Mapping[str, Any] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the letter as our API lists it; null is what was not written down."""
@@ -72,6 +77,7 @@ class Letter:
             "exchange": self.exchange,
             "routing_key": self.routing_key,
             "size_bytes": self.size,
+            **self._shown_body(),
         }
         for name, header in (("tenant", TENANT_HEADER), ("retries", "retries")):
             if header in self.headers:
@@ -80,6 +86,15 @@ class Letter:
             listed["replays"] = self.replays
             listed["lineage"] = self.headers.get(LINEAGE_HEADER)
         return listed
+
+    def _shown_body(self) -> dict[str, Any]:
+        """Return the body: as JSON, or as text where it is none; a long one is left out."""
+        if self.size > MAX_SHOWN_BYTES:
+            return {}
+        try:
+            return {"body": orjson.loads(self.body)}
+        except orjson.JSONDecodeError:
+            return {"body": self.body.decode("utf-8", "replace")}
 
     @property
     def replays(self) -> int:
@@ -162,6 +177,7 @@ def read_letter(
         routing_key=routing_key,
         size=len(body),
         headers=headers,
+        body=body,
     )
 
 

@@ -16,6 +16,8 @@
     penstock:rate:<key name>       hash     token bucket of an API key
     penstock:paused                hash     queues of which no worker starts a task
     penstock:flow                  hash     messages taken and tasks started, by queue
+    penstock:operations            set      ids of long operations that are not done
+    penstock:operation:<id>        hash     what one is, and how far; `…:by` is the lease on it
     penstock:audit                 stream   changes by operators and clients: who, what, how many
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
 

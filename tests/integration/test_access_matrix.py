@@ -62,6 +62,10 @@ POST   /v1/dead-letters/{queue}/replay
                                      401  401  403    403  403    403      200   403
 POST   /v1/queues/{name}/pause       401  401  403    403  403    403      200   403
 POST   /v1/queues/{name}/resume      401  401  403    403  403    403      200   403
+POST   /v1/queues/{name}/purge       401  401  403    403  403    403      202   403
+POST   /v1/dead-letters/{queue}/discard
+                                     401  401  403    403  403    403      200   403
+GET    /v1/operations/{id}           401  401  403    404  403    403      404   404
 GET    /v1/workers                   401  401  403    200  403    403      200   200
 GET    /v1/workers/{name}/tasks      401  401  403    200  403    403      200   200
 POST   /v1/workers/{name}/consume    401  401  403    403  403    403      202   403
@@ -71,9 +75,9 @@ POST   /v1/workers/{name}/shutdown   401  401  403    403  403    403      202  
 GET    /v1/catalog                   401  401  403    200  403    403      200   200
 """
 """Allowed are all but 401, 403 and 404: `/v1/stream` is asked for without an upgrade (400), no
-worker hears the broadcast (422), the group was never saved (410), the worker `nightly` is silent
-and does not reply (202). `none`: a 200 that says nothing
-of it. A schedule is the caller's own by its name; `admin` says whose it is (`?tenant=acme`)."""
+worker hears the broadcast (422), the group was never saved (410), there is no operation (404), the
+worker `nightly` is silent and does not reply (202). `none`: a 200 that says nothing of it. A
+schedule is the caller's own by its name; `admin` says whose it is (`?tenant=acme`)."""
 
 TASK = {"task": "demo.add", "args": [1, 2]}
 BODIES: dict[tuple[str, str], Any] = {
@@ -87,6 +91,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/topology/route"): {"task": "demo.add"},
     ("POST", "/v1/broadcast"): TASK,
     ("POST", "/v1/dead-letters/{queue}/replay"): {"ids": ["none"]},
+    ("POST", "/v1/dead-letters/{queue}/discard"): {"ids": ["none"]},
     ("POST", "/v1/workers/{name}/consume"): {"queue": "default"},
     ("POST", "/v1/workers/{name}/cancel"): {"queue": "default"},
     ("POST", "/v1/workers/{name}/pool"): {"grow": 1},
