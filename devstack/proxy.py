@@ -113,8 +113,10 @@ class TcpProxy:
             return
         try:
             upstream = await asyncio.open_connection(LOOPBACK, self.target_port)
-        except OSError:
-            writer.transport.abort()
+        except BaseException as error:
+            writer.transport.abort()  # also when this proxy ends meanwhile
+            if not isinstance(error, OSError):
+                raise
             return
         writers = {writer, upstream[1]}
         self._writers |= writers

@@ -13,12 +13,23 @@ from devstack.cluster.rig import ClusterRig, running_cluster
 from tests.waiting import eventually
 
 GOES_ON_WITHIN_S = 10.0
+LAYOUT = """
+extends = "default"
+[queues.lone]
+initial_group_size = 1
+leader_locator = "client-local"
+bindings = [{ exchange = "tasks", key = "lone" }]
+"""
+"""With a quorum queue on one node, which is that of `ranked`: it has no leader without it."""
 
 
 @pytest_asyncio.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[ClusterRig]:
     """Clusters, two gateways and a worker of each pool."""
-    async with running_cluster(tmp_path, lambda _name, _state: None) as running:
+    layout = tmp_path / "layout.toml"
+    layout.write_text(LAYOUT)
+    env = {"TOPOLOGY_FILE": str(layout)}
+    async with running_cluster(tmp_path, lambda _name, _state: None, env=env) as running:
         yield running
 
 
@@ -50,9 +61,11 @@ async def by_each_pool(http: aiohttp.ClientSession, queue: str) -> None:
 
 @pytest.mark.timeout(400)  # a loaded machine forms a cluster slowly
 async def test_a_lost_node_stops_no_other_queue(rig: ClusterRig, http: aiohttp.ClientSession):
-    for queue in ("default", "ranked"):
+    for queue in ("default", "ranked", "lone"):
         await by_each_pool(http, queue)
-    lost = int((await rig.leaders())["ranked"].partition("@")[0][-1]) - 1
+    homes = await rig.leaders()
+    assert homes["ranked"] == homes["lone"]
+    lost = int(homes["ranked"].partition("@")[0][-1]) - 1
 
     await rig.rabbit.nodes[lost].kill()
     killed = time.monotonic()
@@ -67,6 +80,7 @@ async def test_a_lost_node_stops_no_other_queue(rig: ClusterRig, http: aiohttp.C
     refused = await submit(http, "ranked")
     assert (refused["status"], refused["code"]) == (503, "broker-unavailable")
     assert refused["queued"] == "no"
+    assert (await submit(http, "lone"))["queued"] == "no"
     async with http.post("/v1/broadcast", json={"task": "demo.add", "args": [1, 2]}) as answer:
         told = await answer.json()
     homes = await rig.leaders()
@@ -90,6 +104,7 @@ async def test_a_lost_node_stops_no_other_queue(rig: ClusterRig, http: aiohttp.C
 
     await rig.rabbit.nodes[lost].start()
 
-    await by_each_pool(http, "ranked")
+    for queue in ("ranked", "lone"):
+        await by_each_pool(http, queue)
     ended_alone = {name: part.died_alone for name, part in rig.parts.items()}
     assert {name for name, count in ended_alone.items() if count} == {"worker-prefork"}
