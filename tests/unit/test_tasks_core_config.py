@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from penstock.worker.errors import ConfigurationError
+from tasks.app import build_app
 from tasks.config import WorkerConfig
+from topology.layout import load
 from topology.settings import with_devstack
 
 
@@ -31,6 +33,13 @@ def test_every_fault_is_told_at_once():
     assert [fault.split()[0] for fault in caught.value.faults] == [
         "AMQP_URL", "REDIS_URL_FILE:", "RESULT_EXPIRES_S=0", "MAX_RESULT_BYTES=²"
     ]  # fmt: skip
+
+
+def test_how_much_is_sent_ahead_is_for_the_deployment_to_say():
+    config = WorkerConfig.from_env({"PREFETCH_MULTIPLIER": "8"})
+
+    assert build_app(config, load()).conf.worker_prefetch_multiplier == 8
+    assert build_app(WorkerConfig(), load()).conf.worker_prefetch_multiplier == 1
 
 
 def test_a_url_is_not_shown():

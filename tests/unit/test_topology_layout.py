@@ -108,6 +108,8 @@ def test_every_field_can_be_written(tmp_path):
             limit = 7
             delivery_limit = 3
             message_ttl_ms = 1000
+            initial_group_size = 5
+            leader_locator = "balanced"
             dead_letter_strategy = "at-most-once"
             overflow = "drop-head"
             bindings = [{ exchange = "picky", arguments = { x-match = "any", a = "b", c = true } }]
@@ -130,6 +132,8 @@ def test_every_field_can_be_written(tmp_path):
         "x-max-length": 70,
         "x-overflow": "drop-head",
         "x-delivery-limit": 3,
+        "x-quorum-initial-group-size": 5,
+        "x-queue-leader-locator": "balanced",
         "x-message-ttl": 1000,
         "x-dead-letter-exchange": "dead",
         "x-dead-letter-routing-key": "a",
