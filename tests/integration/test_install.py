@@ -1,32 +1,49 @@
 """One line in an application of stock Celery: what its tasks gain, and what stays as it was."""
 
 import json
+import sys
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
 from kombu.entity import Exchange, Queue
 
+from bench.peers import install, python_of
 from penstock.wire.announcements import CATALOG_KEY, decode_worker
 from penstock.wire.keys import TaskKeys
 from tests.deployment.lasting import Lasting
 from tests.waiting import eventually
 
+OLDER = [("5.4", "prefork"), ("5.5", "prefork"), ("5.5", "asyncio"), ("5.6", "asyncio")]
 pytestmark = pytest.mark.parametrize(
-    ("when", "pool"),
-    [("early", "prefork"), ("late", "prefork"), ("late", "asyncio")],
+    ("when", "pool", "version"),
+    [
+        pytest.param("early", "prefork", "5.7", marks=pytest.mark.long),
+        ("late", "prefork", "5.7"),
+        ("late", "asyncio", "5.7"),
+        *(pytest.param("late", pool, version, marks=pytest.mark.long) for version, pool in OLDER),
+    ],
     scope="module",
 )
 
 
 @pytest.fixture
-async def app(lasting_deployment: Lasting, when: str, pool: str) -> AsyncIterator[Lasting]:
+async def app(
+    lasting_deployment: Lasting, when: str, pool: str, version: str
+) -> AsyncIterator[Lasting]:
     deployment = lasting_deployment
     deployment.app = "tests.installed_app"
-    if deployment.env.get("INSTALL") != when:
+    if version != "5.7":
+        install(f"celery-{version}")
+        python = python_of(f"celery-{version}")
+    else:
+        python = Path(sys.executable)
+    if (deployment.env.get("INSTALL"), deployment.python) != (when, python):
         await deployment.forget()
+    deployment.python = python
     deployment.env = {"INSTALL": when}
     await deployment.clear()
     async with deployment.worker(pool, name="installed"):
@@ -48,6 +65,8 @@ def client(app: Lasting) -> Any:
             ),
         ]
         yield made
+        made.backend.result_consumer.stop()  # or its connections are found unclosed
+        made.backend.client.connection_pool.disconnect()
 
 
 def publish(app: Lasting, task: str, *args: Any, **options: Any) -> str:
