@@ -20,6 +20,7 @@ from gateway.api import (
     openapi,
     operations,
     parts,
+    problems,
     queues,
     routing,
     schedules,
@@ -68,6 +69,7 @@ NOUNS = (
     long_operations,
     workers,
     catalog,
+    problems,
     operations,
     openapi,
     dashboard,
@@ -106,10 +108,17 @@ def make_app(config: GatewayConfig) -> web.Application:
     app[parts.ENDINGS] = endings
     app[parts.SUBMITTING] = submitting
     app[parts.WATCHING] = watching
-    app[parts.OPERATING] = Operating.make(layout, redis, broker, submitting.catalog, endings)
     app[parts.INGESTING] = Ingesting.make(config, layout, access, broker, intake)
     app[parts.SCHEDULING] = Scheduling.make(
         config.quotas, redis, access.keyring, submitting.planner
+    )
+    kept = app[parts.SCHEDULING].schedules
+
+    async def scheduling() -> tuple[bool, bool]:
+        return await kept.beat_leads(), await kept.any()
+
+    operating = app[parts.OPERATING] = Operating.make(
+        layout, redis, broker, submitting.catalog, endings, states, scheduling
     )
     app[parts.CANVASES] = Canvases.make(
         config, redis, states, access.task_ids, submitting.submission
@@ -129,6 +138,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     gauges.register(
         metrics, layout, broker, submitting.catalog, watching.streams, watching.watch.notices
     )
+    gauges.register_problems(metrics, lambda: operating.problems.now)
     gauges.register_loops(metrics, app[parts.LOOPS])
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_close_streams)

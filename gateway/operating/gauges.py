@@ -1,8 +1,9 @@
 """What the parts of a gateway show on /metrics besides what is counted per request."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from gateway.operating.problems import Known
 from gateway.rabbitmq.parts import Broker
 from gateway.submitting.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
@@ -169,6 +170,17 @@ def register(
         "Messages waiting in a delay level; the level n holds them for 2**n seconds.",
         lambda: ready_of({str(level): name for level, name in enumerate(levels)}),
         label="level",
+        shared=True,
+    )
+
+
+def register_problems(metrics: Metrics, problems: Callable[[], Iterable[Known]]) -> None:
+    """Add the gauge of what is wrong."""
+    metrics.gauge(
+        "penstock_problem",
+        "1 for what is wrong now; /v1/problems has the words.",
+        lambda: {(one.finding.code, one.finding.subject): 1.0 for one in problems()},
+        label=("code", "subject"),
         shared=True,
     )
 

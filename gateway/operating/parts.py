@@ -6,6 +6,7 @@ from gateway.endings.parts import Endings
 from gateway.operating.audit import AuditLog
 from gateway.operating.operations import LongOperations
 from gateway.operating.pauses import Pauses
+from gateway.operating.problem_looks import ProblemLooks, Scheduling
 from gateway.operating.purging import KIND as PURGE
 from gateway.operating.purging import Purging
 from gateway.operating.queue_flows import QueueFlows
@@ -15,6 +16,7 @@ from gateway.rabbitmq.heartbeats import Heartbeats
 from gateway.rabbitmq.parts import Broker
 from gateway.rabbitmq.taking import Taking
 from gateway.redis.client import RedisClient
+from gateway.states.reading import States
 from gateway.submitting.catalog import Catalog
 from penstock.looper import Looper
 from topology.model import Topology
@@ -30,6 +32,7 @@ class Operating:
     flows: QueueFlows
     operations: LongOperations
     purging: Purging
+    problems: ProblemLooks
     stock: StockWorkers
     heartbeats: Heartbeats
 
@@ -41,6 +44,8 @@ class Operating:
         broker: Broker,
         catalog: Catalog,
         endings: Endings,
+        states: States,
+        scheduling: Scheduling,
     ) -> "Operating":
         """Make it.
 
@@ -50,27 +55,43 @@ class Operating:
             broker: Hears and commands workers.
             catalog: What workers announce.
             endings: Records the ends of what is purged.
+            states: Reads what became of tasks.
+            scheduling: Returns whether a scheduler leads, and whether there are schedules.
         """
         records = catalog.workers
         stock = StockWorkers(broker.control, lambda name: name in records.latest)
+        workers = Workers(redis, records, stock, broker.control)
+        pauses = Pauses(redis, topology)
+        flows = QueueFlows(redis, broker.depths, lambda: records.consumers)
         purging = Purging(Taking(broker.connection), endings.outcomes)
         return cls(
             operations=LongOperations(redis, {PURGE: purging.purge}),
             purging=purging,
-            workers=Workers(redis, records, stock, broker.control),
+            problems=ProblemLooks(
+                topology=topology,
+                redis=redis,
+                depths=broker.depths,
+                flows=flows,
+                pauses=pauses,
+                workers=workers,
+                states=states,
+                scheduling=scheduling,
+            ),
+            workers=workers,
             audit=AuditLog(redis),
-            pauses=Pauses(redis, topology),
-            flows=QueueFlows(redis, broker.depths, lambda: records.consumers),
+            pauses=pauses,
+            flows=flows,
             stock=stock,
             heartbeats=Heartbeats(broker.connection, stock.hear),
         )
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Hear workers, ask those that announce nothing, look how queues move, do operations."""
+        """Hear workers and ask them, look at queues and for problems, do operations."""
         return (
             self.heartbeats.looper,
             self.stock.looper,
             self.flows.looper,
             self.operations.looper,
+            self.problems.looper,
         )

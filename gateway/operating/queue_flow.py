@@ -43,6 +43,7 @@ class QueueFlow:
         self._taken = 0
         self.ready = 0
         """Messages that waited when looked at last."""
+        self._ready_since = 0.0
         self.started_at: float | None = None
         """When a task was seen to start last, or the look began; monotonic seconds."""
 
@@ -61,6 +62,8 @@ class QueueFlow:
         """
         lost = taken < self._taken  # Redis lost its counts
         self._count_starts(now, started, lost=lost)
+        if ready and not self.ready:
+            self._ready_since = now
         self.ready, self._taken = ready, taken
         if lost or not self._at or not ready:
             self._at, self._arrived = [now], [ready + taken]
@@ -114,6 +117,16 @@ class QueueFlow:
             return 0.0
         rate = self.started_per_s
         return self.ready / rate if rate else None
+
+    def idle_s(self, now: float) -> float:
+        """Return for how long messages have waited and nothing was seen to start.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if not self.ready or self.started_at is None:
+            return 0.0
+        return now - max(self.started_at, self._ready_since)
 
     def oldest_s(self, now: float) -> float | None:
         """Return the age of the oldest message that waits; None: there is none, or not known.

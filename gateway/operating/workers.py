@@ -1,5 +1,6 @@
 """Workers: which there are, what runs there, and what they are told to do."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from penstock.wire.announcements import (
     RunningTask,
     decode_running,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +98,39 @@ class Workers:
         if worker.status == "gone":
             return []
         if worker.announces:
-            value = await self._redis.get(f"{RUNNING_PREFIX}{name}")
-            return [] if value is None else decode_running(value)
+            return await self.announced(name)
         answers = dict(await self._control.ask("active", {}, [name]))
         return _active(answers.get(name))
+
+    async def announced(self, name: str) -> list[RunningTask]:
+        """Return what a worker said last that it runs.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        value = await self._redis.get(f"{RUNNING_PREFIX}{name}")
+        try:
+            return [] if value is None else decode_running(value)
+        except ValueError as error:
+            log.warning("running-tasks-bad", extra={"worker": name, "reason": str(error)})
+            return []
+
+    async def load(self, queue: str) -> tuple[int, int, int, int]:
+        """Return how many tasks of a queue run, and workers, slots and busy slots consume it.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        consuming = [
+            one
+            for one in await self.all()
+            if one.announces and one.status == "online" and queue in (one.queues or ())
+        ]
+        running = 0
+        for one in consuming:
+            running += sum(task.queue == queue for task in await self.announced(one.name))
+        slots = sum(one.concurrency or 0 for one in consuming)
+        return running, len(consuming), slots, sum(one.running or 0 for one in consuming)
 
     async def command(self, worker: Worker, command: str, arguments: Mapping[str, Any]) -> Reply:
         """Command a worker, and wait for its answer.

@@ -153,6 +153,17 @@ class Schedules:
         at = _object(sign).get("at")
         return bool(locked) or (isinstance(at, int | float) and time.time() - at < BEAT_SILENT_S)
 
+    async def any(self) -> bool:
+        """Return whether there is any schedule that a scheduler would run.
+
+        Raises:
+            RedisAwayError: As a problem: `state-unavailable`.
+        """
+        async with self._redis.pipeline() as pipe:
+            pipe.zcard(SCHEDULE_KEY)
+            [count] = await pipe.execute()
+        return bool(count)
+
     async def put(
         self, tenant: str, name: str, request: ScheduleRequest, key: str
     ) -> tuple[Entry, bool]:

@@ -28,8 +28,8 @@ BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 UNMATCHED = "unmatched"
 """Route label of requests that no route takes; their paths are the clients' to choose."""
 
-Values = Mapping[str, float]
-"""Label value → value; the label "" where a metric has none."""
+Values = Mapping[str, float] | Mapping[tuple[str, str], float]
+"""Label value, or the values of two labels → value; the label "" where a metric has none."""
 
 
 class Histogram:
@@ -52,7 +52,7 @@ class _Source:
     """A gauge."""
 
     documentation: str
-    label: str | None
+    labels: tuple[str, ...]
     read: Callable[[], Values | float]
     shared: bool
 
@@ -137,7 +137,7 @@ class Metrics:
         documentation: str,
         read: Callable[[], Values | float],
         *,
-        label: str | None = None,
+        label: str | tuple[str, str] | None = None,
         shared: bool = False,
     ) -> None:
         """Add a gauge that is read at each exposition.
@@ -146,10 +146,11 @@ class Metrics:
             name: With its unit.
             documentation: One sentence.
             read: Gives the number, or with a label a number per value; must not block.
-            label: Name of the label.
+            label: Name of the label; two only where `shared`.
             shared: All processes see the same (a queue's depth); else what they have is added up.
         """
-        self._gauges[name] = _Source(documentation, label, read, shared)
+        labels = () if label is None else (label,) if isinstance(label, str) else label
+        self._gauges[name] = _Source(documentation, labels, read, shared)
 
     def snapshot(self) -> Snapshot:
         """What this process counted, and what it has of the gauges that add up."""
@@ -167,7 +168,11 @@ class Metrics:
             histograms={
                 name: (list(one.counts), one.total_s) for name, (_, one) in self._histograms.items()
             },
-            gauges={name: _read(one) for name, one in self._gauges.items() if not one.shared},
+            gauges={
+                name: {str(value): number for value, number in _read(one).items()}
+                for name, one in self._gauges.items()
+                if not one.shared
+            },
         )
 
     async def exposition(self) -> bytes:
@@ -206,10 +211,10 @@ class Metrics:
             yield histogram
         for name, source in self._gauges.items():
             values = _read(source) if source.shared else found.gauges.get(name, {})
-            labels = (source.label,) if source.label is not None else ()
-            gauge = GaugeMetricFamily(name, source.documentation, labels=labels)
+            gauge = GaugeMetricFamily(name, source.documentation, labels=source.labels)
             for value, number in values.items():
-                gauge.add_metric((value,) if labels else (), number)
+                labels = value if isinstance(value, tuple) else (value,)
+                gauge.add_metric(labels if source.labels else (), number)
             yield gauge
 
 
@@ -237,6 +242,6 @@ def _template(resource: Any) -> str:
     return UNMATCHED if resource is None else str(resource.canonical)
 
 
-def _read(source: _Source) -> dict[str, float]:
+def _read(source: _Source) -> Mapping[Any, float]:
     value = source.read()
     return {**value} if isinstance(value, Mapping) else {"": value}

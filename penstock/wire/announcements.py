@@ -2,7 +2,7 @@ r"""What workers announce in Redis: their tasks with signatures, and themselves 
 
     hash penstock:catalog   field <task>\n<hash of the schema>   JSON of the task, with `seen`
     hash penstock:workers   field <node name>\n<start>           JSON of a `WorkerRecord`
-    string penstock:running:<node name>   JSON of what it runs: [[id, task, start, queue], …]
+    string penstock:running:<node name>   JSON of what it runs: [[id, task, start, queue, limit], …]
 
 Times are unix seconds.
 """
@@ -26,8 +26,8 @@ WORKER_MAX_AGE_S = 12.0
 SILENT_AFTER_S = 15.0
 """A worker that has said nothing for so long, and took no leave, is silent."""
 RUNNING_PREFIX = "penstock:running:"
-RUNNING_KEPT_S = 60
-"""How long the list of what a worker runs outlives the worker."""
+RUNNING_KEPT_S = 600
+"""How long the list of what a worker runs outlives it: as long as it is called silent."""
 RUNNING_MOST = 1000
 """Tasks in such a list: those that have run for longest."""
 KNOWN_FOR_S = 600.0
@@ -60,6 +60,8 @@ class RunningTask:
     """When it began."""
     queue: str | None
     """Where its message came from, as far as the worker knows."""
+    limit_s: float | None = None
+    """Its hard time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +172,9 @@ def decode_running(value: bytes | str) -> list[RunningTask]:
                 task=str(task),
                 start=float(start),
                 queue=None if queue is None else str(queue),
+                limit_s=None if not more or more[0] is None else float(more[0]),
             )
-            for task_id, task, start, queue, *_ in json.loads(value)
+            for task_id, task, start, queue, *more in json.loads(value)
         ]
     except (TypeError, ValueError) as error:
         raise ValueError(f"not what a worker runs: {error!r}") from error

@@ -66,6 +66,8 @@ POST   /v1/queues/{name}/purge       401  401  403    403  403    403      202  
 POST   /v1/dead-letters/{queue}/discard
                                      401  401  403    403  403    403      200   403
 GET    /v1/operations/{id}           401  401  403    404  403    403      404   404
+GET    /v1/problems                  401  401  403    200  403    403      200   200
+GET    /v1/scaling/{queue}           401  401  403    200  403    403      200   200
 GET    /v1/workers                   401  401  403    200  403    403      200   200
 GET    /v1/workers/{name}/tasks      401  401  403    200  403    403      200   200
 POST   /v1/workers/{name}/consume    401  401  403    403  403    403      202   403

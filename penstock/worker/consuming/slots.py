@@ -65,6 +65,7 @@ class Slots:
                 task=request.name,
                 start=request.time_start,
                 queue=(request.delivery_info or {}).get("queue"),
+                limit_s=_limit_s(request),
             )
             for request in {*_active(), *self._lost.values()}
             if request.time_start

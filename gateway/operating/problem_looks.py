@@ -1,0 +1,168 @@
+"""Looks every few seconds for what is wrong."""
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping
+from typing import Final
+
+from gateway.operating.fleet import Worker
+from gateway.operating.pauses import Pauses
+from gateway.operating.problems import (
+    GROWING_OVER_S,
+    Finding,
+    Known,
+    ProblemWatch,
+    QueueLook,
+    RunningLook,
+    of_queues,
+    of_servers,
+    of_tasks,
+    of_workers,
+)
+from gateway.operating.queue_flows import QueueFlows
+from gateway.operating.workers import Workers
+from gateway.rabbitmq.queue_depths import QueueDepths
+from gateway.redis.client import RedisClient
+from gateway.redis.faults import RedisAwayError
+from gateway.states.reading import States
+from penstock.looper import Looper
+from penstock.wire.announcements import SILENT_AFTER_S
+from topology.model import Topology
+
+LOOK_S: Final = 5.0
+_MOST_TASKS: Final = 100
+"""Tasks of one worker that are looked at, those first that began first."""
+
+Scheduling = Callable[[], Awaitable[tuple[bool, bool]]]
+"""Returns whether a scheduler leads, and whether there are schedules."""
+
+
+class ProblemLooks:
+    """Finds problems, and keeps them for requests and metrics.
+
+    Args:
+        topology: The queues.
+        redis: Tells how full it is.
+        depths: Of the queues.
+        flows: How they move.
+        pauses: Which of them are meant not to.
+        workers: Who there is, and what runs there.
+        states: What became of that.
+        scheduling: Asks about schedules.
+    """
+
+    def __init__(
+        self,
+        *,
+        topology: Topology,
+        redis: RedisClient,
+        depths: QueueDepths,
+        flows: QueueFlows,
+        pauses: Pauses,
+        workers: Workers,
+        states: States,
+        scheduling: Scheduling,
+    ) -> None:
+        self._topology = topology
+        self._redis = redis
+        self._depths = depths
+        self._flows = flows
+        self._pauses = pauses
+        self._workers = workers
+        self._states = states
+        self._scheduling = scheduling
+        self._watch = ProblemWatch()
+        self._dead: dict[str, deque[tuple[float, int]]] = {}
+        self.looper = Looper(
+            "problems", self._look, interval_s=LOOK_S, deadline_s=30.0, expected=(RedisAwayError,)
+        )
+        """Looks."""
+
+    def __repr__(self) -> str:
+        """Show the findings."""
+        return f"<ProblemLooks {self._watch!r}>"
+
+    @property
+    def now(self) -> list[Known]:
+        """What is wrong now."""
+        return self._watch.problems(time.time())
+
+    async def _look(self) -> None:
+        """Look at everything.
+
+        Raises:
+            RedisAwayError: What was found before stands; /readyz says what is away.
+        """
+        now = time.time()
+        paused: Mapping[str, object] = await self._pauses.read() or {}
+        workers = await self._workers.all()
+        memory = await self._redis.memory()
+        beat_leads, schedules = await self._scheduling()
+        running = [look async for look in self._running(workers, now)]
+        bounds = {name: int(memory.get(name) or 0) for name in ("used_memory", "maxmemory")}
+        findings: list[Finding] = [
+            *of_queues(self._queues(paused)),
+            *of_workers(workers, now),
+            *of_tasks(running),
+            *of_servers(memory=bounds, beat_leads=beat_leads, schedules=schedules),
+        ]
+        self._watch.take(findings, now)
+
+    def _queues(self, paused: Container[str]) -> Iterator[QueueLook]:
+        now = time.monotonic()
+        for name in self._topology.queues:
+            depth, flow = self._depths.depths.get(name), self._flows.of(name)
+            if depth is None:
+                continue
+            dead, before = self._letters(name, now)
+            yield QueueLook(
+                name=name,
+                ready=depth.ready,
+                consumers=depth.consumers,
+                paused=name in paused,
+                idle_s=None if flow is None else flow.idle_s(now),
+                dead=dead,
+                dead_before=before,
+            )
+
+    def _letters(self, queue: str, now: float) -> tuple[int | None, int | None]:
+        """Return how many dead letters a queue has, and had a while ago."""
+        depth = self._depths.depths.get(self._topology.dead_queue(queue))
+        if depth is None or not self._topology.queues[queue].dead_letter:
+            return None, None
+        past = self._dead.setdefault(queue, deque())
+        past.append((now, depth.ready))
+        while len(past) > 2 and past[1][0] <= now - GROWING_OVER_S:
+            past.popleft()
+        return depth.ready, past[0][1]
+
+    async def _running(self, workers: list[Worker], now: float) -> AsyncIterator[RunningLook]:
+        """Give what runs, or was left by workers that are silent."""
+        for worker in workers:
+            if not worker.announces or worker.status == "gone":
+                continue
+            silent = worker.status == "silent"
+            tasks = (await self._workers.announced(worker.name))[:_MOST_TASKS]
+            wanted = [
+                one
+                for one in tasks
+                if silent or (one.limit_s is not None and now - one.start > one.limit_s)
+            ]
+            if not wanted:
+                continue
+            states = await self._states.read({one.task_id: None for one in wanted})
+            for one in wanted:
+                state = states[one.task_id]
+                if state.final or state.code is not None:
+                    continue
+                elsewhere = state.worker not in {None, worker.name}
+                if silent and (elsewhere or now - worker.last_heard_at < SILENT_AFTER_S):
+                    continue
+                yield RunningLook(
+                    task_id=one.task_id,
+                    task=one.task,
+                    worker=worker.name,
+                    for_s=now - one.start,
+                    limit_s=one.limit_s,
+                    silent=silent,
+                )

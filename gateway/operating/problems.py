@@ -1,0 +1,211 @@
+"""What is wrong now, found in what is known of queues, workers and servers. Pure.
+
+A finding becomes a problem once it has been so for as long as its code says, and is one until it
+is not found any more.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.operating.fleet import Worker
+from penstock.wire.announcements import SILENT_AFTER_S
+
+STALLED_AFTER_S: Final = 60.0
+"""Messages ready and consumers, and nothing starts."""
+FULL_FRACTION: Final = 0.8
+"""Of Redis' `maxmemory`."""
+GROWING_OVER_S: Final = 60.0
+"""Dead letters are more than so long ago."""
+_LIMITS: Final = 2.0
+"""A task is stuck beyond so many times its time limit."""
+
+AFTER_S: Final[Mapping[str, float]] = {
+    "queue-without-worker": 15.0,
+    "queue-stalled": 0.0,
+    "worker-silent": 0.0,
+    "task-stuck": 0.0,
+    "beat-silent": 15.0,
+    "dead-letters-growing": 0.0,
+    "redis-memory": 0.0,
+}
+"""How long a finding has to last; where 0, what was found says how long it has lasted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong, or will be if it lasts."""
+
+    code: str
+    subject: str
+    """A queue, a worker, a task, a server."""
+    detail: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLook:
+    """What is known of a queue."""
+
+    name: str
+    ready: int
+    consumers: int
+    paused: bool
+    idle_s: float | None
+    """For how long nothing was seen to start; None: other workers consume it, and it is not
+    known."""
+    dead: int | None = None
+    """Its dead letters."""
+    dead_before: int | None = None
+    """How many these were `GROWING_OVER_S` ago; None: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLook:
+    """A task that a worker said it runs, and that has not ended."""
+
+    task_id: str
+    task: str
+    worker: str
+    for_s: float
+    limit_s: float | None
+    """Its hard time limit."""
+    silent: bool
+    """Whether its worker is, and no other has it."""
+
+
+def of_queues(queues: Iterable[QueueLook]) -> Iterator[Finding]:
+    """Find queues that do not move, and those whose dead letters become more."""
+    for one in queues:
+        if one.ready and not one.paused:
+            if not one.consumers:
+                yield Finding(
+                    code="queue-without-worker",
+                    subject=one.name,
+                    detail=f"{one.ready:,} messages are ready, and no worker consumes the queue",
+                    advice=f"start a worker with -Q {one.name}, or have one consume it: "
+                    "POST /v1/workers/{name}/consume",
+                )
+            elif one.idle_s is not None and one.idle_s >= STALLED_AFTER_S:
+                yield Finding(
+                    code="queue-stalled",
+                    subject=one.name,
+                    detail=f"{one.ready:,} messages are ready for {one.consumers} consumers, and "
+                    f"none has started for {one.idle_s:.0f} s",
+                    advice="look at what holds their slots: GET /v1/workers/{name}/tasks",
+                )
+        if one.dead is not None and one.dead_before is not None and one.dead > one.dead_before:
+            yield Finding(
+                code="dead-letters-growing",
+                subject=one.name,
+                detail=f"{one.dead:,} dead letters, {one.dead - one.dead_before:,} more than "
+                "a minute ago",
+                advice=f"read why: GET /v1/dead-letters/{one.name}; then replay or discard them",
+            )
+
+
+def of_workers(workers: Iterable[Worker], now: float) -> Iterator[Finding]:
+    """Find workers that took no leave.
+
+    Args:
+        workers: All that there are.
+        now: Unix seconds.
+    """
+    for one in workers:
+        if one.status == "silent":
+            yield Finding(
+                code="worker-silent",
+                subject=one.name,
+                detail=f"last heard of {now - one.last_heard_at:.0f} s ago, and it took no leave",
+                advice="look at its process, its machine and its network; RabbitMQ delivers again "
+                "what it had",
+            )
+
+
+def of_tasks(running: Iterable[RunningLook]) -> Iterator[Finding]:
+    """Find tasks that no one will end."""
+    for one in running:
+        if one.silent:
+            yield Finding(
+                code="task-stuck",
+                subject=one.task_id,
+                detail=f"{one.task} was started by {one.worker}, which is silent for over "
+                f"{SILENT_AFTER_S:.0f} s, and by no other worker since",
+                advice="start a worker of its queue, or revoke it: DELETE /v1/tasks/{id}",
+            )
+        elif one.limit_s is not None and one.for_s > _LIMITS * one.limit_s:
+            yield Finding(
+                code="task-stuck",
+                subject=one.task_id,
+                detail=f"{one.task} has run for {one.for_s:.0f} s on {one.worker}, with a time "
+                f"limit of {one.limit_s:g} s",
+                advice="restart that worker; a function on a thread cannot be stopped",
+            )
+
+
+def of_servers(
+    *, memory: Mapping[str, int], beat_leads: bool, schedules: bool
+) -> Iterator[Finding]:
+    """Find a Redis that fills up, and schedules that nothing runs.
+
+    Args:
+        memory: `used_memory` and `maxmemory` of Redis, octets; 0: no bound.
+        beat_leads: Whether a scheduler runs the schedules.
+        schedules: Whether there are any.
+    """
+    used, bound = memory.get("used_memory", 0), memory.get("maxmemory", 0)
+    if bound and used >= FULL_FRACTION * bound:
+        yield Finding(
+            code="redis-memory",
+            subject="redis",
+            detail=f"{used / bound:.0%} of maxmemory are used ({used:,} of {bound:,} octets)",
+            advice="raise maxmemory, or keep results for less long (RESULT_EXPIRES_S)",
+        )
+    if schedules and not beat_leads:
+        yield Finding(
+            code="beat-silent",
+            subject="beat",
+            detail="there are schedules, and no scheduler runs them",
+            advice="start beat: celery -A … beat",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A problem."""
+
+    finding: Finding
+    since: float
+    """When it was found first, unix seconds."""
+
+
+class ProblemWatch:
+    """Remembers since when each finding has been one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def __repr__(self) -> str:
+        """Return how many findings there are."""
+        return f"<ProblemWatch {len(self._known)} findings>"
+
+    def take(self, findings: Iterable[Finding], now: float) -> None:
+        """Make these what is found.
+
+        Args:
+            findings: All of now.
+            now: Unix seconds.
+        """
+        before = self._known
+        self._known = {}
+        for one in findings:
+            name = one.code, one.subject
+            since = before[name].since if name in before else now
+            self._known[name] = Known(finding=one, since=since)
+
+    def problems(self, now: float) -> list[Known]:
+        """Return what has lasted long enough, the oldest first."""
+        found = [
+            one for one in self._known.values() if now - one.since >= AFTER_S[one.finding.code]
+        ]
+        return sorted(found, key=lambda one: (one.since, one.finding.code, one.finding.subject))
