@@ -205,6 +205,10 @@ async def test_an_exchange_that_no_app_has_declared_yet_costs_nothing_else(
         assert (status, told["code"], told["queued"]) == (422, "unroutable", "no")
         assert "'celery' is not there" in told["detail"]
         assert (await submit("demo.add"))[0] == 202
+        async with gateway.post("/v1/broadcast", json={"task": "demo.add"}) as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["code"]) == (422, "unroutable")
+        assert "kombu's Broadcast" in problem["detail"]
         async with gateway.get("/readyz") as answer:
             assert (await answer.json())["status"] == "ok"
         async with as_its_app_declares(amqp_url, attempt):

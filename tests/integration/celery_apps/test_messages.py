@@ -233,7 +233,3 @@ async def test_a_broadcast_reaches_every_worker_of_the_app(
     await eventually(lambda: lasting_deployment.runs == ["heard"], 20)
     async with apps.post("/v1/tasks", json=body) as answer:
         assert (answer.status, (await answer.json())["code"]) == (422, "unroutable")
-    async with apps.post("/v1/broadcast", json={"task": "proj.note", "args": ["x"]}) as answer:
-        problem = await answer.json()
-    assert (answer.status, problem["code"]) == (422, "unroutable")
-    assert "kombu's Broadcast" in problem["detail"]
