@@ -13,6 +13,7 @@ _WIDTH = 120
 _OTHERS = (
     ("tests/", "unit, contract, integration, e2e, faults, fuzz: named by what must be running"),
     ("compose.yaml, Dockerfile.*", "the deployment"),
+    ("deploy/balancers/", "HAProxy and nginx in front of gateways"),
     ("Makefile, .ci/run", "every command; what CI runs"),
     ("requirements.lock", "all pins, with hashes"),
 )  # fmt: skip
