@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery.exceptions import TaskRevokedError
+from kombu.exceptions import EncodeError
 
 
 class TaskError(Exception):
@@ -60,6 +61,13 @@ class WorkerLost(TaskError):  # noqa: N818  # the name is in the contract: `erro
 
 class NotNeeded(TaskRevokedError):  # type: ignore[misc]  # noqa: N818  # `error.type` of the contract
     """The task was a link behind a failure, or an errback behind a success."""
+
+
+class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
+    """The JSON of the result is longer than this deployment keeps.
+
+    An EncodeError, which is what makes Celery store a FAILURE in place of the result.
+    """
 
 
 class DelayNotSupportedError(TaskError):

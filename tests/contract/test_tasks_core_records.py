@@ -18,11 +18,15 @@ from kombu.exceptions import EncodeError
 from penstock.wire.delay import delay_route
 from penstock.worker.app import Penstock
 from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
-from penstock.worker.errors import DelayNotSupportedError, PermanentError, RetryableError
+from penstock.worker.errors import (
+    DelayNotSupportedError,
+    PermanentError,
+    ResultTooLarge,
+    RetryableError,
+)
 from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
 from penstock.worker.policy import OURS, POLICY
 from penstock.worker.results.parts import cut
-from penstock.worker.results.result_backend import ResultTooLarge
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.spec import TaskSpec
 from penstock.worker.running.task import _retry_delay_s

@@ -32,7 +32,7 @@ from penstock.wire.scripts import script
 from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
 from penstock.worker.ending.failures import safely
-from penstock.worker.errors import NotNeeded, TaskError
+from penstock.worker.errors import NotNeeded, ResultTooLarge, TaskError
 from penstock.worker.messages.json_values import check_pairs, decode_record, encode_record
 from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
@@ -57,13 +57,6 @@ _SCALARS = frozenset((str, int, bool, type(None)))
 
 def _unneeded(result: Any) -> bool:
     return isinstance(result, dict) and result.get("exc_type") == NotNeeded.__name__
-
-
-class ResultTooLarge(EncodeError):  # noqa: N818  # the name is in the contract: `error.type`
-    """The JSON of the result is longer than this deployment keeps.
-
-    An EncodeError, which is what makes Celery store a FAILURE in place of the result.
-    """
 
 
 class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
