@@ -59,6 +59,7 @@ class TcpProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted closes its socket in the next turn
 
     @property
     def connections(self) -> int:
@@ -106,17 +107,15 @@ class TcpProxy:
         task = asyncio.create_task(self._serve(reader, writer), name="proxied connection")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Whatever ends it: this proxy may end before it has begun.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
-            writer.transport.abort()
             return
         try:
             upstream = await asyncio.open_connection(LOOPBACK, self.target_port)
-        except BaseException as error:
-            writer.transport.abort()  # also when this proxy ends meanwhile
-            if not isinstance(error, OSError):
-                raise
+        except OSError:
             return
         writers = {writer, upstream[1]}
         self._writers |= writers

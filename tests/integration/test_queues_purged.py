@@ -101,7 +101,7 @@ async def test_of_many_each_ends_once_while_a_worker_and_a_dying_gateway_are_at_
     make_gateway, deployment, many
 ):
     first, second = await make_gateway(), await make_gateway()
-    tasks = [{"task": "demo.doze", "args": [f"n{n}", 0]} for n in range(many)]
+    tasks = [{"task": "demo.doze", "args": [f"n{n}", 0.02]} for n in range(many)]  # slower than it
     ids: list[str] = []
     for start in range(0, many, 2000):
         outcomes = await call(second, "POST", "/v1/tasks/bulk", tasks[start : start + 2000])
