@@ -73,9 +73,3 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "terminate": {"terminate": True},
 }
 """What DELETE broadcasts."""
-UNOFFERED: dict[str, str] = {
-    "stamps": "the API has none; headers carry what a client wants to be carried",
-    "rate_limit": "for operators: `celery control rate_limit`",
-    "time_limit": "for operators: `celery control time_limit`; a submit has its own limits",
-}
-"""Kinds that Celery's client can send and the API cannot, each with the reason."""
