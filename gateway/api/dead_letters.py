@@ -220,12 +220,7 @@ async def look(request: web.Request) -> web.Response:
 @audited("dead-letters.replay")
 async def replay(request: web.Request) -> web.Response:
     """Publish letters again to the queue they died in; 200 tells which, and what remains."""
-    require(request, "admin")
-    check_json(request)
-    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
-    asked: ReplayRequest = decode_with(_replay, body)
-    if (asked.ids is None) == (not asked.all):
-        raise invalid_request("$", "Expected either ids or all: true", queued="no")
+    asked: ReplayRequest = await _asked(request, _replay)
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
     done = await dead_letters.replay(queue, asked.ids, asked.rate)
@@ -246,12 +241,7 @@ async def replay(request: web.Request) -> web.Response:
 @audited("dead-letters.discard")
 async def discard(request: web.Request) -> web.Response:
     """Remove letters from a queue of dead letters; 200 has which, and what remains."""
-    require(request, "admin")
-    check_json(request)
-    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
-    asked: DiscardRequest = decode_with(_discard, body)
-    if (asked.ids is None) == (not asked.all):
-        raise invalid_request("$", "Expected either ids or all: true", queued="no")
+    asked: DiscardRequest = await _asked(request, _discard)
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
     done = await dead_letters.discard(queue, asked.ids)
@@ -271,3 +261,18 @@ async def discard(request: web.Request) -> web.Response:
 def _json(body: DeadLetterList | Replayed | Discarded) -> web.Response:
     headers = {"Content-Type": "application/json"}
     return web.Response(body=msgspec.json.encode(body), headers=headers)
+
+
+async def _asked(request: web.Request, decode: Any) -> Any:
+    """Read which letters are meant: some by their ids, or all.
+
+    Raises:
+        Problem: `forbidden`, `invalid-request`, … (queued: no).
+    """
+    require(request, "admin")
+    check_json(request)
+    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
+    asked = decode_with(decode, body)
+    if (asked.ids is None) == (not asked.all):
+        raise invalid_request("$", "Expected either ids or all: true", queued="no")
+    return asked
