@@ -4,17 +4,23 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run venv gateway test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run venv console screenshots gateway test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT)
+run:  ## start everything on this machine until Ctrl-C (GATEWAY_HOST, GATEWAY_PORT, FLOWER=0)
 	$(IN_VENV) $(PYTHON_BIN) -m devstack
 
 venv:  ## make .venv from requirements.lock, with the command penstock
 	$(IN_VENV) true
+
+console:  ## build the console that gateways serve at /, if its sources have changed
+	$(IN_VENV) $(PYTHON_BIN) -m devstack.console
+
+screenshots:  ## take the pictures of docs/console.md again, in about 12 minutes
+	$(IN_VENV) $(PYTHON_BIN) -m tests.screenshots
 
 gateway:  ## start the gateway alone, in front of servers that exist (AMQP_URL, REDIS_URL, TOPOLOGY_FILE)
 	$(IN_VENV) $(PYTHON_BIN) -m gateway

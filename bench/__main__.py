@@ -10,7 +10,13 @@ from pathlib import Path
 
 from bench import (
     bulk,
+    canvas,
     churn,
+    console,
+    distance,
+    history,
+    history_beside,
+    history_queries,
     hostile_bodies,
     ingest,
     latency,
@@ -42,6 +48,7 @@ from devstack.errors import StartError
 PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "submits": lambda context: submits.compare(context, FULL),
     "bulk": bulk.compare,
+    "canvas": canvas.compare,
     "ingest": lambda context: ingest.sustained(context, 60.0, 3),
     "single-documents": ingest.single,
     "memory": memory.stream,
@@ -59,10 +66,16 @@ PARTS: Mapping[str, Callable[[Context], Awaitable[Report]]] = {
     "worker-documents": worker_documents.compare,
     "there-and-back": there_and_back.compare,
     "worker-memory": worker_memory.compare,
+    "distance": distance.compare,
     "redis": task_states.compare,
+    "history": history.compare,
+    "history-beside": history_beside.compare,
     "soak": soak.compare,
     "hostile-bodies": hostile_bodies.compare,
     "path": path.compare,
+    "history-queries": history_queries.compare,
+    "console-first-view": console.first_view,
+    "console-changes": console.changes,
 }
 """What `full` runs, in this order, but `LONG`; each can be named alone."""
 LONG = frozenset({"soak"})

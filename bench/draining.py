@@ -106,11 +106,19 @@ async def fill(
     return told
 
 
-async def drained(servers: Servers, pool: Pool, tasks: Tasks) -> Sample:
+async def drained(
+    servers: Servers, pool: Pool, tasks: Tasks, env: Mapping[str, str] | None = None
+) -> Sample:
     """Fill the queue, start the worker, time the last nine tenths, and check what was executed.
 
     Both ends of the time are moments of full work: what the worker holds unacknowledged at its
     beginning and at its end cancels out.
+
+    Args:
+        servers: What the worker talks to.
+        pool: How it is started.
+        tasks: What it executes.
+        env: Other addresses of the servers, for the worker.
 
     Raises:
         StartError: The worker failed, or did not end every task.
@@ -119,7 +127,7 @@ async def drained(servers: Servers, pool: Pool, tasks: Tasks) -> Sample:
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(await aio_pika.connect(servers.rabbit.url))
         depth = await _depth(connection)
-        worker = await stack.enter_async_context(working(servers, pool))
+        worker = await stack.enter_async_context(working(servers, pool, env))
         waiting = await _until(depth, int(pool.tasks * _WARM_AT))
         began, before = time.monotonic(), cpu_s(worker.child.pid)
         await _until(depth, 0)

@@ -99,6 +99,9 @@ BODIES: Final[Mapping[str, Callable[[int], Hostile]]] = {
     "bad lines, skipped": lambda size: Hostile(
         path=_SKIP, media_type=NDJSON, body=filled(b"x\n", size)
     ),
+    "lines of 1e301, skipped": lambda size: Hostile(
+        path=_SKIP, media_type=NDJSON, body=filled(b"1e301\n", size)
+    ),
     "lines with $ keys, skipped": lambda size: Hostile(
         path=_SKIP, media_type=NDJSON, body=filled(b'{"$":1}\n', size)
     ),

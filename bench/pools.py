@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +37,8 @@ class Pool:
     """`events`: what Flower reads. `all`: as `make run` starts workers, log lines at INFO too."""
     tasks: int = 3_000
     """How many it executes in one run: enough for some seconds."""
+    prefetch: int = 1
+    """Messages that RabbitMQ sends ahead for each slot."""
     tls: bool = False
     """Whether RabbitMQ and Redis are reached over TLS."""
 
@@ -72,14 +74,22 @@ class Pool:
         return {
             "PENSTOCK_TASKS": "bench.apps.coroutine_tasks",
             "PROMISES": str(int(self.promises)),
+            "PREFETCH_MULTIPLIER": str(self.prefetch),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         } | (CUSTOM_POOL if self.pool == "asyncio" else {})
 
 
 @asynccontextmanager
-async def working(servers: Servers, pool: Pool) -> AsyncIterator[Process]:
+async def working(
+    servers: Servers, pool: Pool, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Process]:
     """Start a worker on the queue that every contestant has, and stop it afterwards.
+
+    Args:
+        servers: What it talks to.
+        pool: How it is started.
+        env: Other addresses of the servers.
 
     Raises:
         StartError: It does not consume; with the end of its log.
@@ -88,7 +98,7 @@ async def working(servers: Servers, pool: Pool) -> AsyncIterator[Process]:
         pool.name,
         [sys.executable, "-m", "celery", "-A", pool.application, "worker", *pool.options],
         log=servers.folder / f"worker-{pool.name}.log",
-        env={**os.environ, **servers.env, **pool.env},
+        env={**os.environ, **servers.env, **pool.env, **(env or {})},
         cwd=ROOT,
     )
     async with await aio_pika.connect(servers.rabbit.url) as connection:

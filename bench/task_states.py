@@ -23,6 +23,7 @@ from bench.goals import Goal
 from bench.report import Context, Report
 from devstack.errors import StartError
 from devstack.product import ROOT
+from penstock.wire.keys import HISTORY_CHANGES, HISTORY_REQUESTS
 
 _PROGRAM = ROOT / "bench/apps/task_states.py"
 _TASKS = 6_000
@@ -57,14 +58,14 @@ async def compare(context: Context) -> Report:
     for number in range(context.plan.rounds):
         for way, at_once in _AT_ONCE.items():
             for name, root in list(trees.items())[:: 1 if number % 2 else -1]:
-                sample = await _run(url, root, _TASKS, at_once)
+                sample = await run(url, root, _TASKS, at_once)
                 samples[f"{name}, {way}"].append(sample)
                 context.tell(
                     f"round {number + 1}/{context.plan.rounds}  {name:<6} {way:<14}"
                     f"{sample.cpu_us:>7.1f} µs"
                 )
     for name, root in trees.items():
-        samples[f"{name}, memory"] = [await _run(url, root, context.plan.tasks or _KEPT_TASKS, 100)]
+        samples[f"{name}, memory"] = [await run(url, root, context.plan.tasks or _KEPT_TASKS, 100)]
     return Report(
         name="redis",
         data=dict(samples),
@@ -116,10 +117,21 @@ def _goals(samples: dict[str, list[Sample]]) -> list[Goal]:
     return goals
 
 
-async def _run(url: str, root: Path, tasks: int, at_once: int) -> Sample:
-    """Run the program with the code of a checkout, on an empty Redis."""
+async def run(url: str, root: Path, tasks: int, at_once: int, *, history: bool = False) -> Sample:
+    """Run the program with the code of a checkout, on an empty Redis.
+
+    Args:
+        url: Of Redis.
+        root: The checkout.
+        tasks: How many.
+        at_once: Calls in one write.
+        history: Whether there are the streams that a history process makes.
+    """
     async with redis.asyncio.Redis.from_url(url) as client:
         await client.flushall()
+        if history:
+            await client.xadd(HISTORY_CHANGES, {"k": ""})
+            await client.xadd(HISTORY_REQUESTS, {"r": ""})
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(_PROGRAM), str(tasks), str(at_once),
         env={**os.environ, "REDIS_URL": url, "PYTHONPATH": str(root)},

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from devstack import console
 from devstack.errors import StartError
 from devstack.install import ensure_servers
 from devstack.marks import kill_marked, marks_below
@@ -30,6 +31,8 @@ _WRITTEN = (
     "AMQP_URL",
     "REDIS_URL",
     "MONGO_URL",
+    "HISTORY_URL",
+    "HISTORY_SECRET",
     "FLOWER_URL",
     "RABBITMQ_MANAGEMENT_URL",
     "API_KEY",
@@ -43,6 +46,7 @@ def main() -> None:
     try:
         with _only_one():
             ensure_servers()
+            console.build()
             asyncio.run(_run(os.environ))
     except StartError as error:
         sys.exit(f"make run: {error}")
@@ -58,12 +62,12 @@ def check_arguments(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="python -m devstack",
-        description="What `make run` does: start RabbitMQ, Redis, MongoDB, workers, beat, Flower "
-        "and the gateway on this machine, until Ctrl-C. Data, logs and addresses are in "
+        description="What `make run` does: start RabbitMQ, Redis, MongoDB, history, workers, beat, "
+        "Flower and the gateway on this machine, until Ctrl-C. Data, logs and addresses are in "
         ".devstack/.",
         epilog="Environment: GATEWAY_HOST, GATEWAY_PORT, DEVSTACK_DIR (instead of .devstack), "
-        "RABBITMQ_IMAGE, and whatever gateway and workers read. `make help` lists the rest: demo, "
-        "drill, test, bench.",
+        "FLOWER (0: without it), RABBITMQ_IMAGE, and whatever gateway and workers read. "
+        "`make help` lists the rest: demo, drill, test, bench.",
     )
     parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.parse_args(arguments)
@@ -111,8 +115,9 @@ def _stack(environ: Mapping[str, str], terminal: Terminal) -> Stack:
         env = {"API_KEY": key, "GATEWAY_KEYS_FILE": str(keys_file)}
     return Stack(
         FOLDER,
+        history=True,
         beat=True,
-        flower=True,
+        flower=environ.get("FLOWER") != "0",
         env=env,
         host=host,
         port=port,

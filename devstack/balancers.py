@@ -1,7 +1,8 @@
 """HAProxy and nginx in front of gateways, configured as `deploy/balancers` shows it."""
 
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from devstack.children import RUN_MARK, Child
@@ -73,7 +74,16 @@ class Balancer:
         """`kill -9` it."""
         await self.child.kill()
 
-    def _configuration(self) -> str:
+    def take_out(self, *gateways: int) -> None:
+        """Have nginx send nothing to these gateways: `down` in their lines, and a reload.
+
+        Args:
+            gateways: Ports; none: all of them are used again.
+        """
+        (self._folder / self._file).write_text(self._configuration(down=gateways))
+        self.child.signal(signal.SIGHUP)
+
+    def _configuration(self, down: Collection[int] = ()) -> str:
         """Return the configuration that is shown, with the addresses of this one in it."""
         text = (CONFIGURATIONS / self._file).read_text(encoding="utf-8")
         text = text.replace(_LISTENS, f"{LOOPBACK}:{self.port}")
@@ -84,7 +94,8 @@ class Balancer:
         shown = list(_GATEWAY.finditer(text))
         before, behind = shown[0].groups()
         lines = (
-            f"{before.replace('-1', f'-{number}')}{LOOPBACK}:{port}{behind}\n"
+            f"{before.replace('-1', f'-{number}')}{LOOPBACK}:{port}"
+            f"{' down;' if port in down else behind}\n"
             for number, port in enumerate(self._gateways, start=1)
         )
         return text[: shown[0].start()] + "".join(lines) + text[shown[-1].end() :]

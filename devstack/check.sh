@@ -1,7 +1,7 @@
 #!/bin/sh
 # Format, lint and strict types beside the unit and contract tests: two cores, under 30 s.
 set -u
-checked=$(ls -d penstock gateway tasks topology devstack tests bench 2>/dev/null)
+checked=$(ls -d penstock gateway history tasks topology devstack tests bench 2>/dev/null)
 found=$(mktemp)
 trap 'rm -f "$found"' EXIT
 

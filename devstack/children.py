@@ -59,6 +59,8 @@ class Child:
         self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self.ended_at = 0.0
+        """When its end was seen, unix seconds; 0: it runs, or was not waited for."""
 
     def __repr__(self) -> str:
         """Return name and state, for messages."""
@@ -90,6 +92,7 @@ class Child:
         """
         if self.running:
             raise StartError(f"{self.name} runs already")
+        self.ended_at = 0.0
         guard(self._mark)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _ROTATE_BYTES:
@@ -115,6 +118,7 @@ class Child:
             if self._process is None:
                 raise StartError(f"{self.name} was not started")
             await asyncio.sleep(_POLL_S)
+        self.ended_at = self.ended_at or time.time()
         return status
 
     async def stop(self, timeout_s: float = 30.0) -> None:

@@ -1,4 +1,4 @@
-"""The files in `.secrets/` that compose.yaml gives to its services, made from the values of `.env`.
+"""The files in `.secrets/` that compose gives to its services, made from the values of `.env`.
 
 Files, and not environment variables, because those are shown by `docker inspect` and inherited by
 every child; and not compose's `environment:` secrets, because those are copied into the container,
@@ -6,6 +6,7 @@ which a read-only root file system refuses.
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 USER = "penstock"
@@ -31,6 +32,46 @@ def secret_files(values: Mapping[str, str]) -> dict[str, str]:
         "gateway_keys.toml": values["GATEWAY_KEYS"].strip("'"),
         "task_id_keys": values["TASK_ID_KEYS"],
         "callback_secret": values["CALLBACK_SECRET"],
+        "history_secret": values["HISTORY_SECRET"],
+    }
+
+
+def cluster_secret_files(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the content of each file of compose.cluster.yaml by name.
+
+    Args:
+        values: As for `secret_files`.
+    """
+    rabbitmq, redis, mongo = (
+        values[f"{server}_PASSWORD"] for server in ("RABBITMQ", "REDIS", "MONGO")
+    )
+    queues, sentinels, members = (
+        ",".join(f"{name}:{port}" for name in names)
+        for names, port in (
+            (("rabbitmq", "rabbitmq-2", "rabbitmq-3"), 5672),
+            (("sentinel-1", "sentinel-2", "sentinel-3"), 26379),
+            (("mongo", "mongo-2", "mongo-3"), 27017),
+        )
+    )
+    own = {
+        name: sha256(f"{name} {values['CLUSTER_SECRET']}".encode()).hexdigest()
+        for name in ("erlang_cookie", "mongo_keyfile", "sentinel")
+    }
+    sentinel = [
+        f"sentinel auth-pass {USER} {redis}",
+        f"requirepass {own['sentinel']}",
+        f"sentinel sentinel-pass {own['sentinel']}",
+    ]
+    return {
+        "amqp_url": f"amqp://{USER}:{rabbitmq}@{queues}/",
+        "redis_url": f"redis+sentinel://default:{redis}@{sentinels}/{USER}/0"
+        f"?sentinel_password={own['sentinel']}",
+        "redis.conf": f"requirepass {redis}\nmasterauth {redis}",
+        "sentinel.conf": "\n".join(sentinel),
+        "mongo_url": f"mongodb://{USER}:{mongo}@{members}/penstock?authSource=admin"
+        "&replicaSet=rs0&w=majority",
+        "mongo_keyfile": own["mongo_keyfile"],
+        "erlang_cookie": own["erlang_cookie"],
     }
 
 
@@ -41,9 +82,14 @@ def write_secret_files(folder: Path, values: Mapping[str, str]) -> None:
     another user, and are written in place, since a container holds on to the file that it was
     started with: the gateway notices a changed key file at once.
     """
+    _write(folder, secret_files(values))
+    _write(folder / "cluster", cluster_secret_files(values))
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    for name, text in secret_files(values).items():
+    for name, text in files.items():
         path = folder / name
         with path.open("w", encoding="utf-8") as file:
             file.write(f"{text}\n")

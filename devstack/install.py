@@ -10,6 +10,7 @@ from devstack.programs import (
     haproxy_or_none,
     mongod_or_none,
     nginx_or_none,
+    prometheus_or_none,
     rabbitmq_or_none,
     redis_or_none,
 )
@@ -17,20 +18,21 @@ from devstack.programs import (
 _CONTAINERS = "or start everything in containers instead: docker compose up -d --build --wait"
 
 
-def ensure_servers(*, clusters: bool = False) -> None:
+def ensure_servers(*, clusters: bool = False, monitoring: bool = False) -> None:
     """Install RabbitMQ and Redis from Debian when they are missing.
 
     Args:
-        clusters: Whether HAProxy is needed as well.
+        clusters: Whether HAProxy and nginx are needed as well.
+        monitoring: Whether Prometheus is needed as well.
 
     Raises:
         StartError: something is missing that cannot be installed from here; says what, and what
             to do.
     """
-    packages = missing_packages(clusters=clusters)
+    packages = missing_packages(clusters=clusters, monitoring=monitoring)
     if packages:
         _apt_install(packages)
-        if still := missing_packages(clusters=clusters):
+        if still := missing_packages(clusters=clusters, monitoring=monitoring):
             raise StartError(f"installed, and yet not found: {', '.join(still)}")
     if mongod_or_none() is None:
         raise StartError(
@@ -39,11 +41,12 @@ def ensure_servers(*, clusters: bool = False) -> None:
         )
 
 
-def missing_packages(*, clusters: bool = False) -> list[str]:
+def missing_packages(*, clusters: bool = False, monitoring: bool = False) -> list[str]:
     """Return the Debian packages that the servers still need.
 
     Args:
         clusters: Whether gateways stand behind a balancer, too.
+        monitoring: Whether Prometheus scrapes them.
     """
     packages = []
     if rabbitmq_or_none() is None:
@@ -54,6 +57,8 @@ def missing_packages(*, clusters: bool = False) -> list[str]:
         packages.append("haproxy")
     if clusters and nginx_or_none() is None:
         packages.append("nginx")
+    if monitoring and prometheus_or_none() is None:
+        packages.append("prometheus")
     mongod = mongod_or_none()
     if (
         mongod
@@ -108,7 +113,7 @@ def _runs(command: list[str]) -> bool:
 def main() -> None:
     """Install what is missing for every test, or say what to do."""
     try:
-        ensure_servers(clusters=True)
+        ensure_servers(clusters=True, monitoring=True)
     except StartError as error:
         sys.exit(str(error))
 

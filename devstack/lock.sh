@@ -1,7 +1,8 @@
 #!/bin/sh
 # Write the locks: requirements.lock with every dependency of every extra, and the part of it that
-# each image installs, requirements-gateway.lock and requirements-worker.lock. All are pinned, with
-# the hashes of all files, and no address of an index. pip-tools lives in a folder of its own.
+# each image installs, requirements-gateway.lock, -history.lock and -worker.lock, and what builds the
+# console, requirements-console.lock. All are pinned, with the hashes of all files, and no address
+# of an index. pip-tools lives in a folder of its own.
 set -eu
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
@@ -28,11 +29,15 @@ compile() {   # compile FILE INPUT OPTION…
 }
 
 compile requirements.lock pyproject.toml --all-extras
-for image in gateway worker; do
+for image in gateway history worker console; do
+    extra=
+    case $image in gateway | worker) extra=tracing ;; esac
     # Not as an extra, which adds what the library needs: the gateway's image has no Celery.
     .venv/bin/python -c 'import sys, tomllib
 with open("pyproject.toml", "rb") as file:
-    print(*tomllib.load(file)["project"]["optional-dependencies"][sys.argv[1]], sep="\n")' \
-        "$image" >"$tools/$image.in"
+    extras = tomllib.load(file)["project"]["optional-dependencies"]
+for extra in sys.argv[1:]:
+    print(*extras[extra], sep="\n")' \
+        "$image" $extra >"$tools/$image.in"
     compile "requirements-$image.lock" "$tools/$image.in" --constraint requirements.lock
 done

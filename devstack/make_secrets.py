@@ -34,6 +34,8 @@ def fill(known: dict[str, str]) -> dict[str, str]:
         "MONGO_PASSWORD": secrets.token_urlsafe(24),
         "FLOWER_PASSWORD": secrets.token_urlsafe(24),
         "CALLBACK_SECRET": secrets.token_hex(32),
+        "HISTORY_SECRET": secrets.token_hex(32),
+        "CLUSTER_SECRET": secrets.token_hex(32),
     }
     return fresh | {name: value for name, value in known.items() if value}
 

@@ -1,9 +1,17 @@
 """A child of ours with the interface of the servers: start, stop, kill, restart."""
 
+import asyncio
+import signal
+import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from devstack.children import Child
+from devstack.errors import StartError
 from devstack.readiness import Probe, until_ready
+
+_ASK_EVERY_S = 0.05
+_LINES_OF_A_DEATH = 40
 
 
 class Unit(Protocol):
@@ -67,6 +75,22 @@ class Process:
         await self.start()
 
 
+@dataclass(slots=True)
+class Death:
+    """An end of a part that nothing here had asked for."""
+
+    told: str
+    """Its status and the end of its log."""
+    at: float
+    """Unix seconds."""
+    back_at: float = 0.0
+    """When it was ready again; 0: it is not."""
+
+    def __str__(self) -> str:
+        """Return what is told of it."""
+        return self.told
+
+
 class Part:
     """A unit that counts its starts, so that others can wait for its return.
 
@@ -80,16 +104,23 @@ class Part:
         self.starts = 0
         self.ends_meant = 0
         """How often it was ended on purpose."""
-
-    @property
-    def died_alone(self) -> int:
-        """How often it ended although nothing here had ended it."""
-        return max(0, self.starts - 1 - self.ends_meant)
+        self.deaths: list[Death] = []
+        """How it ended although nothing here had ended it."""
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
+        if self.starts > self.ends_meant + len(self.deaths):
+            status, told = self.child.returncode, self.child.log_tail(_LINES_OF_A_DEATH)
+            self.deaths.append(
+                Death(
+                    f"{self.child.name} ended with {status}; the end of its log:\n{told}",
+                    at=self.child.ended_at,
+                )
+            )
         await self._unit.start()
         self.starts += 1
+        for death in self.deaths:
+            death.back_at = death.back_at or time.time()
 
     async def stop(self) -> None:
         """Stop it in order."""
@@ -98,3 +129,24 @@ class Part:
     async def kill(self) -> None:
         """`kill -9` it."""
         await self._unit.kill()
+
+    async def end(self, number: signal.Signals, back_within_s: float) -> None:
+        """End it with a signal, and wait until its supervisor has it back.
+
+        Args:
+            number: What to send.
+            back_within_s: Seconds from now until it is ready again.
+
+        Raises:
+            StartError: It did not come back.
+        """
+        starts = self.starts
+        self.ends_meant += 1
+        self.child.signal(number)
+        try:
+            async with asyncio.timeout(back_within_s):
+                while self.starts <= starts:  # noqa: ASYNC110  # whoever starts it tells nobody
+                    await asyncio.sleep(_ASK_EVERY_S)
+        except TimeoutError:
+            name = self.child.name
+            raise StartError(f"{name} was not back within {back_within_s:g} s") from None

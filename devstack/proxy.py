@@ -1,6 +1,8 @@
-"""A TCP proxy that a test cuts, stalls, or cuts after N bytes."""
+"""A TCP proxy that a test cuts, stalls, or cuts after N bytes, and that can be far away."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -9,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 from devstack.ports import LOOPBACK, free_port
 
 _CHUNK_BYTES = 65_536
+_UNDER_WAY = 1000
+"""Chunks of one connection that are held at once; what comes then waits for its sender."""
 
 
 class Direction(Enum):
@@ -26,11 +30,13 @@ class TcpProxy:
     Args:
         target_port: Port of the server on 127.0.0.1.
         port: Port to listen on; a free one by default.
+        away_s: Seconds that each octet is under way, in each direction: half a round trip.
     """
 
-    def __init__(self, target_port: int, port: int | None = None) -> None:
+    def __init__(self, target_port: int, port: int | None = None, *, away_s: float = 0.0) -> None:
         self.target_port = target_port
         self.port = port or free_port()
+        self._away_s = away_s
         self.passed_bytes = dict.fromkeys(Direction, 0)
         """Bytes forwarded so far, over all connections."""
         self._flowing = {direction: asyncio.Event() for direction in Direction}
@@ -132,23 +138,52 @@ class TcpProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
     ) -> None:
         try:
-            while chunk := await reader.read(_CHUNK_BYTES):
+            async for chunk in self._chunks(reader):
                 await self._flowing[direction].wait()
                 left = self._left[direction]
-                chunk = chunk if left is None else chunk[:left]
-                writer.write(chunk)
+                passed = chunk if left is None else chunk[:left]
+                writer.write(passed)
                 await writer.drain()
-                self.passed_bytes[direction] += len(chunk)
+                self.passed_bytes[direction] += len(passed)
                 if left is not None:
-                    self._left[direction] = left - len(chunk)
+                    self._left[direction] = left - len(passed)
                     if self._left[direction] == 0:
                         await self._flush(writer)
                         self.cut()
                         return
-            if writer.can_write_eof():
+            if writer.can_write_eof() and not writer.is_closing():
                 writer.write_eof()
         except OSError:  # one side was reset: the other is told
             writer.transport.abort()
+
+    async def _chunks(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        """Yield what is read, each chunk when it has arrived."""
+        if not self._away_s:
+            while chunk := await reader.read(_CHUNK_BYTES):
+                yield chunk
+            return
+        line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        reading = asyncio.create_task(self._fill(line, reader), name="proxied distance")
+        try:
+            while True:
+                due, chunk = await line.get()
+                await asyncio.sleep(due - time.monotonic())
+                if not chunk:
+                    return
+                yield chunk
+        finally:
+            reading.cancel()
+
+    async def _fill(
+        self, line: "asyncio.Queue[tuple[float, bytes]]", reader: asyncio.StreamReader
+    ) -> None:
+        chunk = b" "
+        while chunk:
+            try:
+                chunk = await reader.read(_CHUNK_BYTES)
+            except OSError:
+                chunk = b""
+            await line.put((time.monotonic() + self._away_s, chunk))
 
     @staticmethod
     async def _flush(writer: asyncio.StreamWriter) -> None:

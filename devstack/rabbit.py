@@ -21,6 +21,8 @@ from devstack.readiness import ask, http_status, listens, until_ready
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 _DIRECTORY_SAVED_AFTER_S = 1.0
 _LEADERS_ELECTED_AFTER_S = 5.0
+PLUGINS = ("rabbitmq_management", "rabbitmq_consistent_hash_exchange")
+"""Enabled: for figures, and for queues with shards."""
 _ADVANCED = """\
 %% A delayed message that its queue refuses is tried again after 10 s, not after 3 minutes, and
 %% 256 such messages, not 32, hold up the delays of all other queues.
@@ -71,7 +73,9 @@ class Rabbit:
         node: str = "penstock",
         cookie: str | None = None,
         settings: Sequence[str] = (),
+        plugins: Sequence[str] = PLUGINS,
     ) -> None:
+        self._plugins = plugins
         self.folder = folder.resolve()
         given = ports or {}
         self.port = given.get("amqp") or free_port()
@@ -211,7 +215,7 @@ class Rabbit:
     def _write_config(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq-env.conf").touch()
-        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self.folder / "advanced.config").write_text(_ADVANCED)
         if self._cookie is not None:
             cookie = self.folder / ".erlang.cookie"

@@ -1,6 +1,7 @@
 """RabbitMQ of another version, from a container image, with the interface of `Rabbit`.
 
-For tests and drills on what compose runs: `RABBITMQ_IMAGE=rabbitmq:4-management make drill`.
+For tests and drills on what compose runs: `RABBITMQ_IMAGE=rabbitmq:4.0.5-management make drill`, or
+`make cluster-drill`.
 """
 
 import asyncio
@@ -70,7 +71,7 @@ class ContainerRabbit(Rabbit):
             "rabbitmq",
             self._command(image),
             log=self.child.log,
-            env={name: os.environ[name] for name in _DOCKER if name in os.environ},
+            env=_docker_environment(),
             **({"mark": options["mark"]} if "mark" in options else {}),
         )
 
@@ -97,8 +98,58 @@ class ContainerRabbit(Rabbit):
         ]  # fmt: skip
 
 
+class NeighbourRabbit(Rabbit):
+    """One node of a cluster in a container that shares this machine's network and its folder.
+
+    So it has the ports, the port mapper and the files that a process would have.
+
+    Args:
+        folder: Data, configuration and log.
+        image: The container image; it must be there.
+        options: As `Rabbit`.
+    """
+
+    def __init__(self, folder: Path, *, image: str, **options: Any) -> None:
+        super().__init__(folder, **options)
+        container = f"penstock-{options.get('name', 'rabbitmq')}-{secrets.token_hex(6)}"
+        ours = {
+            name: value
+            for name, value in self.child.env.items()
+            if name.startswith(("RABBITMQ_", "ERL_")) or name == "HOME"
+        }
+        self.child: ContainerChild = ContainerChild(
+            container,
+            self.child.name,
+            [
+                "docker", "run", "--rm", f"--name={container}", "--network=host",
+                f"--user={os.getuid()}:{os.getgid()}", "--entrypoint=rabbitmq-server",
+                f"--volume={self.folder}:{self.folder}",
+                *(f"--env={name}={value}" for name, value in ours.items()),
+                image,
+            ],
+            log=self.child.log,
+            env=_docker_environment(),
+            **({"mark": options["mark"]} if "mark" in options else {}),
+        )  # fmt: skip
+
+    def ctl(self, *arguments: str) -> list[str]:
+        """Return the command line of a command of `rabbitmqctl`."""
+        return ["docker", "exec", self.child.container, "rabbitmqctl", *arguments]
+
+
+def neighbour_for(image: str | None, folder: Path, **options: Any) -> Rabbit:
+    """Return a node of a cluster: of this machine's RabbitMQ, or of an image that is named."""
+    if image:
+        return NeighbourRabbit(folder, image=image, **options)
+    return Rabbit(folder, **options)
+
+
 def rabbit_for(image: str | None, folder: Path, **options: Any) -> Rabbit:
     """Return a node of this machine's RabbitMQ, or of an image's when one is named."""
     if image:
         return ContainerRabbit(folder, image=image, **options)
     return Rabbit(folder, **options)
+
+
+def _docker_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _DOCKER if name in os.environ}

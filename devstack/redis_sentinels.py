@@ -1,4 +1,4 @@
-"""Redis that fails over: a primary, a replica and three Sentinels as children."""
+"""Redis that fails over: a primary, its replicas and three Sentinels as children."""
 
 import asyncio
 from collections.abc import Sequence
@@ -120,7 +120,7 @@ class Sentinel:
 
 
 class RedisSentinels:
-    """A primary, a replica and three Sentinels that make the replica a primary when need be.
+    """A primary, replicas and three Sentinels that make one of these a primary when need be.
 
     Args:
         folder: Data, configurations and logs.
@@ -128,7 +128,9 @@ class RedisSentinels:
         sentinel_password: Asked of clients of the Sentinels; none by default.
         mark: See `Child`.
         tls: Serve TLS and nothing else; plain by default.
-        more: Lines of configuration of both servers besides.
+        more: Lines of configuration of every server besides.
+        replicas: How many follow the primary.
+        seen_at: Port at which the others find the first primary, of a proxy; its own by default.
     """
 
     def __init__(
@@ -140,11 +142,14 @@ class RedisSentinels:
         mark: str = RUN_MARK,
         tls: Certificates | None = None,
         more: Sequence[str] = (),
+        replicas: int = 1,
+        seen_at: int | None = None,
     ) -> None:
         self._password = password
         self._sentinel_password = sentinel_password
         self._tls = tls
-        ports = [free_port() for _ in range(2)]
+        ports = [free_port() for _ in range(1 + replicas)]
+        self._first = seen_at or ports[0]
         host = TLS_HOST if tls else LOOPBACK
         self.servers = tuple(
             Redis(
@@ -157,13 +162,13 @@ class RedisSentinels:
                     f"replica-announce-ip {host}",
                     *([f"masterauth {password}"] if password else []),
                     *(["tls-replication yes"] if tls else []),
-                    *([f"replicaof {host} {ports[0]}"] if number else []),
+                    *([f"replicaof {host} {self._first}"] if number else []),
                     *more,
                 ],
             )
             for number, port in enumerate(ports)
         )
-        """The first primary, and its replica."""
+        """The first primary, and its replicas."""
         self.sentinels = tuple(
             Sentinel(
                 folder / f"sentinel-{number}",
@@ -190,7 +195,7 @@ class RedisSentinels:
         return f"{url}?{'&'.join(query)}" if query else url
 
     async def start(self) -> None:
-        """Start all, and wait until each Sentinel knows the replica and the others.
+        """Start all, and wait until each Sentinel knows the replicas and the others.
 
         Raises:
             StartError: something did not become ready.
@@ -198,7 +203,7 @@ class RedisSentinels:
         for server in self.servers:
             await server.start()
         for sentinel in self.sentinels:
-            await sentinel.start(self.servers[0].port)
+            await sentinel.start(self._first)
         for sentinel in self.sentinels:
             await until_ready(sentinel.child, partial(self._knows_all, sentinel), 30.0)
 
@@ -211,7 +216,8 @@ class RedisSentinels:
         """Return the server that most Sentinels take for the primary."""
         ports = [await self._primary_of(one) for one in self.sentinels if one.child.running]
         most = max(ports, key=ports.count)
-        return next(one for one in self.servers if one.port == most)
+        known = {one.port: one for one in self.servers} | {self._first: self.servers[0]}
+        return known[most]
 
     async def _primary_of(self, sentinel: Sentinel) -> int:
         host = TLS_HOST if self._tls else LOOPBACK
@@ -225,5 +231,7 @@ class RedisSentinels:
         others = await sentinel.ask(f"SENTINEL SENTINELS {PRIMARY_NAME}", 4)
         replicas = await sentinel.ask(f"SENTINEL REPLICAS {PRIMARY_NAME}", 4)
         return (
-            quorum == b"+OK " and others == b"*%d\r\n" % (_SENTINELS - 1) and replicas == b"*1\r\n"
+            quorum == b"+OK "
+            and others == b"*%d\r\n" % (_SENTINELS - 1)
+            and replicas == b"*%d\r\n" % (len(self.servers) - 1)
         )

@@ -25,6 +25,7 @@ from topology.layout import load_from_env
 REDIS_MAXMEMORY = "4gb"
 """Unless the environment has it; about 800,000 ended tasks, of some 5 KiB each."""
 _ADDRESSES = ("AMQP_URL", "REDIS_URL", "MONGO_URL", "RABBITMQ_MANAGEMENT_URL", "GATEWAY_URL")
+_HISTORYS = ("HISTORY_URL", "HISTORY_SECRET", "HISTORY_DATABASE")
 
 
 class Ports(Protocol):
@@ -50,12 +51,13 @@ class Stack:
     """Everything of one machine, as children of this process.
 
     An async context manager; `start` and `stop` do the same. Parts are named `rabbitmq`, `redis`,
-    `mongo`, `worker-<name>`, `beat`, `flower` and `gateway`, in the order of `units`.
+    `mongo`, `history`, `worker-<name>`, `beat`, `flower` and `gateway`, in the order of `units`.
 
     Args:
         folder: Data (`rabbitmq/`, `redis/`, `mongo/`) and `logs/`; used again, it continues.
         workers: The workers; by default one per pool, for every queue of the topology.
         gateway: Whether to start the HTTP server.
+        history: Whether to keep history, with a process of its own.
         beat: Whether to start the scheduler of periodic tasks.
         flower: Whether to start Flower.
         env: Variables for our processes, over those of this process.
@@ -73,6 +75,7 @@ class Stack:
         *,
         workers: Iterable[WorkerSpec] | None = None,
         gateway: bool = True,
+        history: bool = False,
         beat: bool = False,
         flower: bool = False,
         env: Mapping[str, str] | None = None,
@@ -108,6 +111,12 @@ class Stack:
         )
         port = port or ports.port("gateway")
         self.env = self._environment(env or {}, keys, gateway_url(host, port))
+        if history:
+            history_port = ports.port("history")
+            self.env |= {
+                "HISTORY_URL": f"http://{LOOPBACK}:{history_port}",
+                "HISTORY_SECRET": sha256(f"history {keys.task_id_keys}".encode()).hexdigest(),
+            }
         """The environment of our processes: addresses, keys, and what this process was given."""
         self.topology = load_from_env(self.env)
         launcher = Launcher(env=self.env, logs=logs, mark=mark)
@@ -119,6 +128,8 @@ class Stack:
         }
         """All parts by name, in the order of their start."""
         self.servers = tuple(self.units)
+        if history:
+            self._add(launcher.history(history_port))
         for spec in workers:
             self._add(launcher.worker(spec))
         if beat:
@@ -288,6 +299,6 @@ def own_environment(
     kept = {
         name: value
         for name, value in inherited.items()
-        if name.removesuffix("_FILE") not in _ADDRESSES
+        if name.removesuffix("_FILE") not in (*_ADDRESSES, *_HISTORYS)
     }
     return {**kept, **addresses, **ours, **given}

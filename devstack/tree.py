@@ -7,13 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = ROOT / "docs/architecture.md"
-PACKAGES = ("penstock", "topology", "gateway", "tasks", "devstack", "bench")
+PACKAGES = ("penstock", "topology", "gateway", "history", "tasks", "devstack", "bench")
 _SECTION = re.compile(r"(<!-- tree:[^\n]*-->\n).*?(<!-- /tree -->)", re.DOTALL)
 _WIDTH = 120
 _OTHERS = (
+    ("console/", "the page at `/`: TypeScript, built by devstack.console"),
     ("tests/", "unit, contract, integration, e2e, faults, fuzz: named by what must be running"),
-    ("compose.yaml, Dockerfile.*", "the deployment"),
-    ("deploy/balancers/", "HAProxy and nginx in front of gateways"),
+    ("compose.yaml, compose.cluster.yaml, Dockerfile.*", "the deployment"),
+    ("deploy/", "HAProxy and nginx, Prometheus, Grafana, Kubernetes, KEDA: each tested"),
     ("Makefile, .ci/run", "every command; what CI runs"),
     ("requirements.lock", "all pins, with hashes"),
 )  # fmt: skip

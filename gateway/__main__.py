@@ -8,14 +8,29 @@ import sys
 
 import uvloop
 
+from gateway.access.keys_file import KeysFileError, read_keys
 from gateway.command_line import check_arguments
 from gateway.config import ConfigError, GatewayConfig
 from gateway.processes import CHILD_MARK, supervise
 from gateway.server import serve
 from gateway.telemetry.log import configure_logging
+from penstock import tracing
 from topology.errors import TopologyError
+from topology.layout import load as load_layout
 
 log = logging.getLogger("gateway")
+
+
+def check_files(config: GatewayConfig) -> None:
+    """Read the files that each process of several would read, and fail of, again and again.
+
+    Raises:
+        KeysFileError: The key file cannot be used.
+        TopologyError: The layout cannot.
+    """
+    load_layout(config.topology_file)
+    if config.keys_file is not None:
+        read_keys(config.keys_file)
 
 
 def main() -> int:
@@ -27,6 +42,12 @@ def main() -> int:
     except ConfigError as error:
         print("the configuration is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return 2
+    if config.tracing:
+        try:
+            tracing.spans()
+        except tracing.TracingMissingError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            return 2
     child = CHILD_MARK in os.environ
     if not child and config.unverified:
         log.warning("certificates-not-checked", extra={"of": config.unverified})
@@ -42,8 +63,12 @@ def main() -> int:
         config = dataclasses.replace(config, task_id_keys=((0, key),))
     try:
         if config.processes > 1 and not child:
+            check_files(config)
             return supervise(config)
         uvloop.run(serve(config, reuse_port=child))
+    except KeysFileError as error:
+        print("the key file is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
+        return 2
     except TopologyError as error:
         print("the topology file is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return 2

@@ -26,6 +26,7 @@ _GROUPS = (
     ),
     ("callers", "GATEWAY_KEYS_FILE GATEWAY_ALLOW_ANONYMOUS ALLOWED_HOSTS ALLOWED_ORIGINS"),
     ("task ids and results", "TASK_ID_KEYS RESULT_EXPIRES_S RESULT_KEY_PREFIX CONTROL_EXCHANGES"),
+    ("history", "HISTORY_URL HISTORY_SECRET"),
     ("publishing", "CONFIRM_TIMEOUT_S MAX_INFLIGHT_MESSAGES MAX_INFLIGHT_BYTES"),
     (
         "bodies",
@@ -38,7 +39,7 @@ _GROUPS = (
         """SCHEDULE_QUOTA SCHEDULE_QUOTA_BYTES IDEMPOTENCY_QUOTA_BYTES CALLBACK_QUOTA_BYTES
         RESULT_QUOTA_BYTES""",
     ),
-    ("metrics", "METRICS_PUBLIC GATEWAY_METRICS_FOLDER"),
+    ("metrics and logs", "METRICS_PUBLIC ACCESS_LOG GATEWAY_METRICS_FOLDER TRACING TRACE_URL"),
 )
 """Every variable under what it is about; a test holds it to the configuration."""
 

@@ -10,9 +10,6 @@ from penstock.wire import tls
 from penstock.wire.document_rules import COLLECTION_PATTERN, MAX_DOCUMENT_BYTES
 from penstock.wire.environment import Environment
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off", ""})
-
 
 class ConfigError(Exception):
     """The environment does not make a valid configuration.
@@ -94,6 +91,12 @@ class GatewayConfig:
     collection_pattern: str = COLLECTION_PATTERN
     """Names of collections that may be ingested to; the same as the workers'.
     `COLLECTION_PATTERN`."""
+    tracing: bool = False
+    """Make spans of OpenTelemetry, which must be installed. `TRACING`."""
+    trace_url: str = ""
+    """Where a trace is shown, with `{trace_id}` in it; empty: nowhere. `TRACE_URL`."""
+    access_log: bool = True
+    """Write one log line for each request. `ACCESS_LOG`."""
     metrics_public: bool = False
     """Serve /metrics without a key. `METRICS_PUBLIC`."""
     metrics_folder: Path | None = None
@@ -125,6 +128,10 @@ class GatewayConfig:
     """Callbacks may go to private addresses. `CALLBACK_ALLOW_PRIVATE`."""
     callback_secret: bytes = field(default=b"", repr=False)
     """Key of the callbacks' HMAC signature. `CALLBACK_SECRET`."""
+    history_url: str | None = None
+    """The history process, `http://` or `https://`; None: history is off. `HISTORY_URL`."""
+    history_secret: str = field(default="", repr=False)
+    """Its bearer token. `HISTORY_SECRET`."""
     quotas: Quotas = field(default_factory=Quotas)
     """What each tenant may keep in Redis."""
 
@@ -165,6 +172,9 @@ class GatewayConfig:
                 "MAX_DOCUMENT_BYTES", defaults.max_document_bytes, 1, MAX_DOCUMENT_BYTES
             ),
             collection_pattern=reader.pattern("COLLECTION_PATTERN", defaults.collection_pattern),
+            tracing=reader.flag("TRACING", default=False),
+            trace_url=reader.text("TRACE_URL", ""),
+            access_log=reader.flag("ACCESS_LOG", default=True),
             metrics_public=reader.flag("METRICS_PUBLIC", default=False),
             metrics_folder=reader.folder("GATEWAY_METRICS_FOLDER"),
             allowed_origins=reader.origins("ALLOWED_ORIGINS"),
@@ -180,6 +190,8 @@ class GatewayConfig:
             callback_hosts=reader.words("CALLBACK_HOSTS"),
             callback_private=reader.flag("CALLBACK_ALLOW_PRIVATE", default=False),
             callback_secret=reader.text("CALLBACK_SECRET", "").encode(),
+            history_url=reader.url("HISTORY_URL", "", "http", "https").rstrip("/") or None,
+            history_secret=reader.text("HISTORY_SECRET"),
             quotas=Quotas(
                 schedules=reader.number("SCHEDULE_QUOTA", defaults.quotas.schedules, 0, 1 << 20),
                 **{
@@ -203,6 +215,11 @@ class GatewayConfig:
             )
         if config.callback_hosts and not config.callback_secret:
             reader.faults.append("CALLBACK_HOSTS is set: set CALLBACK_SECRET, too, to sign with")
+        if config.trace_url and (
+            "{trace_id}" not in config.trace_url
+            or not config.trace_url.startswith(("http://", "https://"))
+        ):
+            reader.faults.append("TRACE_URL is no http(s) URL with {trace_id} in it")
         if reader.faults:
             raise ConfigError(tuple(reader.faults))
         return config
@@ -251,12 +268,6 @@ class _Reader(Environment):
             self.faults.append(f"{name}={value} is not a number of seconds above 0")
             return default
         return float(value)
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        value = self.text(name, "1" if default else "0").lower()
-        if value not in _TRUE | _FALSE:
-            self.faults.append(f"{name}={value} is neither 1 nor 0")
-        return value in _TRUE
 
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in self.text(name, "").split(",") if word.strip())

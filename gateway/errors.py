@@ -50,6 +50,7 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "overloaded": (503, "The gateway has too much in flight"),
     "draining": (503, "The gateway is shutting down"),
     "state-unavailable": (503, "Redis is not reachable"),
+    "history-unavailable": (503, "History is not reachable"),
     "metrics-unavailable": (503, "The management API is not reachable"),
     "unconfirmed": (504, "RabbitMQ did not confirm the message"),
 }
@@ -134,6 +135,11 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
             found["errors"] = [{"at": fault.at, "detail": fault.detail} for fault in self.faults]
         found.update(self.members)
         return found
+
+
+def malformed_json(detail: str) -> Problem:
+    """A 400 `malformed-json` for a body that is not JSON as a whole (queued: no)."""
+    return Problem("malformed-json", detail, queued="no", faults=(Fault("$", detail),))
 
 
 def invalid_request(at: str, detail: str, *, queued: Queued | None = None) -> Problem:

@@ -1,13 +1,16 @@
 """A Celery application as one JSON file: `penstock describe -A proj`.
 
-Needs nothing but Celery and runs on Python 3.8: where the library cannot be installed, copy this
-file, and `python describe.py -A proj -o app.json`. Reads settings and code; connects to no server.
+What a gateway needs to know: tasks with their arguments, routes, queues, servers without passwords,
+schedules. Imports the application as a worker does; connects to no server. Needs nothing but Celery
+and runs on Python 3.8: where the library cannot be installed, copy this file, and
+`python describe.py -A proj -o app.json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import inspect
 import json
 import platform
@@ -15,6 +18,8 @@ import re
 import sys
 import traceback
 import typing
+import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -34,19 +39,25 @@ SECRET = re.compile("pass|secret|token|api_?key|private|signature|credential", r
 """Names whose values stay out of the file."""
 
 SETTINGS = (
-    "control_exchange", "enable_utc", "result_compression", "result_expires", "result_extended",
-    "task_acks_late", "task_always_eager", "task_compression", "task_create_missing_queues",
-    "task_default_priority", "task_default_queue_type", "task_ignore_result", "task_track_started",
-    "worker_direct", "worker_enable_remote_control", "worker_send_task_events",
+    "control_exchange", "enable_utc", "event_exchange", "result_compression", "result_expires",
+    "result_extended", "task_acks_late", "task_always_eager", "task_compression",
+    "task_create_missing_queues", "task_default_priority", "task_default_queue_type",
+    "task_ignore_result", "task_track_started", "worker_direct", "worker_enable_remote_control",
+    "worker_send_task_events",
 )  # fmt: skip
 """Settings that decide what a gateway in front of the application can do."""
 
 TASK_OPTIONS = ("ignore_result", "serializer", "time_limit", "soft_time_limit")
+SENT_OPTIONS = ("priority", "expires")
+"""Options of a task or its route that its messages carry, and that its workers do not know."""
 
 _SIMPLE = {
     int: "integer", float: "number", str: "string", bool: "boolean",
     type(None): "null", list: "array", dict: "object",
 }  # fmt: skip
+_NULL = {"type": "null"}
+_TYPED = (dt.datetime, dt.date, dt.time, uuid.UUID, Decimal, bytes)
+"""What only Celery's own clients can send as it is: kombu marks it in its JSON."""
 _UNIONS = (typing.Union, getattr(sys.modules["types"], "UnionType", typing.Union))
 _CELERY = str(Path(celery.__file__).parent)
 _CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
@@ -84,8 +95,8 @@ def describe(app: Any, name: str) -> dict[str, Any]:
         name: as `celery -A` takes it.
     """
     conf = app.conf
-    own = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
-    tasks = [_task(app, task) for task in own]
+    own = sorted(name for name in app.tasks if not name.startswith("celery."))
+    tasks = [_task(app, app.tasks[name]) for name in own]
     return {
         "penstock_app": FORMAT,
         "app": name,
@@ -108,6 +119,7 @@ def describe(app: Any, name: str) -> dict[str, Any]:
         "routers": [_router(one) for one in app.amqp.router.routes],
         "schedules": [_schedule(app, *one) for one in sorted(conf.beat_schedule.items())],
         "beat": str(conf.beat_scheduler),
+        "installed": any(getattr(app.tasks[name], "authored", None) for name in own),
     }
 
 
@@ -165,6 +177,7 @@ def _backend(app: Any) -> dict[str, Any]:
         "urls": [without_password(url) for url in urls],
         "global_keyprefix": options.get("global_keyprefix") or "",
         "primary": options.get("master_name") or "",
+        "tls": bool(app.conf.redis_backend_use_ssl),
     }
     try:
         prefix = getattr(app.backend, "task_keyprefix", None)
@@ -177,17 +190,14 @@ def _backend(app: Any) -> dict[str, Any]:
 
 def _queue(queue: Any) -> dict[str, Any]:
     """Describe a kombu queue as it is declared on RabbitMQ."""
+    limits = ("expires", "message_ttl", "max_length", "max_length_bytes", "max_priority")
     arguments = to_rabbitmq_queue_arguments(
-        queue.queue_arguments or {},
-        expires=queue.expires,
-        message_ttl=queue.message_ttl,
-        max_length=queue.max_length,
-        max_length_bytes=queue.max_length_bytes,
-        max_priority=queue.max_priority,
+        queue.queue_arguments or {}, **{name: getattr(queue, name) for name in limits}
     )
     broadcast = isinstance(queue, Broadcast)
-    own = [(queue.exchange, queue.routing_key, queue.binding_arguments)]
     more = [(one.exchange, one.routing_key, one.arguments) for one in queue.bindings or ()]
+    if not more or getattr(queue.exchange, "name", None):  # both, as `Queue.declare` has them
+        more.append((queue.exchange, queue.routing_key, queue.binding_arguments))
     return {
         "name": queue.alias if broadcast else queue.name,  # that of a broadcast is random
         **{one: bool(getattr(queue, one)) for one in ("durable", "exclusive", "auto_delete")},
@@ -195,14 +205,12 @@ def _queue(queue: Any) -> dict[str, Any]:
         "broadcast": broadcast,
         "bindings": [
             {
-                "exchange": exchange.name,
-                "exchange_type": exchange.type,
-                "key": key or "",
-                "arguments": _json(given or {}),
+                "exchange": exchange.name, "exchange_type": exchange.type,
+                "key": key or "", "arguments": _json(given or {}),
             }
-            for exchange, key, given in (more or own)
+            for exchange, key, given in sorted(more, key=lambda one: (one[0].name, one[1] or ""))
         ],
-    }
+    }  # fmt: skip
 
 
 def _router(router: Any) -> str:
@@ -234,25 +242,22 @@ def _route(app: Any, task: Any) -> dict[str, Any]:
     elif exchange is None:
         exchange = queue.exchange.name or app.amqp.default_exchange
         key = key or queue.routing_key or app.conf.task_default_routing_key
-    return {
-        "queue": name,
-        "exchange": getattr(exchange, "name", exchange),
-        "exchange_type": type_,
-        "routing_key": key or "",
-        "priority": options.get("priority"),
-    }
+    sent = {one: _json(options[one]) for one in SENT_OPTIONS if options.get(one) is not None}
+    exchange = getattr(exchange, "name", exchange)
+    return dict(sent, queue=name, exchange=exchange, exchange_type=type_, routing_key=key or "")
 
 
 def _task(app: Any, task: Any) -> dict[str, Any]:
     run = authored(task)
     signature = _signature(task, run)
+    params = signature.parameters.values()
     options = {name: _json(getattr(task, name, None)) for name in TASK_OPTIONS}
     return {
         "task": str(task.name),
-        "doc": inspect.getdoc(inspect.unwrap(run)) or "",
+        "doc": inspect.cleandoc(inspect.unwrap(run).__doc__ or vars(type(task))["__doc__"] or ""),
         "coroutine": inspect.iscoroutinefunction(inspect.unwrap(run)),
         "checked": bool(getattr(task, "typing", True)),
-        "params": [parameter(one) for one in signature.parameters.values()],
+        "params": [dict(parameter(one), typed=_typed(one.annotation)) for one in params],
         "returns": schema(signature.return_annotation),
         "route": _route(app, task),
         "options": {name: value for name, value in options.items() if value is not None},
@@ -322,16 +327,20 @@ def parameter(one: inspect.Parameter) -> dict[str, Any]:
         "required": not has_default and one.kind not in _VARIABLE,
         "schema": schema(one.annotation),
     }
-    if has_default and one.default is None and not _takes_none(found["schema"]):
-        found["schema"] = {"anyOf": [found["schema"], {"type": "null"}]}
+    words = found["schema"].get("anyOf", [found["schema"]])
+    if has_default and one.default is None and not any(word in words for word in ({}, _NULL)):
+        found["schema"] = {"anyOf": [found["schema"], _NULL]}
     if has_default and not SECRET.search(one.name):
         with contextlib.suppress(TypeError, ValueError):
             found["default"] = json.loads(json.dumps(one.default, allow_nan=False))
     return found
 
 
-def _takes_none(found: dict[str, Any]) -> bool:
-    return not found or found == {"type": "null"} or {"type": "null"} in found.get("anyOf", ())
+def _typed(hint: Any) -> str:
+    """Return which of the types that JSON lacks a value of this hint may have; else nothing."""
+    if hint in _TYPED:
+        return str(hint.__name__)
+    return next(filter(None, map(_typed, typing.get_args(hint))), "")
 
 
 def _schedule(app: Any, name: str, entry: Any) -> dict[str, Any]:
@@ -340,15 +349,11 @@ def _schedule(app: Any, name: str, entry: Any) -> dict[str, Any]:
     kwargs = dict(get("kwargs") or {})
     hidden = sorted(key for key in kwargs if SECRET.search(str(key)))
     kwargs.update(dict.fromkeys(hidden))
+    options = {key: _json(value) for key, value in (get("options") or {}).items()}
     return dict(
-        _when(app, get("schedule")),
-        name=name,
-        task=get("task"),
-        args=_json(list(get("args") or ())),
-        kwargs=_json(kwargs),
-        options={key: _json(value) for key, value in (get("options") or {}).items()},
-        hidden=hidden,
-    )
+        _when(app, get("schedule")), name=name, task=get("task"), kwargs=_json(kwargs),
+        args=_json(list(get("args") or ())), options=options, hidden=hidden,
+    )  # fmt: skip
 
 
 def _when(app: Any, found: Any) -> dict[str, Any]:
@@ -367,18 +372,12 @@ def _when(app: Any, found: Any) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Describe an application, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="penstock describe",
-        description="Write what a gateway needs to know of a Celery application as JSON: tasks "
-        "with their arguments, routes, queues, servers without passwords, schedules. Imports the "
-        "application as a worker does; connects to no server.",
-    )
-    parser.add_argument(
-        "-A", "--app", required=True, help="the application, as for celery: proj, proj.celery:app"
-    )
+    parser = argparse.ArgumentParser(prog="penstock describe", description=__doc__)
+    parser.add_argument("-A", "--app", required=True, help="as for celery: proj, proj.celery:app")
     parser.add_argument("-o", "--output", help="the file to write; by default standard output")
     options = parser.parse_args(arguments)
-    sys.path.insert(0, str(Path.cwd()))  # as the program `celery` does
+    own = str(Path(__file__).parent)  # a file beside this one is no module of the application
+    sys.path[:] = [str(Path.cwd()), *(path for path in sys.path if path != own)]  # as `celery` does
     try:
         with contextlib.redirect_stdout(sys.stderr):  # an application may print
             found = describe(load(options.app), options.app)

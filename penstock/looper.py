@@ -28,6 +28,8 @@ _MOST_LINES: Final = 8
 """Causes of one loop that are logged within `_LINES_WITHIN_S`; further ones are counted."""
 _LINES_WITHIN_S: Final = 60.0
 _ERROR_CHARS: Final = 500
+_jitter = random.Random()  # noqa: S311  # no secret
+"""Not the one of all modules: a thread of ours must not disturb what an application has seeded."""
 
 Turn = Callable[[], Awaitable[None]]
 Tell = Callable[[logging.Logger, int, str, dict[str, Any], BaseException | None], None]
@@ -304,7 +306,7 @@ class Faults:
         if not self._streak:
             return None
         wait_s = min(FIRST_WAIT_S * 2 ** min(self._streak - 1, 16), self._longest_wait_s)
-        return float(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
+        return float(wait_s * _jitter.uniform(0.5, 1))
 
     def _may_log(self, text: str, now: float) -> bool:
         """Once per cause and ten minutes, and few causes a minute: some texts never repeat."""

@@ -53,6 +53,7 @@ def build_app(
         penstock_slot_grace_s=config.slot_grace_s,
         penstock_blocked_loop_s=config.blocked_loop_s,
         penstock_wait_replicas=config.wait_replicas,
+        penstock_tracing=config.tracing,
         penstock_health_file=config.health_file,
         penstock_first_schedule=SHIPPED,
     )

@@ -59,6 +59,9 @@ class WorkerConfig:
     scripts_dir: Path = SCRIPTS_DIR
     """The only folder that `scripts.run` starts programs from."""
 
+    tracing: bool = False
+    """Whether executions are spans of OpenTelemetry. Environment: TRACING."""
+
     task_modules: tuple[str, ...] = ()
     """Modules with tasks of your own, besides those that ship. Environment: PENSTOCK_TASKS, names
     with commas between them."""
@@ -97,6 +100,7 @@ class WorkerConfig:
                 "COLLECTION_PATTERN", defaults.collection_pattern
             ),
             scripts_dir=Path(environment.text("SCRIPTS_DIR", str(defaults.scripts_dir))),
+            tracing=environment.flag("TRACING", default=False),
             task_modules=_modules(environment.text("PENSTOCK_TASKS"), environment.faults),
             health_file=Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,
         )

@@ -13,6 +13,7 @@ from penstock.wire.document_rules import (
     is_system_collection,
 )
 from penstock.wire.headers import CHECKED_HEADER
+from penstock.worker import tally
 from penstock.worker.errors import PermanentError
 from tasks.resources import Context
 
@@ -61,6 +62,9 @@ async def store(
     outcome = await context.resources.store.insert_documents(
         collection, batch, find_fault=find_fault
     )
+    tally.documents("stored", outcome.stored - outcome.duplicates)
+    tally.documents("duplicate", outcome.duplicates)
+    tally.documents("failed", len(outcome.failed))
     return outcome.as_json()
 
 

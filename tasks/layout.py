@@ -102,7 +102,24 @@ class DeclaredLayout:
         queues = self._topology.match(exchange, routing_key)
         return self._topology.leads_to_app(exchange, queues)
 
+    def shards(self, queue: str) -> Sequence[str]:
+        """Name the queues of RabbitMQ behind a queue."""
+        return self._topology.shards(queue)
+
+    def named(self, shard: str) -> str:
+        """Name the queue that a queue of RabbitMQ is a shard of; of any other: itself."""
+        return self._topology.named(shard)
+
+    def entry(self, queue: str) -> tuple[str, str]:
+        """Return exchange and routing key by which a message reaches a queue by its name."""
+        return self._topology.entry(queue)
+
     def shows_arguments(self, task: str) -> bool:
         """Return whether its arguments may be shown."""
         route = self._topology.route(task)
         return route is None or route.show_arguments
+
+    def keeps_arguments(self, task: str) -> bool:
+        """Return whether history may keep its arguments when it has failed."""
+        route = self._topology.route(task)
+        return route is None or route.keep_arguments

@@ -2,29 +2,37 @@
 
 While there is no user yet, mongod lets anybody on its own machine make the first one (its localhost
 exception). Compose runs `python -m tasks mongo-user` once, in the network of the `mongo` service.
+There it initiates a replica set first, where the URL names one.
 """
 
+import time
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import NotPrimaryError, OperationFailure
 from pymongo.uri_parser import parse_uri
 
 LOCALHOST = "mongodb://127.0.0.1:27017"
+HISTORY_DATABASE = "penstock_history"
+"""Of the history process, unless it is told another: the user is its owner, too."""
+_ALREADY_INITIALIZED = 23
 _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
 _TIMEOUT_MS = 10_000
+_PRIMARY_WITHIN_S = 60.0
+_ASK_EVERY_S = 0.2
 
 
 def make_user(url: str, server: str = LOCALHOST) -> bool:
-    """Make the user of `url`, owner of its database and of nothing else, unless it exists.
+    """Make the user of `url`, owner of its database and of history's alone, unless it exists.
 
     The exception grants roles of the database `admin` only, so the user is made as one who may
     change users, and then changes itself.
 
     Args:
-        url: with user, password, database and `authSource=admin`.
-        server: where that server is reached from its own machine.
+        url: with user, password, database and `authSource=admin`; with `replicaSet` and every
+            host where it is a set, which is initiated unless it was.
+        server: where that server, the first of a set, is reached from its own machine.
 
     Returns:
         Whether it was made.
@@ -36,14 +44,21 @@ def make_user(url: str, server: str = LOCALHOST) -> bool:
     user, password, database = parsed["username"], parsed["password"], parsed["database"]
     known: dict[str, Any] = {"username": user, "password": password}
     made = not _accepted(server, known)
+    name = parsed["options"].get("replicaSet")
+    if made and name:
+        _initiate(server, name, [f"{host}:{port}" for host, port in parsed["nodelist"]])
     if made:
-        with MongoClient[Any](server, serverSelectionTimeoutMS=_TIMEOUT_MS) as anybody:
+        # Direct: by another of its names it would not be localhost.
+        with MongoClient[Any](
+            server, serverSelectionTimeoutMS=_TIMEOUT_MS, directConnection=True
+        ) as anybody:
             anybody["admin"].command(
                 "createUser", user, pwd=password, roles=["userAdminAnyDatabase"]
             )
-    with MongoClient[Any](server, serverSelectionTimeoutMS=_TIMEOUT_MS, **known) as client:
+    home = url if name else server  # another member may be the primary by now
+    with MongoClient[Any](home, serverSelectionTimeoutMS=_TIMEOUT_MS, **known) as client:
         try:
-            roles = [{"role": "dbOwner", "db": database}]
+            roles = [{"role": "dbOwner", "db": name} for name in (database, HISTORY_DATABASE)]
             client["admin"].command("updateUser", user, roles=roles)
         except OperationFailure as error:
             if error.code != _UNAUTHORIZED:  # it has changed itself before
@@ -51,8 +66,31 @@ def make_user(url: str, server: str = LOCALHOST) -> bool:
     return made
 
 
+def _initiate(server: str, name: str, hosts: list[str]) -> None:
+    """Make a replica set of these members, and wait until the first is its primary."""
+    members = [
+        {"_id": place, "host": host, "priority": 1 if place else 2}  # the first is to make the user
+        for place, host in enumerate(hosts)
+    ]
+    with MongoClient[Any](
+        server, serverSelectionTimeoutMS=_TIMEOUT_MS, directConnection=True
+    ) as anybody:
+        try:
+            anybody["admin"].command("replSetInitiate", {"_id": name, "members": members})
+        except OperationFailure as error:
+            if error.code != _ALREADY_INITIALIZED:
+                raise
+        deadline = time.monotonic() + _PRIMARY_WITHIN_S
+        while not anybody["admin"].command("hello").get("isWritablePrimary"):
+            if time.monotonic() > deadline:
+                raise NotPrimaryError(f"{hosts[0]} is not the primary of {name}")
+            time.sleep(_ASK_EVERY_S)
+
+
 def _accepted(server: str, known: dict[str, Any]) -> bool:
-    with MongoClient[Any](server, serverSelectionTimeoutMS=_TIMEOUT_MS, **known) as client:
+    with MongoClient[Any](
+        server, serverSelectionTimeoutMS=_TIMEOUT_MS, directConnection=True, **known
+    ) as client:
         try:
             client["admin"].command("ping")
         except OperationFailure as error:

@@ -125,8 +125,9 @@ async def _start(
     task_id: str,
     captures: tuple[Capture, Capture],
 ) -> Process:
-    if not all(isinstance(one, str) for one in arguments):
-        raise ScriptRefusedError("arguments must be strings")
+    # An application may run its workers on uvloop, which would cut an argument off at its NUL.
+    if not all(isinstance(one, str) and "\0" not in one for one in arguments):
+        raise ScriptRefusedError("arguments must be strings without NUL")
     out, err = captures
     try:
         return await asyncio.create_subprocess_exec(
@@ -139,7 +140,7 @@ async def _start(
             env=environment(task_id),
             start_new_session=True,
         )
-    except (OSError, ValueError) as error:  # no interpreter, arguments too long, NUL in one
+    except (OSError, ValueError) as error:  # no interpreter, arguments too long
         raise ScriptRefusedError(f"{program.name} cannot be executed: {error}") from error
     finally:
         out.close_write_end()

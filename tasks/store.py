@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +20,7 @@ from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMong
 from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
+from penstock.worker import tracing
 from penstock.worker.errors import PermanentError, RetryableError
 from tasks.encoding import Failed, clean, encode, failed_of, text_of
 from tasks.sharing import Answer, Batch, Inserted, Sharing
@@ -141,7 +142,8 @@ class Store:
             failed += bad
         inserted = Inserted()
         if encoded:
-            inserted = await self._sharing(collection).insert(encoded)
+            with self._span(collection, "insert"):
+                inserted = await self._sharing(collection).insert(encoded)
         else:
             with self._collection(collection):
                 pass
@@ -166,7 +168,7 @@ class Store:
         Raises:
             RetryableError: MongoDB is away or did not acknowledge.
         """
-        with self._collection(collection) as target:
+        with self._collection(collection) as target, self._span(collection, "findAndModify"):
             try:
                 document = await target.find_one_and_update(
                     {"_id": document_id},
@@ -177,6 +179,18 @@ class Store:
             except PyMongoError as error:
                 raise RetryableError(f"MongoDB: {text_of(error)}") from error
             return int(document["count"])
+
+    def _span(self, collection: str, operation: str) -> AbstractContextManager[None]:
+        """Be a span of the trace that the caller is part of, if there is one."""
+        if not tracing.is_on():
+            return nullcontext()
+        attributes = {
+            "db.system.name": "mongodb",
+            "db.namespace": self._database,
+            "db.collection.name": collection,
+            "db.operation.name": operation,
+        }
+        return tracing.client_span(f"{operation} {collection}", attributes)
 
     def _sharing(self, collection: str) -> Sharing:
         self._client_of_this_loop()  # or they are those of another loop

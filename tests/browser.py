@@ -32,6 +32,8 @@ class Page:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self.complaints: list[str] = []
         """Exceptions, errors and blocked resources of the page."""
+        self._traced: list[dict[str, Any]] = []
+        self._trace_ended = asyncio.Event()
 
     async def listen(self) -> None:
         async for message in self._socket:
@@ -40,6 +42,10 @@ class Page:
                 self._answers.pop(found["id"]).set_result(found)
             elif found["method"] == "Runtime.exceptionThrown":
                 self.complaints.append(found["params"]["exceptionDetails"]["text"])
+            elif found["method"] == "Tracing.dataCollected":
+                self._traced += found["params"]["value"]
+            elif found["method"] == "Tracing.tracingComplete":
+                self._trace_ended.set()
             elif found["method"] == "Log.entryAdded":
                 entry = found["params"]["entry"]
                 self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
@@ -61,6 +67,34 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    async def longest_task_ms(self, seconds: float) -> float:
+        """Watch the page's thread; processor time of its longest task, whatever else was running.
+
+        Args:
+            seconds: How long.
+        """
+        self._traced, self._trace_ended = [], asyncio.Event()
+        await self.call("Tracing.start", traceConfig={"includedCategories": ["toplevel"]})
+        await asyncio.sleep(seconds)
+        await self.call("Tracing.end")
+        async with asyncio.timeout(60):
+            await self._trace_ended.wait()
+        threads = {
+            (one["pid"], one["tid"])
+            for one in self._traced
+            if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"
+        }
+        tasks = (one for one in self._traced if one["name"].endswith("RunTask"))
+        return max(
+            # Of some tasks the clock of the thread is ahead: none took longer than it lasted.
+            (
+                min(one.get("tdur", 0), one.get("dur", 0)) / 1000
+                for one in tasks
+                if (one["pid"], one["tid"]) in threads
+            ),
+            default=0.0,
+        )
 
     async def open(self, url: str) -> None:
         await self.call("Page.navigate", url=url)

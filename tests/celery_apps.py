@@ -52,6 +52,13 @@ task = "proj.secret"
 exchange = "feed"
 routing_key = "feed.secret"
 show_arguments = false
+
+[[routes]]
+task = "proj.ranked"
+exchange = "feed"
+routing_key = "feed.ranked"
+priority = 7
+expires = 600
 """
 
 

@@ -3,11 +3,12 @@
 # Written as users of Python 3.8 write.
 
 import functools
+from datetime import date, datetime
 from typing import Dict, List, Optional  # noqa: UP035  # Python 3.8
 
 from celery import Celery, shared_task
 from celery.schedules import crontab
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 
 app = Celery(
@@ -20,6 +21,7 @@ app.conf.task_queues = [
     Queue("shop"),
     Queue("feed", FEED, routing_key="feed.#", max_priority=10),
     Queue("lead", Exchange("lead"), "lead.in", queue_arguments={"x-queue-type": "quorum"}),
+    Queue("mixed", FEED, "mixed", bindings=[binding(FEED, "b.#"), binding(FEED, "a.#")]),
     Broadcast("everyone"),
 ]  # fmt: skip
 app.conf.update(
@@ -30,7 +32,7 @@ app.conf.update(
             "shop.plain_feed": {"queue": "feed"},
             "shop.lead": {"queue": "lead"},
             "shop.lead_keyed": {"queue": "lead", "routing_key": "lead.other"},
-            "shop.direct": {"exchange": "lead", "routing_key": "lead.in"},
+            "shop.direct": {"exchange": "lead", "routing_key": "lead.in", "priority": 5},
             "shop.new": {"queue": "made.up", "priority": 3},
         },
         "tests.described_app.route",
@@ -88,13 +90,20 @@ def sessioned(session, x: int):
     """Be given a session."""
 
 
-class Report(app.Task):
-    """A task as a class."""
+class Abstract(app.Task):
+    """What reports share; no task."""
+
+    abstract = True
+    expires = 300
+
+
+class Report(Abstract):
+    """Report a day."""
 
     name = "shop.report"
 
     def run(self, day: "str", *, flag: bool = False):
-        """Report a day."""
+        return day
 
 
 app.register_task(Report())
@@ -103,6 +112,11 @@ app.register_task(Report())
 @shared_task(name="shop.coroutine")
 async def coroutine(first: "NoSuchName", *rest: int, **more):  # noqa: F821
     """Be shared."""
+
+
+@app.task(name="shop.when")
+def when(at: datetime, days: Optional[List[date]] = None):  # noqa: UP006, UP045
+    """Take what JSON has no word for."""
 
 
 def anything(*values: object) -> None:

@@ -9,17 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"penstock", "topology", "gateway", "tasks", "devstack", "tests", "bench"}
+OURS = {"penstock", "topology", "gateway", "history", "tasks", "devstack", "tests", "bench"}
 
 PACKAGES: dict[str, set[str]] = {
     "penstock": {
-        "penstock", "amqp", "billiard", "celery", "click", "kombu", "orjson", "redbeat", "redis",
+        "penstock", "amqp", "billiard", "celery", "click", "kombu", "opentelemetry", "orjson",
+        "redbeat", "redis",
         "vine",
     },
     "topology": {"penstock", "topology", "aio_pika", "aiormq", "aiohttp", "amqp", "kombu", "yarl"},
     "gateway": {
         "gateway", "penstock", "topology", "aiohttp", "aio_pika", "aiormq", "pamqp", "msgspec",
         "multidict", "orjson", "prometheus_client", "redis", "uvloop", "yarl",
+    },
+    "history": {
+        "history", "penstock", "aio_pika", "aiohttp", "bson", "motor", "orjson",
+        "prometheus_client", "pymongo", "redis", "uvloop",
     },
     "tasks": {
         "tasks", "penstock", "topology", "amqp", "billiard", "bson", "celery", "click", "kombu",
@@ -34,7 +39,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"api"},
         {"canvas", "ingesting", "operating", "schedules", "watching"},
         {"submitting"},
-        {"endings"},
+        {"endings", "history"},
         {"states"},
         {"access"},
         {"http", "rabbitmq", "redis"},
@@ -46,7 +51,8 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "penstock": (
         {"__main__"},
         {"worker"},
-        {"redis_connections"},
+        {"spans"},
+        {"redis_connections", "tracing"},
         {"describe", "looper", "wire"},
     ),
     "penstock.worker": (
@@ -67,8 +73,11 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
             "policy",
             "process",
             "redis_client",
+            "request_id",
             "stopping",
+            "tally",
             "tls",
+            "tracing",
         },
     ),
 }
@@ -76,11 +85,17 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
 the layers below its own. The highest layer starts the process, and may know itself."""
 
 HOMES: dict[str, set[str]] = {
-    "aio_pika": {"gateway/rabbitmq", "topology"},
+    "aio_pika": {"gateway/rabbitmq", "history/sources/events.py", "topology"},
     "aiormq": {"gateway/rabbitmq", "topology"},
     "pamqp": {"gateway/rabbitmq"},
-    "redis": {"gateway/redis", "penstock/redis_connections.py", "penstock/worker"},
-    "motor": {"tasks/store.py"},
+    "redis": {
+        "gateway/redis",
+        "history/redis_client.py",
+        "penstock/redis_connections.py",
+        "penstock/worker",
+    },
+    "opentelemetry": {"penstock/spans.py"},
+    "motor": {"history/database.py", "tasks/store.py"},
 }
 """Foreign library → the only folders and files that may import it."""
 
@@ -89,6 +104,7 @@ LEAVES = [
     "topology/layout.py",
     "topology/delay_levels.py",
     "topology/entities.py",
+    "topology/route.py",
 ]
 """Data: the standard library, `penstock.wire` and each other only."""
 
@@ -239,6 +255,7 @@ PER_REQUEST = {
     "gateway/endings/callback_events.py",  # one write that nobody needs
     "gateway/endings/outstanding.py",  # one publish, behind one write
     "gateway/api/streams.py",
+    "gateway/telemetry/access_log.py",  # the lines of a moment
     "gateway/ingesting/group_commit.py",  # a timer of one group of documents
     "gateway/http/turned_away.py",  # cuts one connection
     "gateway/api/bulk_answer.py",  # the outcomes of one request

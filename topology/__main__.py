@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError
 
 from penstock import VERSION
-from topology import importing
+from topology import importing, shard_command
 from topology.comparison import (
     conflicts,
     foreign,
@@ -61,6 +61,9 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
                 print(show(topology), end="")
             case "graph":
                 print(mermaid(topology), end="")
+            case "shard":
+                settings = Settings.from_env(environment)
+                return asyncio.run(shard_command.run(options.queue, topology, settings, print))
             case "check":
                 return asyncio.run(_check(topology, Settings.from_env(environment)))
             case _:
@@ -101,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="then remove bindings between entities of the layout that the layout does not have",
     )
+    shard_command.add_command(commands)
     commands.add_parser("graph", help="draw the layout (Mermaid on standard output)")
     return parser
 

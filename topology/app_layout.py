@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from penstock.wire.app_description import AppDescription, DescribedQueue, QueueBinding
+from penstock.wire.app_description import (
+    AppDescription,
+    DescribedQueue,
+    DescribedTask,
+    QueueBinding,
+)
 from penstock.wire.names import CALLBACKS_QUEUE
 from topology.comparison import is_private
-from topology.entities import OWN_QUEUES, Binding, Exchange, Queue, Route
+from topology.entities import OWN_QUEUES, Binding, Exchange, Queue
 from topology.management import Live
 from topology.model import Topology
+from topology.route import ROUTE_OPTIONS, Route
 
 OWNER: Final = "app"
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -70,29 +76,42 @@ class Draft:
 
     def send(self, routes: Iterable[Route]) -> None:
         """Add the routes that lead to a queue of the draft."""
-        reach = self.topology()
+        reach, known = self.topology(), {one.task: one for one in self.routes}
         for route in routes:
-            if route.is_pattern:
+            if route.task in known:
+                if route != known[route.task]:
+                    self.left_out.append(
+                        f"task {route.task!r}: another application has one of this name, which the "
+                        "layout sends to its own queue (one gateway for each can tell them apart)"
+                    )
+            elif route.is_pattern:
                 self.left_out.append(
                     f"task {route.task!r}: a route would take its name for a pattern"
                 )
             elif not reach.match(route.exchange, route.routing_key):
                 self.left_out.append(
-                    f"task {route.task!r}: no queue is bound to exchange {route.exchange!r} with "
-                    f"key {route.routing_key!r}"
+                    f"task {route.task!r}: Celery's client publishes it to exchange "
+                    f"{route.exchange!r} with key {route.routing_key!r}, where no queue is bound: "
+                    "it loses the task as well (name the exchange in task_routes)"
                 )
             else:
                 self.routes.append(route)
 
 
-def from_app(app: AppDescription, live: Live | None = None) -> Draft:
-    """Draft the layout of an application: exact routes, so that a typo is an unknown task.
+def from_apps(apps: Iterable[AppDescription], live: Live | None = None) -> Draft:
+    """Draft the layout of applications: exact routes, so that a typo is an unknown task.
 
     Args:
-        app: its description.
-        live: its broker; None: as the description has it.
+        apps: their descriptions; of what two have, the first decides.
+        live: their broker; None: as the descriptions have it.
     """
     draft = Draft()
+    for app in apps:
+        _describe(draft, app, live)
+    return draft
+
+
+def _describe(draft: Draft, app: AppDescription, live: Live | None) -> None:
     for queue in app.queues:
         if queue.broadcast:
             draft.left_out.append(
@@ -104,18 +123,38 @@ def from_app(app: AppDescription, live: Live | None = None) -> Draft:
         _bind_live(draft, live)
     for task in app.tasks:
         if task.route.error:
-            draft.left_out.append(f"task {task.task!r}: a router raised {task.route.error}")
+            draft.left_out.append(
+                f"task {task.task!r}: without arguments a router raised {task.route.error}; write "
+                "its [[routes]] into the layout"
+            )
     draft.send(
         Route(
             task=task.task,
             exchange=task.route.exchange,
             routing_key=task.route.routing_key,
             ignore_result=task.options.get("ignore_result") is True,
+            **_options(draft, task),
         )
         for task in app.tasks
         if not task.route.error
     )
-    return draft
+
+
+def _options(draft: Draft, task: DescribedTask) -> dict[str, Any]:
+    """Return the options of its messages that a route can have: numbers within its bounds."""
+    found: dict[str, Any] = {}
+    for name in ROUTE_OPTIONS:
+        value = getattr(task.route, name)
+        if not isinstance(value, int | float):
+            continue
+        option: dict[str, Any] = {name: value}
+        if faults := list(
+            Route(task=task.task, exchange="", routing_key="", **option).faults(ours=False)
+        ):
+            draft.left_out += faults
+        else:
+            found[name] = value
+    return found
 
 
 def from_broker(live: Live) -> Draft:
@@ -143,9 +182,18 @@ def _add(draft: Draft, queue: DescribedQueue, arguments: Any) -> None:
     if faults := list(made.faults()):
         draft.left_out += faults
         return
-    draft.queues[queue.name] = made
+    if (first := draft.queues.setdefault(queue.name, made)) != made:
+        draft.left_out.append(
+            f"queue {queue.name!r}: two applications declare it, as {_kind(first)} and as "
+            f"{_kind(made)}, and RabbitMQ has it as the first that started did"
+        )
     for binding in queue.bindings:
         draft.bind(queue.name, binding)
+
+
+def _kind(queue: Queue) -> str:
+    priority = f" with x-max-priority {queue.max_priority}" if queue.max_priority else ""
+    return f"{queue.type}{priority}"
 
 
 def _bind_live(draft: Draft, live: Live) -> None:
@@ -201,6 +249,7 @@ def _lines(draft: Draft, heading: Sequence[str], apps: list[str]) -> Iterator[st
         yield f"routing_key = {_quoted(route.routing_key)}"
         if route.ignore_result:
             yield "ignore_result = true"
+        yield from (f"{name} = {value}" for name, value in route.defaults)
 
 
 def _inline(binding: Binding) -> str:

@@ -1,24 +1,25 @@
 """What of a Celery application works behind a gateway as it is, and what does not, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
-from penstock.wire.app_description import AppDescription, Server
+from penstock.wire.app_description import AppDescription
 from topology.app_layout import Draft
 from topology.management import Live
 
 REDIS = ("redis", "rediss", "sentinel")
 """Kinds of backends that a gateway reads."""
+EVENTS = "celeryev"
+"""Celery's `event_exchange`, unless an application says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One line of the report."""
 
-    kind: Literal["works", "no", "note"]
-    """`no`: that does not work as it is."""
+    kind: Literal["app", "works", "no", "note"]
+    """`app`: whose the next lines are; `no`: that does not work as it is."""
     text: str
     stops: bool = False
     """Whether nothing of the application can be submitted because of it."""
@@ -28,20 +29,24 @@ class Finding:
         return f"{self.kind:<6} {self.text}"
 
 
-def findings(app: AppDescription, draft: Draft, live: Live | None) -> Iterator[Finding]:
-    """Look at an application.
+def findings(apps: Sequence[AppDescription], draft: Draft, live: Live | None) -> Iterator[Finding]:
+    """Look at applications.
 
     Args:
-        app: its description.
-        draft: the layout made of it.
-        live: its broker; None: not looked at.
+        apps: their descriptions.
+        draft: the layout made of them.
+        live: their broker; None: not looked at.
     """
-    yield from _messages(app)
-    yield from _states(app)
-    yield from _queues(app, draft, live)
+    for app in apps:
+        if len(apps) > 1:
+            yield Finding(kind="app", text=app.app)
+        yield from _messages(app)
+        yield from _states(app)
+        yield from _queues(app, draft, live)
+        yield from _tasks(app, draft)
+        yield from _typed(app)
+        yield from _schedules(app)
     yield from (_no(text) for text in draft.left_out)
-    yield from _tasks(app, draft)
-    yield from _schedules(app)
 
 
 def of_broker(draft: Draft) -> Iterator[Finding]:
@@ -62,25 +67,6 @@ def of_broker(draft: Draft) -> Iterator[Finding]:
         "describe -A proj), which also has arguments checked"
     )
     yield _note("states and results: a broker does not know the backend; set REDIS_URL to it")
-
-
-def settings(app: AppDescription) -> Iterator[tuple[str, str]]:
-    """Yield the gateway's settings that follow: name and value."""
-    if app.broker.kind.startswith("amqp") and app.broker.urls:
-        yield "AMQP_URL", app.broker.urls[0]
-    if app.backend.kind in REDIS and app.backend.urls:
-        yield "REDIS_URL", _redis_url(app.backend)
-    if app.backend.global_keyprefix:
-        yield "RESULT_KEY_PREFIX", app.backend.global_keyprefix
-
-
-def _redis_url(backend: Server) -> str:
-    """Write the backend as a gateway takes it: Celery names each Sentinel by a URL."""
-    if backend.kind != "sentinel":
-        return backend.urls[0]
-    parts = [urlsplit(url) for url in backend.urls]
-    hosts = ",".join(one.netloc.rpartition("@")[2] for one in parts)
-    return f"redis+sentinel://{hosts}/{backend.primary or '<primary>'}{parts[0].path}"
 
 
 def _works(text: str) -> Finding:
@@ -126,6 +112,11 @@ def _messages(app: AppDescription) -> Iterator[Finding]:
             "revoking: workers do not listen (worker_enable_remote_control = False); only delayed "
             "tasks can be revoked"
         )
+    if (exchange := app.settings.get("event_exchange") or EVENTS) != EVENTS:
+        yield _no(
+            f"workers: they send events to exchange {exchange!r}, and a gateway listens to "
+            f"{EVENTS!r}: GET /v1/workers does not show them (event_exchange = {EVENTS!r})"
+        )
 
 
 def _states(app: AppDescription) -> Iterator[Finding]:
@@ -146,6 +137,9 @@ def _states(app: AppDescription) -> Iterator[Finding]:
         yield _note(
             f"results are compressed (result_compression = {app.settings['result_compression']!r})"
         )
+    if app.installed:
+        yield _works("states: with STARTED, task, worker and retries, as penstock.install is in it")
+        return
     if not app.settings.get("result_extended"):
         yield _note("states have no task, worker and retries (result_extended = True adds them)")
     if not app.settings.get("task_track_started"):
@@ -154,14 +148,18 @@ def _states(app: AppDescription) -> Iterator[Finding]:
 
 def _queues(app: AppDescription, draft: Draft, live: Live | None) -> Iterator[Finding]:
     old = tuple(int(part) for part in app.celery.split(".")[:2] if part.isdigit()) < (5, 5)
-    for queue in draft.queues.values():
+    own = {queue.name for queue in app.queues}
+    for queue in (queue for name, queue in draft.queues.items() if name in own):
         if queue.type == "quorum" and old:
             yield _no(
                 f"queue {queue.name!r} is a quorum queue, which workers of Celery {app.celery} "
                 "cannot consume (5.5 can)"
             )
         if live is not None and queue.name not in live.queues:
-            yield _note(f"queue {queue.name!r} is not on the broker: its worker makes it")
+            yield _note(
+                f"queue {queue.name!r} is not on the broker: until its worker has made it (celery "
+                f"worker -Q {queue.name}), submits to it are refused"
+            )
     if app.settings.get("worker_direct"):
         yield _note(
             "worker_direct: each worker has a queue <name>.dq2 behind exchange C.dq2; add those "
@@ -175,7 +173,9 @@ def _queues(app: AppDescription, draft: Draft, live: Live | None) -> Iterator[Fi
 
 
 def _tasks(app: AppDescription, draft: Draft) -> Iterator[Finding]:
-    yield _works(f"tasks: {len(draft.routes)} of {len(app.tasks)} have a route")
+    names = {task.task for task in app.tasks}
+    routed = sum(route.task in names for route in draft.routes)
+    yield _works(f"tasks: {routed} of {len(app.tasks)} have a route")
     functions = [name for name in app.routers if name != "mapping"]
     if functions:
         yield _note(
@@ -191,6 +191,21 @@ def _tasks(app: AppDescription, draft: Draft) -> Iterator[Finding]:
     loose = [one.task for one in app.tasks if not one.checked]
     if loose:
         yield _note(f"{_names(loose)}: arguments are not checked (typing = False)")
+
+
+def _typed(app: AppDescription) -> Iterator[Finding]:
+    """Name the parameters whose values Celery's own clients send in a form that JSON lacks."""
+    found = [
+        f"{task.task}({', '.join(names)})"
+        for task in app.tasks
+        if (names := [f"{one['name']}: {one['typed']}" for one in task.params if one["typed"]])
+    ]
+    if found:
+        yield _note(
+            f"{_names(found)}: JSON has no such types, so what comes over HTTP arrives as the text "
+            "or number that it is, where Celery's own clients give the type: the task has to take "
+            "both"
+        )
 
 
 def _schedules(app: AppDescription) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.wire.delay import LEVELS, level_name
-from penstock.wire.names import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE
+from penstock.wire.names import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE, SHARDS_PREFIX
 from topology.declarations import BindingDeclaration, Declarations, describe
 from topology.errors import Conflict
 from topology.management import Live
@@ -53,6 +53,8 @@ def surplus(plan: Declarations, live: Live) -> Iterator[BindingDeclaration]:
     wanted = {_identity(binding) for binding in plan.bindings}
     for binding in live.bindings:
         inside = binding.source in names and binding.destination in names
+        # Of shards that the layout had before, too.
+        inside = inside or any(end.startswith(SHARDS_PREFIX) for end in _ends(binding))
         draining = binding.source == DEAD_EXCHANGE and binding.key in live.queues
         if inside and not draining and _identity(binding) not in wanted:
             yield binding
@@ -122,6 +124,10 @@ def _differ(
                 wanted=_plain(wanted.get(argument)),
                 live=_plain(live.get(argument)),
             )
+
+
+def _ends(binding: BindingDeclaration) -> tuple[str, str]:
+    return binding.source, binding.destination
 
 
 def _plain(value: Any) -> str:

@@ -42,6 +42,8 @@ class BindingDeclaration:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     required: bool = True
     """False: of a queue that an app owns. It is made where that is there and the account may."""
+    spreads: bool = False
+    """Whether it leads to a further shard: it is made after `Declarations.replaced` are gone."""
 
 
 Declaration = ExchangeDeclaration | QueueDeclaration | BindingDeclaration
@@ -54,6 +56,8 @@ class Declarations:
     exchanges: tuple[ExchangeDeclaration, ...] = ()
     queues: tuple[QueueDeclaration, ...] = ()
     bindings: tuple[BindingDeclaration, ...] = ()
+    replaced: tuple[BindingDeclaration, ...] = ()
+    """What a queue has before it is sharded, and must not have afterwards: `topology.sharding`."""
 
     def __add__(self, other: "Declarations") -> "Declarations":
         """Both, these first."""
@@ -61,6 +65,7 @@ class Declarations:
             exchanges=self.exchanges + other.exchanges,
             queues=self.queues + other.queues,
             bindings=self.bindings + other.bindings,
+            replaced=self.replaced + other.replaced,
         )
 
 

@@ -11,8 +11,10 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
 )
 
+from penstock.wire.names import shards_exchange
 from topology.declarations import (
     BindingDeclaration,
+    Declarations,
     ExchangeDeclaration,
     QueueDeclaration,
     describe,
@@ -29,6 +31,7 @@ from topology.parallel import (
     unbind_each,
 )
 from topology.plan import declarations, of_apps
+from topology.sharding import NO_PLUGIN, lacks_plugin
 
 __all__ = [
     "DeclarationConflict",
@@ -36,6 +39,7 @@ __all__ = [
     "appeared",
     "declare",
     "probe",
+    "still_there",
     "unbind",
 ]
 
@@ -64,7 +68,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
         TimeoutError: one declaration took longer than ``RPC_TIMEOUT_S``.
     """
     plan = declarations(topology)
-    async with _underlay(connection) as underlay:
+    async with underlay_of(connection) as underlay:
         exchanges = await each(underlay, plan.exchanges, declared)
         queues = await declare_queues(underlay, plan.queues)
         if exchanges.conflicts or queues.conflicts:
@@ -76,13 +80,44 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
             for binding in plan.bindings
             if binding.source not in lacking and binding.destination not in lacking
         ]
+        refused = await bind_each(underlay, [one for one in bindings if not one.spreads])
+        refused += await _spread(underlay, plan, bindings, refused)
         return Shortfall(
             exchanges=tuple(exchanges.missing),
             queues=tuple(queues.missing),
-            bindings=tuple(map(describe, await bind_each(underlay, bindings))),
+            bindings=tuple(map(describe, refused)),
             apps_exchanges=tuple(apps.missing),
             away=tuple(queues.away),
         )
+
+
+async def _spread(
+    underlay: UnderlayConnection,
+    plan: Declarations,
+    bindings: Iterable[BindingDeclaration],
+    refused: Iterable[BindingDeclaration],
+) -> list[BindingDeclaration]:
+    """Take the last steps of a queue to its shards, unless one before was not taken.
+
+    Args:
+        underlay: the connection.
+        plan: all that is declared.
+        bindings: of it, those whose ends are there.
+        refused: of these, those that could not be made.
+
+    Returns:
+        What could not be made.
+    """
+    there, stay = {one.source for one in bindings}, {one.destination for one in refused}
+    ready = [
+        one
+        for one in plan.replaced
+        if (name := shards_exchange(one.destination)) in there and name not in stay
+    ]
+    stay |= {shards_exchange(one.destination) for one in await unbind_each(underlay, ready)}
+    further = [one for one in bindings if one.spreads]
+    held = [one for one in further if one.source in stay]
+    return held + await bind_each(underlay, [one for one in further if one not in held])
 
 
 async def appeared(
@@ -109,11 +144,36 @@ async def appeared(
     # One of ours: RabbitMQ logs each refusal.
     entities: list[ExchangeDeclaration | QueueDeclaration] = [*plan.exchanges, *plan.queues]
     ours = [one for one in entities if one.name in lacking][:1]
-    async with _underlay(connection) as underlay:
+    async with underlay_of(connection) as underlay:
         if ours and not (await each(underlay, ours, declared)).missing:
             return True
         seen = await each(underlay, wanted, found)
     return len(seen.missing) + len(seen.away) < len(wanted)
+
+
+async def still_there(connection: AbstractConnection, topology: Topology) -> tuple[str, ...] | None:
+    """Find every exchange and queue of a layout that was declared before; change nothing.
+
+    A node answers such questions from what it knows, also while another one has vanished without a
+    word: to make a binding, even one that is there, it would wait for that node.
+
+    Args:
+        connection: an open aio-pika connection.
+        topology: the layout.
+
+    Returns:
+        The queues that are there and whose nodes are away; None: something is missing.
+
+    Raises:
+        DeclarationError: RabbitMQ refused for another reason.
+        ConnectionError: the connection is closed or was lost on the way.
+        TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
+    """
+    plan = declarations(topology)
+    async with underlay_of(connection) as underlay:
+        exchanges = await each(underlay, [*plan.exchanges, *of_apps(topology).exchanges], found)
+        queues = await each(underlay, plan.queues, found)
+    return None if exchanges.missing or queues.missing else tuple(queues.away)
 
 
 async def probe(
@@ -135,7 +195,7 @@ async def probe(
         TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
     """
     plan = declarations(topology)
-    async with _underlay(connection) as underlay:
+    async with underlay_of(connection) as underlay:
         exchanges = await each(underlay, plan.exchanges, compared)
         queues = await each(underlay, plan.queues, compared)
     missing = [f"exchange {name!r}" for name in exchanges.missing]
@@ -152,21 +212,24 @@ async def unbind(connection: AbstractConnection, bindings: Iterable[BindingDecla
         ConnectionError: the connection is closed or was lost on the way.
         TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
     """
-    async with _underlay(connection) as underlay:
-        await unbind_each(underlay, tuple(bindings))
+    async with underlay_of(connection) as underlay:
+        if refused := await unbind_each(underlay, tuple(bindings)):
+            raise DeclarationError(f"this account may not remove {describe(refused[0])}")
 
 
 _ONE_NODE = {"x-queue-type": "classic"}
 
 
 @asynccontextmanager
-async def _underlay(connection: AbstractConnection) -> AsyncIterator[UnderlayConnection]:
+async def underlay_of(connection: AbstractConnection) -> AsyncIterator[UnderlayConnection]:
     """Give aiormq's connection, and let none of aiormq's exceptions out."""
     if connection.transport is None:
         raise ConnectionError("not connected to RabbitMQ")
     try:
         yield connection.transport.connection
     except (AMQPConnectionError, ChannelInvalidStateError) as error:
+        if lacks_plugin(str(error)):
+            raise DeclarationError(NO_PLUGIN) from error
         raise ConnectionError(f"the connection to RabbitMQ was lost: {error}") from error
     except AMQPError as error:
         raise DeclarationError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Exchange, Queue, Binding and Route as frozen values; each names its own faults.
+"""Exchange, Queue and Binding as frozen values; each names its own faults.
 
 Constructing one never raises: `topology.model.Topology` collects the faults of all of them, so that
 an operator reads every fault of a file at once.
@@ -21,11 +21,14 @@ from penstock.wire.delay import (
 from penstock.wire.names import (
     BROADCAST_EXCHANGE,
     BROADCAST_QUEUE_PREFIX,
+    CALLBACKS_QUEUE,
     DEAD_EXCHANGE,
     DEAD_SUFFIX,
+    MOST_SHARDS,
     OUTCOMES_QUEUE,
     UNROUTED_EXCHANGE,
     UNROUTED_QUEUE,
+    shard_names,
 )
 
 SYSTEM_EXCHANGES: Mapping[str, str] = {
@@ -49,6 +52,7 @@ OVERFLOWS = ("reject-publish", "drop-head")
 DEAD_LETTER_STRATEGIES = ("at-least-once", "at-most-once")
 LEADER_LOCATORS = ("balanced", "client-local")
 GROUP_SIZES = (1, 3, 5, 7)
+SHARDED_BY = ("routing_key", "task_id")
 HEADER_MATCHES = ("all", "any", "all-with-x", "any-with-x")
 MAX_LIMIT = 10**12
 DEFAULT_DELIVERY_LIMIT = 20
@@ -61,7 +65,7 @@ OWN_QUEUES = (LEVEL_PREFIX, "penstock_", OUTCOMES_QUEUE, UNROUTED_QUEUE)
 _RESERVED_QUEUES = (*OWN_QUEUES, "amq.", BROADCAST_QUEUE_PREFIX, "celeryev.")
 _DECLARED_FIELDS = (
     "delivery_limit", "dead_letter", "dead_letter_strategy", "overflow", "message_ttl_ms",
-    "initial_group_size", "leader_locator",
+    "initial_group_size", "leader_locator", "shards", "shard_by",
 )  # fmt: skip
 """Fields of a queue that only its declaration reads."""
 _RESERVED_ENDINGS = (DEAD_SUFFIX, ".celery.pidbox")
@@ -149,6 +153,12 @@ class Queue:
     leader_locator: Literal["balanced", "client-local"] | None = None
     """Where its leader is made: on the node with the fewest, or on that of the connection that
     declares it. None: as RabbitMQ is configured (``queue_leader_locator``)."""
+    shards: int | None = None
+    """How many queues of RabbitMQ share its messages, 1 to 64, quorum only; each has the
+    broker's limit, while `limit` is of all together. None: it is one queue, bound itself."""
+    shard_by: Literal["routing_key", "task_id"] | None = None
+    """What decides on the shard of a message: what is alike in it stays in one shard, and so in
+    order. None: `Topology.shard_by`."""
     owner: Owner = "penstock"
     """`app`: described by `type`, `max_priority` and `limit`, neither declared nor changed."""
 
@@ -156,6 +166,11 @@ class Queue:
     def ours(self) -> bool:
         """Whether it is ours to declare."""
         return self.owner != "app"
+
+    @property
+    def shard_names(self) -> tuple[str, ...]:
+        """The queues of RabbitMQ that have its messages; of one that is not sharded: itself."""
+        return shard_names(self.name, self.shards or 1)
 
     @property
     def broker_limit(self) -> int:
@@ -239,6 +254,7 @@ class Queue:
             yield f"initial_group_size is 1, 3, 5 or 7, not {self.initial_group_size}"
         if self.leader_locator not in (None, *LEADER_LOCATORS):
             yield f"leader_locator is one of {', '.join(LEADER_LOCATORS)}"
+        yield from self._shard_faults()
         strategy = self.dead_letter_strategy
         if strategy not in (None, *DEAD_LETTER_STRATEGIES):
             yield f"dead_letter_strategy is one of {', '.join(DEAD_LETTER_STRATEGIES)}"
@@ -252,6 +268,20 @@ class Queue:
                 'at-least-once dead-lettering needs overflow = "reject-publish" '
                 '(or say dead_letter_strategy = "at-most-once")'
             )
+
+    def _shard_faults(self) -> Iterator[str]:
+        if self.shard_by not in (None, *SHARDED_BY):
+            yield f"shard_by {self.shard_by!r} is none of {', '.join(SHARDED_BY)}"
+        if self.shards is None:
+            if self.shard_by is not None:
+                yield "shard_by needs shards"
+            return
+        if not 1 <= self.shards <= MOST_SHARDS:
+            yield f"shards is 1 to {MOST_SHARDS}, not {self.shards}"
+        if self.type != "quorum":
+            yield 'shards needs type = "quorum"'
+        if self.name == CALLBACKS_QUEUE:
+            yield "shards is not for the queue that gateways consume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +305,7 @@ class Binding:
         if exchange_type in ("fanout", "headers") and self.key:
             yield f"{here}: a {exchange_type} exchange ignores the key {self.key!r}"
         if exchange_type in ("direct", "topic") and self.key:
-            yield from (f"{here}: {fault}" for fault in _key_faults(self.exchange, self.key))
+            yield from (f"{here}: {fault}" for fault in key_faults(self.exchange, self.key))
             words = self.key.split(".")
             if exchange_type == "direct" and not {"*", "#"}.isdisjoint(words):
                 yield f"{here}: key {self.key!r} is a pattern, but the exchange is direct"
@@ -300,46 +330,6 @@ class Binding:
                 yield f"header {name!r} must be a string or a boolean"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Where a task goes when its caller names no queue."""
-
-    task: str
-    """A task name, or an ``fnmatch`` pattern."""
-    exchange: str
-    routing_key: str
-    privileged: bool = False
-    """Whether a caller needs the exact name on an allow-list, and may not send it elsewhere."""
-    announced: bool = True
-    """Whether a task that the pattern names and no worker announces is refused (404) where every
-    consumer of its queue announces; False: the pattern alone decides."""
-    ignore_result: bool = False
-    """Whether its workers store no result, whatever a submit says: there is no state to ask for."""
-    show_arguments: bool = True
-    """Whether Flower, `celery inspect` and events show the arguments, bounded; False: secrets."""
-
-    @property
-    def is_pattern(self) -> bool:
-        """Whether it names tasks by a pattern."""
-        return any(character in self.task for character in "*?[")
-
-    def faults(self, *, ours: bool = True) -> Iterator[str]:
-        """Yield a sentence for everything that is wrong with this route alone.
-
-        Args:
-            ours: whether all that it leads to is ours, so that its key must fit a delay key.
-        """
-        here = f"route {self.task!r}"
-        if not self.task:
-            yield f"{here}: a route needs a task name or pattern"
-        if self.routing_key and ours:
-            yield from (
-                f"{here}: {fault}" for fault in _key_faults(self.exchange, self.routing_key)
-            )
-        elif len(self.routing_key.encode()) > MAX_KEY_BYTES:
-            yield f"{here}: routing_key is longer than {MAX_KEY_BYTES} bytes"
-
-
 def _name_faults(here: str, name: str, *, ours: bool) -> Iterator[str]:
     if not name:
         yield f"{here}: the name is empty"
@@ -359,7 +349,8 @@ def _word_faults(text: str, what: str) -> Iterator[str]:
         yield f"{what} {text!r} has an empty word"
 
 
-def _key_faults(exchange: str, key: str) -> Iterator[str]:
+def key_faults(exchange: str, key: str) -> Iterator[str]:
+    """Yield what is wrong with a key by which messages may be delayed."""
     yield from _word_faults(key, "key")
     if PREFIX_BYTES + len(destination_words(exchange, key).encode()) > MAX_KEY_BYTES:
         yield f"key {key!r} leaves no room for the exchange and a delay ({PREFIX_BYTES} bytes)"

@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from penstock.wire.app_description import AppDescription, DescriptionError, load
-from topology.app_layout import from_app, from_broker, text
-from topology.app_report import Finding, findings, of_broker, settings
+from topology.app_layout import from_apps, from_broker, text
+from topology.app_report import Finding, findings, of_broker
+from topology.app_settings import settings
 from topology.management import fetch
 from topology.settings import SettingsError
 
@@ -25,7 +27,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "its tasks can be submitted, 1 they cannot as it is, 2 could not tell.",
     )
     parser.add_argument(
-        "--app", type=Path, metavar="FILE", help="what `penstock describe -A proj -o FILE` wrote"
+        "--app",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="what `penstock describe -A proj -o FILE` wrote; once for each application",
     )
     parser.add_argument(
         "--management",
@@ -45,39 +52,43 @@ def run(options: argparse.Namespace) -> int:
         SettingsError: it lacks an option, or the output exists.
         ManagementError: the management API did not answer.
     """
-    if options.app is None and options.management is None:
+    if not options.app and options.management is None:
         raise SettingsError(
             "import needs --app FILE (penstock describe -A proj -o FILE), --management URL, or both"
         )
     output: Path | None = options.output
     if output is not None and output.exists() and not options.force:
         raise SettingsError(f"{output} exists: name another file, or say --force")
+    files: list[Path] = options.app
     try:
-        app = load(options.app) if options.app else None
+        apps = [load(file) for file in files]
     except DescriptionError as error:
         raise SettingsError(str(error)) from error
-    vhost = options.vhost or (app.broker.vhost if app else "/")
+    vhost = options.vhost or (apps[0].broker.vhost if apps else "/")
     live = fetch(options.management, vhost) if options.management else None
-    if app is not None:
-        draft = from_app(app, live)
-        found = list(findings(app, draft, live))
+    if apps:
+        draft = from_apps(apps, live)
+        found = list(findings(apps, draft, live))
     elif live is not None:
         draft = from_broker(live)
         found = list(of_broker(draft))
+    common, clashes = settings(apps)
+    found += clashes
     draft.topology()  # it is one, or this says why not
-    layout = text(draft, _heading(app, options.app, vhost), _apps(options.app, output))
+    layout = text(draft, _heading(apps, files, vhost), _apps(files, output))
     if output is None:
         print(layout, end="")
     else:
         output.write_text(layout, encoding="utf-8")
-    _report(found, app, sys.stderr if output is None else sys.stdout)
+    _report(found, common, sys.stderr if output is None else sys.stdout)
     return STOPPED if any(one.stops for one in found) else WORKS
 
 
-def _heading(app: AppDescription | None, file: Path | None, vhost: str) -> list[str]:
-    source = (
-        f"{file}: {app.app}, Celery {app.celery}" if app else f"RabbitMQ's virtual host {vhost}"
-    )
+def _heading(apps: Sequence[AppDescription], files: Sequence[Path], vhost: str) -> list[str]:
+    sources = [
+        f"{file}: {app.app}, Celery {app.celery}" for app, file in zip(apps, files, strict=True)
+    ]
+    source = "; ".join(sources) or f"RabbitMQ's virtual host {vhost}"
     return [
         f"Made by `python -m topology import` of {source}.",
         'What has owner = "app" is the application\'s: a gateway never declares it.',
@@ -86,16 +97,14 @@ def _heading(app: AppDescription | None, file: Path | None, vhost: str) -> list[
     ]
 
 
-def _apps(file: Path | None, output: Path | None) -> list[str]:
+def _apps(files: Iterable[Path], output: Path | None) -> list[str]:
     """Return the descriptions that the layout names, by their way from where it stands."""
-    if file is None:
-        return []
-    return [os.path.relpath(file, output.parent) if output else str(file)]
+    return [os.path.relpath(file, output.parent) if output else str(file) for file in files]
 
 
-def _report(found: list[Finding], app: AppDescription | None, to: TextIO) -> None:
+def _report(found: list[Finding], common: Mapping[str, str], to: TextIO) -> None:
     for one in found:
         print(one, file=to)
-    for name, value in settings(app) if app else ():
+    for name, value in common.items():
         secret = "    # with its password" if name.endswith("_URL") else ""
         print(f"set    {name}={value}{secret}", file=to)

@@ -11,6 +11,7 @@ from typing import Any
 from amqp.exceptions import (
     AccessRefused,
     ChannelError,
+    InvalidCommand,
     NotFound,
     PreconditionFailed,
     ResourceLocked,
@@ -30,6 +31,7 @@ from topology.declarations import (
 from topology.errors import Conflict, DeclarationConflict, DeclarationError
 from topology.model import Topology
 from topology.plan import declarations
+from topology.sharding import NO_PLUGIN, lacks_plugin
 
 __all__ = [
     "DeclarationConflict",
@@ -115,7 +117,12 @@ def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
     plan = declarations(topology)
     seen = _Seen()
     alone = [queue for queue in plan.queues if queue.on_one_node]
-    _each(open_channel, plan.exchanges, seen.declare)
+    try:
+        _each(open_channel, plan.exchanges, seen.declare)
+    except InvalidCommand as error:
+        raise DeclarationError(
+            NO_PLUGIN if lacks_plugin(error.reply_text) else error.reply_text
+        ) from error
     quorum = [queue for queue in plan.queues if queue not in alone]
     _each(open_channel, quorum, seen.declare, QUEUES_AT_ONCE)
     for queue in alone:
@@ -123,7 +130,12 @@ def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
     if seen.conflicts:
         raise DeclarationConflict(seen.conflicts)
     reached = [binding for binding in plan.bindings if binding.destination not in seen.away]
-    _each(open_channel, reached, _bind_one)
+    _each(open_channel, [one for one in reached if not one.spreads], _bind_one)
+    if plan.replaced:
+        with closing(open_channel()) as channel:
+            for binding in plan.replaced:
+                _unbind_one(channel, binding)
+    _each(open_channel, [one for one in reached if one.spreads], _bind_one)
     return tuple(seen.away)
 
 
@@ -220,6 +232,16 @@ def _bind_one(channel: Any, binding: BindingDeclaration) -> None:
     except (AccessRefused, NotFound) as error:
         if binding.required and not is_away(error.reply_text):
             raise DeclarationError(f"{describe(binding)}: {error.reply_text}") from error
+
+
+def _unbind_one(channel: Any, binding: BindingDeclaration) -> None:
+    """Remove one binding, if it is there."""
+    try:
+        channel.queue_unbind(
+            binding.destination, binding.source, binding.key, arguments=dict(binding.arguments)
+        )
+    except ChannelError as error:
+        raise DeclarationError(f"{describe(binding)}: {error.reply_text}") from error
 
 
 def _send(channel: Any, declaration: Declaration, *, nowait: bool = False) -> None:

@@ -6,34 +6,40 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 from penstock.wire.app_description import AppDescription
 from topology import described
-from topology.entities import APPS_QUEUE, Binding, Exchange, Queue, Route
+from topology.entities import APPS_QUEUE, Binding, Exchange, Queue
 from topology.errors import TopologyError
 from topology.extending import FIELD, doubles, extended
 from topology.layout_lines import located
 from topology.model import Topology, find_faults
+from topology.route import Route
 
 DEFAULT_LAYOUT = Path(__file__).with_name("default.toml")
 """The layout that ships."""
 
 Entity = TypeVar("Entity", Exchange, Queue, Binding, Route)
 
-_TYPES: Mapping[str, tuple[type, str]] = {
+_TYPES: Mapping[str, tuple[type | UnionType, str]] = {
     "publishable": (bool, "true or false"),
     "dead_letter": (bool, "true or false"),
     "privileged": (bool, "true or false"),
     "announced": (bool, "true or false"),
     "ignore_result": (bool, "true or false"),
     "show_arguments": (bool, "true or false"),
+    "keep_arguments": (bool, "true or false"),
     "max_priority": (int, "a whole number"),
     "limit": (int, "a whole number"),
     "delivery_limit": (int, "a whole number"),
     "message_ttl_ms": (int, "a whole number"),
     "initial_group_size": (int, "a whole number"),
+    "shards": (int, "a whole number"),
     "arguments": (dict, "a table"),
+    "priority": (int, "a whole number"),
+    "expires": (int | float, "a number of seconds"),
 }
 """What a field holds when it is not a string."""
 

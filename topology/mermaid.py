@@ -30,7 +30,8 @@ def _lines(topology: Topology) -> Iterator[str]:
         label = f"{_text(exchange.name)}<br/><i>{exchange.type}</i>"
         yield f'    x_{_id(exchange.name)}{left}"{label}"{right}'
     for queue in topology.queues.values():
-        yield f'    q_{_id(queue.name)}[("{_text(queue.name)}<br/><i>{queue.type}</i>")]'
+        kind = f"{queue.type}, {queue.shards} shards" if queue.shards else queue.type
+        yield f'    q_{_id(queue.name)}[("{_text(queue.name)}<br/><i>{kind}</i>")]'
     for binding in topology.bindings:
         arguments = ", ".join(f"{name}={value}" for name, value in binding.arguments.items())
         label = _text(binding.key or arguments)

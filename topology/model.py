@@ -8,17 +8,17 @@ from types import MappingProxyType
 from typing import Any
 
 from penstock.wire.app_description import AppDescription
-from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_SUFFIX
+from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_SUFFIX, shards_exchange
 from topology.entities import (
     SYSTEM_EXCHANGES,
     UNBINDABLE_EXCHANGES,
     Binding,
     Exchange,
     Queue,
-    Route,
 )
 from topology.errors import TopologyError
 from topology.matching import headers_match, key_words, topic_matches
+from topology.route import Route
 
 CACHE_SIZE = 16_384
 """Answers that `match` and `route` each remember; routing keys are the clients' to choose."""
@@ -32,7 +32,7 @@ class Topology:
     """
 
     __slots__ = (
-        "_exact_routes", "_matches", "_pattern_routes", "_routed", "_tables",
+        "_exact_routes", "_matches", "_named", "_pattern_routes", "_routed", "_tables",
         "apps", "bindings", "exchanges", "queues", "routes", "source",
     )  # fmt: skip
 
@@ -76,6 +76,7 @@ class Topology:
             named | {k: v for k, v in system.items() if k not in named}
         )
         self.queues = MappingProxyType({queue.name: queue for queue in queues})
+        self._named = {shard: queue.name for queue in queues for shard in queue.shard_names}
         order = {name: place for place, name in enumerate(self.queues)}
         self._tables = {
             name: _Table(
@@ -192,6 +193,47 @@ class Topology:
             return True
         return bool(self._tables[exchange].find(routing_key, {}))
 
+    def shards(self, queue: str) -> tuple[str, ...]:
+        """Name the queues of RabbitMQ behind a work queue: one, unless it is sharded.
+
+        Of what is no work queue, such as the dead letters of one: itself.
+        """
+        known = self.queues.get(queue)
+        return (queue,) if known is None else known.shard_names
+
+    def named(self, shard: str) -> str:
+        """Name the work queue that a queue of RabbitMQ is a shard of; of any other: itself."""
+        return self._named.get(shard, shard)
+
+    def shard_by(self, queue: str) -> str:
+        """Say what decides on the shard of a message: `routing_key` or `task_id`.
+
+        Where the layout does not say, the key decides if several can lead to the queue: one key
+        would fill one shard.
+        """
+        if chosen := self.queues[queue].shard_by:
+            return chosen
+        bindings = [binding for binding in self.bindings if binding.queue == queue]
+        keys = {binding.key for binding in bindings}
+        wide = any(
+            self.exchanges[binding.exchange].type in ("fanout", "headers")
+            or not {"*", "#"}.isdisjoint(binding.key.split("."))
+            for binding in bindings
+        )
+        return "routing_key" if wide or len(keys) > 1 else "task_id"
+
+    def entry(self, queue: str, routing_key: str | None = None) -> tuple[str, str]:
+        """Return exchange and routing key by which a message reaches a work queue, and no other.
+
+        Args:
+            queue: its name.
+            routing_key: the message's, if it has one that may decide on its shard.
+        """
+        known = self.queues.get(queue)
+        if known is None or known.shards is None:
+            return "", queue
+        return shards_exchange(queue), routing_key or queue
+
     def dead_queue(self, queue: str) -> str:
         """Name the queue that keeps the dead letters of a work queue."""
         return queue + DEAD_SUFFIX
@@ -256,6 +298,7 @@ def find_faults(
     apps_exchanges = {exchange.name for exchange in exchanges if not exchange.ours}
     apps_queues = {queue.name for queue in queues if not queue.ours}
     dead_queues = {queue.name + DEAD_SUFFIX: queue.name for queue in queues if queue.dead_letter}
+    queue_names = {queue.name for queue in queues}
     for exchange in exchanges:
         yield from exchange.faults()
         if exchange.alternate and exchange.alternate not in types:
@@ -266,9 +309,11 @@ def find_faults(
         if queue.ours and queue.name.partition(".")[0] in types.keys() - apps_exchanges:
             # A delay key says "<exchange>.<key>" or "<queue>": they must differ in the first word.
             yield f"queue {queue.name!r}: its first word is the name of an exchange"
+        for shard in queue.shard_names[1:]:
+            if shard in queue_names:
+                yield f"queue {shard!r}: it is a shard of {queue.name!r}"
         if not queue.ours and queue.name in dead_queues:
             yield f"queue {queue.name!r}: it keeps the dead letters of {dead_queues[queue.name]!r}"
-    queue_names = {queue.name for queue in queues}
     for binding in bindings:
         here = f"binding {binding.exchange!r} → {binding.queue!r}"
         if binding.exchange not in types:

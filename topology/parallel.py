@@ -139,8 +139,11 @@ async def declare_queues(underlay: UnderlayConnection, queues: Sequence[Entity])
     """Declare queues: those that are missing one after the other.
 
     RabbitMQ makes each leader on the node with the fewest; of queues that are made at a time it
-    would make all on one.
+    would make all on one. It also logs each that is looked for in vain: where the last one is
+    missing, as all are on a new RabbitMQ, the others are not looked for.
     """
+    if (await each(underlay, queues[-1:], found)).missing:
+        return await each(underlay, queues, declared, at_once=1)
     there = await each(underlay, queues, found)
     missing = [queue for queue in queues if queue.name in there.missing]
     present = [queue for queue in queues if queue.name not in {*there.missing, *there.away}]
@@ -170,13 +173,20 @@ async def bind_each(
     return [binding for binding in bindings if binding in refused]
 
 
-async def unbind_each(underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]) -> None:
-    """Remove each binding; one that is not there is no fault."""
+async def unbind_each(
+    underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]
+) -> list[BindingDeclaration]:
+    """Remove each binding, one that is not there too; return those that the account may not."""
+    refused: list[BindingDeclaration] = []
 
     async def remove(channels: Channels, binding: BindingDeclaration) -> None:
-        await _bind(await channels.get(), binding, remove=True)
+        try:
+            await _bind(await channels.get(), binding, remove=True)
+        except ChannelAccessRefused:
+            refused.append(binding)
 
     await _side_by_side(underlay, bindings, remove)
+    return refused
 
 
 async def _side_by_side(

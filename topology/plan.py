@@ -29,6 +29,7 @@ from topology.declarations import (
 from topology.delay_levels import levels
 from topology.entities import Binding
 from topology.model import Topology
+from topology.sharding import shards, spread
 
 DEAD_QUEUE_ARGUMENTS = {
     "x-queue-type": "quorum",
@@ -46,13 +47,14 @@ def declarations(topology: Topology) -> Declarations:
 
     Nothing in it belongs to an app but ends of bindings that are not required.
     """
-    return (
+    plain = (
         _layout(topology)
         + _dead_letters(topology)
         + levels()
         + (_gate() if topology.has_app else Declarations())
         + _deliveries(topology)
     )
+    return spread(topology, plain) + shards(topology)
 
 
 def of_apps(topology: Topology) -> Declarations:

@@ -34,6 +34,9 @@ def show(topology: Topology) -> str:
                     queue.name,
                     queue.type,
                     f"429 from {queue.limit:,}",
+                    f"{queue.shards} shards by {topology.shard_by(queue.name)}"
+                    if queue.shards is not None
+                    else "",
                     _more(queue.arguments) if queue.ours else "an app's",
                 )
                 for queue in topology.queues.values()

@@ -96,9 +96,9 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
         await client.close()
         holdings = await read_holdings(_servers(rig), ids)
         findings = reconcile(ledger, holdings)
-        for name, part in rig.parts.items():
-            if part.died_alone:
-                findings.fault("died by itself", name, part.died_alone)
+        for part in rig.parts.values():
+            for death in part.deaths:
+                findings.fault("died by itself", death.told)
         for episode in episodes:
             _judge(episode, ledger, holdings, findings)
     return Result(findings, ledger, episodes)

@@ -100,39 +100,22 @@ async def _step_down(scene: Scene) -> None:
 
 
 async def _kill_gateway(scene: Scene) -> None:
-    await _end(scene.rig, scene.random.choice(GATEWAYS), signal.SIGKILL)
+    name = scene.random.choice(GATEWAYS)
+    await scene.rig.parts[name].end(signal.SIGKILL, _BACK_WITHIN_S)
 
 
 async def _roll_gateways(scene: Scene) -> None:
     for name in GATEWAYS:
-        await _end(scene.rig, name, signal.SIGTERM)
+        await scene.rig.parts[name].end(signal.SIGTERM, _BACK_WITHIN_S)
 
 
 async def _kill_worker(scene: Scene) -> None:
     workers = [name for name in scene.rig.parts if name not in GATEWAYS]
-    await _end(scene.rig, scene.random.choice(workers), signal.SIGKILL)
+    await scene.rig.parts[scene.random.choice(workers)].end(signal.SIGKILL, _BACK_WITHIN_S)
 
 
 def _some_node(scene: Scene) -> int:
     return scene.random.randrange(len(scene.rig.rabbit.nodes))
-
-
-async def _end(rig: ClusterRig, name: str, number: signal.Signals) -> None:
-    """End a part with a signal, and wait until the supervisor has it back.
-
-    Raises:
-        StartError: it did not come back.
-    """
-    part = rig.parts[name]
-    starts = part.starts
-    part.ends_meant += 1
-    part.child.signal(number)
-    try:
-        async with asyncio.timeout(_BACK_WITHIN_S):
-            while part.starts <= starts:  # noqa: ASYNC110  # the supervisor starts it
-                await asyncio.sleep(_ASK_EVERY_S)
-    except TimeoutError:
-        raise StartError(f"{name} was not back within {_BACK_WITHIN_S:g} s") from None
 
 
 async def together(rig: ClusterRig) -> None:

@@ -1,6 +1,7 @@
 """RabbitMQ as a cluster of three nodes, which clients reach through proxies."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,14 +13,13 @@ from devstack.errors import StartError
 from devstack.ports import LOOPBACK
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
+from devstack.rabbit_container import neighbour_for
 
 SIZE = 3
-_SETTINGS = (
-    "cluster_partition_handling = pause_minority",
-    "net_ticktime = 12",  # a node that vanished without a word is found out within 15 s, not 75
-    "queue_leader_locator = balanced",
-)
-"""What `docs/clusters.md` advises."""
+NET_TICK_S = 12
+"""A node that vanished without a word is found out within 15 s, not 75, as without it."""
+_SETTINGS = ("cluster_partition_handling = pause_minority", "queue_leader_locator = balanced")
+"""What `docs/clusters.md` advises, besides the net tick."""
 
 
 class ClusterNode:
@@ -56,24 +56,31 @@ class ClusterNode:
 
 
 class RabbitCluster:
-    """Three nodes with `pause_minority`.
+    """Three nodes with `pause_minority`, of the image `RABBITMQ_IMAGE` if that is set.
 
     Args:
         folder: Data, configuration and logs of all of them.
         logs: Folder of their logs.
         user: Made at the first start.
         mark: See `Child`.
+        net_tick_s: How long a node may be silent before the others count it as gone, about.
     """
 
     def __init__(
-        self, folder: Path, logs: Path, *, user: str = "penstock", mark: str = RUN_MARK
+        self,
+        folder: Path,
+        logs: Path,
+        *,
+        user: str = "penstock",
+        mark: str = RUN_MARK,
+        net_tick_s: int = NET_TICK_S,
     ) -> None:
         cookie, self._password = secrets.token_hex(16), secrets.token_urlsafe(18)
         self._user = user
-        settings = _SETTINGS
-        first = "cluster_formation.classic_config.nodes.1 = penstock-1@localhost"
+        settings = [*_SETTINGS, f"net_ticktime = {net_tick_s}"]
         self.rabbits = [
-            Rabbit(
+            neighbour_for(
+                os.environ.get("RABBITMQ_IMAGE"),
                 folder / str(number),
                 user=user,
                 password=self._password,
@@ -82,7 +89,7 @@ class RabbitCluster:
                 name=f"rabbitmq-{number}",
                 node=f"penstock-{number}",
                 cookie=cookie,
-                settings=settings if number == 1 else [*settings, first],
+                settings=settings if number == 1 else [*settings, *_joining(number)],
             )
             for number in range(1, SIZE + 1)
         ]
@@ -152,3 +159,11 @@ class RabbitCluster:
         credentials = f"{quote(self._user, safe='')}:{quote(self._password, safe='')}"
         hosts = ",".join(f"{LOOPBACK}:{port}" for port in ports)
         return f"amqp://{credentials}@{hosts}/"
+
+
+def _joining(number: int) -> list[str]:
+    """Have a node join the first one; RabbitMQ 4 wants to find itself among those it may join."""
+    return [
+        f"cluster_formation.classic_config.nodes.{place} = penstock-{one}@localhost"
+        for place, one in enumerate((1, number), 1)
+    ]

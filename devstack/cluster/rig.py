@@ -19,7 +19,7 @@ import aiohttp
 
 from devstack.balancers import Balancer
 from devstack.children import RUN_MARK
-from devstack.cluster.rabbit_cluster import RabbitCluster
+from devstack.cluster.rabbit_cluster import NET_TICK_S, RabbitCluster
 from devstack.cluster.replica_set import ReplicaSet
 from devstack.credentials import Credentials
 from devstack.ports import LOOPBACK, free_port
@@ -83,6 +83,7 @@ async def running_cluster(
     app: str = "tasks.worker",
     pools: Iterable[str] = POOLS,
     mark: str = RUN_MARK,
+    net_tick_s: int = NET_TICK_S,
 ) -> AsyncIterator[ClusterRig]:
     """Start everything, keep our processes alive, and stop it at the end.
 
@@ -93,12 +94,13 @@ async def running_cluster(
         app: Module of the Celery application.
         pools: A worker of each consumes every queue.
         mark: See `Child`.
+        net_tick_s: See `RabbitCluster`.
 
     Raises:
         StartError: a part did not become ready.
     """
     logs = folder / "logs"
-    rabbit = RabbitCluster(folder / "rabbitmq", logs, mark=mark)
+    rabbit = RabbitCluster(folder / "rabbitmq", logs, mark=mark, net_tick_s=net_tick_s)
     mongo = ReplicaSet(folder / "mongo", logs, mark=mark)
     redis = Redis(folder / "redis", log=logs / "redis.log", mark=mark)
     async with contextlib.AsyncExitStack() as ends:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import results
-from devstack.drill.faults import FAULTS
+from devstack.drill.faults import FAULTS, STOCK_FAULTS
 from devstack.drill.figures import figures
 from devstack.drill.report import report
 from devstack.drill.run import Settings, drill
+from devstack.drill.stock.layout import VERSIONS
 from devstack.errors import StartError
 from devstack.install import ensure_servers
 
@@ -59,7 +60,26 @@ def _settings() -> tuple[Settings, Path | None]:
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="how long things are broken; 0: each once"
     )
-    parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
+    parser.add_argument("--faults", default="", help="comma-separated; default all")
+    parser.add_argument(
+        "--stock",
+        nargs="?",
+        const=",".join(VERSIONS),
+        default="",
+        metavar="VERSIONS",
+        help="stock workers on queues of their own beside ours, of Celery "
+        f"{' and '.join(VERSIONS)} unless it says others",
+    )
+    parser.add_argument(
+        "--traces",
+        nargs="?",
+        type=float,
+        const=0.1,
+        default=0.0,
+        metavar="SHARE",
+        help="trace so many of the requests (0.1): each is one connected tree, or it is named why "
+        "not",
+    )
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--submits", type=float, default=Settings.submits, help="tasks a second")
     parser.add_argument("--ingests", type=float, default=Settings.ingests, help="requests a second")
@@ -77,9 +97,13 @@ def _settings() -> tuple[Settings, Path | None]:
         "--save", type=Path, default=None, help="a folder for the figures and the timeline"
     )
     given = parser.parse_args()
-    faults = tuple(name.strip() for name in given.faults.split(",") if name.strip())
-    if strangers := [name for name in faults if name not in FAULTS]:
-        parser.error(f"no fault {', '.join(strangers)}; there are {', '.join(FAULTS)}")
+    stock = _words(given.stock)
+    if strangers := [version for version in stock if version not in VERSIONS]:
+        parser.error(f"no workers of {', '.join(strangers)}; there are {', '.join(VERSIONS)}")
+    known = {**FAULTS, **(STOCK_FAULTS if stock else {})}
+    faults = _words(given.faults) or tuple(known)
+    if strangers := [name for name in faults if name not in known]:
+        parser.error(f"no fault {', '.join(strangers)}; there are {', '.join(known)}")
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(
@@ -91,8 +115,14 @@ def _settings() -> tuple[Settings, Path | None]:
         ingests=given.ingests,
         batch=given.batch,
         pairs=given.pairs,
+        stock=stock,
+        traces=given.traces,
     )
     return settings, given.save
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 if __name__ == "__main__":

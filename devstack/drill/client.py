@@ -133,16 +133,17 @@ class Client:
             await asyncio.sleep(pause_s * self._random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def bulk(self, body: bytes, count: int) -> tuple[list[dict[str, Any]], int]:
+    async def bulk(
+        self, body: bytes, count: int, headers: Mapping[str, str]
+    ) -> tuple[list[dict[str, Any]], int]:
         """Submit NDJSON once; return the outcome of each line and the gateway.
 
-        A line whose outcome did not come has an empty one.
+        A line whose outcome did not come has an empty one. The headers name the media type.
         """
         assert self._session is not None  # noqa: S101  # opened by its owner
         chosen = self._random.randrange(len(self._gateways))
         outcomes: list[dict[str, Any]] = [{} for _ in range(count)]
         url = f"{self._gateways[chosen]}/v1/tasks/bulk?outcomes=all"
-        headers = {"Content-Type": "application/x-ndjson"}
         try:
             async with self._session.post(url, data=body, headers=headers) as response:
                 self._count(f"{response.status} bulk")

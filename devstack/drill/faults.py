@@ -13,6 +13,7 @@ from devstack.drill.narrow import fill_narrow
 from devstack.drill.poison import publish_foreign, publish_poison
 from devstack.drill.receipts import Ledger
 from devstack.drill.rig import BUSY_WORKERS, GATEWAYS, PREFORK, WORKERS, Rig
+from devstack.drill.stock.layout import worker_of
 from devstack.proxy import Direction, TcpProxy
 
 HEARTBEAT_S = 10
@@ -178,6 +179,7 @@ _ALL = (
     _fault("kill-worker", _kill(*BUSY_WORKERS), "workers"),
     _fault("kill-child", _kill_child, "workers"),
     _fault("kill-beat", _kill("beat"), "beat"),
+    _fault("kill-history", _kill("history"), "history"),
     _fault("kill-gateway", _kill(*GATEWAYS), "gateways"),
     *(
         _fault(f"{name}-{service}", make(service), service, long=name == "stall")
@@ -196,3 +198,32 @@ _ALL = (
 )  # fmt: skip
 FAULTS = {fault.name: fault for fault in _ALL}
 """Every fault by its name."""
+
+
+def _stock(scene: Scene) -> tuple[str, ...]:
+    return tuple(name for name in scene.rig.parts if name.startswith(worker_of("")))
+
+
+async def _kill_stock(scene: Scene) -> None:
+    await _killed(scene, scene.random.choice(_stock(scene)))
+
+
+async def _kill_stock_child(scene: Scene) -> None:
+    for name in _stock(scene):
+        children = _children(scene.rig.parts[name].child.pid)
+        os.kill(scene.random.choice(children), signal.SIGKILL)
+
+
+async def _roll_stock(scene: Scene) -> None:
+    await _rolled(scene, _stock(scene))
+
+
+STOCK_FAULTS = {
+    fault.name: fault
+    for fault in (
+        _fault("kill-stock-worker", _kill_stock, "workers"),
+        _fault("kill-stock-child", _kill_stock_child, "workers"),
+        _fault("roll-stock-workers", _roll_stock, "workers", long=True),
+    )
+}
+"""What breaks where workers of stock Celery are."""

@@ -12,6 +12,7 @@ MUST_BE_0 = (
     "executed after its end", "refused but executed", "document refused but stored",
     "executed although revoked", "started too early", "poison not dead-lettered",
     "foreign message never ended", "odd end told wrongly", "slot lost",
+    "history wrong", "false alarm",
 )  # fmt: skip
 
 

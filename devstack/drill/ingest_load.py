@@ -8,6 +8,7 @@ import orjson
 from devstack.drill.client import Answer, Client
 from devstack.drill.load import JSON, NDJSON
 from devstack.drill.receipts import IngestReceipt, Ledger
+from devstack.drill.sampling import NONE, Sampling
 
 COLLECTION = "drill"
 BIG_BATCH = 1_500
@@ -27,9 +28,13 @@ class IngestLoad:
         ledger: Keeps the receipts.
         seed: Of the kinds.
         batch: Documents in a batch, on average.
+        sampling: Of the traces of requests.
     """
 
-    def __init__(self, client: Client, ledger: Ledger, seed: int, batch: int) -> None:
+    def __init__(
+        self, client: Client, ledger: Ledger, seed: int, batch: int, sampling: Sampling = NONE
+    ) -> None:
+        self._sampling = sampling
         self._client = client
         self._ledger = ledger
         self._random = random.Random(seed)  # noqa: S311  # no secret: load
@@ -68,7 +73,8 @@ class IngestLoad:
             path += "?key=r,i"
         if kind == "stored":
             path += "?ack=stored&wait=5"
-        headers = dict(JSON if kind.startswith("single") else NDJSON)
+        headers = JSON if kind.startswith("single") else NDJSON
+        headers = headers | self._sampling.headers(receipt)
         if "keyed" in kind:
             headers["Idempotency-Key"] = f"{self._run}-{number}"
         return path, headers, b"\n".join(orjson.dumps(document) for document in documents)

@@ -11,6 +11,7 @@ import orjson
 from devstack.drill.client import Client
 from devstack.drill.endings import ENDS
 from devstack.drill.receipts import Ledger, TaskReceipt
+from devstack.drill.sampling import NONE, Sampling
 
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -73,9 +74,13 @@ class SubmitLoad:
         client: Sends.
         ledger: Keeps the receipts.
         seed: Of the kinds and their arguments.
+        sampling: Of their traces.
     """
 
-    def __init__(self, client: Client, ledger: Ledger, seed: int) -> None:
+    def __init__(
+        self, client: Client, ledger: Ledger, seed: int, sampling: Sampling = NONE
+    ) -> None:
+        self._sampling = sampling
         self._client = client
         self._ledger = ledger
         self._random = random.Random(seed)  # noqa: S311  # no secret: load
@@ -149,7 +154,7 @@ class SubmitLoad:
             "args": arguments.get(kind, [number, seconds, failures]),
             "options": options,
         }
-        headers = dict(JSON)
+        headers = JSON | self._sampling.headers(receipt)
         if keyed:
             headers["Idempotency-Key"] = f"{self._run}-{number}"
         answer, receipt.doubtful = await self._client.until_told(
@@ -181,7 +186,8 @@ class SubmitLoad:
         lines = [
             orjson.dumps({"task": "drill.tally", "args": [receipt.number]}) for receipt in receipts
         ]
-        outcomes, gateway = await self._client.bulk(b"\n".join(lines), len(receipts))
+        headers = NDJSON | self._sampling.headers(*receipts)
+        outcomes, gateway = await self._client.bulk(b"\n".join(lines), len(receipts), headers)
         for receipt, outcome in zip(receipts, outcomes, strict=True):
             if isinstance(outcome.get("id"), str):
                 receipt.ids.add(outcome["id"])

@@ -29,6 +29,10 @@ class TaskReceipt:
     """Every id that an answer named; one, if all is well."""
     revoked: bool = False
     """Whether a revocation was confirmed before it was due."""
+    trace: str = ""
+    """Ids of its trace and of the client's span, where the request is sampled: `trace-span`."""
+    traced_at: float = 0.0
+    """When that began."""
     decided_at: float = 0.0
     gateway: int = 0
 
@@ -54,6 +58,9 @@ class IngestReceipt:
     accepted: int = 0
     """Documents that were confirmed; fewer than `count` where only a part was."""
     batches: set[str] = field(default_factory=set)
+    trace: str = ""
+    """As that of a task."""
+    traced_at: float = 0.0
     decided_at: float = 0.0
     gateway: int = 0
 

@@ -112,7 +112,10 @@ async def wait_until_ended(redis_url: str, ids: Iterable[str], timeout_s: float)
 
 
 async def wait_until_empty(management_url: str, timeout_s: float) -> dict[str, int]:
-    """Wait until no queue but those of dead letters holds a message; return what is left."""
+    """Wait until no queue holds a message; return what is left.
+
+    Dead letters stay, and while workers live events come.
+    """
     deadline = time.monotonic() + timeout_s
     url = f"{management_url}/api/queues"
     while True:
@@ -123,7 +126,7 @@ async def wait_until_empty(management_url: str, timeout_s: float) -> dict[str, i
             for queue in queues
             if queue.get("messages")
             and not queue["name"].endswith((".dead", ".pidbox"))
-            and not queue["name"].startswith(("celeryev", "broadcast."))
+            and not queue["name"].startswith(("celeryev", "broadcast.", "penstock.history.events"))
         }
         if not left or time.monotonic() > deadline:
             return left
@@ -147,7 +150,7 @@ async def read_holdings(servers: Servers, ids: Iterable[str]) -> Holdings:
     everything = {*ids, *(run.task_id for some in runs.values() for run in some)}
     holdings.records = await read_records(servers.redis_url, everything)
     topology = servers.topology
-    names = [topology.dead_queue(name) for name in topology.queues]
+    names = [topology.dead_queue(name) for name, queue in topology.queues.items() if queue.ours]
     async for queue, message_id in _letters(servers.amqp_url, [*names, "unrouted.dead"]):
         holdings.letters[message_id] = queue
     return holdings

@@ -5,6 +5,9 @@ from typing import Any
 
 from devstack.drill.reconcile import Findings
 
+_LONGEST_EXAMPLE = 5_000
+"""Characters: the end of a log is part of some."""
+
 
 def report(figures: Mapping[str, Any], findings: Findings) -> str:
     """Write it down.
@@ -40,7 +43,7 @@ def report(figures: Mapping[str, Any], findings: Findings) -> str:
     ]
     lines += ["", "must be 0", *_counts(figures["must_be_0"])]
     for name, examples in findings.examples.items():
-        lines += [f"  {name}: {example[:500]}" for example in examples]
+        lines += [f"  {name}: {example[:_LONGEST_EXAMPLE]}" for example in examples]
     return "\n".join(lines)
 
 

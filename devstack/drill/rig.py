@@ -2,7 +2,7 @@
 
 gateway-a, gateway-b ──┬─ proxy ─► RabbitMQ ◄─ proxy ─┬── worker-asyncio, worker-narrow
                        └─ proxy ─► Redis    ◄─ proxy ─┼── worker-one, worker-two (prefork)
-                                   MongoDB  ◄─ proxy ─┴── beat
+                                   MongoDB  ◄─ proxy ─┴── beat, history
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from devstack.drill.records import Servers
-from devstack.errors import StartError
+from devstack.drill.stock.layout import RUNS_FILE, SLOTS, python, queue_of, tables, worker_of
 from devstack.ports import LOOPBACK, free_port
 from devstack.process import Part, Unit
 from devstack.product import COROUTINE_QUEUES, Launcher, WorkerSpec, gateway_url
@@ -35,6 +36,8 @@ NARROW_LIMIT = 30
 BACK_WITHIN_S = 120.0
 """From its end to its new start. A worker that is told to stop while RabbitMQ is silent ends when
 the stall does (25 s), and two busy cores take as long again to start one."""
+
+CALLED_BACK = {"CALLBACK_HOSTS": LOOPBACK, "CALLBACK_ALLOW_PRIVATE": "1"}
 
 _ASYNCIO_QUEUES = (*COROUTINE_QUEUES, "high_priority")
 _COROUTINES = 40
@@ -90,16 +93,7 @@ class Rig:
         Raises:
             StartError: it did not come back.
         """
-        part = self.parts[name]
-        starts = part.starts
-        part.ends_meant += 1
-        part.child.signal(number)
-        try:
-            async with asyncio.timeout(BACK_WITHIN_S):
-                while part.starts <= starts:  # noqa: ASYNC110  # whoever starts it tells nobody
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise StartError(f"{name} was not back within {BACK_WITHIN_S:g} s") from None
+        await self.parts[name].end(number, BACK_WITHIN_S)
 
     async def rabbitmq_version(self) -> str:
         """Ask RabbitMQ which it is."""
@@ -120,18 +114,32 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIterator[Rig]:
+async def running_rig(
+    folder: Path,
+    tell: Callable[[str, str], None],
+    stock: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Rig]:
     """Start everything, keep it alive, and stop it at the end.
 
     Args:
         folder: Data and logs.
         tell: Called with a part's name and what happens to it.
+        stock: Versions of stock Celery whose workers consume queues of their own.
+        env: Further variables of our processes.
 
     Raises:
         StartError: a part did not become ready.
     """
-    layout = drill_layout(folder)
-    stack = Stack(folder, workers=(), gateway=False, env={"TOPOLOGY_FILE": str(layout)}, tell=tell)
+    layout = drill_layout(folder, stock)
+    stack = Stack(
+        folder,
+        workers=(),
+        gateway=False,
+        history=True,
+        env={"TOPOLOGY_FILE": str(layout), **CALLED_BACK, **(env or {})},
+        tell=tell,
+    )
     async with contextlib.AsyncExitStack() as exits:
         proxies = {
             name: await exits.enter_async_context(TcpProxy(port))
@@ -144,8 +152,9 @@ async def running_rig(folder: Path, tell: Callable[[str, str], None]) -> AsyncIt
             }.items()
         }
         ports = tuple(free_port() for _ in GATEWAYS)
-        specs = _workers(stack.topology.queues)
+        specs = _workers(name for name, queue in stack.topology.queues.items() if queue.ours)
         _add_processes(stack, proxies, ports, specs, folder / "logs")
+        _add_stock(stack, proxies, stock, folder)
         parts = {name: Part(unit) for name, unit in stack.units.items()}
         stack.units = dict(parts)
         rig = Rig(
@@ -184,11 +193,17 @@ def _slots(specs: Iterable[WorkerSpec]) -> Mapping[str, int]:
     return slots
 
 
-def drill_layout(folder: Path) -> Path:
-    """Write the layout that ships, with a queue that is soon full and the route of the tasks."""
+def drill_layout(folder: Path, stock: Iterable[str] = ()) -> Path:
+    """Write the layout that ships, with a queue that is soon full and the route of the tasks.
+
+    Args:
+        folder: Where to.
+        stock: Versions of stock Celery that have queues of their own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     layout = folder / "topology.toml"
-    layout.write_text(DEFAULT_LAYOUT.read_text(encoding="utf-8") + _LAYOUT, encoding="utf-8")
+    shipped = DEFAULT_LAYOUT.read_text(encoding="utf-8")
+    layout.write_text(shipped + _LAYOUT + tables(stock), encoding="utf-8")
     return layout
 
 
@@ -200,30 +215,52 @@ def _add_processes(
     logs: Path,
 ) -> None:
     """Add our processes to the stack, each with addresses that lead through the proxies."""
-    servers = {
-        "AMQP_URL": ("amqp", stack.amqp_url),
-        "REDIS_URL": ("redis", stack.redis_url),
-        "MONGO_URL": ("mongo", stack.mongo_url),
-    }
-
-    def env(side: str) -> dict[str, str]:
-        through = {
-            name: proxies[f"{side}-{service}"].url_through(url)
-            for name, (service, url) in servers.items()
-            if f"{side}-{service}" in proxies
-        }
-        return {**stack.env, **through}
-
-    workers = Launcher(env=env("worker"), logs=logs, app="devstack.drill.worker")
-    gateways = Launcher(env=env("gateway"), logs=logs)
+    workers = Launcher(env=_env(stack, proxies, "worker"), logs=logs, app="devstack.drill.worker")
+    gateways = Launcher(env=_env(stack, proxies, "gateway"), logs=logs)
     units: dict[str, Unit] = {}
     for spec in specs:
         worker = workers.worker(spec)
         units[worker.child.name] = worker
     units["beat"] = workers.beat()
+    units["history"] = workers.history(urlsplit(stack.env["HISTORY_URL"]).port or 0)
     for name, port in zip(GATEWAYS, ports, strict=True):
         units[name] = gateways.gateway(LOOPBACK, port, name)
     stack.units |= units
+
+
+def _add_stock(
+    stack: Stack, proxies: Mapping[str, TcpProxy], versions: Iterable[str], folder: Path
+) -> None:
+    """Add the worker of each version of stock Celery."""
+    for version in versions:
+        queue = queue_of(version)
+        launcher = Launcher(
+            env={
+                **_env(stack, proxies, "worker"),
+                "STOCK_QUEUE": queue,
+                "RUNS_FILE": str(folder / RUNS_FILE),
+            },
+            logs=folder / "logs",
+            app="devstack.drill.stock.app",
+            python=python(version),
+        )
+        spec = WorkerSpec(name=queue, pool="prefork", queues=(queue,), concurrency=SLOTS)
+        stack.units[worker_of(version)] = launcher.worker(spec)
+
+
+def _env(stack: Stack, proxies: Mapping[str, TcpProxy], side: str) -> dict[str, str]:
+    """Return the environment of our processes, whose ways to the servers lead through proxies."""
+    servers = {
+        "AMQP_URL": ("amqp", stack.amqp_url),
+        "REDIS_URL": ("redis", stack.redis_url),
+        "MONGO_URL": ("mongo", stack.mongo_url),
+    }
+    through = {
+        name: proxies[f"{side}-{service}"].url_through(url)
+        for name, (service, url) in servers.items()
+        if f"{side}-{service}" in proxies
+    }
+    return {**stack.env, **through}
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -105,11 +105,16 @@ def key_of(request: web.Request) -> str | None:
     """Return the request's idempotency key.
 
     Raises:
-        Problem: `invalid-request` (queued: no) when it is not 1–255 printable characters.
+        Problem: `invalid-request` (queued: no) when it is not 1–255 printable characters, or given
+            twice.
     """
     key = request.headers.get(HEADER)
-    if key is not None and not _SANE_KEY.fullmatch(key):
+    if key is None:
+        return None
+    if not _SANE_KEY.fullmatch(key):
         raise invalid_request(HEADER, "Expected 1 to 255 printable characters", queued="no")
+    if len(request.headers.getall(HEADER)) > 1:
+        raise invalid_request(HEADER, "Given twice", queued="no")
     return key
 
 

@@ -33,7 +33,7 @@ class _Note:
     count: int = 1
 
 
-_NOTE = web.RequestKey("audit", _Note)
+_NOTE: web.RequestKey[_Note | None] = web.RequestKey("audit")
 
 
 def noted(request: web.Request, what: str, count: int = 1) -> None:
@@ -45,6 +45,11 @@ def noted(request: web.Request, what: str, count: int = 1) -> None:
         count: How many tasks, letters or workers.
     """
     request[_NOTE] = _Note(what, count)
+
+
+def unchanged(request: web.Request) -> None:
+    """Say that a request changed nothing after all, and is not to be written."""
+    request[_NOTE] = None
 
 
 def audited(action: str) -> Callable[[Handler[Answer]], Handler[Answer]]:
@@ -61,7 +66,7 @@ def audited(action: str) -> Callable[[Handler[Answer]], Handler[Answer]]:
             try:
                 answer = await handler(request)
             except Problem as problem:
-                if problem.status not in _NOTHING_CHANGED:
+                if problem.status not in _NOTHING_CHANGED or "revoked" in problem.members:
                     await _write(request, action, problem.code)
                 raise
             await _write(request, action, "done")
@@ -74,6 +79,8 @@ def audited(action: str) -> Callable[[Handler[Answer]], Handler[Answer]]:
 
 async def _write(request: web.Request, action: str, outcome: str) -> None:
     caller, note = request[CALLER], request[_NOTE]
+    if note is None:
+        return
     await request.app[OPERATING].audit.append(
         Change(
             at=time.time(),

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.carried import carried
 from gateway.access.work import Pace, work_of
 from gateway.api.bulk_answer import OutcomeStream
 from gateway.api.description.problem import Fault
@@ -21,12 +22,11 @@ from gateway.decoding.json_array import ArraySplitter, is_json
 from gateway.decoding.ndjson import LineSplitter
 from gateway.decoding.splitter import MalformedBodyError, Part
 from gateway.decoding.steps import Pause
-from gateway.errors import Problem, Queued
+from gateway.errors import Problem, Queued, malformed_json
 from gateway.http.body import CHUNK_BYTES, too_large
 from gateway.http.held_body import HeldBody
-from gateway.http.media_types import JSON, NDJSON
+from gateway.http.media_types import JSON, NDJSON, body_type
 from gateway.http.problems import REQUEST_ID
-from gateway.http.trace_context import traceparent
 from gateway.submitting.bulk import Bulk, BulkTerms
 from gateway.submitting.bulk_outcomes import BulkOutcomes, Listing
 from gateway.submitting.task_request import TaskRequest
@@ -104,7 +104,7 @@ async def bulk(request: web.Request) -> web.StreamResponse:
     """Publish many tasks; each is accepted or refused by itself."""
     caller = require(request, "submit")
     listing = OUTCOMES.of(request, queued="no")
-    match request.content_type if request.body_exists else JSON:
+    match body_type(request):
         case kind if kind in NDJSON:
             return await _stream(request, caller, listing or "errors")
         case "application/json":
@@ -170,7 +170,7 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
             await _prove(proof.end(), pause)
             await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
         except MalformedBodyError as error:
-            raise Problem("malformed-json", f"not a JSON array: {error}", queued="no") from None
+            raise malformed_json(f"not a JSON array: {error}") from None
         return await _answer(request, tasks, told, pause)
 
 
@@ -231,7 +231,7 @@ def _bulk(request: web.Request, caller: Caller, outcomes: BulkOutcomes, *, slowe
     config = request.app[CONFIG]
     terms = BulkTerms(
         caller=caller,
-        traceparent=traceparent(request),
+        carried=carried(request),
         max_task_bytes=config.max_task_bytes,
         patience_s=config.confirm_timeout_s,
     )

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
+from gateway.access.carried import carried
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, once
 from gateway.access.task_id import claims
@@ -32,7 +33,6 @@ from gateway.canvas.groups import issued_ids
 from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.media_types import check_json
-from gateway.http.trace_context import traceparent
 from gateway.redis.faults import RedisAwayError
 from gateway.states.state import TaskState
 from gateway.timestamps import Time, issued_at
@@ -240,7 +240,7 @@ class _Attempt:
         self._caller = caller
         self._body = body
         self._canvases = request.app[CANVASES].submission
-        self._context = traceparent(request)
+        self._context = carried(request)
 
     async def ids(self) -> list[str]:
         root = await _parse(self._request, self._body)

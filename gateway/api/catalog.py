@@ -7,7 +7,7 @@ from aiohttp import web
 
 from gateway.access.auth import require
 from gateway.api.operation import Content, Operation, answer
-from gateway.api.parts import OPERATING, SUBMITTING, TOPOLOGY
+from gateway.api.parts import CONFIG, OPERATING, SUBMITTING, TOPOLOGY
 from gateway.operating.tasks import known_tasks
 
 
@@ -25,10 +25,12 @@ class CatalogTask(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Where its route leads; none: only its own workers' clients can publish it."""
 
 
-class CatalogList(msgspec.Struct):
+class CatalogList(msgspec.Struct, omit_defaults=True):
     """Every task, by name."""
 
     tasks: list[CatalogTask]
+    trace_url: str | None = None
+    """Where the trace of a task is shown: with its `trace_id` in place of `{trace_id}`."""
 
 
 CATALOG = Operation(
@@ -83,5 +85,5 @@ async def catalog(request: web.Request) -> web.Response:
         )
         for one in found
     ]
-    body = msgspec.json.encode(CatalogList(tasks))
+    body = msgspec.json.encode(CatalogList(tasks, request.app[CONFIG].trace_url or None))
     return web.Response(body=body, headers={"Content-Type": "application/json"})

@@ -1,5 +1,6 @@
 """The one middleware: request id, caller, errors to statuses, counts. The only place for each."""
 
+import asyncio
 import logging
 import re
 import time
@@ -10,29 +11,36 @@ from multidict import istr
 
 from gateway.access import idempotency, work
 from gateway.access.auth import CALLER
-from gateway.api.parts import FRONT
+from gateway.api.parts import FRONT, INTAKE, Front
 from gateway.errors import (
     REFUSALS,
     Problem,
     Queued,
     invalid_request,
 )
+from gateway.http import expectations
 from gateway.http.front_door import check_media_type
 from gateway.http.media_types import JSON
 from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
-from gateway.http.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
+from gateway.http.traits import ANY_HOST, BODILESS, IDEMPOTENT, OPEN, TICKET
 from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
+from gateway.telemetry.tracing import TRACE, RequestTrace
+from penstock.wire.headers import MAX_REQUEST_ID
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = istr("X-Request-Id")
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SANE_REQUEST_ID = re.compile(rf"[A-Za-z0-9._:/+=@-]{{1,{MAX_REQUEST_ID}}}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CLIENT_LEFT = 499
+_NOTHING = frozenset({b"", b"{}", b"[]", b"null"})
+"""What clients send where there is nothing to say; PHP's empty array is `[]`."""
+_LITTLE_BYTES = 64 * 1024
 _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable"}
 
 
 @web.middleware
-async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def front(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: PLR0915  # in turn
     """Wrap every request: nothing leaves the gateway that did not pass here."""
     started = time.perf_counter()
     headers = request.headers
@@ -44,6 +52,7 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     parts = request.app[FRONT]
     metrics = parts.metrics
     metrics.requests_in_flight += 1
+    trace: RequestTrace | None = None
     draining = parts.drain.started
     try:
         traits = parts.traits.of(request)
@@ -54,6 +63,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
             caller = request[CALLER] = parts.keyring.caller(headers.get(hdrs.AUTHORIZATION))
             if caller.rate is not None:
                 await work.admit(request, parts.limits, caller)
+        if parts.spans is not None and OPEN not in traits and TICKET not in traits:
+            trace = request[TRACE] = parts.spans.request(request)
         if request.match_info.http_exception is None:
             if request.query_string:
                 parts.traits.check_query(request, _queued_of(request))
@@ -61,6 +72,8 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
                 check_media_type(request)
             if idempotency.HEADER in headers and IDEMPOTENT not in traits:
                 raise _not_idempotent(request)
+            if BODILESS in traits and request.method not in _SAFE_METHODS and request.body_exists:
+                await _refuse_members(request)
         response = await handler(request)
     except Problem as problem:
         metrics.refusals[problem.code] += 1
@@ -69,6 +82,10 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _foreign_response(error, _queued_of(request))
     except ConnectionResetError:
         # The client is gone while an answer was being streamed: there is none to send.
+        _write_left(parts, request, started, request_id)
+        raise
+    except asyncio.CancelledError:
+        _write_left(parts, request, started, request_id)
         raise
     except Exception:
         log.exception(
@@ -83,10 +100,37 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics.requests_in_flight -= 1
     if not response.prepared:
         response.headers[_REQUEST_ID] = request_id
-        if parts.drain.announced:
+        if request.method in _SAFE_METHODS:
+            # A cache between here and the client may otherwise keep a state for minutes.
+            response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        if parts.drain.announced or expectations.waits(request):
             response.force_close()
-    metrics.observe_request(request, response.status, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    metrics.observe_request(request, response.status, seconds)
+    trace_id = None
+    if trace is not None and trace.span is not None:
+        trace.end(response.status)
+        trace_id = trace.trace_id
+    if parts.access_log.enabled:
+        parts.access_log.write(request, response, seconds, request_id, _names(request), trace_id)
     return response
+
+
+def _names(request: web.Request) -> tuple[str, str] | None:
+    """Name and tenant of the caller, as far as one was found."""
+    caller = request.get(CALLER)
+    return None if caller is None else (caller.name, caller.tenant)
+
+
+def _write_left(parts: Front, request: web.Request, started: float, request_id: str) -> None:
+    """Write the line of a request whose client left before its answer: status 499, as nginx."""
+    left = web.Response(status=_CLIENT_LEFT)
+    trace = request.get(TRACE)
+    if trace is not None and trace.span is not None:
+        trace.end(_CLIENT_LEFT)
+    parts.access_log.write(
+        request, left, time.perf_counter() - started, request_id, _names(request)
+    )
 
 
 def _queued_of(request: web.Request) -> Queued | None:
@@ -99,6 +143,17 @@ def _not_idempotent(request: web.Request) -> Problem:
     return invalid_request(
         idempotency.HEADER, f"{request.method} {request.path} does not take it", queued="no"
     )
+
+
+async def _refuse_members(request: web.Request) -> None:
+    """Refuse a body where none is taken: what stands in it would be ignored.
+
+    Raises:
+        Problem: `invalid-request`, and what reading a body may raise (queued: no).
+    """
+    body = await request.app[INTAKE].bodies.read(request, _LITTLE_BYTES)
+    if b"".join(body.split()) not in _NOTHING:
+        raise invalid_request("$", "This path takes nothing in its body", queued="no")
 
 
 def _foreign_response(error: web.HTTPException, queued: Queued | None) -> web.Response:

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
+from gateway.access.carried import carried
 from gateway.access.copies import Copy
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, ClientLeftError, once
@@ -19,9 +20,8 @@ from gateway.api.operation import PUBLISHING, Content, Operation, answer
 from gateway.api.parts import ACCESS, INGESTING, INTAKE
 from gateway.errors import Problem, invalid_request
 from gateway.http.body import CHUNK_BYTES, too_large
-from gateway.http.media_types import JSON, NDJSON
+from gateway.http.media_types import JSON, NDJSON, body_type
 from gateway.http.receipt import ReceiptResponse
-from gateway.http.trace_context import traceparent
 from gateway.ingesting.documents import SINGLE_BYTES, Bounds
 from gateway.ingesting.ingestion import HELD_BYTES, Ingestion
 from gateway.ingesting.lanes import Lane
@@ -69,7 +69,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     caller = require(request, "ingest")
     app = request.app
     documents, intake = app[INGESTING].documents, app[INTAKE]
-    lane = documents.lane(caller, request.match_info["collection"], traceparent(request))
+    lane = documents.lane(caller, request.match_info["collection"])
     query = read_query(request) if request.query_string else _PLAIN
     length = request.content_length
     streamed = _is_streamed(request, length, documents.bounds)
@@ -83,7 +83,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
             body = await intake.bodies.read(request, documents.bounds.array_bytes)
             chunks = _pieces(body)
         if query is _PLAIN and len(body) <= SINGLE_BYTES:
-            single = await documents.single(lane, body)
+            single = await documents.single(lane, body, carried(request))
             if single is not None:
                 id_, batch = single
                 return ReceiptResponse(receipt(1, b"[%b]" % id_, [batch]))
@@ -91,7 +91,7 @@ async def ingest(request: web.Request) -> web.StreamResponse:
         chunks = intake.bodies.chunks(request, whole=not streamed)
     pace = Pace(work_of(request), intake.turns.of(request), slowed=streamed)
     form = documents.lines() if streamed else documents.json()
-    ingestion = documents.begin(lane, form, query.options, pace)
+    ingestion = documents.begin(lane.of(carried(request)), form, query.options, pace)
     tally = await ingestion.run(chunks)
     if query.stored and lane.tracked and tally.problem is None:
         return await stored(request, query, ingestion)
@@ -146,7 +146,7 @@ class _Keyed:
 
     async def publish(self, claim: Claim) -> Answered:
         copies = claim.copies
-        lane = self._documents.copies_of(self._lane, traceparent(self._request), claim.owner)
+        lane = self._documents.copies_of(self._lane, carried(self._request), claim.owner)
         # What was refused has been charged by the first reading.
         work_of(self._request).charge(len(copies))
         self.ingestion = self._reading(lane, copies, FREE)
@@ -182,7 +182,7 @@ def _is_streamed(request: web.Request, length: int | None, bounds: Bounds) -> bo
         Problem: `unsupported-media-type`, `body-too-large` (queued: no).
     """
     usual = request.headers.get(hdrs.CONTENT_TYPE) == JSON  # without aiohttp's parsing of it
-    if usual or not request.body_exists or request.content_type == JSON:
+    if usual or body_type(request) == JSON:
         if length is not None and length > bounds.array_bytes:
             raise too_large(bounds.array_bytes)
         return False

@@ -63,10 +63,6 @@ def read_query(request: web.Request) -> Query:
     Raises:
         Problem: `invalid-request` (queued: no).
     """
-    given = request.query
-    for name in given:
-        if len(given.getall(name)) > 1:
-            raise invalid_request(f"?{name}", "Given twice", queued="no")
     stored, wait_s = _ACK.of(request, queued="no"), WAIT.of(request, queued="no")
     if wait_s is not None and not stored:
         raise invalid_request("?wait", "Only with ack=stored", queued="no")

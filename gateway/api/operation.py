@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.api.queries import Parameter
 from gateway.http.media_types import JSON
-from gateway.http.traits import ANY_HOST, IDEMPOTENT, OPEN, TICKET
+from gateway.http.traits import ANY_HOST, BODILESS, IDEMPOTENT, OPEN, TICKET
 
 JSON_BODY: Final = (
     "malformed-json", "invalid-request", "body-too-large", "unsupported-media-type", "overloaded",
@@ -99,6 +99,7 @@ class Operation:
             TICKET: self.tickets,
             ANY_HOST: self.any_host,
             IDEMPOTENT: self.idempotent,
+            BODILESS: not self.body,
         }
         return frozenset(trait for trait, holds in said.items() if holds)
 

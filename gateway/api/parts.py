@@ -15,6 +15,7 @@ from gateway.api.operation import Served
 from gateway.canvas.parts import Canvases
 from gateway.config import GatewayConfig
 from gateway.endings.parts import Endings
+from gateway.history.client import HistoryClient
 from gateway.http.drain import Drain
 from gateway.http.front_door import FrontDoor
 from gateway.http.parts import Intake
@@ -26,7 +27,9 @@ from gateway.redis.client import RedisClient
 from gateway.schedules.parts import Scheduling
 from gateway.states.reading import States
 from gateway.submitting.parts import Submitting
+from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Spans
 from gateway.watching.parts import Watching
 from penstock.looper import Loops
 from topology.model import Topology
@@ -42,6 +45,9 @@ class Front:
     traits: RouteTraits
     keyring: KeyRing
     limits: Limits
+    access_log: AccessLog
+    spans: Spans | None
+    """None: tracing is off."""
 
 
 CONFIG = web.AppKey("config", GatewayConfig)
@@ -58,6 +64,7 @@ CANVASES = web.AppKey("canvases", Canvases)
 INGESTING = web.AppKey("ingesting", Ingesting)
 SCHEDULING = web.AppKey("scheduling", Scheduling)
 OPERATING = web.AppKey("operating", Operating)
+HISTORY = web.AppKey("history", HistoryClient)
 WATCHING = web.AppKey("watching", Watching)
 LOOPS = web.AppKey("loops", Loops)
 OPERATIONS: web.AppKey[tuple[Served, ...]] = web.AppKey("operations")

@@ -23,18 +23,21 @@ class ProblemRow(msgspec.Struct):
 
     code: str
     """`queue-without-worker`, `queue-stalled`, `worker-silent`, `task-stuck`, `beat-silent`,
-    `dead-letters-growing`, `redis-memory`."""
+    `dead-letters-growing`, `redis-memory`, `history-behind`."""
     subject: str
     """A queue, a worker, a task, a server."""
     since: Time
     detail: str
     advice: str
+    """What to do, and the page of `docs/runbook.md`."""
 
 
-class ProblemList(msgspec.Struct):
+class ProblemList(msgspec.Struct, omit_defaults=True):
     """What is wrong now, the oldest first."""
 
     problems: list[ProblemRow]
+    scheduler: bool | None = None
+    """Whether a scheduler of periodic tasks runs; absent: not known yet."""
 
 
 class Scaling(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -73,10 +76,13 @@ PROBLEMS = Operation(
                             "code": "queue-without-worker",
                             "subject": "scripts",
                             "since": "2026-01-31T12:00:00.000Z",
-                            "detail": "12 messages are ready, and no worker consumes the queue",
-                            "advice": "start a worker with -Q scripts",
+                            "detail": "ready messages: 12; no worker consumes the queue",
+                            "advice": "start a worker with -Q scripts, or have one consume it: "
+                            "POST /v1/workers/{name}/consume "
+                            "(docs/runbook.md#queue-without-worker)",
                         }
-                    ]
+                    ],
+                    "scheduler": True,
                 },
             ),
         )
@@ -111,17 +117,18 @@ def routes() -> list[web.RouteDef]:
 async def problems(request: web.Request) -> web.Response:
     """What is wrong, as it was up to 5 s ago."""
     require(request, "read")
+    looks = request.app[OPERATING].problems
     rows = [
         ProblemRow(
             code=one.finding.code,
             subject=one.finding.subject,
             since=rfc3339(one.since),
             detail=one.finding.detail,
-            advice=one.finding.advice,
+            advice=one.advice,
         )
-        for one in request.app[OPERATING].problems.now
+        for one in looks.now
     ]
-    return web.Response(body=msgspec.json.encode(ProblemList(rows)), headers=_JSON)
+    return web.Response(body=msgspec.json.encode(ProblemList(rows, looks.scheduler)), headers=_JSON)
 
 
 async def scaling(request: web.Request) -> web.Response:

@@ -1,28 +1,24 @@
-"""How full the work queues are, and a task for every worker."""
+"""How full the work queues are and how they move; pausing, resuming and purging them."""
 
-import contextlib
 import time
 
 import msgspec
 from aiohttp import web
 
+from gateway.access import idempotency
 from gateway.access.auth import require
 from gateway.api.audited import audited, noted
 from gateway.api.fields import Count, NotNegative
-from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
+from gateway.api.long_operations import begun_once
 from gateway.api.operation import Content, Operation, answer
-from gateway.api.parts import BROKER, INTAKE, OPERATING, SUBMITTING, TOPOLOGY
-from gateway.api.submit import TASK_ID
+from gateway.api.parts import BROKER, OPERATING, TOPOLOGY
+from gateway.api.queries import choice, text
 from gateway.errors import Problem
-from gateway.http.media_types import check_json
-from gateway.http.trace_context import traceparent
-from gateway.operating.pauses import Paused
+from gateway.operating.pauses import Paused, PausedQueue
 from gateway.operating.purging import KIND as PURGING
-from gateway.rabbitmq.management import QueueFigures
-from gateway.submitting.plan import EVERYWHERE
-from gateway.submitting.task_request import TaskRequest
-from gateway.timestamps import Time, issued_at
-from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
+from gateway.operating.queue_past import STEP_S, QueuePast
+from gateway.rabbitmq.management import QueueFigures, added
+from gateway.timestamps import Time, rfc3339
 from topology.entities import Queue
 
 _JSON = {"Content-Type": "application/json"}
@@ -36,6 +32,18 @@ class Rates(msgspec.Struct):
     ack: float
 
 
+class QueueHistory(msgspec.Struct):
+    """The last hour of a queue, in steps; null: not known."""
+
+    step_s: Count
+    until: Time
+    """When the last step ends, which goes on."""
+    in_per_s: list[NotNegative | None]
+    """Messages that entered each second, oldest step first."""
+    out_per_s: list[NotNegative | None]
+    """Messages that workers took each second."""
+
+
 class QueueRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A work queue; figures need the management API."""
 
@@ -43,6 +51,9 @@ class QueueRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     type: str
     limit: Count
     """Messages from which submits are refused."""
+    shards: Count | None = None
+    """Queues of RabbitMQ that share its messages; the figures are added up, but of `consumers`
+    those of the shard with the most. Absent: it is one queue."""
     max_priority: int | None = None
     full: bool
     ready: Count | None = None
@@ -59,8 +70,14 @@ class QueueRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     paused: Paused | None = None
     """Whether workers start no task of it; `partly`: those that are not ours may; absent: Redis is
     away, and it is not known."""
+    paused_by: str | None = None
+    """Name of the key that paused it."""
+    paused_at: Time | None = None
     dead_letter_queue: str | None = None
     dead_letters: Count | None = None
+    history: QueueHistory | None = None
+    """With `?with=history`, where workers with this library alone consume it: since this gateway
+    started, at most the last hour."""
 
 
 class QueueList(msgspec.Struct):
@@ -86,25 +103,13 @@ class Purge(msgspec.Struct):
     """Messages that were ready."""
 
 
-class BroadcastReceipt(msgspec.Struct, omit_defaults=True):
-    """RabbitMQ confirmed a task for every queue of a worker that it has; no single result.
-
-    Of workers that were heard of lately: whose queue took it, and whose node was down.
-    """
-
-    id: str
-    task: str
-    exchange: str
-    tracked: bool
-    accepted_at: Time
-    reached: list[str] | None = None
-    not_reached: list[str] | None = None
-
-
+WITH = choice("with", "`history`: rates of the last hour.", {"history": True}, default=False)
+NAME = text("name", "That queue alone; an empty list where there is none.")
 QUEUES = Operation(
     summary="Work queues; with figures when the management API is configured.",
     tag="Queues",
     scope="read",
+    query=(WITH, NAME),
     answers={
         200: answer(
             "Each queue.",
@@ -114,7 +119,7 @@ QUEUES = Operation(
             ),
         )
     },
-    refusals=("metrics-unavailable",),
+    refusals=("invalid-request", "metrics-unavailable"),
 )
 PAUSE = Operation(
     summary="Have no worker start a task of a queue; what runs goes on, what is submitted waits.",
@@ -148,36 +153,7 @@ PURGE = Operation(
         )
     },
     refusals=("unknown-queue", "state-unavailable", "broker-unavailable"),
-)
-BROADCAST = Operation(
-    summary="A task for every worker, through the fanout exchange.",
-    tag="Queues",
-    scope="admin",
-    body=(Content(TaskRequest, {"task": "demo.add", "args": [1, 2]}),),
-    answers={
-        202: answer(
-            "Accepted; it has no single result.",
-            Content(
-                BroadcastReceipt,
-                {
-                    "id": TASK_ID,
-                    "task": "demo.add",
-                    "exchange": "broadcast",
-                    "tracked": False,
-                    "accepted_at": "2026-01-31T12:00:00.000Z",
-                    "reached": ["celery@w1", "celery@w2"],
-                    "not_reached": [],
-                },
-            ),
-        )
-    },
-    refusals=SUBMITTING_REFUSALS,
-)
-
-
-_NOBODY = (
-    "no worker hears broadcasts: none of Penstock's is up, and an app's hear those of a task that "
-    'is routed to a fanout exchange of the app (owner = "app"; kombu\'s Broadcast)'
+    idempotent=True,
 )
 
 
@@ -188,7 +164,6 @@ def routes() -> list[web.RouteDef]:
         web.post("/v1/queues/{name}/pause", pause, operation=PAUSE),
         web.post("/v1/queues/{name}/resume", resume, operation=RESUME),
         web.post("/v1/queues/{name}/purge", purge, operation=PURGE),
-        web.post("/v1/broadcast", broadcast, operation=BROADCAST),
     ]
 
 
@@ -199,21 +174,26 @@ async def queues(request: web.Request) -> web.Response:
         Problem: `metrics-unavailable`: it is configured and does not answer.
     """
     require(request, "read")
+    with_history, only = WITH.of(request), NAME.of(request)
     layout, broker = request.app[TOPOLOGY], request.app[BROKER]
     figures: dict[str, QueueFigures] = {}
     if broker.management is not None:
         figures = await broker.management.queues()
     paused = await request.app[OPERATING].pauses.read()
     rows = []
-    for name, queue in layout.queues.items():
-        row = _row(queue, figures.get(name), full=broker.depths.full(name))
+    wanted = {name: queue for name, queue in layout.queues.items() if only in {None, name}}
+    for name, queue in wanted.items():
+        row = _row(queue, added(figures, queue.shard_names), full=broker.depths.full(name))
         if (flow := request.app[OPERATING].flows.of(name)) is not None:
             row.started_per_s, row.drain_s = _rounded(flow.started_per_s), _rounded(flow.drain_s)
             row.oldest_s = _rounded(flow.oldest_s(time.monotonic()))
-        row.paused = None if paused is None else paused.get(name, False)
+        if paused is not None:
+            _pause(row, paused.get(name))
         if queue.dead_letter:
             row.dead_letter_queue = dead = layout.dead_queue(name)
             row.dead_letters = figures[dead].messages_ready if dead in figures else None
+        if with_history and (past := request.app[OPERATING].flows.past(name)) is not None:
+            row.history = _history(past, time.time())
         rows.append(row)
     return web.Response(body=msgspec.json.encode(QueueList(rows)), headers=_JSON)
 
@@ -241,12 +221,25 @@ async def purge(request: web.Request) -> web.Response:
     """End what is ready in a queue now; what comes later stays."""
     caller = require(request, "admin")
     queue, operating = _queue(request), request.app[OPERATING]
-    ready = await operating.purging.count(queue)
-    one = await operating.operations.begin(PURGING, queue, caller.tenant, ready)
-    noted(request, queue, ready)
-    body = msgspec.json.encode(Purge(one.id, queue, ready))
-    headers = {**_JSON, "Location": f"/v1/operations/{one.id}"}
-    return web.Response(status=202, body=body, headers=headers)
+
+    async def begin(operation_id: str) -> bytes:
+        ready = await operating.purging.count(queue)
+        one = await operating.operations.begin(PURGING, queue, caller.tenant, ready, operation_id)
+        noted(request, queue, one.of)
+        return msgspec.json.encode(Purge(one.id, queue, one.of))
+
+    return await begun_once(request, caller, idempotency.key_of(request), b"", begin)
+
+
+def _history(past: QueuePast, now: float) -> QueueHistory:
+    entered, left = past.rates(now)
+    return QueueHistory(STEP_S, rfc3339((now // STEP_S + 1) * STEP_S), entered, left)
+
+
+def _pause(row: QueueRow, found: PausedQueue | None) -> None:
+    row.paused = False if found is None else found.how
+    if found is not None and found.why is not None:
+        row.paused_by, row.paused_at = found.why.by, rfc3339(found.why.at)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -270,6 +263,7 @@ def _row(queue: Queue, figures: QueueFigures | None, *, full: bool) -> QueueRow:
         name=queue.name,
         type=queue.type,
         limit=queue.limit,
+        shards=queue.shards,
         max_priority=queue.max_priority,
         full=full,
     )
@@ -284,37 +278,3 @@ def _row(queue: Queue, figures: QueueFigures | None, *, full: bool) -> QueueRow:
             ack=stats.ack_details.rate,
         )
     return row
-
-
-@audited("task.broadcast")
-async def broadcast(request: web.Request) -> web.Response:
-    """Publish one task to every worker; 202 when RabbitMQ confirmed it for each of their queues."""
-    caller = require(request, "admin")
-    check_json(request)
-    submitting = request.app[SUBMITTING]
-    body = await request.app[INTAKE].bodies.read(request, submitting.max_task_bytes)
-    try:
-        message = await submitting.submission.submit(body, caller, traceparent(request), EVERYWHERE)
-    except Problem as problem:
-        if problem.code == "unroutable":
-            raise Problem("unroutable", _NOBODY, queued="no") from problem
-        raise
-    noted(request, f"{message.task} {message.task_id}")
-    layout = request.app[TOPOLOGY]
-    route = layout.route(message.task)
-    receipt = BroadcastReceipt(
-        id=message.task_id,
-        task=message.task,
-        exchange=layout.broadcast(route)[0] if route is not None else BROADCAST_EXCHANGE,
-        tracked=False,
-        accepted_at=issued_at(message.task_id),
-    )
-    with contextlib.suppress(Problem):  # RabbitMQ went away since
-        workers = sorted(submitting.catalog.workers.slots)
-        away = await request.app[BROKER].depths.are_away(
-            BROADCAST_QUEUE_PREFIX + worker for worker in workers
-        )
-        of_away = {queue.removeprefix(BROADCAST_QUEUE_PREFIX) for queue in away}
-        receipt.reached = [worker for worker in workers if worker not in of_away]
-        receipt.not_reached = sorted(of_away)
-    return web.Response(status=202, body=msgspec.json.encode(receipt), headers=_JSON)

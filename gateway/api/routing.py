@@ -21,7 +21,8 @@ from gateway.submitting.destinations import no_exchange, no_route
 from gateway.submitting.priorities import honours
 from gateway.submitting.task_request import TaskName
 from penstock.wire.names import BROADCAST_EXCHANGE, BROADCAST_QUEUE_PREFIX
-from topology import entities, model
+from topology import model
+from topology.route import Route
 
 _MAX_QUESTION_BYTES = 64 * 1024
 _JSON = {"Content-Type": "application/json"}
@@ -133,7 +134,7 @@ async def route(request: web.Request) -> web.Response:
     )
     if (question.task is None) == (question.exchange is None):
         raise invalid_request("$", "Expected either task, or exchange and routing_key")
-    found: entities.Route | None = None
+    found: Route | None = None
     exchange, routing_key = question.exchange or "", question.routing_key or ""
     if question.task is not None:
         if question.routing_key is not None:

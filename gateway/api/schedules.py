@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.auth import Caller, require
+from gateway.access.carried import carried
 from gateway.api.audited import audited
 from gateway.api.fields import Count
 from gateway.api.operation import JSON_BODY, RESOLVING, Content, Operation, answer
@@ -16,7 +17,6 @@ from gateway.api.queries import text
 from gateway.api.submit import RECEIPT_EXAMPLE, Receipt, receipt
 from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
-from gateway.http.trace_context import traceparent
 from gateway.schedules.redbeat_forms import client_schedule
 from gateway.schedules.schedule_request import ScheduleBody, parse_schedule, task_of
 from gateway.schedules.schedules import Entry, Schedules
@@ -202,7 +202,9 @@ async def put(request: web.Request) -> web.StreamResponse:
     caller = require(request, "schedule")
     name = request.match_info["name"]
     if not _SANE_NAME.fullmatch(name):
-        raise invalid_request("{name}", "Expected 1 to 200 printable characters, no colon first")
+        raise invalid_request(
+            "{name}", "Expected 1 to 200 printable characters, no slash, no first :"
+        )
     check_json(request)
     body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     wanted = parse_schedule(body)
@@ -240,7 +242,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     message = await request.app[SUBMITTING].submission.submit(
         task_of(schedule.definition),
         caller,
-        traceparent(request),
+        carried(request),
         Terms(tenant=schedule.tenant if known else None),
     )
     return web.Response(

@@ -1,8 +1,9 @@
 """Streams: WebSocket /v1/stream, Server-Sent Events /v1/tasks/{id}/stream, and their tickets."""
 
 import contextlib
+import re
 import socket as sockets_api
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -88,6 +89,10 @@ TICKET = Operation(
 )
 
 
+_ACCEPTED: Final = frozenset({"text/event-stream", "text/*", "*/*"})
+_NOT_WANTED: Final = re.compile(r"q\s*=\s*0(\.0*)?")
+
+
 def routes() -> list[web.RouteDef]:
     """Return the routes of this noun."""
     return [
@@ -109,11 +114,19 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return await request.app[WATCHING].streams.serve(request, viewer)
 
 
+def _accepts_events(accept: str) -> bool:
+    """Return whether an `Accept` takes an event stream; an empty one takes all, as none does."""
+    for one in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        if kind in _ACCEPTED and not any(map(_NOT_WANTED.fullmatch, parameters)):
+            return True
+    return not accept.strip()
+
+
 async def events(request: web.Request) -> web.StreamResponse:
     """One task as Server-Sent Events."""
     viewer = await _viewer(request)
-    accept = request.headers.get("Accept", "*/*")
-    if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
+    if not _accepts_events(request.headers.get("Accept", "")):
         raise Problem("not-acceptable", "this is a text/event-stream")
     task_id = request.match_info["id"]
     last = request.headers.get("Last-Event-ID", "")
@@ -127,7 +140,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
         if origin is not None:  # the middleware let it in
             response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Connection"] = "close"
+        response.force_close()  # or a client that reads to the end waits for the keep-alive's
         response.headers["X-Request-Id"] = request[REQUEST_ID]
         with contextlib.suppress(ConnectionError):  # the client is gone
             await response.prepare(request)

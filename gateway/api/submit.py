@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
+from gateway.access.carried import carried
 from gateway.access.copies import Copy
 from gateway.access.idempotency import Claim
 from gateway.access.once import Answered, once
@@ -18,7 +19,6 @@ from gateway.api.queries import WAIT
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.media_types import check_json
 from gateway.http.receipt import ReceiptResponse
-from gateway.http.trace_context import traceparent
 from gateway.states.state import TaskState
 from gateway.submitting.plan import TaskMessage
 from gateway.submitting.task_request import TaskRequest, parse_in_turns
@@ -121,7 +121,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
     app = request.app
     submitting = app[SUBMITTING]
     body = await app[INTAKE].bodies.read(request, submitting.max_task_bytes)
-    context = traceparent(request)
+    context = carried(request)
     if key is not None:
         answered = await once(
             request.app[ACCESS].idempotency,
@@ -168,7 +168,7 @@ class _Keyed:
             self._submission.prepare,
             self._task,
             self._caller,
-            traceparent(self._request),
+            carried(self._request),
             copy=copy,
         )
         return await self._submission.absent.surely(prepare)

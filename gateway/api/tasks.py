@@ -12,6 +12,7 @@ from gateway.access.auth import Caller, require
 from gateway.access.known_ids import unknown_task_id
 from gateway.access.task_id import IssuedId
 from gateway.api.audited import audited
+from gateway.api.kept_requests import WITH, StateWithRequest, with_request
 from gateway.api.operation import JSON_BODY, READING, Content, Operation, answer
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import WAIT, choice
@@ -26,8 +27,8 @@ from gateway.states.state import State, TaskState
 MAX_IDS = 1000
 """Ids of one status request."""
 _MAX_STATUS_BYTES = 1024 * 1024
-_TASK = "/v1/tasks/{id:(?!(?:bulk|status)$)[^/]+}"
-"""Not the two nouns beside the ids: what is not a POST there is the wrong method, no unknown id."""
+_TASK = "/v1/tasks/{id:(?!(?:bulk|status|retry|revoke)$)[^/]+}"
+"""Not the nouns beside the ids: what is not a POST there is the wrong method, no unknown id."""
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -71,9 +72,9 @@ SHOW = Operation(
     summary="The state of one task.",
     tag="Tasks",
     scope="read",
-    query=(WAIT,),
-    answers={200: answer("What is known of it.", Content(TaskState, STATE_EXAMPLE))},
-    refusals=READING,
+    query=(WAIT, WITH),
+    answers={200: answer("What is known of it.", Content(StateWithRequest, STATE_EXAMPLE))},
+    refusals=(*READING, "history-unavailable"),
 )
 RESULT = Operation(
     summary="The bare result.",
@@ -126,7 +127,15 @@ def routes() -> list[web.RouteDef]:
 async def show(request: web.Request) -> web.StreamResponse:
     """The state of one task; `?wait=` waits for its end."""
     caller = require(request, "read")
-    state = await _state(request, caller)
+    wanted = WITH.of(request)
+    try:
+        state = await _state(request, caller)
+    except Problem as problem:
+        if not wanted:
+            raise
+        return await with_request(request, caller, problem)
+    if wanted:
+        return await with_request(request, caller, state)
     return web.Response(body=state.to_json(admin=caller.admin), headers=_JSON)
 
 
@@ -175,9 +184,16 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     task_id = request.match_info["id"]
     terminate = TERMINATE.of(request)
     issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
-    revoked = await request.app[ENDINGS].revocation.revoke(task_id, issued, terminate=terminate)
+    endings = request.app[ENDINGS]
+    try:
+        revoked = await endings.revocation.revoke(task_id, issued, terminate=terminate)
+    except Problem as problem:
+        if problem.members.get("state") == "REVOKED":
+            # An earlier request may have revoked it and not come this far; twice is one event.
+            await endings.events.revoked(task_id)
+        raise
     if revoked.get("state") == "REVOKED":
-        await request.app[ENDINGS].events.revoked(task_id)
+        await endings.events.revoked(task_id)
     return web.Response(status=202, body=msgspec.json.encode(Revoked(**revoked)), headers=_JSON)
 
 

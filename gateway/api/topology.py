@@ -53,7 +53,7 @@ class Binding(msgspec.Struct, omit_defaults=True):
     """Of the type `headers`."""
 
 
-class TaskRoute(msgspec.Struct):
+class TaskRoute(msgspec.Struct, omit_defaults=True):
     """Where tasks of a name, or of a pattern, go."""
 
     task: str
@@ -61,6 +61,8 @@ class TaskRoute(msgspec.Struct):
     routing_key: str
     privileged: bool
     """Only an exact name in a key's allow-list grants it."""
+    options: dict[str, float] | None = None
+    """Of a submit that names none: `priority`, `expires`."""
 
 
 class Topology(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -171,7 +173,9 @@ def _shown(layout: model.Topology) -> Topology:
         ],
         bindings=[binding_of(one) for one in layout.bindings],
         routes=[
-            TaskRoute(one.task, one.exchange, one.routing_key, one.privileged)
+            TaskRoute(
+                one.task, one.exchange, one.routing_key, one.privileged, dict(one.defaults) or None
+            )
             for one in layout.routes
         ],
     )

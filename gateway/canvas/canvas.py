@@ -15,10 +15,11 @@ later travels inside of them, with its ids, and is published by workers.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode
 
@@ -46,8 +47,7 @@ Result = tuple[tuple[str, None], "list[Result] | None"]
 """A result as Celery writes it: `AsyncResult.as_tuple`, `GroupResult.as_tuple`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the last step of a line belongs to."""
 
     group_id: str | None = None
@@ -56,8 +56,7 @@ class Membership:
     """What is called when all of the group have ended; None: nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
     """One message that the gateway publishes."""
 
     node: TaskNode
@@ -138,7 +137,7 @@ def _join(last: Step, step: Step) -> Chord | None:
         return Chord(last, step)
     if isinstance(last, Chord):
         body = _join(last.body, step)
-        return None if body is None else replace(last, body=body)
+        return None if body is None else Chord(last.header, body)
     return None
 
 

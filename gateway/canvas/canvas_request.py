@@ -23,8 +23,8 @@ from gateway.submitting.task_request import (
     guard_headers,
 )
 
-MAX_NODES = 10_000
-"""Tasks, chains, groups and chords of one canvas."""
+MAX_TASKS = 10_000
+"""Tasks of one canvas; and as many chains, groups and chords, which are not counted with them."""
 MAX_DEPTH = 32
 """Levels of nesting; workers read and write them recursively."""
 
@@ -98,8 +98,9 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A signature, or signatures composed: exactly one of `task`, `chain`, `group` and `chord`."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {
-        "description": f"A signature, or signatures composed; at most {MAX_NODES} in all. Exactly "
-        "one of `task`, `chain`, `group` and `chord`; the other members belong to a `task`.",
+        "description": f"A signature, or signatures composed; at most {MAX_TASKS} tasks. "
+        "Exactly one of `task`, `chain`, `group` and `chord`; the other members belong to a "
+        "`task`.",
         "oneOf": [
             {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
             for name in ("task", "chain", "group", "chord")
@@ -189,12 +190,10 @@ def is_empty(node: Node) -> bool:
 
 class _Parser:
     def __init__(self) -> None:
-        self._count = 0
+        self._tasks = 0
+        self._compositions = 0
 
     def node(self, raw: bytes, place: str, depth: int) -> Node:
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise invalid_request(place, f"Over {MAX_NODES} nodes", queued="no")
         if depth > MAX_DEPTH:
             raise invalid_request(place, f"Nested over {MAX_DEPTH} levels deep", queued="no")
         try:
@@ -210,7 +209,13 @@ class _Parser:
                 place, "Expected exactly one of task, chain, group and chord", queued="no"
             )
         if form.task is not None:
+            self._tasks += 1
+            if self._tasks > MAX_TASKS:
+                raise invalid_request(place, f"Over {MAX_TASKS} tasks", queued="no")
             return self._task(form, form.task, place, depth)
+        self._compositions += 1
+        if self._compositions > MAX_TASKS:
+            raise invalid_request(place, f"Over {MAX_TASKS} chains, groups and chords", queued="no")
         for name in ("args", "kwargs", "options", "immutable", "link", "link_error"):
             if getattr(form, name) != getattr(_PLAIN, name):
                 raise invalid_request(

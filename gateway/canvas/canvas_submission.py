@@ -2,10 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from gateway.access.auth import Caller
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.canvas.canvas import (
@@ -22,7 +24,7 @@ from gateway.canvas.canvas_check import BREATH, CheckedCanvas, check_canvas
 from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode, walk
 from gateway.canvas.groups import Groups
 from gateway.errors import Problem
-from gateway.submitting.celery_options import addressed, later_options, own_headers
+from gateway.submitting.celery_options import addressed, later_options, own_headers, unkept
 from gateway.submitting.plan import CanvasPart, Stamp, TaskMessage, TaskPlan
 from gateway.submitting.submission import Submission
 
@@ -46,8 +48,8 @@ class CanvasPlan:
     last_due_s: int
     ids: list[str]
     """Of every task and group, in the order of the request."""
-    traceparent: str | None
-    """W3C trace context to carry on."""
+    carried: Carried
+    """What the messages say of the request."""
 
 
 class CanvasSubmission:
@@ -69,18 +71,19 @@ class CanvasSubmission:
         return await check_canvas(root, caller, self._submission)
 
     def plan(
-        self, canvas: CheckedCanvas, traceparent: str | None, ids: list[str] | None = None
+        self, canvas: CheckedCanvas, carried: Carried, ids: list[str] | None = None
     ) -> CanvasPlan:
         """Give every node its id.
 
         Args:
             canvas: From `check`.
-            traceparent: W3C trace context to carry on.
+            carried: What the messages say of the request.
             ids: Of an earlier try, in the order of the request; None: new ones.
         """
         given = iter(ids or ())
         apps = any(plan.destination.apps for plan in canvas.plans.values())
         used: list[str] = []
+        later: dict[int, dict[str, Any]] = {}  # tasks without options share a plan
         for node in walk(canvas.root):
             if isinstance(node, ChainNode | ChordNode):
                 continue
@@ -88,10 +91,15 @@ class CanvasSubmission:
             used.append(node.id)
             if isinstance(node, TaskNode):
                 plan = canvas.plans[id(node)]
-                headers = own_headers(plan.options, plan.tenant, traceparent)
-                node.options = later_options(plan.options, headers, plan.when)
-                if apps:
-                    node.options |= addressed(plan.destination)
+                options = later.get(id(plan))
+                if options is None:
+                    headers = own_headers(plan.options, plan.tenant, carried)
+                    headers |= unkept(plan)
+                    options = later_options(plan.options, headers, plan.when)
+                    if apps:
+                        options |= addressed(plan.destination)
+                    later[id(plan)] = options
+                node.options = options
         line = line_of(canvas.root)
         return CanvasPlan(
             root=canvas.root,
@@ -105,7 +113,7 @@ class CanvasSubmission:
             result=outcome(line),
             last_due_s=canvas.last_due_s,
             ids=used,
-            traceparent=traceparent,
+            carried=carried,
         )
 
     async def publish(self, canvas: CanvasPlan, nonce: str | None = None) -> None:
@@ -169,9 +177,9 @@ class CanvasSubmission:
                 given=b"[]" if start.given else b"",
             )
             copy = Copy(node.id, nonce) if nonce else None
-            stamp = Stamp(traceparent=canvas.traceparent, copy=copy, part=part)
+            stamp = Stamp(copy=copy, part=part)
             plan = canvas.plans[id(node)]
-            message = self._submission.message(plan, node.request, node.id, stamp)
+            message = self._submission.message(plan, node.request, node.id, stamp, canvas.carried)
             size += len(message.body)
             if len(message.body) > MAX_MESSAGE_BYTES or size > MAX_PUBLISHED_BYTES:
                 raise Problem(
@@ -191,8 +199,9 @@ class CanvasSubmission:
         confirms: list[asyncio.Future[None]] = []
         for message in messages:
             try:
-                async with asyncio.timeout(_ROOM_TIMEOUT_S):
-                    await self._submission.room()
+                if not self._submission.has_room():
+                    async with asyncio.timeout(_ROOM_TIMEOUT_S):
+                        await self._submission.room()
                 confirms.append(self._submission.publish(message))
             except TimeoutError:
                 full = "too many messages wait for a confirm"

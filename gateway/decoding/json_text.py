@@ -40,6 +40,8 @@ _LONG_FLOAT_BYTES: Final = 200
 """A shorter one is finite, whatever two digits its exponent has."""
 _MOST_DIGITS: Final = 4300
 """Python reads no integer of more, unless it is configured to (`sys.set_int_max_str_digits`)."""
+_LEAST_INFINITE_DIGITS: Final = 308
+"""An integer of so many digits is within a double's range."""
 _MARKS: Final = (b",", b"[", b"]", b"{", b"}")
 
 WindowKind = Literal["", "string", "number"]
@@ -70,13 +72,13 @@ def is_plain(text: bytes) -> bool:
     )
 
 
-def is_sound(text: bytes) -> bool:
-    """Return whether a short text has no number out of range, by reading it; else look closer."""
+def is_finite(text: bytes) -> bool:
+    """Return whether a shallow text of at most `_MOST_DIGITS` octets has no float out of range."""
     try:
         orjson.loads(text)
-    except ValueError:
-        return False
-    return len(text) <= _MOST_DIGITS
+    except ValueError:  # that, or an integer over a double's range
+        return len(text) > _LEAST_INFINITE_DIGITS and not has_flaw(text, len(text), keys=False)
+    return True
 
 
 def is_utf8(text: bytes) -> bool:
@@ -120,8 +122,13 @@ def find_flaw(
 
 def has_flaw(text: bytes, levels: int, *, keys: bool) -> bool:
     """Return whether a text of one window has a flaw; see `find_flaw`."""
+    return first_flaw(text, levels, keys=keys) is not None
+
+
+def first_flaw(text: bytes, levels: int, *, keys: bool) -> Flaw | None:
+    """Return the first flaw of a text of one window; see `find_flaw`."""
     depth = 0 if may_be_deeper(text, levels) else None
-    return _window_flaw(text, "", 0, levels, depth, keys=keys)[0] is not None
+    return _window_flaw(text, "", 0, levels, depth, keys=keys)[0]
 
 
 def _window_flaw(

@@ -7,7 +7,9 @@ from typing import Final
 from gateway.decoding.splitter import TOO_LONG, WHITESPACE, Part
 
 _FIRST_PRINTABLE: Final = b"!"
-_BLANK_LINES: Final = re.compile(rb"\n(?:[ \t\r]*+\n)++")
+_SHORT: Final = 64
+"""Octets of a blank line that is surely within the bound; a longer one is looked at by itself."""
+_BLANK_LINES: Final = re.compile(rb"\n(?:[ \t\r]{0,%d}+\n)++" % _SHORT)
 _WORTHWHILE: Final = 64
 """Fewer blank lines are yielded among the others: that costs less than a part of their own."""
 _DENSE_BYTES: Final = 8
@@ -18,7 +20,8 @@ class LineSplitter:
     """Cuts chunks into lines. Holds at most one line and one chunk.
 
     Args:
-        max_line_bytes: A longer line, counted without its newline, becomes `TOO_LONG`.
+        max_line_bytes: A longer line, counted without its newline (LF or CR LF), becomes
+            `TOO_LONG`, also when it is blank.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -64,11 +67,12 @@ class LineSplitter:
 
     def _split(self, text: bytes) -> Iterator[Part]:
         """Yield the lines of a text that does not end with a newline of theirs."""
-        if text[:1] < _FIRST_PRINTABLE and not text.strip(WHITESPACE):
+        short = len(text) <= self._max_bytes
+        if short and text[:1] < _FIRST_PRINTABLE and not text.strip(WHITESPACE):
             yield text.count(b"\n") + 1
             return
         at = 0
-        if text.count(b"\n") * _DENSE_BYTES > len(text):
+        if self._max_bytes >= _SHORT and text.count(b"\n") * _DENSE_BYTES > len(text):
             for found in _BLANK_LINES.finditer(text):
                 start, end = found.span()
                 if end - start > _WORTHWHILE and (newlines := found[0].count(b"\n")) > _WORTHWHILE:
@@ -81,20 +85,27 @@ class LineSplitter:
         lines = text.split(b"\n")
         if len(text) > self._max_bytes:
             bound = self._max_bytes
-            lines = [line if len(line) <= bound else TOO_LONG for line in lines]
+            lines = [line if len(line) <= bound else self._long(line) for line in lines]
         if min(lines) < _FIRST_PRINTABLE:
             return [line if line is TOO_LONG else line and line.strip(WHITESPACE) for line in lines]
         return lines
 
+    def _long(self, line: bytes) -> bytes:
+        """Return a line over the bound, which may be there by the CR of its newline alone."""
+        whole = len(line) == self._max_bytes + 1 and line.endswith(b"\r")
+        return line[:-1] if whole else TOO_LONG
+
     def _hold(self, part: bytes) -> None:
         self._size += len(part)
-        if self._size > self._max_bytes:
+        if self._size > self._max_bytes + 1:
             self._open.clear()  # only the size is remembered
         else:
             self._open += part
 
     def _finish(self) -> Part:
-        line = TOO_LONG if self._size > self._max_bytes else bytes(self._open)
+        line = bytes(self._open)
+        if self._size > self._max_bytes:
+            line = self._long(line)
         self._open.clear()
         self._size = 0
         return [line] if line.strip(WHITESPACE) else 1

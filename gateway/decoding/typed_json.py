@@ -11,6 +11,7 @@ from gateway.errors import Fault, Problem
 
 _FIELD: Final = re.compile(r"field `(.+)`", re.DOTALL)
 _EMPTY: Final = "the body is empty"
+_HALF_PAIR: Final = "a \\u escape is half of a surrogate pair, which is no character"
 _SHORT_BYTES: Final = 256
 """In more there is time to read an extreme number."""
 _EXTREME: Final = re.compile(rb"[eE][+-]?0*+[23][0-9]{2}")
@@ -56,8 +57,15 @@ def decode_with(decode: Any, body: bytes) -> Any:
     except RecursionError:
         raise malformed("nested too deeply") from None
     except msgspec.DecodeError as error:
-        empty = not body or body.isspace()
-        raise malformed(_EMPTY if empty else str(error)) from None
+        raise malformed(_words(error, body)) from None
+
+
+def _words(error: msgspec.DecodeError, body: bytes) -> str:
+    """Say what is wrong; msgspec takes half of a surrogate pair for the end of the text."""
+    if not body or body.isspace():
+        return _EMPTY
+    said = str(error)
+    return f"{said}, or {_HALF_PAIR}" if said.endswith("truncated") and b"\\u" in body else said
 
 
 def malformed(detail: str) -> Problem:

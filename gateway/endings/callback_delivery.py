@@ -68,14 +68,16 @@ class CallbackDelivery:
         try:
             if await self._events.delivered(event):
                 return
-            await self._post.send(event.url, event.event, await self._body(event))
+            await self._post.send(
+                event.url, event.event, await self._body(event), event.traceparent
+            )
         except CallbackFailedError as failed:
             await self._try_again(event, failed)
         except Problem as problem:  # Redis is away: what became of the task is not known now
             await self._try_again(event, CallbackFailedError(str(problem)))
         else:
             await self._events.mark_delivered(event)
-            log.info("callback-delivered", extra={"event": event.event, "id": event.id})
+            log.info("callback-delivered", extra={"callback": event.event, "id": event.id})
 
     async def _body(self, event: CallbackEvent) -> bytes:
         """Return the final state as `GET /v1/tasks/{id}` does; the bare end where none is kept.
@@ -101,7 +103,7 @@ class CallbackDelivery:
             event, attempt=event.attempt + 1, first_at=event.first_at or now
         )
         delay_s = None if failed.final else next_delay_s(event, now)
-        extra = {"event": event.event, "id": event.id, "attempt": event.attempt}
+        extra = {"callback": event.event, "id": event.id, "attempt": event.attempt}
         if delay_s is None:
             log.warning("callback-given-up", extra={**extra, "reason": failed.reason})
             await insist(lambda: self._events.bury(event, "callback-failed", failed.reason))

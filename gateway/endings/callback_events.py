@@ -64,6 +64,8 @@ class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """When it was first tried, unix seconds."""
     replays: int = 0
     """How often it was replayed from the dead letters."""
+    traceparent: str | None = None
+    """Of the task, where it is part of a trace."""
 
 
 def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> CallbackEvent | None:

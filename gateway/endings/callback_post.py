@@ -18,6 +18,8 @@ from yarl import URL
 
 from gateway.config import GatewayConfig
 from gateway.errors import invalid_request
+from gateway.telemetry.tracing import Spans
+from penstock.wire.headers import TRACEPARENT
 from penstock.wire.names import CALLBACKS_QUEUE
 from topology.model import Topology
 
@@ -130,19 +132,42 @@ class CallbackPost:
 
     Args:
         config: Allowed hosts, whether private addresses are allowed, the secret.
+        spans: Of the gateway; None: tracing is off.
     """
 
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, spans: Spans | None = None) -> None:
         self._config = config
+        self._spans = spans
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, url: str, event_id: str, body: bytes) -> None:
+    async def send(
+        self, url: str, event_id: str, body: bytes, traceparent: str | None = None
+    ) -> None:
+        """POST once, as a span of the task's trace.
+
+        Args:
+            url: Where to.
+            event_id: Of the event.
+            body: JSON.
+            traceparent: Of the task, where it is part of a trace.
+
+        Raises:
+            CallbackFailedError: The host or its address is not allowed, no answer, or not a 2xx.
+        """
+        if self._spans is None or traceparent is None:
+            await self._send(url, event_id, body, traceparent)
+            return
+        with self._spans.callback(URL(url).host or "", traceparent) as handed_on:
+            await self._send(url, event_id, body, handed_on)
+
+    async def _send(self, url: str, event_id: str, body: bytes, traceparent: str | None) -> None:
         """POST once.
 
         Args:
             url: Where to.
             event_id: Of the event.
             body: JSON.
+            traceparent: Header that is sent.
 
         Raises:
             CallbackFailedError: The host or its address is not allowed, no answer, or not a 2xx.
@@ -159,6 +184,8 @@ class CallbackPost:
             "X-Penstock-Timestamp": now,
             "X-Penstock-Signature": sign(self._config.callback_secret, now, body),
         }
+        if traceparent is not None:
+            headers[TRACEPARENT] = traceparent
         try:
             async with self._open().post(
                 url, data=body, headers=headers, allow_redirects=False

@@ -4,7 +4,9 @@
                                   └──► published to its destination, confirmed
 
 Workers of an app remember what was revoked only until they stop, and RabbitMQ cannot take a message
-out of a queue. Up to the gate a revoked task has therefore certainly not begun.
+out of a queue. Up to the gate a revoked task has therefore certainly not begun. A message may come
+here again after it was passed on, when a gateway dies before RabbitMQ has its acknowledgement: what
+became of the first copy only workers know, so that the second follows it, whatever was revoked.
 """
 
 import asyncio
@@ -17,11 +19,13 @@ from gateway.errors import Problem
 from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery, UnusableError
 from gateway.rabbitmq.publisher import Publisher
+from gateway.rabbitmq.settling import ACKS_IN_A_ROW
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
 from gateway.timestamps import unix_of
 from penstock.wire.delay import delay_route
 from penstock.wire.headers import BROKER_PREFIXES, GATE_HEADER
+from penstock.wire.keys import PASSED_S, passed_key
 from penstock.wire.names import GATE_QUEUE
 
 _AGAIN_S: Final = 1.0
@@ -48,8 +52,9 @@ class Gate:
     ) -> None:
         self._publisher = publisher
         self._redis = redis
+        self._pass = redis.script("gate_pass", copied=True)
         self._outcomes = outcomes
-        self.consumer = Consumer(connection, GATE_QUEUE, "gate", self.handle)
+        self.consumer = Consumer(connection, GATE_QUEUE, "gate", self.handle, ACKS_IN_A_ROW)
 
     async def handle(self, delivery: Delivery) -> None:
         """Pass one message on, or record the end of its task.
@@ -65,21 +70,35 @@ class Gate:
             end = Outcome(task_id, "REVOKED", why, task if isinstance(task, str) else None)
             await self._outcomes.finish(end, delivery)
             return
-        await self._pass_on(delivery, *destination)
+        await self._pass_on(delivery, task_id, *destination)
 
     async def _why_not(self, task_id: str, headers: Mapping[str, Any]) -> str:
-        """Return why a task is not to run; empty: it is. Waits for Redis to know."""
+        """Return why a task is not to run; empty: it is, or may. Waits for Redis to know."""
         expires = unix_of(headers.get("expires"))
-        if expires is not None and expires <= time.time():
-            return "expired"
-        key = self._redis.keys.task(task_id).revoked
+        expired = expires is not None and expires <= time.time()
+        keys = self._redis.keys.task(task_id)
         while True:
             try:
-                return "revoked" if await self._redis.exists(key) else ""
+                why: bytes = await self._pass(
+                    keys=[keys.revoked, passed_key(keys.record)], args=[int(expired), PASSED_S]
+                )
+                return why.decode()
             except RedisAwayError:
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _pass_on(self, delivery: Delivery, exchange: str, routing_key: str) -> None:
+    async def _stopped(self, task_id: str | None) -> None:
+        """Note that a message was not passed on after all. Waits for Redis."""
+        while task_id is not None:
+            try:
+                await self._redis.delete(passed_key(self._redis.keys.task(task_id).record))
+            except RedisAwayError:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
+
+    async def _pass_on(
+        self, delivery: Delivery, task_id: str | None, exchange: str, routing_key: str
+    ) -> None:
         headers = {
             name: value
             for name, value in delivery.headers.items()
@@ -92,8 +111,10 @@ class Gate:
                 await self._publisher.publish(message, message_id, delivery.body)
             except Problem as problem:
                 if problem.code == "unroutable":
+                    await self._stopped(task_id)
                     raise UnusableError(problem.detail) from problem
                 if problem.code == "queue-full":
+                    await self._stopped(task_id)
                     headers[GATE_HEADER] = [exchange, routing_key]
                     message = delivery.again(*delay_route(_FULL_S, "", GATE_QUEUE), headers)
                 else:

@@ -15,11 +15,12 @@ import dataclasses
 import logging
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.access.task_id import claims
+from gateway.endings.asked import asked_with
 from gateway.endings.callback_events import CallbackEvents, event_of, insist
 from gateway.endings.revocation import final_record, revoked_record
 from gateway.endings.unbegun import Unbegun, Why, unbegun
@@ -27,7 +28,7 @@ from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
-from penstock.wire.headers import COPY_HEADER, REASON_HEADER
+from penstock.wire.headers import COPY_HEADER, REASON_HEADER, RETRIED_HEADER
 from penstock.wire.keys import FormerKeys
 from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
 from penstock.wire.records import error_record
@@ -50,6 +51,8 @@ class Outcome:
     """One word of RabbitMQ's, or `unrouted`."""
     task: str | None = None
     retries: int | None = None
+    retried_from: str | None = None
+    """The task that was published again as this one."""
     copy: str = ""
     """Nonce of a message that may have been published twice."""
     kept: bool = True
@@ -61,7 +64,11 @@ class Outcome:
 
     def record(self) -> bytes:
         """The final record without its opening brace."""
-        members = {"name": self.task, "retries": self.retries}
+        members = {
+            "name": self.task,
+            "retries": self.retries,
+            "retried_from": self.retried_from,
+        }
         if self.unneeded:
             error = {
                 "exc_type": "NotNeeded",
@@ -98,14 +105,16 @@ def outcome(headers: Mapping[str, Any]) -> Outcome | None:
     if not queue or queue.startswith((*_DELAY_QUEUES, GATE_QUEUE)):
         reason = "unrouted"
     task, retries, copy = headers.get("task"), headers.get("retries"), headers.get(COPY_HEADER)
+    retried_from = headers.get(RETRIED_HEADER)
     return Outcome(
         task_id,
         "REVOKED" if expired else "FAILURE",
         reason,
-        task if isinstance(task, str) else None,
-        retries if isinstance(retries, int) and not isinstance(retries, bool) else None,
-        copy if isinstance(copy, str) else "",
-        kept,
+        task=task if isinstance(task, str) else None,
+        retries=retries if isinstance(retries, int) and not isinstance(retries, bool) else None,
+        retried_from=retried_from if isinstance(retried_from, str) else None,
+        copy=copy if isinstance(copy, str) else "",
+        kept=kept,
     )
 
 
@@ -145,6 +154,7 @@ class Outcomes:
         redis: From `make_redis`.
         result_expires_s: How long a record is kept.
         callbacks: Announces ends to callback URLs.
+        keeps: Whether history may keep what a task was asked with.
     """
 
     def __init__(
@@ -153,7 +163,9 @@ class Outcomes:
         redis: RedisClient,
         result_expires_s: int,
         callbacks: CallbackEvents,
+        keeps: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        self._keeps = keeps
         self.consumer = Consumer(connection, OUTCOMES_QUEUE, "outcomes", self.handle)
         self._redis = redis
         self._script = redis.script("task_end", copied=True)
@@ -161,6 +173,8 @@ class Outcomes:
         self._callbacks = callbacks
         self.recorded = 0
         """Ends recorded by this process."""
+        self.on_recorded: Callable[[str | None, str], None] = lambda _task, _state: None
+        """Called with the task and the state of each."""
 
     async def handle(self, letter: Delivery) -> None:
         """Record the end of one letter's task, however long Redis is away."""
@@ -175,7 +189,10 @@ class Outcomes:
             end: Its end, unless it ended before.
             message: Its message.
         """
-        state = await self._record(end) if end.kept else end.state
+        asked = b""
+        if end.state == "FAILURE" and self._keeps(end.task or ""):
+            asked = asked_with(message, _last_death(message.headers.get("x-death"))[0])
+        state = await self._record(end, asked) if end.kept else end.state
         await self._announce(end.task_id, state, message.headers)
         if state == end.state:
             for behind in unbegun(message.body):
@@ -204,7 +221,7 @@ class Outcomes:
         state = await self._record(end) if end.kept else end.state
         await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})
 
-    async def _record(self, end: Outcome) -> str | None:
+    async def _record(self, end: Outcome, asked: bytes = b"") -> str | None:
         """Record an end, unless it ended before; return the state in which it is now.
 
         None while another copy of its message runs: that one will record its end.
@@ -218,7 +235,7 @@ class Outcomes:
                         *(keys.record, keys.events, keys.ended, keys.copy),
                         *(former.ended, former.copy),
                     ],
-                    args=[end.state, end.record(), self._kept_s, end.copy],
+                    args=[end.state, end.record(), self._kept_s, end.copy, asked],
                 )
                 found = await self._redis.get(keys.ended) if answer == b"ended" else None
             except WrongTypeError:
@@ -229,5 +246,6 @@ class Outcomes:
             else:
                 if answer == b"recorded":
                     self.recorded += 1
+                    self.on_recorded(end.task, end.state)
                     return end.state
                 return None if found is None else str(found, "ascii")

@@ -1,5 +1,6 @@
 """How tasks end besides in their worker: callbacks, revocation, what the broker ends."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from gateway.endings.gate import Gate
 from gateway.endings.outcomes import Outcomes
 from gateway.endings.outstanding import Outstanding
 from gateway.endings.revocation import Revocation
+from gateway.rabbitmq.consumer import Consumer
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
+from gateway.telemetry.tracing import Spans
 from penstock.looper import Looper
 from topology.model import Topology
 
@@ -44,6 +47,7 @@ class Endings:
         redis: RedisClient,
         states: States,
         broker: Broker,
+        spans: Spans | None = None,
     ) -> "Endings":
         """Make it.
 
@@ -53,12 +57,18 @@ class Endings:
             redis: From `make_redis`.
             states: Reads states.
             broker: Publishes, and controls workers.
+            spans: Of the gateway; None: tracing is off.
         """
         events = CallbackEvents(
             broker.publisher, redis, broker.origin, config.quotas.callback_bytes
         )
-        post = CallbackPost(config)
-        outcomes = Outcomes(broker.connection, redis, config.result_expires_s, events)
+        post = CallbackPost(config, spans)
+
+        def keeps(task: str) -> bool:
+            route = topology.route(task)
+            return route is None or route.keep_arguments
+
+        outcomes = Outcomes(broker.connection, redis, config.result_expires_s, events, keeps)
         return cls(
             revocation=Revocation(redis, states, broker.control, config.result_expires_s),
             outcomes=outcomes,
@@ -80,15 +90,19 @@ class Endings:
     @property
     def loopers(self) -> tuple[Looper, ...]:
         """Consume the ends that RabbitMQ decided, those that a URL is posted, and the gate's."""
-        consumers = [self.outcomes.consumer]
-        if self.callbacks is not None:
-            consumers.append(self.callbacks.consumer)
-        if self.gate is not None:
-            consumers.append(self.gate.consumer)
-        loopers = [consumer.looper for consumer in consumers]
+        loopers = [consumer.looper for consumer in self._consumers]
         if self.gate is not None and self.callbacks is not None:
             loopers.append(self.outstanding.looper)
         return tuple(loopers)
+
+    @property
+    def _consumers(self) -> list[Consumer]:
+        parts = (self.outcomes, self.callbacks, self.gate)
+        return [part.consumer for part in parts if part is not None]
+
+    async def finish(self) -> None:
+        """Take no more messages, and end those under way: they would be handled twice."""
+        await asyncio.gather(*(consumer.finish() for consumer in self._consumers))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

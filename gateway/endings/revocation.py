@@ -1,8 +1,11 @@
 """Revoking tasks, so that each either starts or is REVOKED, and never both."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -17,6 +20,8 @@ from penstock.wire.records import error_record
 
 _ATTEMPTS: Final = 5
 _AGAIN_S: Final = 0.2
+_ENDED: Final = "already-ended"
+_MARKED: Final = "1"
 
 
 class Revocation:
@@ -44,7 +49,7 @@ class Revocation:
         self._kept_s = result_expires_s
 
     async def revoke(
-        self, task_id: str, issued: IssuedId | None, *, terminate: bool
+        self, task_id: str, issued: IssuedId | None, *, terminate: bool, by: str = _MARKED
     ) -> dict[str, Any]:
         """Revoke one task, and stop it if it runs and that is wanted.
 
@@ -52,12 +57,16 @@ class Revocation:
             task_id: The id.
             issued: What it says of itself; None: others issued it.
             terminate: Stop a running one, too.
+            by: Who asks, if it knows again what it has revoked: the same one revokes a task as
+                often as it likes, everyone else gets `already-ended` the second time.
 
         Returns:
             The answer of the API: `id`, `state`, `terminating` or `revoking`.
 
         Raises:
-            Problem: `already-ended`, `not-terminable`, `state-unavailable`, `broker-unavailable`.
+            Problem: `already-ended`, which changes nothing. `not-terminable`, `state-unavailable`,
+                `broker-unavailable`: `revoked` in it says whether the task was revoked all the
+                same, and a repetition finds out.
         """
         if issued is None or issued.apps:
             return await self._ask_workers(task_id, issued, terminate=terminate)
@@ -65,18 +74,20 @@ class Revocation:
         due_in_s = _due_in_s(issued)
         keys = self._keys.task(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
-        outcome, state = await self._script(
-            keys=[
-                *(keys.record, keys.events, keys.ended, keys.revoked),
-                FormerKeys.of(task_id).ended,
-            ],
-            args=[body, self._kept_s, due_in_s + REVOKED_S],
-        )
+        with _perhaps_revoked(task_id):
+            outcome, state = await self._script(
+                keys=[
+                    *(keys.record, keys.events, keys.ended, keys.revoked),
+                    FormerKeys.of(task_id).ended,
+                ],
+                args=[body, self._kept_s, due_in_s + REVOKED_S, by],
+            )
         if outcome == b"ended":
             raise _ended(task_id, state)
         terminating = False
         if terminate and (outcome == b"running" or not tracked):
-            terminating = await self._terminate(task_id, issued)
+            with _surely_revoked(task_id):
+                terminating = await self._terminate(task_id, issued)
         answer: dict[str, Any] = {"id": task_id}
         if tracked:
             answer["state"] = state.decode()
@@ -97,24 +108,24 @@ class Revocation:
         """
         keys = self._keys.task(task_id)
         due_in_s = 0 if issued is None else _due_in_s(issued)
-        outcome, state = await self._ask_script(
-            keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
-            args=[due_in_s + REVOKED_S],
-        )
-        if outcome == b"ended":
-            raise _ended(task_id, state)
-        if state == b"UNKNOWN":  # the script reads JSON
-            found = (await self._states.read({task_id: issued}))[task_id]
-            if found.final:
-                raise _ended(task_id, found.state.encode())
-            state = (found.state or "UNKNOWN").encode()
-        answer: dict[str, Any] = {"id": task_id}
-        tracked = issued is None or issued.tracked
-        answer |= {"state": state.decode()} if tracked else {"tracked": False}
-        if outcome == b"running" and terminate:
-            return answer | {"terminating": await self._terminate(task_id, issued)}
-        arguments = {"task_id": task_id, "terminate": terminate, "signal": "SIGTERM"}
-        await self._control.broadcast("revoke", arguments)
+        with _perhaps_revoked(task_id):
+            outcome, state = await self._ask_script(
+                keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
+                args=[due_in_s + REVOKED_S],
+            )
+            if state == b"UNKNOWN" and outcome != b"ended":  # the script reads JSON
+                found = (await self._states.read({task_id: issued}))[task_id]
+                state = (found.state or "UNKNOWN").encode()
+                outcome = b"ended" if found.final else outcome
+            if outcome == b"ended":
+                raise _ended(task_id, state)
+            answer: dict[str, Any] = {"id": task_id}
+            tracked = issued is None or issued.tracked
+            answer |= {"state": state.decode()} if tracked else {"tracked": False}
+            if outcome == b"running" and terminate:
+                return answer | {"terminating": await self._terminate(task_id, issued)}
+            arguments = {"task_id": task_id, "terminate": terminate, "signal": "SIGTERM"}
+            await self._control.broadcast("revoke", arguments)
         running = outcome == b"running"
         return answer | ({"terminating": False} if running else {"revoking": True})
 
@@ -159,6 +170,37 @@ class Revocation:
         return "asked"
 
 
+@contextlib.contextmanager
+def _perhaps_revoked(task_id: str) -> Iterator[None]:
+    """Say of a refusal that its task may be revoked all the same."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code == _ENDED:
+            raise
+        words = "the task may be revoked all the same"
+        raise _although(problem, task_id, "unknown", words) from problem
+
+
+@contextlib.contextmanager
+def _surely_revoked(task_id: str) -> Iterator[None]:
+    """Say of a refusal that its task is revoked: it runs, and never starts again."""
+    try:
+        yield
+    except Problem as problem:
+        raise _although(problem, task_id, "yes", "the task never starts again") from problem
+
+
+def _although(problem: Problem, task_id: str, revoked: str, words: str) -> Problem:
+    again = "" if problem.status == HTTPStatus.CONFLICT else ": repeat the request"
+    return Problem(
+        problem.code,
+        f"{problem.detail}; {words}{again}",
+        retry_after_s=problem.retry_after_s,
+        members={**problem.members, "id": task_id, "revoked": revoked},
+    )
+
+
 def _due_in_s(issued: IssuedId) -> int:
     """Return in how many seconds a task is due, at the latest."""
     return max(0, int(issued.due_by - time.time()))
@@ -173,7 +215,7 @@ def _decided(answer: Any) -> bool:
 
 def _ended(task_id: str, state: bytes) -> Problem:
     return Problem(
-        "already-ended",
+        _ENDED,
         "the task has already ended",
         members={"id": task_id, "state": state.decode()},
     )

@@ -7,7 +7,6 @@ In the order of a request:
     frame_meter             what a WebSocket's client has sent and is not handled yet
     front_door, media_types whom requests are taken from: host, origin, media type
     traits, expectations    what is special about the route
-    trace_context           where the request comes from, for tracing
     body, held_body         the body: gunzipped, bounded, whole or in chunks; counted while held
     turns                   who computes next
     problems, receipt       the answer

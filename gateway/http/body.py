@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 
 from gateway.decoding import byte_order
 from gateway.decoding.gunzip import BadGzipError, Gunzip
-from gateway.errors import Problem
+from gateway.errors import Problem, malformed_json
+from gateway.http import expectations
 from gateway.http.turns import Turns
 from gateway.sharing.held_bytes import HeldBytes
 from gateway.sharing.tenant import TENANT
@@ -101,7 +102,8 @@ class Bodies:
             Problem: as `read`, but for the size.
             ConnectionResetError: The client has left.
         """
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+        encodings = request.headers.getall(hdrs.CONTENT_ENCODING, ("identity",))
+        encoding = ", ".join(encodings).strip().lower()
         if encoding == "identity":
             chunks = self._raw_chunks(request, whole=whole)
         elif encoding in {"gzip", "x-gzip"}:
@@ -131,6 +133,7 @@ class Bodies:
         content = request.content
         pause_s = self._timeout_s
         started, size = time.monotonic(), 0
+        await expectations.ask(request)
         try:
             while True:
                 if content.is_eof():
@@ -167,16 +170,14 @@ class Bodies:
                     yield chunk
             gunzip.end()
         except BadGzipError as error:
-            raise Problem(
-                "malformed-json", f"the body is not valid gzip: {error}", queued="no"
-            ) from None
+            raise malformed_json(f"the body is not valid gzip: {error}") from None
 
 
 def _without_mark(head: bytes) -> bytes:
     try:
         return byte_order.skip_mark(head)
     except byte_order.NotUtf8Error as error:
-        raise Problem("malformed-json", f"the body is not UTF-8: {error}", queued="no") from None
+        raise malformed_json(f"the body is not UTF-8: {error}") from None
 
 
 def _broken(error: web.RequestPayloadError) -> Problem:

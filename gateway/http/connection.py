@@ -56,12 +56,22 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_body_since", "_broken", "_clock", "_drop_at", "_framed", "_head_since", "_held_back",
-        "_lingered", "_siblings", "_silent", "frames",
+        "_lingered", "_on_refused", "_siblings", "_silent", "frames",
     )  # fmt: skip
 
-    def join(self, siblings: "set[Connection]") -> None:
-        """Be in that set from connected to lost."""
+    def join(
+        self,
+        siblings: "set[Connection]",
+        on_refused: Callable[[int, str, str], None] = lambda *_: None,
+    ) -> None:
+        """Be in that set from connected to lost.
+
+        Args:
+            siblings: The set.
+            on_refused: Called with status, request id and code of what is answered here.
+        """
         self._siblings = siblings
+        self._on_refused = on_refused
         self._clock = asyncio.get_running_loop().time
         self._head_since = 0.0
         self._silent = True
@@ -185,6 +195,7 @@ class Connection(web.RequestHandler):
         if self._silent or self.transport is None:
             self.force_close()
         else:
+            self._on_refused(400, new_request_id(), "invalid-request")
             self.transport.write(_SLOW_HEAD)
             self.transport.write_eof()
             self.close()
@@ -214,12 +225,13 @@ class Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
-        detail = (
-            f"the request line or a header is longer than {self.max_line_size} bytes"
-            if isinstance(exc, LineTooLong)
-            else "this is not HTTP/1.1 as RFC 9112 defines it"
-        )
+        detail = "this is not HTTP/1.1 as RFC 9112 defines it"
+        if isinstance(exc, LineTooLong):
+            detail = f"the request line or a header is longer than {self.max_line_size} bytes"
+        elif "Too many headers" in exc.message:
+            detail = f"the request has more than {self.max_headers} headers"
         response = problem_response(Problem("invalid-request", detail, queued="no"))
-        response.headers["X-Request-Id"] = new_request_id()
+        request_id = response.headers["X-Request-Id"] = new_request_id()
+        self._on_refused(response.status, request_id, "invalid-request")
         response.force_close()
         return response

@@ -55,6 +55,8 @@ class Listener:
         """Those that are open."""
         self.refused = 0
         """Connections turned away so far."""
+        self.on_refused: Callable[[int, str, str], None] = lambda *_: None
+        """Called with status, request id and code of what is answered before it is a request."""
         # `Any`: aiohttp's own runner passes None for no access log, its annotation has no None.
         self._options: dict[str, Any] = {
             "access_log": None,
@@ -78,9 +80,9 @@ class Listener:
         """Return the protocol of one accepted connection."""
         if len(self.connections) >= self._max_connections:
             self.refused += 1
-            return TurnedAway(self._turned_away, _TURNED_AWAY)
+            return TurnedAway(self._turned_away, _TURNED_AWAY, self.on_refused)
         connection = Connection(self._server, loop=self._loop, **self._options)
-        connection.join(self.connections)
+        connection.join(self.connections, self.on_refused)
         return connection
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> None:

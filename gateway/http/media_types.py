@@ -13,6 +13,16 @@ MEDIA_TYPES: Final = NDJSON | {JSON}
 """Every type that some route takes."""
 
 
+def body_type(request: web.Request) -> str:
+    """Return the media type that a request names, or JSON where there is nothing to name.
+
+    An empty body is one of its type all the same: NDJSON without a line is none, and no error.
+    """
+    if not request.body_exists and hdrs.CONTENT_TYPE not in request.headers:
+        return JSON
+    return request.content_type
+
+
 def check_json(request: web.Request) -> None:
     """Let JSON through, and what has neither a body nor a type.
 

@@ -27,6 +27,8 @@ class ReceiptResponse(web.StreamResponse):
     def __init__(self, body: bytes, location: str | None = None) -> None:
         super().__init__(status=202)
         self._text = body
+        self.text_octets = len(body)
+        """Of the body."""
         self._location = location
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:

@@ -19,6 +19,8 @@ ANY_HOST: Final = "any-host"
 """Served whatever the `Host` says: for health checks, which name what they like."""
 IDEMPOTENT: Final = "idempotent"
 """Takes `Idempotency-Key`."""
+BODILESS: Final = "bodiless"
+"""Takes nothing in its body."""
 
 
 _NONE: Final = frozenset[str]()
@@ -64,6 +66,8 @@ class RouteTraits:
     def check_query(self, request: web.Request, queued: Queued | None) -> None:
         """Refuse a query parameter that the route would ignore: the client counts on it.
 
+        One that is unknown, and the second of two of a name.
+
         Args:
             request: A request with a query.
             queued: What the refusal says of a message.
@@ -80,3 +84,5 @@ class RouteTraits:
                 raise invalid_request(
                     f"?{name}", f"Unknown parameter; this path takes {names}", queued=queued
                 )
+            if len(request.query.getall(name)) > 1:
+                raise invalid_request(f"?{name}", "Given twice", queued=queued)

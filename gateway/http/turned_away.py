@@ -1,10 +1,11 @@
 """A connection beyond the bound: 503 `overloaded` when it asks for something, then closed."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from gateway.errors import Problem
-from gateway.http.problems import problem_octets
+from gateway.http.problems import new_request_id, problem_octets
 
 LINGER_S: Final = 2.0
 """Longest life of such a connection; to close at once could destroy the answer on its way."""
@@ -17,9 +18,16 @@ class TurnedAway(asyncio.Protocol):
     Args:
         siblings: All that are alive; at its bound a new one is cut without a word.
         most: That bound.
+        on_refused: Called with status, request id and code of the answer.
     """
 
-    def __init__(self, siblings: "set[TurnedAway]", most: int) -> None:
+    def __init__(
+        self,
+        siblings: "set[TurnedAway]",
+        most: int,
+        on_refused: Callable[[int, str, str], None] = lambda *_: None,
+    ) -> None:
+        self._on_refused = on_refused
         self._siblings = siblings
         self._most = most
         self._transport: asyncio.Transport | None = None
@@ -27,7 +35,7 @@ class TurnedAway(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not long."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none of asyncio's
         if len(self._siblings) >= self._most:
             transport.abort()
             return
@@ -39,6 +47,7 @@ class TurnedAway(asyncio.Protocol):
         """Answer the first octets."""
         transport, self._transport = self._transport, None
         if transport is not None:
+            self._on_refused(503, new_request_id(), "overloaded")
             transport.write(_ANSWER)
             transport.write_eof()
 

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.errors import Problem
@@ -12,6 +13,7 @@ from gateway.ingesting.lanes import Lane
 from gateway.rabbitmq.confirms import unconfirmed
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import task_body
+from penstock.wire.ingest import STORE_TASK
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,12 @@ class BatchPublisher:
         return self._task_ids.issue(lane.tenant, tracked=lane.tracked)
 
     def publish(
-        self, lane: Lane, documents: bytes, count: int, copy: Copy | None = None
+        self,
+        lane: Lane,
+        documents: bytes,
+        count: int,
+        copy: Copy | None = None,
+        carried: Carried | None = None,
     ) -> Published:
         """Publish one batch.
 
@@ -73,19 +80,31 @@ class BatchPublisher:
             documents: Their JSON, joined by commas.
             count: How many they are.
             copy: What it is a copy of, when its id was issued before; None: a new id.
+            carried: What it says of the request; None: what the lane has.
 
         Raises:
             Problem: As `Publisher.publish` at once (queued: no).
         """
         task_id = copy.task_id if copy else self.issue(lane)
         body = task_body(b"".join((lane.head, documents, b"]]")), b"{}")
+        carried = carried or lane.carried
+        trace = None if carried is None else carried.trace
+        span, handed_on = None, None
+        if trace is not None:
+            made = lane.template
+            address = made.exchange, made.routing_key
+            span = trace.publish(STORE_TASK, task_id, address, len(body))
+            handed_on = span.traceparent
         confirm = self._publisher.publish(
             lane.template,
             task_id,
             body,
             queue_count=len(lane.queues),
             message_id=copy.message_id if copy else None,
+            headers=b"" if carried is None else carried.fields(handed_on),
         )
+        if span is not None:
+            confirm.add_done_callback(span.confirmed)
         confirm.add_done_callback(_retrieve)
         return Published(task_id, confirm, count, len(body))
 

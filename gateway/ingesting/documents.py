@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.auth import Caller
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.room import Room
 from gateway.access.work import Pace
@@ -78,45 +79,47 @@ class Documents:
         """Show what gathers."""
         return f"<Documents {self._lanes!r}, {self.group_commit!r}>"
 
-    def lane(self, caller: Caller, collection: str, traceparent: str | None) -> Lane:
+    def lane(self, caller: Caller, collection: str) -> Lane:
         """Return where a caller's documents go, once it is known that they may.
 
         Args:
             caller: Who ingests.
             collection: Where MongoDB is to keep them.
-            traceparent: W3C trace context to carry on.
 
         Raises:
             Problem: `unknown-collection`, `unroutable`, `forbidden`, `rate-limited`, `queue-full`
                 (queued: no).
         """
-        lane = self._lanes.find(caller.tenant, collection, traceparent)
+        lane = self._lanes.find(caller.tenant, collection)
         if not caller.may_ingest(collection):
             raise Problem("forbidden", f"the key does not allow {collection!r}", queued="no")
         self._room.check_results(lane.tenant)
         self._room.check(lane.queues)
         return lane
 
-    def copies_of(self, lane: Lane, traceparent: str | None, nonce: str) -> Lane:
+    def copies_of(self, lane: Lane, carried: Carried, nonce: str) -> Lane:
         """Return the lane for batches that may be published twice under one id.
 
         Args:
             lane: Where they go.
-            traceparent: W3C trace context to carry on.
+            carried: What their messages say of the request.
             nonce: Names this copy of them.
         """
-        return self._lanes.find(lane.tenant, lane.collection, traceparent, copy=nonce)
+        return self._lanes.find(lane.tenant, lane.collection, copy=nonce).of(carried)
 
     def issue(self, lane: Lane, count: int) -> list[str]:
         """Return new ids for so many batches."""
         return [self._batches.issue(lane) for _ in range(count)]
 
-    async def single(self, lane: Lane, body: bytes) -> tuple[bytes, str] | None:
+    async def single(self, lane: Lane, body: bytes, carried: Carried) -> tuple[bytes, str] | None:
         """Publish one document, in a batch with others that arrive at the same time.
+
+        One whose request is traced, or has baggage, is alone: a batch has one parent.
 
         Args:
             lane: Where to.
             body: All of a JSON body.
+            carried: What the message says of the request.
 
         Returns:
             The JSON of its `_id` and the batch's id; None when the body is no sound document: then
@@ -130,7 +133,9 @@ class Documents:
         checked = self._checker.check((body,), 1, 0)
         if not checked.documents:
             return None
-        task_id = await self.group_commit.commit(lane, checked.documents[0])
+        if carried.alone:
+            lane = lane.of(carried)
+        task_id = await self.group_commit.commit(lane, checked.documents[0], carried)
         return checked.ids[0], task_id
 
     def json(self) -> BodyForm:

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from gateway.access.carried import Carried
 from gateway.errors import Problem
 from gateway.ingesting.batch_publisher import BatchPublisher, Published
 from gateway.ingesting.filling import Batch, Filling
@@ -28,8 +29,8 @@ _BUSY_BATCHES: Final = 2
 _CROWD: Final = 8
 """Documents in a batch from which on the lane is busy: fewer are a few clients who wait."""
 
-_Waiter = asyncio.Future[str]
-"""A request that waits for the id of its document's batch."""
+_Waiter = tuple[asyncio.Future[str], Carried]
+"""A request that waits for the id of its document's batch, and what the message says of it."""
 
 
 class GroupCommit:
@@ -47,8 +48,13 @@ class GroupCommit:
         """Count the lanes that are busy."""
         return f"<GroupCommit {len(self._groups)} busy lanes>"
 
-    def commit(self, lane: Lane, document: bytes) -> "asyncio.Future[str]":
+    def commit(self, lane: Lane, document: bytes, carried: Carried) -> "asyncio.Future[str]":
         """Publish a document, in company when others arrive at the same time.
+
+        Args:
+            lane: Where to.
+            document: Its JSON.
+            carried: What the message says of the request, if that is the first of its batch.
 
         Returns:
             What resolves to the id of the batch when that is confirmed, or raises Problem as
@@ -57,7 +63,7 @@ class GroupCommit:
         group = self._groups.get(lane)
         if group is None:
             group = self._groups[lane] = _Group(lane, self._publisher, self._forget)
-        return group.join(document)
+        return group.join(document, carried)
 
     def _forget(self, lane: Lane) -> None:
         self._groups.pop(lane, None)
@@ -79,10 +85,10 @@ class _Group:
         """When the next batch may leave, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, document: bytes) -> _Waiter:
+    def join(self, document: bytes, carried: Carried) -> asyncio.Future[str]:
         """Put the document in the next batch; the future resolves to the batch's id."""
-        waiter: _Waiter = self._loop.create_future()
-        for batch in self._filling.add((document,), (waiter,)):
+        waiter: asyncio.Future[str] = self._loop.create_future()
+        for batch in self._filling.add((document,), ((waiter, carried),)):
             self._publish(batch)
         if self._filling.size:
             if self._may_leave():
@@ -107,7 +113,12 @@ class _Group:
         if len(documents) >= _CROWD:
             self._next_at = self._loop.time() + MAX_DELAY_S
         try:
-            published = self._publisher.publish(self._lane, b",".join(documents), len(documents))
+            published = self._publisher.publish(
+                self._lane,
+                b",".join(documents),
+                len(documents),
+                carried=batch.owners[0][1].shared(len(documents)),
+            )
         except Problem as problem:
             _fail(batch.owners, problem)
             self._rest()
@@ -126,7 +137,7 @@ class _Group:
         if problem is not None:
             _fail(waiters, problem)
         else:
-            for waiter in waiters:
+            for waiter, _ in waiters:
                 if not waiter.done():
                     waiter.set_result(published.task_id)
         self._unconfirmed -= 1
@@ -142,7 +153,7 @@ class _Group:
 
 def _fail(waiters: list[_Waiter], problem: Problem) -> None:
     """Give each request a problem of its own: an exception carries its traceback."""
-    for waiter in waiters:
+    for waiter, _ in waiters:
         if not waiter.done():
             waiter.set_exception(
                 Problem(

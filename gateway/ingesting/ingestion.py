@@ -17,7 +17,7 @@ import orjson
 from gateway.access.work import Pace
 from gateway.decoding.splitter import MalformedBodyError, Part, Splitter
 from gateway.decoding.steps import LARGE_BYTES, in_turns, slices
-from gateway.errors import Problem
+from gateway.errors import Problem, malformed_json
 from gateway.http.body import too_large
 from gateway.ingesting.checker import CheckedSlice, DocumentChecker, FaultyDocument
 from gateway.ingesting.request_batches import RequestBatches, Tally
@@ -103,7 +103,7 @@ class Ingestion:
                 raise self._invalid()
             return self._batches.close()
         except MalformedBodyError as error:
-            raise Problem("malformed-json", str(error), queued="no") from None
+            raise malformed_json(str(error)) from None
         finally:
             self._batches.discard()
 
@@ -120,7 +120,7 @@ class Ingestion:
             except Problem as problem:
                 raise await self._cut_short(problem) from None
             except MalformedBodyError as error:
-                raise Problem("malformed-json", str(error), queued="no") from None
+                raise malformed_json(str(error)) from None
             if self._spoiled and self._holding:
                 raise self._invalid()
             tally = await self._batches.finish()

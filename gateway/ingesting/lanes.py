@@ -2,11 +2,12 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 
+from gateway.access.carried import Carried
 from gateway.errors import Problem
 from gateway.rabbitmq.task_message import (
     MessageOptions,
@@ -36,6 +37,12 @@ class Lane:
     template: Template = field(repr=False)
     head: bytes = field(repr=False)
     """The arguments of a batch's task up to the first document."""
+    carried: Carried | None = None
+    """What its messages say of the one request that they come from."""
+
+    def of(self, carried: Carried) -> "Lane":
+        """Return it for the batches of one request."""
+        return replace(self, carried=carried)
 
 
 class Lanes:
@@ -65,7 +72,6 @@ class Lanes:
         self,
         tenant: str,
         collection: str,
-        traceparent: str | None = None,
         *,
         copy: str | None = None,
     ) -> Lane:
@@ -74,16 +80,13 @@ class Lanes:
         Args:
             tenant: Whose they are.
             collection: Where MongoDB is to keep them.
-            traceparent: W3C trace context to carry on.
             copy: Names this copy where the same id may be published twice.
 
         Raises:
             Problem: `unknown-collection`, `unroutable` (queued: no).
         """
-        if traceparent is not None or copy is not None:
-            headers = {"traceparent": traceparent, COPY_HEADER: copy}
-            given = tuple((name, value) for name, value in headers.items() if value is not None)
-            return self._make(tenant, collection, given)
+        if copy is not None:
+            return self._make(tenant, collection, ((COPY_HEADER, copy),))
         key = (tenant, collection)
         lane = self._plain.get(key)
         if lane is None:

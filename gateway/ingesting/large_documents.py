@@ -73,7 +73,10 @@ def find_large_fault(raw: bytes, max_bytes: int) -> Generator[None, None, Docume
     if not suspicious:
         return None
     flaw = yield from json_text.find_flaw(raw, MAX_DEPTH, keys=True)
-    if flaw is None:
-        return None
+    return None if flaw is None else fault_of(flaw)
+
+
+def fault_of(flaw: json_text.Flaw) -> DocumentFault:
+    """Return a flaw of a document's text as a fault of the document, with its octet."""
     where = "at" if flaw.kind.endswith("key") else "behind"
     return DocumentFault("$", f"{_DETAILS[flaw.kind]} ({where} byte {flaw.at})")

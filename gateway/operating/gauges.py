@@ -1,10 +1,13 @@
 """What the parts of a gateway show on /metrics besides what is counted per request."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from gateway.operating.problems import Known
+from gateway.rabbitmq.management import QueueFigures
 from gateway.rabbitmq.parts import Broker
+from gateway.submitting.accepted import Accepted
 from gateway.submitting.catalog import Catalog
 from gateway.telemetry.metrics import Metrics
 from penstock.looper import Loops
@@ -28,6 +31,28 @@ class Notices(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
+
+
+class Flow(Protocol):
+    """How a queue moves."""
+
+    def oldest_s(self, now: float) -> float | None:
+        """Return the age of its oldest message."""
+
+
+class Flows(Protocol):
+    """How all queues move."""
+
+    def of(self, queue: str) -> Flow | None:
+        """Return the flow of a queue."""
+
+
+class Figures(Protocol):
+    """What the management API said last."""
+
+    @property
+    def latest(self) -> Mapping[str, QueueFigures]:
+        """By queue."""
 
 
 _STATES = ("ready", "blocked", "draining", "declaring", "disconnected")
@@ -128,6 +153,7 @@ def register(
         lambda: {worker: one.blocked for worker, one in catalog.workers.slots.items()},
         label="worker",
         shared=True,
+        total=True,
     )
     metrics.gauge(
         "penstock_queue_messages",
@@ -174,6 +200,43 @@ def register(
     )
 
 
+def register_flows(metrics: Metrics, topology: Topology, flows: Flows, figures: Figures) -> None:
+    """Add the gauges of how queues move.
+
+    Args:
+        metrics: Where to.
+        topology: The queues.
+        flows: The age of what waits in each.
+        figures: What the management API knows of each; empty where none is configured.
+    """
+
+    def ages() -> dict[str, float]:
+        now = time.monotonic()
+        found = {name: flows.of(name) for name in topology.queues}
+        ages = {name: flow.oldest_s(now) for name, flow in found.items() if flow is not None}
+        return {name: age for name, age in ages.items() if age is not None}
+
+    metrics.gauge(
+        "penstock_queue_oldest_seconds",
+        "Age of the oldest ready message of a work queue; absent where none is ready, or unknown.",
+        ages,
+        label="queue",
+        shared=True,
+    )
+    metrics.gauge(
+        "penstock_queue_unacknowledged",
+        "Messages of a work queue that consumers have and did not acknowledge; by the management "
+        "API, absent without it.",
+        lambda: {
+            name: figures.latest[name].messages_unacknowledged
+            for name in topology.queues
+            if name in figures.latest
+        },
+        label="queue",
+        shared=True,
+    )
+
+
 def register_problems(metrics: Metrics, problems: Callable[[], Iterable[Known]]) -> None:
     """Add the gauge of what is wrong."""
     metrics.gauge(
@@ -198,7 +261,18 @@ def register_loops(metrics: Metrics, loops: Loops) -> None:
     )
     metrics.gauge(
         "penstock_loop_failures",
-        "Turns of a background loop that failed since the start.",
+        "Turns of a background loop that failed.",
         lambda: loops.failures,
         label="loop",
+        total=True,
     )
+
+
+def register_history(metrics: Metrics, accepted: Accepted | None) -> None:
+    """Add what history was not told of; nothing where there is no history."""
+    if accepted is not None:
+        metrics.gauge(
+            "penstock_history_accepted_dropped",
+            "Accepted tasks that history was not told of since the start.",
+            lambda: accepted.dropped,
+        )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.redis.client import RedisClient
@@ -11,6 +12,15 @@ from topology.model import Topology
 
 Paused = Literal["partly"] | bool
 """Whether a queue is paused; `partly`: workers that are not ours may go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PausedQueue:
+    """A queue that is paused."""
+
+    how: Paused
+    why: Pause | None
+    """Who paused it, and when; None: not known."""
 
 
 class Pauses:
@@ -50,14 +60,17 @@ class Pauses:
         """
         await self._redis.delete_field(PAUSED_KEY, queue)
 
-    async def read(self) -> Mapping[str, Paused] | None:
+    async def read(self) -> Mapping[str, PausedQueue] | None:
         """Return the paused queues of the layout; None: Redis is away, and it is not known."""
         try:
             found = await self._redis.hgetall(PAUSED_KEY)
         except RedisAwayError:
             return None
-        names = {name.decode("utf-8", "replace") for name in found}
-        return {name: self._of(name) for name in names & self._topology.queues.keys()}
+        return {
+            name: PausedQueue(how=self._of(name), why=Pause.decode(value))
+            for key, value in found.items()
+            if (name := key.decode("utf-8", "replace")) in self._topology.queues
+        }
 
     def _of(self, queue: str) -> Paused:
         return True if self._topology.queues[queue].ours else "partly"

@@ -1,19 +1,24 @@
 """Looks every few seconds for what is wrong."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping
 from typing import Final
 
+from gateway.history.client import HistoryAwayError, HistoryClient, QueryRefusedError
+from gateway.history.rows import Status
 from gateway.operating.fleet import Worker
 from gateway.operating.pauses import Pauses
 from gateway.operating.problems import (
+    BY_RABBITMQ,
     GROWING_OVER_S,
     Finding,
     Known,
     ProblemWatch,
     QueueLook,
     RunningLook,
+    of_history,
     of_queues,
     of_servers,
     of_tasks,
@@ -27,6 +32,7 @@ from gateway.redis.faults import RedisAwayError
 from gateway.states.reading import States
 from penstock.looper import Looper
 from penstock.wire.announcements import SILENT_AFTER_S
+from penstock.wire.history_queries import STATUS
 from topology.model import Topology
 
 LOOK_S: Final = 5.0
@@ -49,6 +55,7 @@ class ProblemLooks:
         workers: Who there is, and what runs there.
         states: What became of that.
         scheduling: Asks about schedules.
+        history: Says how far it is behind, if there is one.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class ProblemLooks:
         workers: Workers,
         states: States,
         scheduling: Scheduling,
+        history: HistoryClient,
     ) -> None:
         self._topology = topology
         self._redis = redis
@@ -71,7 +79,11 @@ class ProblemLooks:
         self._workers = workers
         self._states = states
         self._scheduling = scheduling
+        self._history = history
         self._watch = ProblemWatch()
+        self._paused: Mapping[str, object] = {}
+        self.scheduler: bool | None = None
+        """Whether a scheduler runs; None: not known yet."""
         self._dead: dict[str, deque[tuple[float, int]]] = {}
         self.looper = Looper(
             "problems", self._look, interval_s=LOOK_S, deadline_s=30.0, expected=(RedisAwayError,)
@@ -85,28 +97,50 @@ class ProblemLooks:
     @property
     def now(self) -> list[Known]:
         """What is wrong now."""
-        return self._watch.problems(time.time())
+        return self._watch.problems
 
     async def _look(self) -> None:
         """Look at everything.
 
         Raises:
-            RedisAwayError: What was found before stands; /readyz says what is away.
+            RedisAwayError: What was found before stands, but for what RabbitMQ alone tells; /readyz
+                says what is away.
         """
         now = time.time()
-        paused: Mapping[str, object] = await self._pauses.read() or {}
+        try:
+            findings = [one async for one in self._findings(now)]
+        except RedisAwayError:
+            self._watch.take(of_queues(self._queues(self._paused)), now, BY_RABBITMQ)
+            raise
+        self._watch.take(findings, now)
+
+    async def _findings(self, now: float) -> AsyncIterator[Finding]:
+        self._paused = await self._pauses.read() or {}
         workers = await self._workers.all()
         memory = await self._redis.memory()
         beat_leads, schedules = await self._scheduling()
+        self.scheduler = beat_leads
         running = [look async for look in self._running(workers, now)]
         bounds = {name: int(memory.get(name) or 0) for name in ("used_memory", "maxmemory")}
-        findings: list[Finding] = [
-            *of_queues(self._queues(paused)),
-            *of_workers(workers, now),
-            *of_tasks(running),
-            *of_servers(memory=bounds, beat_leads=beat_leads, schedules=schedules),
-        ]
-        self._watch.take(findings, now)
+        for found in (
+            of_queues(self._queues(self._paused)),
+            of_workers(workers, now),
+            of_tasks(running),
+            of_servers(memory=bounds, beat_leads=beat_leads, schedules=schedules),
+            await self._of_history(),
+        ):
+            for one in found:
+                yield one
+
+    async def _of_history(self) -> list[Finding]:
+        if not self._history.configured:
+            return []
+        lag_s = None
+        with contextlib.suppress(HistoryAwayError, QueryRefusedError):  # the client knows of it
+            lag_s = (await self._history.ask(STATUS, {}, Status)).lag_s
+        away_since = self._history.away_since
+        away_s = None if away_since is None else time.monotonic() - away_since
+        return list(of_history(lag_s, away_s))
 
     def _queues(self, paused: Container[str]) -> Iterator[QueueLook]:
         now = time.monotonic()
@@ -118,9 +152,9 @@ class ProblemLooks:
             yield QueueLook(
                 name=name,
                 ready=depth.ready,
-                consumers=depth.consumers,
+                consumers=depth.least_consumers,
                 paused=name in paused,
-                idle_s=None if flow is None else flow.idle_s(now),
+                idle_s=None if flow is None else flow.idle_s,
                 dead=dead,
                 dead_before=before,
             )

@@ -4,12 +4,13 @@ A finding becomes a problem once it has been so for as long as its code says, an
 is not found any more.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.operating.fleet import Worker
 from penstock.wire.announcements import SILENT_AFTER_S
+from penstock.wire.names import CALLBACKS_QUEUE
 
 STALLED_AFTER_S: Final = 60.0
 """Messages ready and consumers, and nothing starts."""
@@ -17,6 +18,12 @@ FULL_FRACTION: Final = 0.8
 """Of Redis' `maxmemory`."""
 GROWING_OVER_S: Final = 60.0
 """Dead letters are more than so long ago."""
+RUNBOOK: Final = "docs/runbook.md"
+"""A page for each code."""
+BEHIND_S: Final = 30.0
+"""History writes what happened so long ago."""
+HISTORY_AWAY_S: Final = 15.0
+"""The history process, or its MongoDB, has not answered for so long."""
 _LIMITS: Final = 2.0
 """A task is stuck beyond so many times its time limit."""
 
@@ -28,8 +35,11 @@ AFTER_S: Final[Mapping[str, float]] = {
     "beat-silent": 15.0,
     "dead-letters-growing": 0.0,
     "redis-memory": 0.0,
+    "history-behind": 0.0,
 }
 """How long a finding has to last; where 0, what was found says how long it has lasted."""
+BY_RABBITMQ: Final = frozenset({"queue-without-worker", "dead-letters-growing"})
+"""Codes of what RabbitMQ alone tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,32 +84,44 @@ class RunningLook:
     """Whether its worker is, and no other has it."""
 
 
+def _without_worker(queue: QueueLook) -> Finding:
+    who, advice = (
+        "worker",
+        (
+            f"start a worker with -Q {queue.name}, or have one consume it: "
+            "POST /v1/workers/{name}/consume"
+        ),
+    )
+    if queue.name == CALLBACKS_QUEUE:
+        who, advice = "gateway", "start a gateway with CALLBACK_HOSTS: no worker delivers callbacks"
+    return Finding(
+        code="queue-without-worker",
+        subject=queue.name,
+        detail=f"ready messages: {queue.ready:,}; no {who} consumes the queue",
+        advice=advice,
+    )
+
+
 def of_queues(queues: Iterable[QueueLook]) -> Iterator[Finding]:
     """Find queues that do not move, and those whose dead letters become more."""
     for one in queues:
         if one.ready and not one.paused:
             if not one.consumers:
-                yield Finding(
-                    code="queue-without-worker",
-                    subject=one.name,
-                    detail=f"{one.ready:,} messages are ready, and no worker consumes the queue",
-                    advice=f"start a worker with -Q {one.name}, or have one consume it: "
-                    "POST /v1/workers/{name}/consume",
-                )
+                yield _without_worker(one)
             elif one.idle_s is not None and one.idle_s >= STALLED_AFTER_S:
                 yield Finding(
                     code="queue-stalled",
                     subject=one.name,
-                    detail=f"{one.ready:,} messages are ready for {one.consumers} consumers, and "
-                    f"none has started for {one.idle_s:.0f} s",
+                    detail=f"ready messages: {one.ready:,}, consumers: {one.consumers}; no task "
+                    f"has started for {one.idle_s:.0f} s",
                     advice="look at what holds their slots: GET /v1/workers/{name}/tasks",
                 )
         if one.dead is not None and one.dead_before is not None and one.dead > one.dead_before:
             yield Finding(
                 code="dead-letters-growing",
                 subject=one.name,
-                detail=f"{one.dead:,} dead letters, {one.dead - one.dead_before:,} more than "
-                "a minute ago",
+                detail=f"dead letters: {one.dead:,}, of which {one.dead - one.dead_before:,} came "
+                "in the last minute",
                 advice=f"read why: GET /v1/dead-letters/{one.name}; then replay or discard them",
             )
 
@@ -170,13 +192,54 @@ def of_servers(
         )
 
 
+def of_history(lag_s: float | None, away_s: float | None) -> Iterator[Finding]:
+    """Find a history that is not written, or not to be had.
+
+    Args:
+        lag_s: How far it is behind; None: not known.
+        away_s: For how long it has not answered; None: it does.
+    """
+    if away_s is not None:
+        if away_s >= HISTORY_AWAY_S:
+            yield Finding(
+                code="history-behind",
+                subject="history",
+                detail=f"the history process has not answered for {away_s:.0f} s",
+                advice="look at the process (python -m history), its log, and MongoDB; tasks go on",
+            )
+    elif lag_s is not None and lag_s > BEHIND_S:
+        yield Finding(
+            code="history-behind",
+            subject="history",
+            detail=f"what is written into history happened {lag_s:.0f} s ago",
+            advice="look at MongoDB, which may be slow or full, and at the log of the history "
+            "process; tasks go on",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A problem."""
+    """A problem, or what may become one."""
 
     finding: Finding
     since: float
     """When it was found first, unix seconds."""
+    seen: float
+    """When it was found last."""
+
+    @property
+    def advice(self) -> str:
+        """What to do, and where more of it stands."""
+        return f"{self.finding.advice} ({RUNBOOK}#{self.finding.code})"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it was seen to last long enough.
+
+        Time alone makes no problem of a finding: while a server is away nothing is looked at, and
+        what was found just before may long be mended.
+        """
+        return self.seen - self.since >= AFTER_S[self.finding.code]
 
 
 class ProblemWatch:
@@ -189,23 +252,26 @@ class ProblemWatch:
         """Return how many findings there are."""
         return f"<ProblemWatch {len(self._known)} findings>"
 
-    def take(self, findings: Iterable[Finding], now: float) -> None:
+    def take(
+        self, findings: Iterable[Finding], now: float, codes: Container[str] = AFTER_S
+    ) -> None:
         """Make these what is found.
 
         Args:
-            findings: All of now.
+            findings: All of now, of those codes.
             now: Unix seconds.
+            codes: What was looked for; of others stands what was found before.
         """
         before = self._known
-        self._known = {}
+        self._known = {name: one for name, one in before.items() if name[0] not in codes}
         for one in findings:
             name = one.code, one.subject
-            since = before[name].since if name in before else now
-            self._known[name] = Known(finding=one, since=since)
+            if one.code in codes:
+                since = before[name].since if name in before else now
+                self._known[name] = Known(finding=one, since=since, seen=now)
 
-    def problems(self, now: float) -> list[Known]:
-        """Return what has lasted long enough, the oldest first."""
-        found = [
-            one for one in self._known.values() if now - one.since >= AFTER_S[one.finding.code]
-        ]
+    @property
+    def problems(self) -> list[Known]:
+        """What has lasted long enough, the oldest first."""
+        found = [one for one in self._known.values() if one.lasts]
         return sorted(found, key=lambda one: (one.since, one.finding.code, one.finding.subject))

@@ -12,14 +12,14 @@ from typing import Final
 from gateway.access.task_id import claims
 from gateway.endings.outcomes import Outcomes, purged, sane_id
 from gateway.operating.operations import Count, LongOperation
+from gateway.rabbitmq.settling import ACKS_IN_A_ROW
 from gateway.rabbitmq.taking import Source, Taken, Taking
 from gateway.redis.faults import WrongTypeError
+from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
 KIND: Final = "purge"
-_AT_ONCE: Final = 100
-"""Messages whose ends are recorded together; each is counted with them."""
 
 
 @dataclass(slots=True)
@@ -35,11 +35,13 @@ class Purging:
     """Purges queues.
 
     Args:
+        topology: Their shards.
         taking: Takes their messages.
         outcomes: Records ends.
     """
 
-    def __init__(self, taking: Taking, outcomes: Outcomes) -> None:
+    def __init__(self, topology: Topology, taking: Taking, outcomes: Outcomes) -> None:
+        self._topology = topology
         self._taking = taking
         self._outcomes = outcomes
 
@@ -53,11 +55,16 @@ class Purging:
         Raises:
             BrokerAwayError: As a problem: `broker-unavailable`.
         """
-        async with self._taking.open(queue) as source:
-            return await source.count()
+        found = 0
+        for shard in self._topology.shards(queue):
+            async with self._taking.open(shard) as source:
+                found += await source.count()
+        return found
 
-    async def purge(self, operation: LongOperation, count: Count) -> None:
+    async def purge(self, operation: LongOperation, count: Count) -> bool:
         """End what was ready when the operation was asked for, beside workers that take of it too.
+
+        Return that nothing is left of it.
 
         Args:
             operation: Which, and how far.
@@ -67,18 +74,20 @@ class Purging:
             Problem: A server is away; what was counted is done.
         """
         left = operation.left
-        async with self._taking.open(operation.subject) as source:
-            last = not left
-            while not last:
-                window = await self._window(source, operation, min(left, _AT_ONCE))
-                ends = await asyncio.gather(
-                    *(self._end(one, operation.subject) for one in window.taken)
-                )
-                done = sum(ends)
-                left -= len(ends)
-                await count(done, len(ends) - done)
-                last = window.last or left <= 0
+        for shard in self._topology.shards(operation.subject):
+            async with self._taking.open(shard) as source:
+                last = left <= 0
+                while not last:
+                    window = await self._window(source, operation, min(left, ACKS_IN_A_ROW))
+                    ends = await asyncio.gather(
+                        *(self._end(one, operation.subject) for one in window.taken)
+                    )
+                    done = sum(ends)
+                    left -= len(ends)
+                    await count(done, len(ends) - done)
+                    last = window.last or left <= 0
         log.info("queue-purged", extra={"queue": operation.subject, "operation": operation.id})
+        return True
 
     async def _window(self, source: Source, operation: LongOperation, most: int) -> _Window:
         taken: list[Taken] = []

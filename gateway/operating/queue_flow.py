@@ -43,6 +43,7 @@ class QueueFlow:
         self._taken = 0
         self.ready = 0
         """Messages that waited when looked at last."""
+        self._looked_at = 0.0
         self._ready_since = 0.0
         self.started_at: float | None = None
         """When a task was seen to start last, or the look began; monotonic seconds."""
@@ -60,6 +61,7 @@ class QueueFlow:
             taken: Messages that workers took, ever.
             started: Tasks that workers started, ever.
         """
+        self._looked_at = now
         lost = taken < self._taken  # Redis lost its counts
         self._count_starts(now, started, lost=lost)
         if ready and not self.ready:
@@ -118,15 +120,15 @@ class QueueFlow:
         rate = self.started_per_s
         return self.ready / rate if rate else None
 
-    def idle_s(self, now: float) -> float:
-        """Return for how long messages have waited and nothing was seen to start.
+    @property
+    def idle_s(self) -> float:
+        """For how long messages waited and nothing was seen to start, until the last look.
 
-        Args:
-            now: Monotonic seconds.
+        What happened since is not known: RabbitMQ may have been away, or not have answered.
         """
         if not self.ready or self.started_at is None:
             return 0.0
-        return now - max(self.started_at, self._ready_since)
+        return self._looked_at - max(self.started_at, self._ready_since)
 
     def oldest_s(self, now: float) -> float | None:
         """Return the age of the oldest message that waits; None: there is none, or not known.

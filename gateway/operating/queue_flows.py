@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from gateway.operating.queue_flow import QueueFlow
+from gateway.operating.queue_past import QueuePast
 from gateway.rabbitmq.queue_depths import QueueDepths
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
@@ -30,6 +31,7 @@ class QueueFlows:
         self._depths = depths
         self._consumers = consumers
         self._flows: dict[str, QueueFlow] = {}
+        self._pasts: dict[str, QueuePast] = {}
         self.looper = Looper(
             "queue-flows",
             self._look,
@@ -53,6 +55,10 @@ class QueueFlows:
         # Each process of ours that consumes has one consumer, the asyncio pool several.
         return flow if not depth.consumers or self._consumers().get(queue) else None
 
+    def past(self, queue: str) -> QueuePast | None:
+        """Return the last hour of a queue; None where its flow is not known."""
+        return self._pasts.get(queue) if self.of(queue) is not None else None
+
     async def _look(self) -> None:
         """Look at each queue, as soon as its depth was sampled.
 
@@ -67,3 +73,5 @@ class QueueFlows:
             flow = self._flows.setdefault(queue, QueueFlow())
             count = counts.get(queue, nothing)
             flow.observe(now, depth.ready, count.taken, count.started)
+            past = self._pasts.setdefault(queue, QueuePast())
+            past.observe(time.time(), depth.ready, count.taken)

@@ -1,7 +1,7 @@
 """Workers that announce nothing, as far as Celery's heartbeats and its remote control show them.
 
 A heartbeat, every two seconds, has counts and versions. Pool and queues change seldom: a worker is
-asked for them when it is first heard of, and every minute.
+asked for them when it is first heard of, and every minute; one that does not answer sooner again.
 """
 
 import dataclasses
@@ -17,6 +17,8 @@ from penstock.wire.announcements import KNOWN_FOR_S
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 
 ASK_EVERY_S: Final = 60.0
+_AGAIN_S: Final = 6.0
+"""Of a worker that did not answer: it has just started, or is busy."""
 LOOK_S: Final = 3.0
 _MOST: Final = 10_000
 """Workers remembered; node names in heartbeats are whatever a client of RabbitMQ writes."""
@@ -35,7 +37,7 @@ class StockWorkers:
         self._control = control
         self._announces = announces
         self._workers: dict[str, StockWorker] = {}
-        self._asked_at: dict[str, float] = {}
+        self._due_at: dict[str, float] = {}
         self.looper = Looper(
             "stock-workers",
             self._ask,
@@ -66,7 +68,7 @@ class StockWorkers:
             return
         before = self._workers.get(name) or StockWorker(name=name, heard_at=at)
         if before.left:  # another start of it: what it was asked before is of no use
-            self._asked_at.pop(name, None)
+            self._due_at.pop(name, None)
         self._workers[name] = dataclasses.replace(
             before,
             heard_at=at,
@@ -87,14 +89,14 @@ class StockWorkers:
         due = [
             one.name
             for one in self.all
-            if not one.left and clock - self._asked_at.get(one.name, float("-inf")) > ASK_EVERY_S
+            if not one.left and clock >= self._due_at.get(one.name, clock)
         ][:_MOST_ASKED]
         if not due:
             return
         stats = dict(await self._control.ask("stats", {}, due))
         queues = dict(await self._control.ask("active_queues", {}, due))
         for name in due:
-            self._asked_at[name] = clock
+            self._due_at[name] = clock + (ASK_EVERY_S if name in stats else _AGAIN_S)
             if name in self._workers:
                 self._workers[name] = dataclasses.replace(
                     self._workers[name],
@@ -106,7 +108,7 @@ class StockWorkers:
         for name, one in list(self._workers.items()):
             if now - one.heard_at > 2 * KNOWN_FOR_S:
                 del self._workers[name]
-                self._asked_at.pop(name, None)
+                self._due_at.pop(name, None)
 
 
 def _count(value: Any) -> int | None:

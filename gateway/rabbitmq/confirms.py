@@ -163,7 +163,10 @@ class ConfirmWindow:
 def _returned(message: InFlight) -> Problem:
     """Return why no queue took a message that was returned."""
     if message.queue_count:  # RabbitMQ leaves out queues whose node is down
-        detail = "RabbitMQ returned it: the node of its queue is down, or the queue was deleted"
+        detail = (
+            "RabbitMQ returned it: its queue is not there (no worker has made it yet, or it was "
+            "deleted), or the node of the queue is down"
+        )
         return Problem("broker-unavailable", detail, queued="no")
     return Problem("unroutable", f"RabbitMQ returned it: {message.returned}", queued="no")
 

@@ -39,6 +39,7 @@ _OPEN_TIMEOUT_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 1.0
 """A lost or silent RabbitMQ answers no farewell, and the next host waits for its end."""
 _ASKED_EVERY_S: Final = 2.0
+_AFTER_WITHIN_S: Final = 3.0
 
 
 class Connection:
@@ -51,6 +52,8 @@ class Connection:
             connection is given up; None: heartbeats alone decide, as on a connection that
             publishes, where a question waits behind what RabbitMQ has still to read.
         transport: Makes its sockets; None: aiormq does.
+        after: What this waits for before its first attempt, a moment at most: who consumes a queue
+            of a new RabbitMQ while it is being made loses the connection.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Connection:
         *,
         silent_after_s: float | None = None,
         transport: PromptTransport | None = None,
+        after: asyncio.Event | None = None,
     ) -> None:
         survive_undecodable()
         urls = [URL(amqp_url(one, f"penstock-{name}")) for one in shuffled(url)]
@@ -68,6 +72,7 @@ class Connection:
         """Whether there is another host to go to."""
         self._silent_after_s = silent_after_s
         self._transport = transport
+        self._after = after
         self._connection: AbstractConnection | None = None
         self._lost: asyncio.Future[str]
         self._waiting: list[asyncio.Future[AbstractConnection | BrokerAwayError]] = []
@@ -166,6 +171,10 @@ class Connection:
         Raises:
             BrokerAwayError: It could not be made, or was lost; it is closed.
         """
+        if self._after is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._after.wait(), _AFTER_WITHIN_S)
+            self._after = None
         # Not aio-pika's robust connection: how long it waits, and for what it gives up, is its own.
         connection = aio_pika.Connection(next(self._urls))
         if self._transport is not None:

@@ -9,11 +9,13 @@ A delivery that cannot be handled costs no slot of the consumer:
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
@@ -21,18 +23,19 @@ from pamqp.commands import Basic
 from gateway.rabbitmq.connection import RECONNECT_INTERVAL_S, Connection
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_calls
 from gateway.rabbitmq.message import Message
+from gateway.rabbitmq.settling import settle
 from penstock.looper import Faults, Looper
 
 log = logging.getLogger(__name__)
 
 PREFETCH: Final = 64
-"""Deliveries handled at once."""
+"""Deliveries handled at once by default."""
 ATTEMPTS: Final = 3
 """At a delivery that raises something which no server's absence explains."""
 _AGAIN_S: Final = 1.0
 _REMEMBERED: Final = 1024
 _SETUP_TIMEOUT_S: Final = 5.0
-_SETTLE_TIMEOUT_S: Final = 5.0
+_FINISH_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +78,25 @@ class Consumer:
         queue_name: A queue that the layout declares.
         name: One word for the loop and the log.
         handle: Called with each delivery; once it returns, the delivery is acknowledged.
+        at_once: Deliveries handled at once.
     """
 
-    def __init__(self, connection: Connection, queue_name: str, name: str, handle: Handle) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        queue_name: str,
+        name: str,
+        handle: Handle,
+        at_once: int = PREFETCH,
+    ) -> None:
         self._connection = connection
         self._queue_name = queue_name
         self._handle = handle
+        self._at_once = at_once
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._cancel: Callable[[], Awaitable[object]] | None = None
         self._unhandled = Faults(f"{name}-messages")
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self.acknowledged = 0
@@ -107,13 +123,40 @@ class Consumer:
         async with self._connection.channel() as channel:
             async with broker_calls(_SETUP_TIMEOUT_S):
                 ended = end_of(channel)
-                await channel.basic_qos(prefetch_count=PREFETCH)
-                await channel.basic_consume(self._queue_name, self._take)
+                await channel.basic_qos(prefetch_count=self._at_once)
+                tag = (await channel.basic_consume(self._queue_name, self._take)).consumer_tag
             self.looper.well()
-            reason = await ended
+            self._cancel = partial(channel.basic_cancel, tag or "")
+            try:
+                reason = await ended
+            finally:
+                self._cancel = None
             raise BrokerAwayError(f"the consumer of {self._queue_name!r} has ended: {reason}")
 
+    async def finish(self) -> None:
+        """Take nothing more, and wait until what is under way is done, 3 s at most.
+
+        For an end in order: the loop still runs, and is stopped next. What is not done by then
+        comes again.
+        """
+        if self._cancel is None:
+            return
+        with contextlib.suppress(BrokerAwayError):
+            async with broker_calls(_FINISH_TIMEOUT_S):
+                await self._cancel()
+                await self._idle.wait()
+
     async def _take(self, message: DeliveredMessage) -> None:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            await self._settled(message)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def _settled(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
         delivery = Delivery(
             message_id=properties.message_id,
@@ -124,12 +167,12 @@ class Consumer:
         try:
             await self._handle(delivery)
         except UnusableError:
-            await _settle(message, "reject")
+            await settle(message, "reject")
         except Exception as error:  # noqa: BLE001  # whatever a message makes of us
             self._unhandled.failed(error)
             await self._give_back(message, delivery)
         else:
-            self.acknowledged += await _settle(message, "ack")
+            self.acknowledged += await settle(message, "ack")
 
     async def _give_back(self, message: DeliveredMessage, delivery: Delivery) -> None:
         """Requeue a delivery after a pause, or reject it."""
@@ -141,27 +184,13 @@ class Consumer:
                 "message-given-up",
                 extra={"queue": self._queue_name, "id": repr(delivery.message_id)[:200]},
             )
-            await _settle(message, "reject")
+            await settle(message, "reject")
             return
         self._attempts[name] = attempt
         while len(self._attempts) > _REMEMBERED:
             self._attempts.popitem(last=False)
         await asyncio.sleep(_AGAIN_S)
-        await _settle(message, "requeue")
-
-
-async def _settle(message: DeliveredMessage, how: Literal["ack", "reject", "requeue"]) -> bool:
-    """Acknowledge, reject or requeue a delivery; return False if it was lost, and comes again."""
-    channel, tag = message.channel, message.delivery_tag or 0
-    try:
-        async with broker_calls(_SETTLE_TIMEOUT_S):
-            if how == "ack":
-                await channel.basic_ack(tag)
-            else:
-                await channel.basic_reject(tag, requeue=how == "requeue")
-    except BrokerAwayError:
-        return False
-    return True
+        await settle(message, "requeue")
 
 
 def end_of(channel: AbstractChannel) -> "asyncio.Future[str]":

@@ -31,8 +31,7 @@ class Control:
     Args:
         connection: Looks for the exchanges, and reads replies.
         publisher: Publishes the commands.
-        names: Celery's setting `control_exchange` of each app whose workers are commanded; those of
-            the first may be asked.
+        names: Celery's setting `control_exchange` of each app whose workers are commanded.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Control:
         self._connection = connection
         self._publisher = publisher
         self._exchanges = [f"{name}.{_PIDBOX}" for name in names]
-        self._replies = f"reply.{self._exchanges[0]}"
+        self._replies = {exchange: f"reply.{exchange}" for exchange in self._exchanges}
 
     async def broadcast(
         self, command: str, arguments: Mapping[str, Any], destination: Sequence[str] | None = None
@@ -85,14 +84,16 @@ class Control:
         answers: list[tuple[str, Any]] = []
         async with self._connection.channel() as channel:
             async with broker_calls(_CALL_TIMEOUT_S):
-                await channel.exchange_declare(self._replies, exchange_type="direct")
-                inbox_queue = f"{ticket}.{self._replies}"
+                inbox_queue = f"{ticket}.{self._replies[self._exchanges[0]]}"
                 await channel.queue_declare(inbox_queue, exclusive=True, auto_delete=True)
-                await channel.queue_bind(inbox_queue, self._replies, ticket)
+                for replies in self._replies.values():
+                    await channel.exchange_declare(replies, exchange_type="direct")
+                    await channel.queue_bind(inbox_queue, replies, ticket)
                 await channel.basic_consume(inbox_queue, inbox.put, no_ack=True)
-            reply_to = {"exchange": self._replies, "routing_key": ticket}
-            body = _body(command, arguments, destination, ticket=ticket, reply_to=reply_to)
-            await self._publish(self._exchanges[0], body)
+            for exchange, replies in self._replies.items():
+                reply_to = {"exchange": replies, "routing_key": ticket}
+                body = _body(command, arguments, destination, ticket=ticket, reply_to=reply_to)
+                await self._publish(exchange, body)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPLY_TIMEOUT_S):
                     while destination is None or len(answers) < len(destination):

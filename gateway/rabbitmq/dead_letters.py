@@ -23,6 +23,7 @@ from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError, broker_
 from gateway.rabbitmq.letters import UNROUTED, Letter, read_letter
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.replays import Replay, counted, publish_again
+from gateway.rabbitmq.settling import ACKS_IN_A_ROW
 from penstock.wire.names import DEAD_SUFFIX, GATE_QUEUE, UNROUTED_QUEUE
 from topology.model import Topology
 
@@ -35,7 +36,6 @@ REPLAY_BUDGET_S: Final = 25.0
 _TIMEOUT_S: Final = 5.0
 _BACK_WITHIN_S: Final = 1.0
 _BACK_AFTER_S: Final = 0.002
-_WINDOW: Final = 50
 _WINDOW_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -124,12 +124,12 @@ class DeadLetters:
             deadline = time.monotonic() + REPLAY_BUDGET_S
             while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
                 started = time.monotonic()
-                got, window = await self._window(queue, channel, min(left, _WINDOW), wanted)
+                got, window = await self._window(queue, channel, min(left, ACKS_IN_A_ROW), wanted)
                 if not got:
                     break
                 left -= got
                 seen.update(letter.id for letter, _ in window)
-                await publish_again(self._publisher, window, done)
+                await publish_again(self._publisher, self._topology, window, done)
                 pause_s = started + len(window) / rate - time.monotonic()
                 await asyncio.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
             held = done.remaining - left - len(done.replayed)
@@ -160,7 +160,7 @@ class DeadLetters:
             left = done.remaining = await _count(channel, dead)
             deadline = time.monotonic() + REPLAY_BUDGET_S
             while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
-                got, window = await self._window(queue, channel, min(left, _WINDOW), wanted)
+                got, window = await self._window(queue, channel, min(left, ACKS_IN_A_ROW), wanted)
                 if not got:
                     break
                 left -= got
@@ -239,6 +239,7 @@ class DeadLetters:
             timestamp=timestamp.timestamp() if isinstance(timestamp, datetime) else timestamp,
             body=message.body,
             exchanges=self._own_exchanges,
+            shards=self._topology.shards(queue),
         )
 
 

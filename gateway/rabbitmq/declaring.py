@@ -1,14 +1,15 @@
 """The layout on RabbitMQ, as it was declared last: refused, incomplete or whole."""
 
+import asyncio
+import dataclasses
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from aio_pika.abc import AbstractConnection
 
 from gateway.errors import Problem
 from topology.conflicts import explain
-from topology.declare import DeclarationConflict, DeclarationError, appeared, declare
+from topology.declare import DeclarationConflict, DeclarationError, appeared, declare, still_there
 from topology.errors import Conflict, Shortfall
 from topology.model import Topology
 
@@ -24,6 +25,8 @@ class Declaring:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
+        self.tried = asyncio.Event()
+        """Set once it was declared, or refused, for the first time."""
         self.done = False
         """Whether it was declared on the present connection."""
         self.error = ""
@@ -33,6 +36,10 @@ class Declaring:
         self._conflicts: tuple[Conflict, ...] = ()
         self.shortfall = Shortfall()
         """What of it is not there all the same."""
+        self.unsure = False
+        """Whether it was recognised, and has yet to be declared on the present connection."""
+        self._declared = False
+        """Whether it was declared on an earlier one, and lacked nothing but nodes of queues."""
         self.absent: frozenset[str] = frozenset()
         """The exchanges of it: a message to one would cost the channel, and all in flight on it."""
 
@@ -73,21 +80,50 @@ class Declaring:
         try:
             shortfall = await declare(connection, self._topology)
         except DeclarationError as error:
+            self._declared = False
             text = explain(error, self._topology.source)
             if text != self.error:
                 log.error("topology-conflict", extra={"detail": text})  # noqa: TRY400  # the text is all
             self.error, self._told = text, explain(error, "of the gateway")
             self._conflicts = error.conflicts if isinstance(error, DeclarationConflict) else ()
             raise
+        finally:
+            self.tried.set()
         if shortfall and shortfall != self.shortfall:
             log.warning("topology-incomplete", extra={"detail": str(shortfall)})
+        self._declared = not dataclasses.replace(shortfall, away=())
+        self.unsure = False
+        self._found(shortfall)
+
+    async def recognise(self, connection: AbstractConnection) -> bool:
+        """Find the layout there as it was declared on an earlier connection, and change nothing.
+
+        That is answered while a node of a cluster has vanished without a word, where a declaration
+        waits until the others have found out. It is declared afterwards, by `complete`.
+
+        Args:
+            connection: An open one.
+
+        Returns:
+            Whether it is there; else it is to be declared.
+        """
+        if not self._declared:
+            return False
+        away = await still_there(connection, self._topology)
+        if away is None:
+            return False
+        self.unsure = True
+        self._found(Shortfall(away=away))
+        return True
+
+    def _found(self, shortfall: Shortfall) -> None:
         self.shortfall = shortfall
         self.absent = frozenset(shortfall.exchanges + shortfall.apps_exchanges)
         self.done = True
         self.forget()
 
     async def complete(self, connection: AbstractConnection) -> None:
-        """Declare it again once something is there that was not, or the account may make it.
+        """Declare it again if it was only recognised, and once something is there that was not.
 
         Args:
             connection: An open one.
@@ -95,7 +131,7 @@ class Declaring:
         Raises:
             DeclarationError: RabbitMQ refuses it; `error` says why.
         """
-        if await appeared(connection, self._topology, self.shortfall):
+        if self.unsure or await appeared(connection, self._topology, self.shortfall):
             await self.declare(connection)
 
     def check_queues(self, queues: Iterable[str]) -> None:
@@ -111,7 +147,7 @@ class Declaring:
         """Return why nothing can be published; None: not because of the layout."""
         if not self.error:
             return None
-        conflicts = [asdict(conflict) for conflict in self._conflicts]
+        conflicts = [dataclasses.asdict(conflict) for conflict in self._conflicts]
         members = {"conflicts": conflicts} if conflicts else None
         return Problem("topology-conflict", self._told, queued="no", members=members)
 

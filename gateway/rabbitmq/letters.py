@@ -4,7 +4,7 @@ Reasons come from two writers. RabbitMQ adds `x-death` when it dead-letters by i
 reject, expiry, the delivery limit); a worker that buries a message says why in `x-penstock-…`
 headers, because a consumer that rejects cannot add any.
 
-A letter is published again to the queue that it died in, through the default exchange: its first
+A letter is published again to the queue that it died in, by its name: its first
 exchange could bring it to other queues too, which have had it already.
 """
 
@@ -135,6 +135,7 @@ def read_letter(
     timestamp: float | None,
     body: bytes,
     exchanges: Container[str],
+    shards: Container[str] = (),
 ) -> Letter:
     """Read one message of a dead-letter queue.
 
@@ -147,9 +148,12 @@ def read_letter(
         timestamp: The property, unix seconds.
         body: The body, whatever it is.
         exchanges: Names of the layout's exchanges.
+        shards: The queues of RabbitMQ behind the work queue.
     """
     deaths = [death for death in _list(headers.get("x-death")) if isinstance(death, Mapping)]
-    death: Mapping[str, Any] = next((one for one in deaths if one.get("queue") == queue), {})
+    death: Mapping[str, Any] = next(
+        (one for one in deaths if one.get("queue") == queue or one.get("queue") in shards), {}
+    )
     if queue == UNROUTED:
         death = deaths[0] if deaths else {}
         reason, exchange = UNROUTED, ""

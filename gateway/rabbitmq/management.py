@@ -1,6 +1,7 @@
 """RabbitMQ's management API: figures of queues for people, never for the submit path."""
 
 import ssl
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import aiohttp
@@ -36,6 +37,32 @@ class QueueFigures(msgspec.Struct):
     messages_unacknowledged: int = 0
     consumers: int = 0
     message_stats: _Stats = msgspec.field(default_factory=_Stats)
+
+
+def added(figures: Mapping[str, QueueFigures], shards: Sequence[str]) -> QueueFigures | None:
+    """Add up the shards of a queue; None: RabbitMQ knows none.
+
+    Consumers are those of the shard with the most, as a worker consumes them all.
+
+    Args:
+        figures: Of every queue.
+        shards: The queues of RabbitMQ behind it.
+    """
+    found = [figures[name] for name in shards if name in figures]
+    if len(found) <= 1:
+        return found[0] if found else None
+    stats = [one.message_stats for one in found]
+    return QueueFigures(
+        name=shards[0],
+        messages_ready=sum(one.messages_ready for one in found),
+        messages_unacknowledged=sum(one.messages_unacknowledged for one in found),
+        consumers=max(one.consumers for one in found),
+        message_stats=_Stats(
+            _Rate(sum(one.publish_details.rate for one in stats)),
+            _Rate(sum(one.deliver_get_details.rate for one in stats)),
+            _Rate(sum(one.ack_details.rate for one in stats)),
+        ),
+    )
 
 
 _decode = msgspec.json.Decoder(list[QueueFigures]).decode

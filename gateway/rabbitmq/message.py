@@ -31,6 +31,7 @@ class Publishable(Protocol):
         body: bytes,
         frame_max: int,
         message_id: bytes | None = None,
+        headers: bytes = b"",
     ) -> bytes:
         """Return the message as AMQP frames.
 
@@ -40,6 +41,7 @@ class Publishable(Protocol):
             body: The whole body.
             frame_max: Negotiated frame size, octets.
             message_id: Unique among the messages in flight; defaults to the id.
+            headers: Further fields of the headers, encoded; of task messages only.
         """
 
 
@@ -79,8 +81,10 @@ class Message:
         body: bytes,
         frame_max: int,
         message_id: bytes | None = None,
+        headers: bytes = b"",
     ) -> bytes:
         """Return the message as AMQP frames; see `Publishable`."""
+        assert not headers  # noqa: S101  # they are in `headers` of the message
         number = int.from_bytes(channel, "big")
         properties = _Properties(
             content_type=self.content_type,

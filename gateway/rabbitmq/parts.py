@@ -47,7 +47,12 @@ class Broker:
         """
         url = config.management_url
         publisher = Publisher(config, topology, observe)
-        connection = Connection(config.amqp_url, "consuming", silent_after_s=SILENT_AFTER_S)
+        connection = Connection(
+            config.amqp_url,
+            "consuming",
+            silent_after_s=SILENT_AFTER_S,
+            after=publisher.layout.tried,
+        )
         return cls(
             publisher=publisher,
             connection=connection,

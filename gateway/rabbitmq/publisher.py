@@ -30,7 +30,7 @@ from gateway.rabbitmq.message import Publishable
 from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
 from gateway.rabbitmq.room import Room
 from gateway.sharing.tenant import TENANT
-from penstock.looper import Looper
+from penstock.looper import Faults, Looper
 from topology.errors import DeclarationError
 from topology.model import Topology
 
@@ -85,6 +85,7 @@ class Publisher:
         """Set while shutting down: nothing new is taken."""
         self.layout = Declaring(topology)
         """What came of the declaration of the layout, for /readyz."""
+        self._incomplete = Faults("layout-not-completed", expected=(BrokerAwayError,))
         self.looper = Looper(
             "publisher",
             self._keep_ready,
@@ -155,6 +156,7 @@ class Publisher:
         *,
         queue_count: int | None = None,
         message_id: str | None = None,
+        headers: bytes = b"",
     ) -> "asyncio.Future[None]":
         """Publish one message; the future resolves when RabbitMQ confirmed it.
 
@@ -168,6 +170,7 @@ class Publisher:
                 a return that none can be reached. None: one, or none.
             message_id: Of the id's length; differs from it for a second copy under one id, as
                 it must be unique among the messages in flight.
+            headers: Further fields of the headers of a task message, encoded.
 
         Raises:
             Problem: At once: `broker-unavailable`, `topology-conflict`, `broker-blocked`,
@@ -187,6 +190,7 @@ class Publisher:
             body=body,
             frame_max=channel.frame_max,
             message_id=message_id.encode() if message_id else None,
+            headers=headers,
         )
         future: asyncio.Future[None] = self._loop.create_future()
         self._window.add(
@@ -207,6 +211,10 @@ class Publisher:
         elif len(outbox) == _MOST_AT_ONCE:
             self._flush()
         return future
+
+    def has_room(self, size: int = 0) -> bool:
+        """Return whether `room` would return at once."""
+        return self._room.there(self._window, TENANT.get(), size)
 
     async def room(self, size: int = 0) -> None:
         """Wait until half of the window, or of the tenant's share of it, is free: for streams.
@@ -310,22 +318,40 @@ class Publisher:
         self._lost.clear()
         try:
             async with broker_calls(_DECLARE_TIMEOUT_S):
-                await self.layout.declare(connection)
+                if not await self.layout.recognise(connection):
+                    await self.layout.declare(connection)
             self._window = ConfirmWindow(self._observe)
             self._using = connection
             async with broker_calls(_OPEN_TIMEOUT_S):
                 self._channel = await PublishChannel.open(connection, self._transport, self)
             log.info("publisher-ready")
             self.looper.well()
-            while not await self._lost_within(_AGAIN_S if self.layout.shortfall else None):
-                async with broker_calls(_DECLARE_TIMEOUT_S):
-                    await self.layout.complete(connection)
+            while not await self._lost_within(self._look_again_s):
+                await self._complete(connection)
         except BrokerAwayError as error:
             self.layout.forget()
             self._connection.give_up(connection, error.reason)
             raise
         finally:
             self._channel = None
+
+    @property
+    def _look_again_s(self) -> float | None:
+        return _AGAIN_S if self.layout.shortfall or self.layout.unsure else None
+
+    async def _complete(self, connection: AbstractConnection) -> None:
+        """Declare what the layout lacks; without an answer to that, publishing goes on.
+
+        Raises:
+            DeclarationError: RabbitMQ refuses the layout.
+        """
+        try:
+            async with broker_calls(_DECLARE_TIMEOUT_S):
+                await self.layout.complete(connection)
+        except BrokerAwayError as error:
+            self._incomplete.failed(error)
+        else:
+            self._incomplete.well()
 
     async def _lost_within(self, timeout_s: float | None) -> bool:
         """Wait until the channel is lost, at most so many seconds; return whether it is."""

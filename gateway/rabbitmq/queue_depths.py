@@ -6,7 +6,7 @@ management API's figures are up to 5 s old.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,9 @@ class Depth:
     ready: int
     """Messages that no worker has yet."""
     consumers: int
+    """Of a queue with shards: of that with the most, as a worker consumes them all."""
+    least_consumers: int
+    """Of a queue with shards: of that with the fewest."""
 
 
 class QueueDepths:
@@ -55,7 +58,7 @@ class QueueDepths:
         self.full_queues: frozenset[str] = frozenset()
         """Those that were at their limit a second ago."""
         self.away_queues: frozenset[str] = frozenset()
-        """Those whose node was down a second ago, or did not answer."""
+        """Those whose node was down a second ago, or did not answer; with shards: every one's."""
         self._samples = 0
         self._sampled = asyncio.Event()
         self.depths: dict[str, Depth] = {}
@@ -139,7 +142,7 @@ class QueueDepths:
             BrokerAwayError: RabbitMQ does not answer.
         """
         away = []
-        for name in queues:
+        for name in (shard for queue in queues for shard in self._topology.shards(queue)):
             async with self._asking:
                 try:
                     async with asyncio.timeout(_ONE_NODE_WITHIN_S):
@@ -152,19 +155,22 @@ class QueueDepths:
         """Sample each; return whether all of them exist."""
         missing = False
         for name in names:
-            async with self._asking:
-                try:
-                    async with self._within(name):
-                        self.depths[name] = await self._ask(name)
-                except (MissingEntityError, TimeoutError) as error:
-                    # A refusal ended the channel: AMQP 0-9-1, queue.declare.
-                    self.depths.pop(name, None)
-                    away = isinstance(error, TimeoutError) or is_away(str(error))
-                    missing = missing or not away
-                    if away:
-                        self.away_queues |= {name}
-                else:
-                    self.away_queues -= {name}
+            found, away = [], False
+            for shard in self._topology.shards(name):
+                async with self._asking:
+                    try:
+                        async with self._within(name):
+                            found.append(await self._ask(shard))
+                    except (MissingEntityError, TimeoutError) as error:
+                        # A refusal ended the channel: AMQP 0-9-1, queue.declare.
+                        is_there = isinstance(error, TimeoutError) or is_away(str(error))
+                        away, missing = away or is_there, missing or not is_there
+            if found:
+                self.depths[name] = _added(found)
+                self.away_queues -= {name}
+            else:
+                self.depths.pop(name, None)
+                self.away_queues |= {name} if away else set()
         return not missing
 
     @contextlib.asynccontextmanager
@@ -189,7 +195,17 @@ class QueueDepths:
             self._channel = await self._connection.own_channel()
         async with broker_calls(None):
             queue = await self._channel.queue_declare(name, passive=True)
-        return Depth(queue.message_count or 0, queue.consumer_count or 0)
+        consumers = queue.consumer_count or 0
+        return Depth(queue.message_count or 0, consumers, consumers)
+
+
+def _added(shards: Sequence[Depth]) -> Depth:
+    """Add up the shards of a queue that answer."""
+    return Depth(
+        sum(one.ready for one in shards),
+        max(one.consumers for one in shards),
+        min(one.least_consumers for one in shards),
+    )
 
 
 def queue_full(queue: str, limit: int) -> str:

@@ -14,6 +14,7 @@ from gateway.rabbitmq.faults import broker_calls
 from gateway.rabbitmq.letters import UNROUTED, Letter
 from gateway.rabbitmq.message import Message
 from gateway.rabbitmq.publisher import Publisher
+from topology.model import Topology
 
 _TIMEOUT_S: Final = 5.0
 _STAYS: Final = {"unroutable": "no queue is bound for it", "queue-full": "the queue is full"}
@@ -55,7 +56,10 @@ async def counted(done: Replay) -> AsyncIterator[None]:
 
 
 async def publish_again(
-    publisher: Publisher, window: list[tuple[Letter, DeliveredMessage]], done: Replay
+    publisher: Publisher,
+    topology: Topology,
+    window: list[tuple[Letter, DeliveredMessage]],
+    done: Replay,
 ) -> None:
     """Publish letters again and remove those that are confirmed.
 
@@ -64,7 +68,7 @@ async def publish_again(
     """
     ends = await asyncio.gather(
         *(
-            _publish_one(publisher, letter, message, number)
+            _publish_one(publisher, letter, message, _address(topology, letter), number)
             for number, (letter, message) in enumerate(window)
         ),
         return_exceptions=True,
@@ -81,8 +85,19 @@ async def publish_again(
         raise min(ended, key=lambda end: isinstance(end, Problem) and end.queued == "no")
 
 
+def _address(topology: Topology, letter: Letter) -> tuple[str, str]:
+    """Return exchange and routing key that lead a letter to where it died, and nowhere else."""
+    if letter.queue == UNROUTED:
+        return letter.exchange, letter.routing_key
+    return topology.entry(letter.queue, letter.routing_key)
+
+
 async def _publish_one(
-    publisher: Publisher, letter: Letter, message: DeliveredMessage, number: int
+    publisher: Publisher,
+    letter: Letter,
+    message: DeliveredMessage,
+    address: tuple[str, str],
+    number: int,
 ) -> None:
     """Publish a letter and, once confirmed, acknowledge it.
 
@@ -90,11 +105,11 @@ async def _publish_one(
         Problem: As `Publisher.publish`; BrokerAwayError (queued: unknown) when it was
             published, and could not be removed.
     """
-    unrouted = letter.queue == UNROUTED
+    exchange, routing_key = address
     properties = message.header.properties
     again = Message(
-        exchange=letter.exchange if unrouted else "",
-        routing_key=letter.routing_key if unrouted else letter.queue,
+        exchange=exchange,
+        routing_key=routing_key,
         headers=letter.replay_headers(time.time()),
         content_type=properties.content_type,
         content_encoding=properties.content_encoding,

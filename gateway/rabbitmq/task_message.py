@@ -1,24 +1,27 @@
 """TaskRequest → bytes of a Celery protocol 2 message, as AMQP frames. Pure.
 
 All that is constant for a (task, exchange, routing key, options) is encoded once in a template;
-a publish splices in the id (four times), the sizes and the body:
+a publish splices in the id (four times), the headers of its request, the sizes and the body:
 
     method frame    Basic.Publish: exchange, routing key, mandatory
-    header frame    body size │ properties │ … headers … id, root_id │ correlation_id, message_id
+    header frame    body size │ properties │ request … headers … id, root_id │ correlation_id,
+                    message_id
     body frames     [args, kwargs, embed], split at the connection's frame_max
 
 Encoded by hand: with pamqp's (4.0) method and properties around our table it would be 20 lines
-shorter, and 40 % slower for each template; one with a time or a `traceparent` in it is made for
-one message.
+shorter, and 40 % slower for each template; one with a time in it is made for one message.
 
 Sources: AMQP 0-9-1 section 2.3.5 (frames); Celery's `celery.app.amqp.AMQP.as_task_v2`. The
 contract test holds both against each other.
 """
 
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from itertools import starmap
+from typing import Any, Final
+
+import msgspec
 
 from gateway.rabbitmq.field_table import short_string, table_field
 from penstock.wire.headers import JSON_HEADER
@@ -26,12 +29,34 @@ from penstock.wire.json_meaning import DATA
 
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
+_CLASS_AND_WEIGHT = struct.pack(">HH", 60, 0)
 _FRAME_END = b"\xce"
 NOTHING_FOLLOWS = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 """Last member of the body of a task that belongs to no canvas."""
 
-_SAYS_DATA = table_field(JSON_HEADER, DATA)
-"""What a body from a client's JSON means: each object is what it is."""
+_SAME_OF_ALL: Final[Mapping[str, Any]] = {
+    JSON_HEADER: DATA,  # what a body from a client's JSON means: each object is what it is
+    "lang": "py",
+    "shadow": None,
+    "retries": 0,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_RECURRING: Final = (
+    "task", "eta", "expires", "group", "timelimit", "parent_id", "origin", "ignore_result",
+    "root_id",
+)  # fmt: skip
+_OURS: Final = frozenset({*_SAME_OF_ALL, *_RECURRING, "group_index"})
+"""What no further header replaces."""
+_SAME_FIELDS: Final = b"".join(starmap(table_field, _SAME_OF_ALL.items()))
+_CELERYS_FIELDS: Final = b"".join(
+    table_field(name, value) for name, value in _SAME_OF_ALL.items() if name != JSON_HEADER
+)
+"""The same where the body means what Celery's client says."""
+_ID_FIELD: Final = short_string("id") + b"S"
+_ROOT_FIELD: Final = short_string("root_id") + b"S"
+_JSON_UTF_8: Final = short_string("application/json") + short_string("utf-8")
 
 _FLAG_CONTENT_TYPE = 1 << 15
 _FLAG_CONTENT_ENCODING = 1 << 14
@@ -52,8 +77,7 @@ _ALWAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageOptions:
+class MessageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a task message that vary between submits of one task."""
 
     eta: str | None = None
@@ -80,25 +104,33 @@ class MessageOptions:
     """The task that called it."""
     reply_to: str = ""
     """Celery's client writes its own id here, which only its result backend `rpc` reads."""
+    envelopes: bool = False
+    """Whether objects of kombu's form in the body are values, as in what Celery's client writes."""
     headers: tuple[tuple[str, Any], ...] = ()
-    """Further headers: the user's, `traceparent`, and ours (`x-penstock-…`)."""
+    """Further headers: the user's, and ours (`x-penstock-…`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """Everything of a message but its id, body and channel. Made by `template()`."""
 
     exchange: str
     routing_key: str
-    method: bytes = field(repr=False)
+    method: bytes
     """Basic.Publish behind the channel number, with the header frame's type octet."""
-    header_size: bytes = field(repr=False)
-    """Size of the header frame and its class and weight."""
-    properties: bytes = field(repr=False)
-    """Property flags up to the id in the headers."""
-    before_root: bytes = field(repr=False)
-    before_correlation: bytes = field(repr=False)
-    before_message_id: bytes = field(repr=False)
+    header_size: int
+    """Size of the header frame without further headers, octets."""
+    before_table: bytes
+    """Property flags up to the headers."""
+    table_size: int
+    """Size of the headers without further ones, octets."""
+    table: bytes
+    """The headers up to the id."""
+    before_root: bytes
+    before_correlation: bytes
+    before_message_id: bytes
+
+    def __repr__(self) -> str:
+        return f"<Template {self.exchange!r} {self.routing_key!r}>"
 
     def frames(
         self,
@@ -108,6 +140,7 @@ class Template:
         body: bytes,
         frame_max: int,
         message_id: bytes | None = None,
+        headers: bytes = b"",
     ) -> bytes:
         """Return the message as AMQP frames.
 
@@ -117,6 +150,7 @@ class Template:
             body: The whole body.
             frame_max: Negotiated frame size, octets.
             message_id: Defaults to the id; of the same length.
+            headers: Further fields of the headers, encoded.
         """
         size = len(body)
         if 0 < size <= frame_max - 8:
@@ -134,9 +168,13 @@ class Template:
                 channel,
                 self.method,
                 channel,
-                self.header_size,
+                (self.header_size + len(headers)).to_bytes(4, "big"),
+                _CLASS_AND_WEIGHT,
                 size.to_bytes(8, "big"),
-                self.properties,
+                self.before_table,
+                (self.table_size + len(headers)).to_bytes(4, "big"),
+                headers,
+                self.table,
                 task_id,
                 self.before_root,
                 task_id if self.before_root else b"",
@@ -148,6 +186,27 @@ class Template:
                 tail,
             )
         )
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _recurring_fields(
+    task: str,
+    eta: str | None,
+    expires: str | None,
+    group_id: str | None,
+    time_limit_s: float | None,
+    soft_time_limit_s: float | None,
+    parent_id: str | None,
+    root_id: str | None,
+    origin: str,
+    *,
+    ignore_result: bool,
+) -> bytes:
+    """Encode the headers that the members of a group have in common, among others."""
+    limits = [time_limit_s, soft_time_limit_s]
+    values = (task, eta, expires, group_id, limits, parent_id, origin, ignore_result)
+    known = values if root_id is None else (*values, root_id)
+    return b"".join(map(table_field, _RECURRING, known))
 
 
 def template(
@@ -169,30 +228,28 @@ def template(
         origin: Who publishes: `penstock@host`.
         id_length: Octets of the ids that will be spliced in.
     """
-    headers: dict[str, Any] = dict(options.headers)
-    headers |= {
-        "lang": "py",
-        "task": task,
-        "shadow": None,
-        "eta": options.eta,
-        "expires": options.expires,
-        "group": options.group_id,
-        "group_index": options.group_index,
-        "retries": 0,
-        "timelimit": [options.time_limit_s, options.soft_time_limit_s],
-        "parent_id": options.parent_id,
-        "origin": origin,
-        "ignore_result": options.ignore_result,
-        "replaced_task_nesting": 0,
-        "stamped_headers": None,
-        "stamps": {},
-    }
-    if options.root_id is not None:
-        headers["root_id"] = options.root_id
     own_root = options.root_id is None
-    table = b"".join((_SAYS_DATA, *(table_field(name, value) for name, value in headers.items())))
-    id_field = short_string("id") + b"S" + id_length.to_bytes(4, "big")
-    root_field = short_string("root_id") + b"S" + id_length.to_bytes(4, "big") if own_root else b""
+    table = b"".join(
+        (
+            _SAME_FIELDS if not options.envelopes else _CELERYS_FIELDS,
+            *(table_field(name, value) for name, value in options.headers if name not in _OURS),
+            _recurring_fields(
+                task,
+                options.eta,
+                options.expires,
+                options.group_id,
+                options.time_limit_s,
+                options.soft_time_limit_s,
+                options.parent_id,
+                options.root_id,
+                origin,
+                ignore_result=options.ignore_result,
+            ),
+            table_field("group_index", options.group_index),
+        )
+    )
+    id_field = _ID_FIELD + id_length.to_bytes(4, "big")
+    root_field = _ROOT_FIELD + id_length.to_bytes(4, "big") if own_root else b""
     table_size = len(table) + len(id_field) + len(root_field) + id_length * (1 + own_root)
 
     flags = _ALWAYS
@@ -209,19 +266,13 @@ def template(
         flags |= _FLAG_EXPIRATION
         before_message_id += short_string(str(options.expiration_ms))
     before_message_id += bytes((id_length,))
-    properties = b"".join(
-        (
-            flags.to_bytes(2, "big"),
-            short_string("application/json"),
-            short_string("utf-8"),
-            table_size.to_bytes(4, "big"),
-            table,
-            id_field,
-        )
-    )
+    before_table = flags.to_bytes(2, "big") + _JSON_UTF_8
+    table += id_field
     header_payload = (
         12
-        + len(properties)
+        + len(before_table)
+        + 4
+        + len(table)
         + len(root_field)
         + len(after)
         + len(before_message_id)
@@ -232,8 +283,10 @@ def template(
         exchange=exchange,
         routing_key=routing_key,
         method=len(method).to_bytes(4, "big") + method + _FRAME_END + b"\x02",
-        header_size=header_payload.to_bytes(4, "big") + struct.pack(">HH", 60, 0),
-        properties=properties,
+        header_size=header_payload,
+        before_table=before_table,
+        table_size=table_size,
+        table=table,
         before_root=root_field,
         before_correlation=after,
         before_message_id=before_message_id,

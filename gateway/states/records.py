@@ -35,7 +35,9 @@ class Record(msgspec.Struct):
     name: str | None = None
     worker: str | None = None
     retries: int | None = None
+    retried_from: str | None = None
     started_at: str | None = None
+    trace_id: str | None = None
     truncated: bool = False
     log: Log | None = None
     serializer: str | None = None
@@ -72,7 +74,10 @@ def _decode_lenient(data: bytes) -> Record | None:
         result = msgspec.Raw(json.dumps(found.get("result")).encode())
     except (ValueError, TypeError, RecursionError):
         return None
-    texts = ("status", "cursor", "traceback", "date_done", "name", "worker", "started_at")
+    texts = (
+        "status", "cursor", "traceback", "date_done", "name", "worker", "started_at",
+        "retried_from", "trace_id",
+    )  # fmt: skip
     known = {name: found[name] for name in texts if isinstance(found.get(name), str)}
     retries, log = found.get("retries"), found.get("log")
     return Record(

@@ -20,6 +20,8 @@ CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
 _AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 """A time as the workers write it: as the API prints it, but for its end."""
 
+TRACE = re.compile(r"[0-9a-f]{32}")
+
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one task. A Struct: a frozen dataclass costs five times as much to make."""
@@ -38,7 +40,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     finished_at: str | None = None
     retries: int | None = None
+    retried_from: str | None = None
     worker: str | None = None
+    trace_id: str | None = None
     progress: bytes | None = None
     """Raw JSON."""
     result: bytes | None = None
@@ -76,7 +80,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
                 started_at=self.started_at,
                 finished_at=self.finished_at,
                 retries=self.retries,
+                retried_from=self.retried_from,
                 worker=self.worker,
+                trace_id=self.trace_id,
                 error=error,
                 truncated=self.truncated or None,
                 result_absent=self.result_absent,
@@ -110,7 +116,11 @@ class TaskState(msgspec.Struct, kw_only=True, omit_defaults=True):
     started_at: Time | None = None
     finished_at: Time | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    retried_from: str | None = None
+    """The task that was published again as this one; absent until it has started."""
     worker: str | None = None
+    trace_id: str | None = None
+    """Of the trace that has its execution, 32 hex digits; absent where it is not sampled."""
     error: TaskError | None = None
     truncated: bool | None = None
     """True: the result was left out because of its size."""
@@ -154,7 +164,9 @@ def state_of(task_id: str, record: Record, issued: IssuedId | None) -> State:
         started_at=_time(record.started_at),
         finished_at=_time(record.date_done) if status in FINAL else None,
         retries=record.retries,
+        retried_from=record.retried_from,
         worker=worker,
+        trace_id=record.trace_id if record.trace_id and TRACE.fullmatch(record.trace_id) else None,
         progress=progress,
         result=result,
         error=error,

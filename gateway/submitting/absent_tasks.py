@@ -14,16 +14,15 @@ without consumers, a task whose exact name stands in the layout.
 import asyncio
 import time
 from collections.abc import Callable
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import TypeVar
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem
 from gateway.rabbitmq.queue_depths import QueueDepths
 from gateway.submitting.catalog import Catalog
-from topology.entities import Route
+from gateway.submitting.near_names import NEAR, NearNames, meant
 from topology.model import Topology
+from topology.route import Route
 
 Answer = TypeVar("Answer")
 
@@ -32,13 +31,6 @@ LOOK_INTERVAL_S = 0.05
 DOUBT_AGE_S = 0.25
 """A task that nothing is known of is accepted by a look not older than this: one that no worker has
 is a 404 from the first moment of its workers on."""
-_NEAR_BYTES = 80
-"""Longer names are not compared: that takes time with the square of the length."""
-_MOST_COMPARED = 200
-_NEAR_PER_S = 20.0
-_NEAR_BURST = 50.0
-"""Searches for near names: in a bulk of absent tasks the first ones are enough."""
-_CELERYS = "celery."
 
 
 class SeemsAbsentError(Exception):
@@ -72,11 +64,8 @@ class AbsentTasks:
         self._looked_at = float("-inf")
         self._wanted: set[str] = set()
         self._looking = asyncio.Lock()
-        self._searches_left = _NEAR_BURST
-        self._searched_at = 0.0
-        self._names: tuple[str, ...] = ()
+        self._names = NearNames()
         self._names_of: dict[str, frozenset[str]] | None = None
-        self._closest = lru_cache(maxsize=256)(self._compare)
 
     def check(self, task: str, queues: tuple[str, ...], caller: Caller) -> None:
         """Let a task through unless no worker of its queues has it.
@@ -156,10 +145,9 @@ class AbsentTasks:
     def _problem(self, task: str, queues: tuple[str, ...], caller: Caller) -> Problem:
         near = self._near(task, queues, caller)
         where = f" of queue {' or '.join(map(repr, queues))}" if queues else ""
-        hint = f"; do you mean {' or '.join(map(repr, near))}?" if near else ""
         return Problem(
             "unknown-task",
-            f"no worker{where} has a task {task!r}{hint}",
+            f"no worker{where} has a task {task!r}{meant(near)}",
             queued="no",
             members={"near": near} if near else None,
         )
@@ -171,30 +159,11 @@ class AbsentTasks:
 
     def _near(self, task: str, queues: tuple[str, ...], caller: Caller) -> list[str]:
         """Return up to three names of known tasks of these queues that the caller may submit."""
-        now = time.monotonic()
-        refilled = self._searches_left + (now - self._searched_at) * _NEAR_PER_S
-        self._searches_left, self._searched_at = min(_NEAR_BURST, refilled), now
-        if len(task) > _NEAR_BYTES or self._searches_left < 1:
-            return []
-        self._searches_left -= 1
-        return [name for name in self._closest_of(task) if self._may_go(name, queues, caller)][:3]
-
-    def _closest_of(self, task: str) -> list[str]:
         known = self._catalog.workers.known
         if known is not self._names_of:
             self._names_of = known
-            self._names = tuple(
-                name for name in known if not name.startswith(_CELERYS) and len(name) <= _NEAR_BYTES
-            )
-            self._closest.cache_clear()
-        return self._closest(task)
-
-    def _compare(self, task: str) -> list[str]:
-        first, _, last = task.rpartition(".")
-        likely = sorted(
-            self._names, key=lambda name: (last not in name, not name.startswith(first))
-        )
-        return get_close_matches(task, likely[:_MOST_COMPARED], n=6, cutoff=0.5)
+            self._names.take(known)
+        return [name for name in self._names.of(task) if self._may_go(name, queues, caller)][:NEAR]
 
     def _may_go(self, name: str, queues: tuple[str, ...], caller: Caller) -> bool:
         route = self._topology.route(name)

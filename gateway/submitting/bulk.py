@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.auth import Caller
+from gateway.access.carried import Carried
 from gateway.access.work import Pace
 from gateway.decoding.splitter import TOO_LONG, Part
 from gateway.decoding.steps import LARGE_BYTES, slices
@@ -31,8 +32,8 @@ class BulkTerms:
     """On which terms the lines of one request are published."""
 
     caller: Caller
-    traceparent: str | None
-    """Trace context of the request."""
+    carried: Carried
+    """What the messages say of the request."""
     max_task_bytes: int
     """Bound of a line."""
     patience_s: float
@@ -140,9 +141,9 @@ class Bulk:
     def _prepare(self, raw: bytes | TaskRequest) -> TaskMessage:
         submission, terms = self._submission, self._terms
         if not self._looked:
-            return submission.prepare(raw, terms.caller, terms.traceparent)
+            return submission.prepare(raw, terms.caller, terms.carried)
         return submission.absent.decide(
-            lambda: submission.prepare(raw, terms.caller, terms.traceparent)
+            lambda: submission.prepare(raw, terms.caller, terms.carried)
         )
 
     async def _make_room(self) -> None:

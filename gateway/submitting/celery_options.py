@@ -8,9 +8,11 @@ A new option is a field of `Options` and a line in each.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
+
+from gateway.access.carried import Carried
 from gateway.rabbitmq.task_message import MessageOptions
 from gateway.submitting.destinations import Destination
 from gateway.submitting.plan import Stamp, TaskPlan
@@ -21,7 +23,9 @@ from penstock.wire.headers import (
     COPY_HEADER,
     GATE_HEADER,
     JSON_HEADER,
+    RETRIED_HEADER,
     TENANT_HEADER,
+    UNKEPT_HEADER,
 )
 
 
@@ -33,9 +37,12 @@ def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
         stamp: What this message says besides.
     """
     options, when, part = plan.options, plan.when, stamp.part
-    headers = own_headers(options, plan.tenant, stamp.traceparent)
+    headers = own_headers(options, plan.tenant)
+    headers |= unkept(plan)
     if stamp.copy is not None:
         headers[COPY_HEADER] = stamp.copy.nonce
+    if stamp.retried_from is not None:
+        headers[RETRIED_HEADER] = stamp.retried_from
     return MessageOptions(
         eta=when.eta,
         expires=when.expires,
@@ -46,6 +53,7 @@ def message_options(plan: TaskPlan, stamp: Stamp) -> MessageOptions:
         ignore_result=options.ignore_result,
         group_id=part.group_id,
         group_index=part.group_index,
+        envelopes=stamp.envelopes,
         headers=tuple(headers.items()),
     )
 
@@ -123,23 +131,28 @@ def addressed(destination: Destination) -> dict[str, Any]:
 
 
 def own_headers(
-    options: Options, tenant: str | None = None, traceparent: str | None = None
+    options: Options, tenant: str | None = None, carried: Carried | None = None
 ) -> dict[str, Any]:
     """Return the headers of a task: the client's, then ours.
 
     Args:
         options: The client's.
         tenant: Whose the task is; None: beat will say so.
-        traceparent: W3C trace context to carry on.
+        carried: What the message says of its request.
     """
     headers = dict(options.headers or {})
     if tenant is not None:
         headers[TENANT_HEADER] = tenant
-    if traceparent is not None:
-        headers["traceparent"] = traceparent
+    if carried is not None:
+        headers |= carried.headers
     if options.callback_url is not None:
         headers[CALLBACK_HEADER] = options.callback_url
     return headers
+
+
+def unkept(plan: TaskPlan) -> Mapping[str, Any]:
+    """Return the header that keeps the arguments of a task out of history, where its route does."""
+    return {} if plan.destination.keep_arguments else {UNKEPT_HEADER: True}
 
 
 def client_options(options: Mapping[str, Any]) -> dict[str, Any]:

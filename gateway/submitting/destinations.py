@@ -1,17 +1,19 @@
 """Where a task may go: by its route or the client's choice, if topology and key allow it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.access.auth import Caller
 from gateway.errors import Problem, invalid_request
+from gateway.submitting.near_names import NEAR, NearNames, meant
 from gateway.submitting.task_request import Options
 from penstock.wire.delay import delay_route
 from penstock.wire.ingest import STORE_TASK
 from penstock.wire.names import CALLBACKS_QUEUE, GATE_QUEUE
-from topology.entities import Route
 from topology.model import Topology
+from topology.route import Route
 
 _NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})
 """Queues whose messages no worker executes: a task there would wait for ever."""
@@ -36,6 +38,10 @@ class Destination:
     """Whether the arguments may be shown."""
     ignores_result: bool = False
     """Whether its workers store no result, whatever the message says."""
+    keep_arguments: bool = True
+    """Whether history may keep the arguments."""
+    defaults: tuple[tuple[str, float], ...] = ()
+    """Options of a submit that says none, by the route."""
 
 
 class _Place(NamedTuple):
@@ -58,6 +64,7 @@ class Destinations:
         self._topology = topology
         self._by_headers = any(one.type == "headers" for one in topology.exchanges.values())
         self._remembered = lru_cache(maxsize=4096)(self._resolve)
+        self._names = NearNames(one.task for one in topology.routes if not one.is_pattern)
 
     def resolve(self, task: str, options: Options, caller: Caller) -> Destination:
         """Find where a task goes.
@@ -87,12 +94,22 @@ class Destinations:
             raise _forbidden(f"task {task!r} is reached by POST /v1/ingest/{{collection}} alone")
         route = self._topology.route(task)
         if route is None:
-            raise Problem("unknown-task", no_route(task), queued="no")
+            near = [name for name in self._names.of(task) if self._allows(name, caller)][:NEAR]
+            raise Problem(
+                "unknown-task",
+                no_route(task, near),
+                queued="no",
+                members={"near": near} if near else None,
+            )
         if not caller.may_submit(task, privileged=route.privileged):
             raise _forbidden(f"the key does not allow task {task!r}")
         if task.startswith(_CELERYS_OWN) and route.is_pattern:
             raise _forbidden(f"{task!r} is Celery's own: only a route of that very name allows it")
         return route
+
+    def _allows(self, task: str, caller: Caller) -> bool:
+        route = self._topology.route(task)
+        return route is not None and caller.may_submit(task, privileged=route.privileged)
 
     def everywhere(self, task: str, options: Options, caller: Caller) -> Destination:
         """Find the way to every worker, for a task that may go there.
@@ -107,7 +124,15 @@ class Destinations:
             raise _privileged(task)
         exchange, routing_key = self._topology.broadcast(route)
         apps = self._topology.leads_to_app(exchange, ())
-        return Destination(exchange, routing_key, (), apps, route.show_arguments)
+        return Destination(
+            exchange,
+            routing_key,
+            (),
+            apps,
+            route.show_arguments,
+            keep_arguments=route.keep_arguments,
+            defaults=route.defaults,
+        )
 
     def _resolve(self, task: str, chosen: "Options | _Place", caller: Caller) -> Destination:
         topology = self._topology
@@ -144,7 +169,14 @@ class Destinations:
                 raise _forbidden(f"no worker consumes queue {name!r}: its messages are no tasks")
         apps = topology.leads_to_app(exchange, queues)
         return Destination(
-            exchange, routing_key, queues, apps, route.show_arguments, route.ignore_result
+            exchange,
+            routing_key,
+            queues,
+            apps,
+            route.show_arguments,
+            route.ignore_result,
+            route.keep_arguments,
+            route.defaults,
         )
 
     def _own_queues(self, route: Route, task: str) -> tuple[str, ...]:
@@ -163,7 +195,7 @@ class Destinations:
         """
         exchange, routing_key = destination.exchange, destination.routing_key
         if not delay_s:
-            return exchange, routing_key
+            return (exchange, routing_key) if exchange else self._topology.entry(routing_key)
         if not self._topology.delayable(exchange, routing_key):
             raise Problem(
                 "delay-not-supported",
@@ -188,10 +220,10 @@ def _privileged(task: str) -> Problem:
     return _forbidden(f"task {task!r} is privileged: it goes where its route says, nowhere else")
 
 
-def no_route(task: str) -> str:
-    """Say that no route names a task."""
+def no_route(task: str, near: Iterable[str] = ()) -> str:
+    """Say that no route names a task, and which names are near."""
     return (
-        f"no route of the layout names {task!r}; {_LISTED}, a task of yours needs one "
+        f"no route of the layout names {task!r}{meant(near)}; {_LISTED}, a task of yours needs one "
         "([[routes]] of TOPOLOGY_FILE)"
     )
 

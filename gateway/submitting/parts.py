@@ -11,6 +11,7 @@ from gateway.endings.parts import Endings
 from gateway.rabbitmq.parts import Broker
 from gateway.redis.client import RedisClient
 from gateway.submitting.absent_tasks import AbsentTasks
+from gateway.submitting.accepted import Accepted
 from gateway.submitting.catalog import Catalog
 from gateway.submitting.planning import Planner
 from gateway.submitting.submission import Submission
@@ -30,6 +31,8 @@ class Submitting:
     """The tasks that workers announce."""
     max_task_bytes: int
     """Bound of one task's JSON."""
+    accepted: Accepted | None = None
+    """Tells history what was published; None: there is no history."""
 
     @classmethod
     def make(
@@ -60,6 +63,7 @@ class Submitting:
             partial(check_url, topology=topology, patterns=config.callback_hosts),
             broker.publisher,
         )
+        accepted = Accepted(redis) if config.history_url else None
         submission = Submission(
             planner,
             access.task_ids,
@@ -67,15 +71,18 @@ class Submitting:
             endings.events,
             endings.outstanding,
             broker.origin,
+            accepted,
         )
         return cls(
             planner=planner,
             submission=submission,
             catalog=catalog,
             max_task_bytes=config.max_task_bytes,
+            accepted=accepted,
         )
 
     @property
     def loopers(self) -> tuple[Looper, ...]:
-        """Read what workers announce."""
-        return (self.catalog.looper,)
+        """Read what workers announce, and tell history what was published."""
+        told = () if self.accepted is None else (self.accepted.looper,)
+        return (self.catalog.looper, *told)

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.endings.outstanding import Callback
 from gateway.rabbitmq.task_message import NOTHING_FOLLOWS, Template
@@ -25,6 +26,8 @@ class Terms:
     """How many of its first parameters the task before it in a canvas will give."""
     tenant: str | None = None
     """Whose the task is; None: the caller's tenant's."""
+    envelopes: bool = False
+    """Objects of kombu's form in its arguments are values: Celery's client made them."""
 
 
 SUBMITTED: Final = Terms()
@@ -53,8 +56,7 @@ class TaskPlan:
     """Whether one state and result will exist."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanvasPart:
+class CanvasPart(msgspec.Struct, frozen=True, kw_only=True):
     """What the message of a task says of the canvas that it belongs to."""
 
     embed: bytes = NOTHING_FOLLOWS
@@ -69,15 +71,16 @@ ALONE: Final = CanvasPart()
 """Of a task that belongs to no canvas."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """What one message says beside its plan."""
 
-    traceparent: str | None = None
-    """W3C trace context to carry on."""
     copy: Copy | None = None
     """Where the same id may be published twice."""
     part: CanvasPart = ALONE
+    retried_from: str | None = None
+    """The task that is published again."""
+    envelopes: bool = False
+    """As in `Terms`."""
 
 
 PLAIN: Final = Stamp()
@@ -94,5 +97,11 @@ class TaskMessage(msgspec.Struct):
     tracked: bool
     message_id: str | None = None
     """Where it is not the id: of a copy."""
+    carried: Carried | None = None
+    """What it says of its request."""
     callback: Callback | None = None
     """To be kept before it is published, as nobody announces its end."""
+    plan: TaskPlan | None = None
+    """What it was made of."""
+    retried_from: str | None = None
+    """The task that it repeats."""

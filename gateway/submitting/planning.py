@@ -13,7 +13,7 @@ from gateway.errors import invalid_request
 from gateway.rabbitmq.publisher import Publisher
 from gateway.submitting.absent_tasks import AbsentTasks
 from gateway.submitting.catalog import Catalog
-from gateway.submitting.destinations import Destinations
+from gateway.submitting.destinations import Destination, Destinations
 from gateway.submitting.envelopes import check_no_envelopes
 from gateway.submitting.plan import SUBMITTED, TaskPlan, Terms
 from gateway.submitting.priorities import check_priority
@@ -74,6 +74,8 @@ class Planner:
         task, options = request.task, request.options
         if options is NO_OPTIONS and not terms.everywhere and terms.tenant is None:
             plan = self._plain(task, caller)
+            if plan.options.expires is not None:  # by the route: another time each time
+                plan = self._place_plain(task, caller)
         else:
             plan = self._place(task, options, caller, terms)
         queues = plan.destination.queues
@@ -83,7 +85,7 @@ class Planner:
             if not plan.options.ignore_result:
                 self._room.check_results(caller.tenant)
         self._catalog.check(task, request.args, request.kwargs, skip=terms.receives)
-        if plan.destination.apps:
+        if plan.destination.apps and not terms.envelopes:
             check_no_envelopes(request.args, request.kwargs)
         return plan
 
@@ -103,6 +105,7 @@ class Planner:
         if options.priority is not None and not destination.apps:  # what an app honours is its own
             queues = [self._topology.queues[name] for name in destination.queues]
             check_priority(queues, self._publisher.rabbitmq_major)
+        options = _completed(options, destination)
         if options.callback_url is not None:
             self._check_callback(options.callback_url)
         tracked = len(destination.queues) == 1 and not options.ignore_result
@@ -133,3 +136,10 @@ class Planner:
             Problem: `forbidden`, `unknown-task`, `unknown-queue`, … (queued: no).
         """
         self._destinations.resolve(request.task, request.options, caller)
+
+
+def _completed(options: Options, destination: Destination) -> Options:
+    """Return the options with those that the route of the task gives where a submit says none."""
+    said = {name: getattr(options, name) for name, _ in destination.defaults}
+    given = {name: value for name, value in destination.defaults if said[name] is None}
+    return msgspec.structs.replace(options, **given) if given else options

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
 from gateway.access.auth import Caller
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.endings.callback_events import CallbackEvents
@@ -13,6 +14,7 @@ from gateway.endings.outstanding import Callback, Outstanding
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import Template, task_body, template, with_first
 from gateway.submitting.absent_tasks import SeemsAbsentError
+from gateway.submitting.accepted import Accepted
 from gateway.submitting.celery_options import for_apps, message_options
 from gateway.submitting.plan import PLAIN, SUBMITTED, Stamp, TaskMessage, TaskPlan, Terms
 from gateway.submitting.planning import Planner
@@ -30,6 +32,7 @@ class Submission:
         callbacks: Remembers where ends are announced.
         outstanding: Looks after those that no worker announces.
         origin: Who publishes, `penstock@host`.
+        accepted: Tells history of what was published; None: there is no history.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class Submission:
         callbacks: CallbackEvents,
         outstanding: Outstanding,
         origin: str,
+        accepted: Accepted | None = None,
     ) -> None:
+        self._accepted = accepted
         self._planner = planner
         self._task_ids = task_ids
         self._publisher = publisher
@@ -57,7 +62,7 @@ class Submission:
         self,
         task: bytes | TaskRequest,
         caller: Caller,
-        traceparent: str | None = None,
+        carried: Carried | None = None,
         terms: Terms = SUBMITTED,
     ) -> TaskMessage:
         """Publish one task; return its message once RabbitMQ confirmed it.
@@ -65,16 +70,16 @@ class Submission:
         Args:
             task: JSON of one task, or what it was parsed to.
             caller: Who submits.
-            traceparent: W3C trace context to carry on.
+            carried: What the message says of its request.
             terms: What for.
 
         Raises:
             Problem: As `prepare` (queued: no) and `Publisher.publish`.
         """
         try:
-            message = self.prepare(task, caller, traceparent, terms)
+            message = self.prepare(task, caller, carried, terms)
         except SeemsAbsentError as seems:
-            attempt = partial(self.prepare, task, caller, traceparent, terms)
+            attempt = partial(self.prepare, task, caller, carried, terms)
             message = await self.absent.again(seems, attempt)
         await self.publish(message)
         return message
@@ -83,7 +88,7 @@ class Submission:
         self,
         task: bytes | TaskRequest,
         caller: Caller,
-        traceparent: str | None = None,
+        carried: Carried | None = None,
         terms: Terms = SUBMITTED,
         copy: Copy | None = None,
     ) -> TaskMessage:
@@ -92,7 +97,7 @@ class Submission:
         Args:
             task: JSON of one task, or what it was parsed to.
             caller: Who submits.
-            traceparent: W3C trace context to carry on.
+            carried: What the message says of its request.
             terms: What for.
             copy: Where the same id may be published twice; None: a new id.
 
@@ -104,11 +109,11 @@ class Submission:
         plan = self._planner.plan(request, caller, terms)
         if copy is None:
             task_id = self.issue(plan)
-            stamp = PLAIN if traceparent is None else Stamp(traceparent=traceparent)
+            stamp = PLAIN
         else:
             task_id = copy.task_id
-            stamp = Stamp(traceparent=traceparent, copy=copy)
-        return self.message(plan, request, task_id, stamp)
+            stamp = Stamp(copy=copy)
+        return self.message(plan, request, task_id, stamp, carried)
 
     async def plan(
         self, request: TaskRequest, caller: Caller, terms: Terms = SUBMITTED
@@ -133,7 +138,12 @@ class Submission:
         )
 
     def message(
-        self, plan: TaskPlan, request: TaskRequest, task_id: str, stamp: Stamp = PLAIN
+        self,
+        plan: TaskPlan,
+        request: TaskRequest,
+        task_id: str,
+        stamp: Stamp = PLAIN,
+        carried: Carried | None = None,
     ) -> TaskMessage:
         """Build the message of a planned task.
 
@@ -142,6 +152,7 @@ class Submission:
             request: Its arguments.
             task_id: Its id.
             stamp: What this message says besides.
+            carried: What it says of its request.
         """
         part, copy, callback = stamp.part, stamp.copy, None
         args: bytes = request.args
@@ -163,7 +174,10 @@ class Submission:
             plan.destination.queues,
             plan.tracked,
             copy.message_id if copy else None,
+            carried,
             callback,
+            plan,
+            stamp.retried_from,
         )
 
     def publish(self, message: TaskMessage) -> "asyncio.Future[None]":
@@ -177,13 +191,36 @@ class Submission:
         return self._publish(message)
 
     def _publish(self, message: TaskMessage) -> "asyncio.Future[None]":
-        return self._publisher.publish(
+        carried = message.carried
+        if carried is None or carried.trace is None:
+            return self._write(message, b"" if carried is None else carried.fields())
+        made = message.template
+        address = made.exchange, made.routing_key
+        span = carried.trace.publish(message.task, message.task_id, address, len(message.body))
+        try:
+            confirm = self._write(message, carried.fields(span.traceparent))
+        except BaseException as error:
+            span.failed(error)
+            raise
+        confirm.add_done_callback(span.confirmed)
+        return confirm
+
+    def _write(self, message: TaskMessage, headers: bytes) -> "asyncio.Future[None]":
+        confirm = self._publisher.publish(
             message.template,
             message.task_id,
             message.body,
             queue_count=len(message.queues),
             message_id=message.message_id,
+            headers=headers,
         )
+        if self._accepted is not None and message.tracked:
+            self._accepted.add(message, confirm)
+        return confirm
+
+    def has_room(self) -> bool:
+        """Return whether there is room for more messages: what `room` waits for."""
+        return self._publisher.has_room()
 
     async def room(self) -> None:
         """Wait until there is room for more messages: for many of one request.

@@ -45,6 +45,7 @@ Kwargs = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"
 """Arguments stay the client's bytes."""
 _MAX_SAFE_DEPTH = 100
 _SOON_READ_BYTES = 512
+_OUT_OF_RANGE = "Number out of range"
 """What is built of so little costs less than to look for numbers in it."""
 _NOT_SCALAR = "Expected a string, number, boolean or null"
 _MIN_GUARDED_BYTES = 1024
@@ -192,10 +193,10 @@ def _check_short_form(request: TaskRequest) -> bool:
     if kwargs[:1] != b"{":
         raise _invalid("$.kwargs", "Expected an object")
     if len(args) + len(kwargs) >= _MAX_SAFE_DEPTH:
-        return False  # they may be deep, or hold a large number
-    raw = args + kwargs
-    if b"e" in raw or b"E" in raw:
-        return False  # a number may be out of range
+        return False  # they may be deep, or hold an integer of thousands of digits
+    raw = b"%b,%b" % (args, kwargs)
+    if (b"e" in raw or b"E" in raw) and not json_text.is_finite(b"[%b]" % raw):
+        raise malformed(_OUT_OF_RANGE)
     if request.options is not NO_OPTIONS:
         _check_options(request.options)
     return True
@@ -230,14 +231,17 @@ def _raw_steps(raw: bytes) -> Iterator[None]:
         return
     yield
     deep = json_text.may_be_deeper(raw, _MAX_SAFE_DEPTH)
-    sound = json_text.is_sound if len(raw) <= _SOON_READ_BYTES else json_text.is_plain
-    if not deep and sound(raw):
+    if not deep and len(raw) <= _SOON_READ_BYTES:
+        if json_text.is_finite(raw):
+            return
+        raise malformed(_OUT_OF_RANGE)
+    if not deep and json_text.is_plain(raw):
         return
     flaw = yield from json_text.find_flaw(raw, _MAX_SAFE_DEPTH, keys=False)
     if flaw is not None and flaw.kind == "deep":
         raise malformed(f"nested over {_MAX_SAFE_DEPTH} levels deep")
     if flaw is not None:
-        raise malformed("Number out of range")
+        raise malformed(_OUT_OF_RANGE)
 
 
 def _check_options(options: Options) -> None:

@@ -26,6 +26,10 @@ REQUEST_ID = ContextVar("request_id", default="")
 """Id of the request being handled; every line written meanwhile has it."""
 MAX_WAITING_LINES = 10_000
 """Lines that wait for the writing thread at most."""
+MAX_WAITING_BATCHES = 100
+"""While so much waits no lines that come many at a time are taken."""
+MAX_BATCH_CHARS = 64 * 1024
+"""Of lines that come many at a time, together."""
 STOP_TIMEOUT_S = 2.0
 """Longest wait at the end for lines to be written."""
 
@@ -51,7 +55,8 @@ class JsonLine(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
-        line |= {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+        taken = _OWN_FIELDS | line.keys()  # a field must not hide which event it belongs to
+        line |= {name: value for name, value in vars(record).items() if name not in taken}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return hide_secrets(
@@ -76,8 +81,14 @@ class _Handing(logging.Handler):
         self.setFormatter(JsonLine())
 
     def emit(self, record: logging.LogRecord) -> None:
+        batch: list[str] | None = getattr(record, "lines", None)
         try:
-            self._lines.put_nowait(self.format(record))
+            if batch is None:
+                self._lines.put_nowait(self.format(record))
+            elif self._lines.qsize() < MAX_WAITING_BATCHES:
+                self._lines.put_nowait("\n".join(batch))
+            else:
+                self.dropped += len(batch)
         except queue.Full:
             self.dropped += 1
         except Exception:  # noqa: BLE001  # as logging does it: a log call never raises

@@ -6,7 +6,7 @@ so its part here is the text format alone. Gauges are read when somebody asks.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class _Source:
     labels: tuple[str, ...]
     read: Callable[[], Values | float]
     shared: bool
+    total: bool
 
 
 class Metrics:
@@ -70,6 +71,7 @@ class Metrics:
         self._gauges: dict[str, _Source] = {}
         self._counters: dict[str, tuple[str, str, defaultdict[str, float]]] = {}
         self._histograms: dict[str, tuple[str, Histogram]] = {}
+        self._families_of: list[Callable[[], Iterable[Metric]]] = []
         self.board = Board(folder, self.snapshot) if folder is not None else None
         """Where several processes add up; None: there is one."""
         self.requests_in_flight = 0
@@ -139,6 +141,7 @@ class Metrics:
         *,
         label: str | tuple[str, str] | None = None,
         shared: bool = False,
+        total: bool = False,
     ) -> None:
         """Add a gauge that is read at each exposition.
 
@@ -148,9 +151,19 @@ class Metrics:
             read: Gives the number, or with a label a number per value; must not block.
             label: Name of the label; two only where `shared`.
             shared: All processes see the same (a queue's depth); else what they have is added up.
+            total: It only grows, and is shown as a counter, with the suffix `_total`. What a
+                process that died had of one that is not shared is gone, as at a restart.
         """
         labels = () if label is None else (label,) if isinstance(label, str) else label
-        self._gauges[name] = _Source(documentation, labels, read, shared)
+        self._gauges[name] = _Source(documentation, labels, read, shared, total)
+
+    def families(self, read: Callable[[], Iterable[Metric]]) -> None:
+        """Add what all processes see alike and is made as Prometheus' library has it.
+
+        Args:
+            read: Gives the families at each exposition; must not block.
+        """
+        self._families_of.append(read)
 
     def snapshot(self) -> Snapshot:
         """What this process counted, and what it has of the gauges that add up."""
@@ -211,11 +224,14 @@ class Metrics:
             yield histogram
         for name, source in self._gauges.items():
             values = _read(source) if source.shared else found.gauges.get(name, {})
-            gauge = GaugeMetricFamily(name, source.documentation, labels=source.labels)
+            kind = CounterMetricFamily if source.total else GaugeMetricFamily
+            gauge = kind(name, source.documentation, labels=source.labels)
             for value, number in values.items():
                 labels = value if isinstance(value, tuple) else (value,)
                 gauge.add_metric(labels if source.labels else (), number)
             yield gauge
+        for families in self._families_of:
+            yield from families()
 
 
 class _Families(Collector):
@@ -228,11 +244,11 @@ class _Families(Collector):
         return self._families
 
 
-def buckets(counts: list[float]) -> list[tuple[str, float]]:
+def buckets(counts: Sequence[float], bounds: Sequence[float] = BOUNDS_S) -> list[tuple[str, float]]:
     """Cumulative counts by upper bound, as Prometheus has them."""
-    bounds = [*(str(bound) for bound in BOUNDS_S), "+Inf"]
+    names = [*(str(bound) for bound in bounds), "+Inf"]
     cumulated, found = 0.0, []
-    for bound, count in zip(bounds, counts, strict=True):
+    for bound, count in zip(names, counts, strict=True):
         cumulated += count
         found.append((bound, cumulated))
     return found

@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 
 from gateway.access.known_ids import unknown_task_id
-from gateway.errors import REFUSALS, Problem
+from gateway.errors import REFUSALS, Problem, invalid_request
 from gateway.redis.client import COMMAND_TIMEOUT_S
 from gateway.redis.faults import RedisAwayError
 from gateway.watching.events import Event, error_event
@@ -168,4 +168,6 @@ def _problem(event: Event) -> Problem:
     code = members.get("code", "internal-error")
     if code == "unknown-task-id":
         return unknown_task_id()
+    if code == "invalid-request":
+        return invalid_request("Last-Event-ID", "Is not a cursor: the id of an event")
     return Problem(code if code in REFUSALS else "internal-error", members.get("detail", code))

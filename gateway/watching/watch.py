@@ -34,6 +34,8 @@ class Watch:
         self._sources = Sources(
             Notices(url, counts, redis.keys.record), Snapshots(redis), states, counts
         )
+        self._waits: set[_Ends] = set()
+        self._closed = False
 
     def __repr__(self) -> str:
         """What it watches."""
@@ -53,15 +55,23 @@ class Watch:
         """The subscriptions of one client, none yet."""
         return Feed(self._sources, sink)
 
+    def close(self) -> None:
+        """End every wait: the gateway shuts down, and the state as it is answers the client."""
+        self._closed = True
+        for sink in self._waits:
+            sink.done.set()
+
     async def until_ended(self, ids: Mapping[str, IssuedId | None], timeout_s: float) -> None:
         """Wait until all of these tasks have ended, or for the time; without Redis, not at all.
+
+        Nor longer than the gateway serves.
 
         Args:
             ids: Of tracked tasks, with what each says of itself.
             timeout_s: Longest wait, seconds.
         """
         sink = _Ends(set(ids))
-        if not sink.left:
+        if not sink.left or self._closed:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -69,9 +79,11 @@ class Watch:
                     return
                 feed = self.feed(sink)
                 feed.subscribe({task_id: (issued, "") for task_id, issued in ids.items()})
+                self._waits.add(sink)
                 try:
                     await sink.done.wait()
                 finally:
+                    self._waits.discard(sink)
                     feed.close()
 
     async def _reachable(self) -> bool:

@@ -30,8 +30,12 @@ class Server:
     """Of RabbitMQ."""
     global_keyprefix: str = ""
     """What the keys of results in Redis begin with, as the application has it."""
+    task_keyprefix: str = ""
+    """How they begin indeed: Celery 5.4 puts `_` behind every prefix, 5.5 not behind `acme:`."""
     primary: str = ""
     """What Sentinels call the primary."""
+    tls: bool = False
+    """Whether a setting asks for TLS: the scheme of the URL need not say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,10 @@ class Destination:
     routing_key: str = ""
     error: str = ""
     """Why that cannot be known: a router of the application raised it."""
+    priority: Any = None
+    """What its messages carry, by a route or the task."""
+    expires: Any = None
+    """The same: seconds, or a text where it is a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,8 @@ class DescribedTask:
     checked: bool = True
     """Whether Celery's client checks arguments by the signature (`typing`)."""
     params: tuple[Mapping[str, Any], ...] = ()
-    """As workers announce them in Redis."""
+    """As workers announce them in Redis, and `typed`: the type that JSON lacks, such as datetime,
+    of which Celery's own clients can send a value."""
     route: Destination
     options: Mapping[str, Any]
     """`ignore_result`, `serializer`, limits."""
@@ -108,6 +117,8 @@ class AppDescription:
     """As `PUT /v1/schedules/{name}` takes them, with `name` and `hidden`."""
     beat: str
     """What schedules them."""
+    installed: bool = False
+    """Whether `penstock.install(app)` is in it, or `Penstock` its class."""
 
 
 def load(path: Path) -> AppDescription:
@@ -148,6 +159,7 @@ def decode(text: str | bytes) -> AppDescription:
             routers=tuple(map(str, found["routers"])),
             schedules=tuple(map(dict, found["schedules"])),
             beat=str(found["beat"]),
+            installed=found.get("installed") is True,
         )
     except DescriptionError:
         raise
@@ -185,6 +197,7 @@ def _parameter(found: Mapping[str, Any]) -> Mapping[str, Any]:
         "kind": str(found["kind"]),
         "required": bool(found["required"]),
         "schema": dict(found["schema"]),
+        "typed": str(found.get("typed") or ""),
     }
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.wire.headers import CALLBACK_HEADER, REPLAY_HEADER
+from penstock.wire.headers import CALLBACK_HEADER, REPLAY_HEADER, TRACEPARENT
 
 DELIVER_TASK = "callbacks.deliver"
 """What tools show as the task of such a message; no worker executes it."""
@@ -33,4 +33,7 @@ def end_event(
         return None
     replays = headers.get(REPLAY_HEADER) or 0
     event_id = uuid.uuid5(_EVENTS, f"{task_id}\n{state}\n{replays}")
-    return {"event": str(event_id), "id": task_id, "task": task, "state": state, "url": url}
+    found = {"event": str(event_id), "id": task_id, "task": task, "state": state, "url": url}
+    if isinstance(traceparent := headers.get(TRACEPARENT), str):
+        found["traceparent"] = traceparent
+    return found

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from penstock.wire import hosts, redis_url, tls
 
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
 
 class Environment:
     """Reads typed settings, and gathers what is wrong with them.
@@ -82,6 +85,13 @@ class Environment:
             return default
         self.faults.extend(tls.faults(name, value))
         return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return whether a variable says 1, true, yes or on; 0, false, no or off say no."""
+        value = self.text(name, "1" if default else "0").lower()
+        if value not in _TRUE | _FALSE:
+            self.faults.append(f"{name}={value} is neither 1 nor 0")
+        return value in _TRUE
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """Return a whole number within bounds, these included."""

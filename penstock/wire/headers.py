@@ -17,12 +17,16 @@ COPY_HEADER = "x-penstock-copy"
 GATE_HEADER = "x-penstock-gate"
 """Exchange and routing key of a delayed message to a queue of an app: where the gateway publishes
 it when its delay is over."""
+RETRIED_HEADER = "x-penstock-retried-from"
+"""The id of the task that was published again as this one."""
 CALLBACK_HEADER = "x-penstock-callback"
 """The URL to which the end of the task is posted."""
 REPLAY_HEADER = "x-penstock-replay"
 """How often the dead letter was published again; a worker may start it though it has ended."""
 LINEAGE_HEADER = "x-penstock-lineage"
 """The deaths of a dead letter before that, the latest first: `<time> <reason> <queue>`."""
+UNKEPT_HEADER = "x-penstock-unkept"
+"""Whether history must not keep what the task was asked with."""
 REASON_HEADER = "x-penstock-reason"
 """On a dead letter that one of us published, and not RabbitMQ: why, a kebab-case word."""
 ERROR_TYPE_HEADER = "x-penstock-error-type"
@@ -31,7 +35,13 @@ TRACEBACK_HEADER = "x-penstock-traceback"
 """With the reason, of the exception."""
 BROKER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 """How the headers begin that RabbitMQ writes itself; a message that is published again has none."""
-OTHERS = frozenset(("cc", "bcc", "traceparent", "tracestate"))
+REQUEST_HEADER = "x-penstock-request"
+"""The id of the HTTP request that the task comes from, as the gateway's log has it."""
+MAX_REQUEST_ID = 128
+"""Characters."""
+TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
+"""W3C Trace Context and Baggage, as OpenTelemetry's instrumentation of Celery has them, too."""
+OTHERS = frozenset(("cc", "bcc", TRACEPARENT, TRACESTATE, BAGGAGE))
 """CC and BCC route a message to more queues (RabbitMQ, "Sender-selected Distribution"); the rest is
 the trace of the request."""
 

@@ -5,9 +5,11 @@
     penstock:events:{<record>}     stream   changes of a task and lines of its output; none while
                                             the record tells them: it started, it ended
     penstock:ended:{<record>}      string   final state; outlives the record
-    penstock:revoked:{<record>}    string   `1` revoked; `asked`: others were asked to revoke it
+    penstock:revoked:{<record>}    string   `1`, or the operation: revoked; `asked`: others were
+                                            asked to revoke it
     penstock:copy:{<record>}       string   nonce of the one message that may start the task
     penstock:deaths:{<record>}     string   how many processes died under the task
+    penstock:passed:{<record>}     string   that the gate has passed it on to workers of an app
     penstock:header:<id>           string   members of a chord's header
     penstock:callback:<id>         string   callback URL of a task that has not begun
     penstock:outstanding           zset     callbacks of tasks whose workers announce no end
@@ -20,6 +22,11 @@
     penstock:operation:<id>        hash     what one is, and how far; `…:by` is the lease on it
     penstock:audit                 stream   changes by operators and clients: who, what, how many
     penstock:kept:<what>:<tenant>  hash     octets that a tenant keeps, by when they are gone
+    penstock:history:changes       stream   records that have changed, for the history process
+    penstock:history:requests      stream   what failed tasks were asked with, for the same
+    penstock:history:large-requests  stream  those of more than 4 KiB
+    penstock:history:accepted      stream   tasks that gateways have published, for the same
+    penstock:history:arguments     string   `all`: gateways add what each task was asked with
 
 Schedules, announcements and kept results are in `schedules`, `announcements` and `kept_results`.
 
@@ -35,10 +42,14 @@ ENDED_EXTRA_S = 7 * DAY_S
 """How much longer than the record the fact is kept that the task ended."""
 REVOKED_S = 90 * DAY_S
 """How long an id stays revoked, counted from when its task is due."""
+ASKED = b"asked"
+"""What the mark of a revoked id holds where others were asked to drop its task: `task_ask.lua`."""
 COPY_S = 8 * DAY_S
 """How long only one of several messages with the same id may start."""
 DEATHS_S = DAY_S
 """How long it is remembered that a process died under a task."""
+PASSED_S = DAY_S
+"""How long it is remembered that the gate has passed a message on, which may come there again."""
 EVENTS_LENGTH = 1000
 """Events kept of one task, about."""
 
@@ -53,6 +64,23 @@ CALLBACK_PREFIX = "penstock:callback:"
 OUTSTANDING_KEY = "penstock:outstanding"
 """Callbacks of tasks whose workers announce no end: `<id> <when it is due>`, by the next look."""
 CALLED_PREFIX = "penstock:called:"
+HISTORY_CHANGES = "penstock:history:changes"
+"""The streams of history exist where a history process has made them: nothing is written else."""
+HISTORY_CHANGES_LENGTH = 400_000
+"""Entries, about: each names a record, some 90 octets."""
+HISTORY_REQUESTS = "penstock:history:requests"
+HISTORY_REQUESTS_LENGTH = 10_000
+HISTORY_LARGE_REQUESTS = "penstock:history:large-requests"
+"""Those of more than `SMALL_REQUEST_BYTES`: few are kept, so that the memory of all is bounded."""
+HISTORY_LARGE_REQUESTS_LENGTH = 400
+SMALL_REQUEST_BYTES = 4 * 1024
+MAX_REQUEST_BYTES = 64 * 1024
+"""What a task was asked with, in JSON; what is longer is not kept."""
+HISTORY_ACCEPTED = "penstock:history:accepted"
+HISTORY_ACCEPTED_LENGTH = 4_000
+"""Entries of at most `MAX_ACCEPTED_BYTES`."""
+MAX_ACCEPTED_BYTES = 16 * 1024
+HISTORY_ARGUMENTS_KEY = "penstock:history:arguments"
 IDEMPOTENCY_PREFIX = "penstock:idempotency:"
 RATE_PREFIX = "penstock:rate:"
 KEPT_CALLBACKS_PREFIX = "penstock:kept:callbacks:"
@@ -86,6 +114,15 @@ class TaskKeys(NamedTuple):
             f"penstock:copy:{{{record}}}",
             f"penstock:deaths:{{{record}}}",
         )
+
+
+def passed_key(record: str) -> str:
+    """Name the mark that the gate has passed a task on.
+
+    Args:
+        record: the key of its record.
+    """
+    return f"penstock:passed:{{{record}}}"
 
 
 class ResultKeys:

@@ -14,6 +14,22 @@ UNROUTED_EXCHANGE = "unrouted"
 """Alternate exchange of the delivery exchange: the destination no longer exists."""
 UNROUTED_QUEUE = "unrouted.dead"
 """Keeps delayed messages whose destination was gone when their delay was over."""
+SHARDS_PREFIX = "penstock_shards."
+"""Names of the exchanges that spread the messages of a queue over its shards begin with it."""
+SHARDS_TYPE = "x-consistent-hash"
+"""Their type, of RabbitMQ's plugin `rabbitmq_consistent_hash_exchange`."""
+MOST_SHARDS = 64
+"""Shards of one queue at most."""
 GATE_QUEUE = "penstock_gate"
 """Where delayed messages to queues of an app arrive when their delay is over: the gateway passes
 them on, but for those that were revoked."""
+
+
+def shards_exchange(queue: str) -> str:
+    """Name the exchange that spreads the messages of a queue over its shards."""
+    return SHARDS_PREFIX + queue
+
+
+def shard_names(queue: str, shards: int) -> tuple[str, ...]:
+    """Name the queues of RabbitMQ that are the shards of a queue; the first has its name."""
+    return (queue, *(f"{queue}-shard-{number}" for number in range(1, shards)))

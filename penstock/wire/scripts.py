@@ -11,7 +11,22 @@ from functools import cache
 from importlib.resources import files
 
 from penstock.wire.kept_results import BESIDES, MARKS
-from penstock.wire.keys import COPY_S, DAY_S, ENDED_EXTRA_S, EVENTS_LENGTH
+from penstock.wire.keys import (
+    COPY_S,
+    DAY_S,
+    ENDED_EXTRA_S,
+    EVENTS_LENGTH,
+    HISTORY_ACCEPTED,
+    HISTORY_ACCEPTED_LENGTH,
+    HISTORY_ARGUMENTS_KEY,
+    HISTORY_CHANGES,
+    HISTORY_CHANGES_LENGTH,
+    HISTORY_LARGE_REQUESTS,
+    HISTORY_LARGE_REQUESTS_LENGTH,
+    HISTORY_REQUESTS,
+    HISTORY_REQUESTS_LENGTH,
+    SMALL_REQUEST_BYTES,
+)
 from penstock.wire.pauses import PAUSED_KEY
 from penstock.wire.records import FINAL
 
@@ -24,6 +39,16 @@ _CONSTANTS = {
     "ENDED_EXTRA_S": str(ENDED_EXTRA_S),
     "EVENTS_LENGTH": str(EVENTS_LENGTH),
     "FINAL": f"({{{', '.join(f'{state} = true' for state in sorted(FINAL))}}})",
+    "HISTORY_ACCEPTED": f"'{HISTORY_ACCEPTED}'",
+    "HISTORY_ACCEPTED_LENGTH": str(HISTORY_ACCEPTED_LENGTH),
+    "HISTORY_ARGUMENTS_KEY": f"'{HISTORY_ARGUMENTS_KEY}'",
+    "HISTORY_CHANGES": f"'{HISTORY_CHANGES}'",
+    "HISTORY_CHANGES_LENGTH": f"'{HISTORY_CHANGES_LENGTH}'",
+    "HISTORY_LARGE_REQUESTS": f"'{HISTORY_LARGE_REQUESTS}'",
+    "HISTORY_LARGE_REQUESTS_LENGTH": str(HISTORY_LARGE_REQUESTS_LENGTH),
+    "SMALL_REQUEST_BYTES": str(SMALL_REQUEST_BYTES),
+    "HISTORY_REQUESTS": f"'{HISTORY_REQUESTS}'",
+    "HISTORY_REQUESTS_LENGTH": str(HISTORY_REQUESTS_LENGTH),
     "MARKS": str(MARKS),
     "PAUSED_KEY": f"'{PAUSED_KEY}'",
 }

@@ -138,10 +138,12 @@ def install(app: Celery, *, resources: Callable[[], Any] | None = None) -> Celer
         else type(kind.__name__, (Installed, kind), {"__module__": kind.__module__})
     )
     app._install(resources)  # noqa: SLF001  # its class
-    for name in ("task_cls", "control_cls"):  # the application has Celery's, or one of its own
+    # The application has Celery's, or one of its own.
+    for name in ("task_cls", "control_cls", "log_cls"):
         if getattr(app, name) == getattr(Celery, name):
             setattr(app, name, getattr(Installed, name))
-    for name in ("Task", "Worker", "GroupResult", "control"):  # what was made of Celery's classes
+    # What was made of Celery's classes.
+    for name in ("Task", "Worker", "GroupResult", "control", "log"):
         app.__dict__.pop(name, None)
     app._local = threading.local()  # noqa: SLF001  # holds the backend
     app._backend_cache = None  # noqa: SLF001

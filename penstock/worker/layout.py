@@ -13,7 +13,7 @@ from amqp.exceptions import NotFound
 from kombu.entity import Exchange, Queue
 
 from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
-from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE
+from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE, MOST_SHARDS, shard_names
 from penstock.wire.refusals import is_away
 
 NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
@@ -82,12 +82,28 @@ class Layout(Protocol):
     def gated(self, exchange: str, routing_key: str) -> bool:
         """Return whether a message passes the gateway's gate when its delay is over."""
 
+    def shards(self, queue: str) -> Sequence[str]:
+        """Name the queues of RabbitMQ behind a queue: one, unless it is sharded."""
+
+    def named(self, shard: str) -> str:
+        """Name the queue that a queue of RabbitMQ is a shard of; of any other: itself."""
+
+    def entry(self, queue: str) -> tuple[str, str]:
+        """Return exchange and routing key by which a message reaches a queue by its name."""
+
     def shows_arguments(self, task: str) -> bool:
         """Return whether Flower, events and `celery inspect` may show its arguments."""
+
+    def keeps_arguments(self, task: str) -> bool:
+        """Return whether history may keep its arguments when it has failed."""
 
 
 class AsDeclared:
     """Queues that a gateway declares, of which this process knows what Celery's settings name."""
+
+    def __init__(self) -> None:
+        self._shards: dict[str, tuple[str, ...]] = {}
+        self._named: dict[str, str] = {}
 
     def declare(self, connection: Any, consumed: Iterable[str] = ()) -> Sequence[str]:
         """Declare nothing, and see that a gateway has; return the queues whose node is away.
@@ -95,7 +111,14 @@ class AsDeclared:
         Raises:
             LayoutError: none has declared its layout on this broker, or it lacks a queue.
         """
-        return must_exist(connection, consumed)
+        consumed = list(consumed)
+        away = must_exist(connection, consumed)
+        for queue in consumed:
+            if queue not in self._named:
+                shards = find_shards(connection, queue)
+                self._shards[queue] = shards
+                self._named |= dict.fromkeys(shards[1:], queue)
+        return away
 
     def examine(self, connection: Any, consumed: Iterable[str]) -> None:
         """See that a gateway has declared its layout, with the queues that are consumed.
@@ -103,7 +126,7 @@ class AsDeclared:
         Raises:
             LayoutError: none has, or its layout lacks a queue.
         """
-        must_exist(connection, consumed)
+        self.declare(connection, consumed)
 
     def queues(self) -> None:
         """Leave it to `task_queues` and `-Q`."""
@@ -129,8 +152,24 @@ class AsDeclared:
         """Know no queues of other apps."""
         return False
 
+    def shards(self, queue: str) -> Sequence[str]:
+        """Name what was found on RabbitMQ when the queue was to be consumed."""
+        return self._shards.get(queue, (queue,))
+
+    def named(self, shard: str) -> str:
+        """Name the queue that is consumed."""
+        return self._named.get(shard, shard)
+
+    def entry(self, queue: str) -> tuple[str, str]:
+        """Publish to the queue itself: of one that is sharded, the first shard."""
+        return "", queue
+
     def shows_arguments(self, task: str) -> bool:  # noqa: ARG002  # the interface
         """Show them; a task with secrets says `show_arguments=False`."""
+        return True
+
+    def keeps_arguments(self, task: str) -> bool:  # noqa: ARG002  # the interface
+        """Keep them; a task with secrets says `keep_arguments=False`."""
         return True
 
 
@@ -169,6 +208,24 @@ def must_exist(connection: Any, queues: Iterable[str]) -> list[str]:
                 partial(Queue(name, channel=channel).queue_declare, passive=True), NO_QUEUE, name
             )
         ]
+    finally:
+        channel.close()
+
+
+def find_shards(connection: Any, queue: str) -> tuple[str, ...]:
+    """Name the shards of a queue that a gateway has declared; the first is the queue itself."""
+    channel = connection.channel()
+    try:
+        count = 1
+        while count < MOST_SHARDS:
+            name = shard_names(queue, count + 1)[-1]
+            try:
+                Queue(name, channel=channel).queue_declare(passive=True)
+            except NotFound as error:
+                if not is_away(error.reply_text):
+                    break
+            count += 1
+        return shard_names(queue, count)
     finally:
         channel.close()
 

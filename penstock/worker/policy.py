@@ -73,6 +73,8 @@ OURS: Mapping[str, Any] = MappingProxyType(
         "penstock_health_file": None,
         # Entries like those of `beat_schedule`, due at once in a new deployment.
         "penstock_first_schedule": {},
+        # Whether executions are spans of OpenTelemetry, which must be installed.
+        "penstock_tracing": False,
         # So many replicas of Redis must have it that a task started, and its end.
         "penstock_wait_replicas": 0,
     }

@@ -7,9 +7,10 @@ from typing import Any
 
 from celery._state import get_current_worker_task
 
-from penstock.wire.headers import TENANT_HEADER
+from penstock.wire.headers import REQUEST_HEADER, TENANT_HEADER
 from penstock.wire.kept_results import gone_by, usage_key
 from penstock.wire.keys import ENDED_EXTRA_S
+from penstock.worker.request_id import REQUEST_ID
 
 TENANT: ContextVar[str | None] = ContextVar("tenant", default=None)
 """Of the task whose coroutine runs: the loop's thread has no current task of Celery's."""
@@ -22,16 +23,19 @@ def tenant_of(request: Any) -> str | None:
 
 
 def passed_on(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the headers of a message with the tenant of the task that publishes it, if any.
+    """Return the headers of a message with tenant and request of the task that publishes it.
 
     Args:
-        headers: of the message; a tenant that they name stays.
+        headers: of the message; what they name stays.
     """
     task = get_current_worker_task()
     tenant = TENANT.get() if task is None else tenant_of(task.request)
-    if tenant is None:
-        return None if headers is None else dict(headers)
-    return {TENANT_HEADER: tenant, **(headers or {})}
+    found = {} if tenant is None else {TENANT_HEADER: tenant}
+    if request_id := REQUEST_ID.get():
+        found[REQUEST_HEADER] = request_id
+    if headers is None and not found:
+        return None
+    return {**found, **(headers or {})}
 
 
 def charge(request: Any, keep_s: int) -> tuple[list[str], list[str | int]]:

@@ -12,6 +12,7 @@ from celery.utils.dispatch import Signal
 from redis import Redis
 
 from penstock.wire.redis_url import read
+from penstock.worker import tracing
 from penstock.worker.consuming.control import Control
 from penstock.worker.consuming.guarded import Salvage
 from penstock.worker.deaths.suspects import Suspects
@@ -27,6 +28,7 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
     """An application whose tasks have states that are pushed, one end, and a context."""
 
     control_cls = Control  # imported: the program `celery` lists its commands
+    log_cls = "penstock.worker.request_id:Logging"
     task_cls = "penstock.worker.running.task:PenstockTask"
     on_after_configure: Signal
 
@@ -60,6 +62,18 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
     def given_up(self) -> list[str]:
         """Return what the settings of the application give up of what it promises."""
         return []
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:  # noqa: D102  # Celery's
+        if not self._looked_at_tracing:
+            if self.conf.penstock_tracing:
+                tracing.begin()
+            self._looked_at_tracing = True
+        if not tracing.is_on():
+            return super().send_task(name, *args, **options)
+        with tracing.publishing(name, options):
+            return super().send_task(name, *args, **options)
+
+    _looked_at_tracing = False
 
     @property
     def redis_url(self) -> str:

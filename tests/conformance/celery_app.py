@@ -65,6 +65,26 @@ def slow(seconds):
     return seconds
 
 
+def stamped(request, args):
+    """Return the arguments, and what the message was stamped with."""
+    names = sorted(request.stamped_headers or ())
+    return [list(args), {name: (request.stamps or {}).get(name) for name in names}]
+
+
+@app.task(name="golden.stamps", bind=True)
+def stamps(self, *args):
+    """Tell the stamps."""
+    return stamped(self.request, args)
+
+
+@app.task(name="golden.stamps_again", bind=True)
+def stamps_again(self, times):
+    """Tell the stamps after some retries."""
+    if self.request.retries < times:
+        raise self.retry(countdown=0.1)
+    return stamped(self.request, (times,))
+
+
 @app.task(name="golden.heard")
 def heard(*_):
     """Be the link of another."""

@@ -2,12 +2,13 @@
 
 Standard input is an object of kinds, each with the body of a request. `publish` prints the messages
 that Celery publishes for each, taken from the queue; `run` prints how each ends; `retry` and
-`broadcast` print what retries and revokes publish.
+`broadcast` print what retries and commands publish, and `ask` what the worker NODE answers.
 """
 # mypy: ignore-errors
 # Written as users of stock Celery write.
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from celery import chain, chord, group
 from celery.utils.time import maybe_iso8601
 
 from tests.conformance.celery_app import app
-from tests.conformance.kinds import QUEUE, timed
+from tests.conformance.kinds import QUEUE, STAMPED, STAMPS, timed
 
 TIMES = ("eta", "expires")
 PATIENCE_S = 40
@@ -52,12 +53,13 @@ def signature(node):
     return made
 
 
-def apply(node):
+def apply(name, node):
     """Publish it; what is no canvas by `send_task`, as a program without the tasks does."""
     steps = node.get("chain", ())
-    if len(steps) == 1:
-        return signature(steps[0]).apply_async()
-    return signature(node).apply_async()
+    made = signature(steps[0] if len(steps) == 1 else node)
+    if name in STAMPED:
+        made.stamp(**STAMPS)
+    return made.apply_async()
 
 
 def taken(channel, queue=QUEUE):
@@ -89,7 +91,7 @@ def published(kinds):
         app.amqp.queues[QUEUE](channel).declare()
         found = {}
         for name, node in kinds.items():
-            apply(timed(node))
+            apply(name, timed(node))
             found[name] = taken(channel)
         return found
 
@@ -114,24 +116,37 @@ def retried(kinds):
 
 
 def broadcast(kinds):
-    """Return the control messages of each kind, with what it is about as the body."""
+    """Return the control messages of each kind; one for the worker NODE wants its answer."""
+    node = os.environ.get("NODE")
+    only = {"destination": [node], "reply": True, "timeout": 0.1} if node else {}
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         channel.queue_declare("controls", auto_delete=True)
         channel.exchange_declare("celery.pidbox", "fanout", durable=False, auto_delete=False)
         channel.queue_bind("controls", "celery.pidbox")
         found = {}
-        for name, options in kinds.items():
-            app.control.revoke("the-id", connection=connection, **options)
+        for name, (method, options) in kinds.items():
+            getattr(app.control, method)(connection=connection, **only, **options)
             end = time.monotonic() + PATIENCE_S
             while not found.get(name) and time.monotonic() < end:
                 found[name] = taken(channel, "controls")
         return found
 
 
+def asked(kinds):
+    """Return what the worker NODE answers to each question."""
+    only = {"destination": [os.environ["NODE"]], "timeout": 5, "limit": 1}
+    found = {}
+    for name, (method, options) in kinds.items():
+        more = only if method == "ping" else {**only, "reply": True}
+        answers = getattr(app.control, method)(**more, **options)
+        found[name] = [answer for reply in answers or () for answer in reply.values()]
+    return found
+
+
 def ended(kinds):
     """Return how each kind ends: its state and its result."""
-    begun = {name: apply(timed(node)) for name, node in kinds.items()}
+    begun = {name: apply(name, timed(node)) for name, node in kinds.items()}
     end = time.monotonic() + PATIENCE_S
     found = {}
     for name, result in begun.items():
@@ -149,5 +164,11 @@ def ended(kinds):
 
 
 if __name__ == "__main__":
-    does = {"publish": published, "retry": retried, "broadcast": broadcast, "run": ended}
+    does = {
+        "publish": published,
+        "retry": retried,
+        "broadcast": broadcast,
+        "ask": asked,
+        "run": ended,
+    }
     json.dump(does[sys.argv[1]](json.load(sys.stdin)), sys.stdout)

@@ -68,8 +68,61 @@ CANVASES: dict[str, dict[str, Any]] = {
         "chain": [add(1, 2), add(3, options={"priority": 3, "time_limit": 9})],
     },
 }
-CONTROLS: dict[str, dict[str, Any]] = {
-    "revoke": {"terminate": False},
-    "terminate": {"terminate": True},
+CONTROLS: dict[str, list[Any]] = {
+    "revoke": ["revoke", {"task_id": "the-id", "terminate": False}],
+    "terminate": ["revoke", {"task_id": "the-id", "terminate": True}],
 }
-"""What DELETE broadcasts."""
+"""What DELETE broadcasts: a method of `app.control` and its arguments."""
+COMMANDS: dict[str, list[Any]] = {
+    "command consume": ["add_consumer", {"queue": QUEUE}],
+    "command cancel": ["cancel_consumer", {"queue": QUEUE}],
+    "command grow": ["pool_grow", {"n": 2}],
+    "command shrink": ["pool_shrink", {"n": 1}],
+}
+"""What commands for one worker broadcast."""
+
+
+def stamps(*args: Any, **more: Any) -> dict[str, Any]:
+    return {"task": "golden.stamps", "args": list(args), **more}
+
+
+STAMPED: dict[str, dict[str, Any]] = {
+    "stamped task": stamps(1),
+    "stamped link": {"chain": [add(1, link=[stamps(2)])]},
+    "stamped link_error": {"chain": [{"task": "golden.fail", "link_error": [HEARD]}]},
+    "stamped chain": {"chain": [add(1), stamps(2), stamps(3)]},
+    "stamped group": {"group": [stamps(1), stamps(2)]},
+    "stamped chord": {"chord": {"header": [stamps(1), stamps(2)], "body": stamps(3)}},
+    "stamped chain > group > task": {
+        "chain": [add(1), {"group": [stamps(2), stamps(3)]}, stamps(4)]
+    },
+    "stamped retry": {"task": "golden.stamps_again", "args": [1]},
+}
+"""Kinds whose signature carries `STAMPS`, by `Signature.stamp` of Celery's client."""
+STAMPS: dict[str, Any] = {"tenant": "acme", "release": 7}
+ASKED: dict[str, list[Any]] = {
+    "ping": ["ping", {}],
+    "rate_limit": ["rate_limit", {"task_name": "golden.add", "rate_limit": "100/s"}],
+    "no such task": ["rate_limit", {"task_name": "golden.gone", "rate_limit": "100/s"}],
+    "no such limit": ["rate_limit", {"task_name": "golden.add", "rate_limit": "often"}],
+    "time_limit": ["time_limit", {"task_name": "golden.add", "soft": 20, "hard": 30}],
+    "add_consumer": ["add_consumer", {"queue": "more"}],
+    "cancel_consumer": ["cancel_consumer", {"queue": "more"}],
+    "pool_grow": ["pool_grow", {"n": 1}],
+    "pool_shrink": ["pool_shrink", {"n": 1}],
+    "autoscale": ["autoscale", {"max": 3, "min": 1}],
+    "enable_events": ["enable_events", {}],
+    "disable_events": ["disable_events", {}],
+    "revoke": ["revoke", {"task_id": "gone"}],
+    "terminate": ["terminate", {"task_id": "gone"}],
+    "revoke_by_stamped_headers": ["revoke_by_stamped_headers", {"headers": {"tenant": ["none"]}}],
+    "active": ["broadcast", {"command": "active"}],
+    "reserved": ["broadcast", {"command": "reserved"}],
+    "scheduled": ["broadcast", {"command": "scheduled"}],
+    "revoked": ["broadcast", {"command": "revoked"}],
+    "registered": ["broadcast", {"command": "registered"}],
+    "active_queues": ["broadcast", {"command": "active_queues"}],
+    "query_task": ["broadcast", {"command": "query_task", "arguments": {"ids": ["gone"]}}],
+    "no such command": ["broadcast", {"command": "gone"}],
+}
+"""What a worker is asked: a method of `app.control` and its arguments."""

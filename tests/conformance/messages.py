@@ -48,6 +48,8 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _comparable(path: str, value: Any, at: float, ids: dict[str, str]) -> Any:
+    if path.endswith("stamped_headers") and value:
+        return sorted(value)  # Celery's client has them in a set
     if not isinstance(value, str):
         return value
     if path.endswith("reply_to"):

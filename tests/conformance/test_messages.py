@@ -12,7 +12,7 @@ from kombu.connection import Connection
 
 from tests.conformance.conftest import VERSIONS, Celery
 from tests.conformance.generated import generated
-from tests.conformance.kinds import CANVASES, CONTROLS, QUEUE, TASKS, timed
+from tests.conformance.kinds import CANVASES, CONTROLS, QUEUE, STAMPED, TASKS, timed
 from tests.conformance.messages import differences, fields
 from tests.deployment.gateway import Gateway
 from tests.waiting import eventually
@@ -39,11 +39,12 @@ async def published(http: Gateway, celery: Celery, kinds: dict[str, Any]) -> dic
             messages = [raw]
             while (raw := channel.basic_get(QUEUE, no_ack=True)) is not None:
                 messages.append(raw)
-            found[name] = [_wire(one, at) for one in messages]
+            found[name] = [wire(one, at) for one in messages]
     return found
 
 
-def _wire(message: Any, at: float) -> dict[str, Any]:
+def wire(message: Any, at: float) -> dict[str, Any]:
+    """Return a message as `client.py` prints those of Celery."""
     properties = dict(message.properties)
     return {
         "at": at,
@@ -108,7 +109,7 @@ async def test_generated_tasks_are_celerys_too(celery: Celery, http: Gateway, ve
 
 
 async def test_an_application_with_the_library_publishes_as_before(celery: Celery, version: str):
-    kinds = {**TASKS, **CANVASES}
+    kinds = {**TASKS, **CANVASES, **STAMPED}
     before = await celery.client("publish", kinds)
     after = await celery.client("publish", kinds, INSTALL="1")
     for kind in kinds:
@@ -139,7 +140,7 @@ async def test_a_revoke_is_celerys(
         async with http.delete(f"/v1/tasks/{task_id}{query}") as answer:
             assert answer.status == 202, await answer.text()
         raw = await eventually(lambda: channel.basic_get(heard, no_ack=True), 10, 0.05)
-    ours = [_wire(raw, at)]
+    ours = [wire(raw, at)]
     ours[0]["body"]["arguments"]["task_id"] = "the-id"
 
     compared(version, {kind: theirs}, {kind: ours})

@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from gateway.access.auth import ANONYMOUS
+from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.rabbitmq.task_message import template
@@ -28,6 +29,7 @@ from topology.layout import load
 
 TASK_ID = TaskIds([(1, b"k" * 32)]).issue("acme")
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+CARRIED = Carried("r" * 128, TRACE, (("tracestate", "a=1,b=2"), ("baggage", "user=7")))
 SOON = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 EVERY_OPTION: dict[str, dict[str, Any]] = {
     "none": {},
@@ -68,7 +70,10 @@ def published_by_us(plan: TaskPlan, stamp: Stamp) -> tuple[dict[str, Any], Any]:
         "demo.add", *plan.address, message_options(plan, stamp),
         origin="penstock@here", id_length=len(TASK_ID),
     )  # fmt: skip
-    data = made.frames(channel=b"\0\1", task_id=TASK_ID.encode(), body=b"[]", frame_max=131_072)
+    data = made.frames(
+        channel=b"\0\1", task_id=TASK_ID.encode(), body=b"[]", frame_max=131_072,
+        headers=CARRIED.fields(),
+    )  # fmt: skip
     size, _, _ = pamqp.frame.unmarshal(data)
     header: Any = pamqp.frame.unmarshal(data[size:])[2]
     return header.properties.headers, header.properties
@@ -76,7 +81,7 @@ def published_by_us(plan: TaskPlan, stamp: Stamp) -> tuple[dict[str, Any], Any]:
 
 def published_by_celery(plan: TaskPlan) -> tuple[dict[str, Any], dict[str, Any]]:
     """The same of the message that a worker would publish."""
-    headers = own_headers(plan.options, plan.tenant, TRACE)
+    headers = own_headers(plan.options, plan.tenant, CARRIED)
     later = later_options(plan.options, headers, plan.when)
     for name in ("queue", "exchange", "routing_key"):
         later.pop(name, None)
@@ -99,7 +104,7 @@ def test_every_option_is_tried():
 @pytest.mark.parametrize("given", EVERY_OPTION.values(), ids=EVERY_OPTION)
 def test_the_gateway_and_a_worker_publish_alike(given):
     plan = planned(given)
-    ours, properties = published_by_us(plan, Stamp(traceparent=TRACE))
+    ours, properties = published_by_us(plan, Stamp())
     theirs, their_properties = published_by_celery(plan)
 
     for name in COMPARED:
@@ -109,7 +114,8 @@ def test_the_gateway_and_a_worker_publish_alike(given):
         else:
             assert (ours[name], name) == (theirs[name], name)
     assert ours["ignore_result"] == bool(theirs["ignore_result"])
-    own = {"x-penstock-tenant", "x-penstock-callback", "traceparent", *given.get("headers", {})}
+    own = {"x-penstock-tenant", "x-penstock-callback", *CARRIED.headers, *given.get("headers", {})}
+    assert ours["traceparent"] == TRACE
     assert {name: ours.get(name) for name in own} == {name: theirs.get(name) for name in own}
     assert (properties.priority or 0) == their_properties["priority"]
 

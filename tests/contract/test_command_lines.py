@@ -1,6 +1,7 @@
 """`--help` explains, `--version` tells, and what is not understood is an error: nothing starts."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from devstack.__main__ import check_arguments as devstack
+from devstack.ports import free_port
 from devstack.product import ROOT
 from gateway.command_line import check_arguments as gateway
 from gateway.command_line import listed, variables
@@ -51,6 +53,32 @@ def test_the_gateways_help_names_every_variable_and_the_documentation_each_of_th
     assert {
         name for name in names if f"`{name}" not in SETTINGS and f"{name}`" not in SETTINGS
     } <= {f"{name}_FILE" for name in names}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_file_that_cannot_be_used_ends_the_gateway_with_a_sentence(
+    tmp_path: Path, processes: str
+):
+    (tmp_path / "keys.toml").write_text('[[key]]\nname = "a"\n')
+    (tmp_path / "layout.toml").write_text("[queues.a]\ntype = 1\n")
+    for variable, name, said in (
+        ("GATEWAY_KEYS_FILE", "keys.toml", "the key file is not valid"),
+        ("TOPOLOGY_FILE", "layout.toml", "the topology file is not valid"),
+    ):
+        environ = {
+            "PATH": os.environ["PATH"],
+            "GATEWAY_PORT": str(free_port()),
+            "GATEWAY_PROCESSES": processes,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway"],
+            env={**environ, variable: str(tmp_path / name)},
+            cwd=ROOT, capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_version_is_that_of_the_project():
@@ -112,3 +140,22 @@ def test_the_command_penstock_names_what_is_no_application_of_ours(tmp_path: Pat
     status, said = penstock("topology", "show", folder=tmp_path)
     assert status == 1
     assert said.startswith("penstock topology: not installed here.")
+
+
+def test_the_worker_of_the_image_knows_its_pool_of_coroutines(tmp_path: Path):
+    """Its command imports the pool before it looks into the working directory."""
+    text = (ROOT / "Dockerfile.worker").read_text(encoding="utf-8")
+    set_there = dict(re.findall(r"^(?:ENV)? +([A-Z_]+)=(\S+)", text, re.MULTILINE))
+    own = {name: value.replace("/srv/penstock", str(ROOT)) for name, value in set_there.items()}
+    celery = [str(Path(sys.executable).with_name("celery")), "-A", "tasks.worker", "worker"]
+    done = subprocess.run(
+        [*celery, "--pool=custom", "--help"],
+        env=own | {"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert own["CELERY_CUSTOM_WORKER_POOL"].startswith("penstock.")
+    assert done.returncode == 0, done.stderr[-2_000:]

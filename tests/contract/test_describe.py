@@ -13,7 +13,7 @@ from celery.signals import before_task_publish
 
 from penstock import describe
 from penstock.__main__ import main
-from penstock.describe import without_password
+from penstock.describe import SENT_OPTIONS, without_password
 from tests.described_app import app
 
 SOURCE = Path(describe.__file__)
@@ -59,7 +59,7 @@ def test_the_library_writes_what_the_copied_file_writes(described, capsys, tmp_p
 
     assert main(["describe", "-A", "tests.described_app", "--output", str(path)]) == 0
     assert json.loads(path.read_text()) == described
-    assert "11 tasks, 6 queues, 3 schedules" in capsys.readouterr().err
+    assert "12 tasks, 7 queues, 3 schedules" in capsys.readouterr().err
 
 
 def test_no_password_is_in_the_file(described):
@@ -83,24 +83,35 @@ def test_every_route_is_where_celerys_client_publishes(described):
         before_task_publish.disconnect(note)
     routes = {one["task"]: one["route"] for one in described["tasks"]}
 
-    assert len(routes) == 11
+    assert len(routes) == 12
     assert {
         name: (route["exchange"], route["routing_key"]) for name, route in routes.items()
     } == published
-    assert routes["shop.new"]["priority"] == 3
+    sent = {
+        name: {one: route[one] for one in SENT_OPTIONS if one in route}
+        for name, route in routes.items()
+    }
+    assert {name: options for name, options in sent.items() if options} == {
+        "shop.new": {"priority": 3},
+        "shop.report": {"expires": 300},
+        "shop.direct": {"priority": 5},
+    }
     assert described["routers"] == ["mapping", "route"]
 
 
 def test_queues_are_as_they_are_declared(described):
     queues = {one["name"]: one for one in described["queues"]}
 
-    assert sorted(queues) == ["everyone", "feed", "lead", "made.up", "routed", "shop"]
+    assert sorted(queues) == [
+        "everyone", "feed", "lead", "made.up", "mixed", "routed", "shop",
+    ]  # fmt: skip
     assert [name for name, queue in queues.items() if queue["broadcast"]] == ["everyone"]
     assert queues["feed"]["arguments"] == {"x-max-priority": 10}
     assert queues["feed"]["bindings"] == [
         {"exchange": "feed", "exchange_type": "topic", "key": "feed.#", "arguments": {}}
     ]
     assert queues["lead"]["arguments"] == {"x-queue-type": "quorum"}
+    assert [one["key"] for one in queues["mixed"]["bindings"]] == ["a.#", "b.#", "mixed"]
 
 
 def test_tasks_have_what_their_authors_wrote(described):
@@ -118,6 +129,8 @@ def test_tasks_have_what_their_authors_wrote(described):
     assert take["params"][0]["schema"] == {"type": "array", "items": {"type": "integer"}}
     assert take["returns"] == {"type": "string"}
     report = task(described, "shop.report")
+    assert report["doc"] == "Report a day."
+    assert task(described, "shop.new")["doc"] == "Take anything."
     assert [(one["name"], one["kind"]) for one in report["params"]] == [
         ("day", "positional_or_keyword"),
         ("flag", "keyword_only"),

@@ -107,7 +107,7 @@ def test_the_gateway_says_that_all_it_publishes_is_data():
         "demo.add", "tasks", "default", MessageOptions(), origin="penstock@here", id_length=4
     )
 
-    assert b"\x0fx-penstock-jsonS\x00\x00\x00\x04data" in made.properties
+    assert b"\x0fx-penstock-jsonS\x00\x00\x00\x04data" in made.table
 
 
 def test_stock_messages_arrive_typed(stock: Celery, app: Penstock):

@@ -8,10 +8,11 @@ from celery import Celery
 from celery.signals import before_task_publish
 
 from penstock.worker.messages.own_queue import own_queue
-from topology.entities import Binding, Exchange, Queue, Route
+from topology.entities import Binding, Exchange, Queue
 from topology.kombu_queues import celery_routes, work_queues
 from topology.layout import load
 from topology.model import Topology
+from topology.route import Route
 
 
 def make_app(topology: Topology) -> Celery:

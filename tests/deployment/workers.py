@@ -134,14 +134,18 @@ class Deployment:
         if self.producer is not None:
             self.producer.publish(**message)
         else:
-            with Connection(self.amqp_url) as connection, connection.Producer() as producer:
+            with self.confirming() as connection, connection.Producer() as producer:
                 producer.publish(**message)
         return task_id
+
+    def confirming(self) -> Connection:
+        """A connection on which what is published is in its queue when that returns."""
+        return Connection(self.amqp_url, transport_options={"confirm_publish": True})
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
         """Publish many on one connection."""
-        with Connection(self.amqp_url) as connection, connection.Producer() as self.producer:
+        with self.confirming() as connection, connection.Producer() as self.producer:
             yield
         self.producer = None
 

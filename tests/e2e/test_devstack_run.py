@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ _NOT_OF_A_TERMINAL = {MARK, "MAKELEVEL", "RABBITMQ_IMAGE"}
 
 
 class Run:
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, **more: str) -> None:
         self.folder = folder
         self.port = port
         self.output = folder.parent / "output"
@@ -46,7 +47,8 @@ class Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={k: v for k, v in os.environ.items() if k not in _NOT_OF_A_TERMINAL}
-                | {"DEVSTACK_DIR": str(folder), "GATEWAY_PORT": str(port)},
+                | {"DEVSTACK_DIR": str(folder), "GATEWAY_PORT": str(port)}
+                | more,
             )
 
     @property
@@ -58,8 +60,10 @@ class Run:
 
     def pid_of(self, program: str) -> int:
         for pid in self.pids():
-            if program in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
-                return pid
+            with contextlib.suppress(OSError):  # it has just ended
+                line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                if program in line:
+                    return pid
         raise AssertionError(f"no {program} among {self.pids()}")
 
     async def up(self) -> None:
@@ -77,8 +81,8 @@ class Run:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, port: int) -> AsyncIterator[Run]:
-    run = Run(folder, port)
+async def running(folder: Path, port: int, **more: str) -> AsyncIterator[Run]:
+    run = Run(folder, port, **more)
     try:
         yield run
     finally:
@@ -101,6 +105,7 @@ async def test_make_run_heals_stops_and_continues_with_its_data(tmp_path: Path):
         } < set(run.env)
         first_env = run.env
         await assert_answers(run.env)
+        await assert_flower_shows_queues_and_arguments(run.env["FLOWER_URL"])
         async with redis.asyncio.from_url(run.env["REDIS_URL"]) as client:
             await client.set("kept", "1")
 
@@ -120,9 +125,11 @@ async def test_make_run_heals_stops_and_continues_with_its_data(tmp_path: Path):
         assert await run.ended() == 0
         assert not run.env
 
-    async with running(folder, port) as run:
+    async with running(folder, port, FLOWER="0") as run:
         await run.up()
-        assert run.env == first_env
+        assert run.env == {n: v for n, v in first_env.items() if n != "FLOWER_URL"}
+        with pytest.raises(AssertionError, match="no flower"):
+            run.pid_of("flower")
         async with redis.asyncio.from_url(run.env["REDIS_URL"]) as client:
             assert await client.get("kept") == b"1"
         second = Run(folder, free_port())
@@ -145,6 +152,18 @@ async def test_make_run_says_which_port_is_taken(tmp_path: Path):
         async with running(tmp_path / "state", port) as run:
             assert await eventually(run.process.poll, 20) == 1
             assert f"127.0.0.1:{port} is taken" in run.output.read_text()
+
+
+async def assert_flower_shows_queues_and_arguments(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+
+        async def arguments() -> bool:
+            async with session.get(f"{url}/api/tasks?taskname=demo.add") as answer:
+                return "[2, 3]" in {one["args"] for one in (await answer.json()).values()}
+
+        await eventually(arguments, 20, 0.2)
+        async with session.get(f"{url}/broker") as answer:
+            assert {">default<", ">mongo_queue<"} <= {*re.findall(r">\w+<", await answer.text())}
 
 
 async def assert_answers(env: dict[str, str]) -> bool:

@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Fleet:
         ids = f"1:{secrets.token_hex(32)}"
         more = {"TASK_ID_KEYS": ids, "DRAIN_NOTICE_S": str(NOTICE_S)}
         launcher = Launcher(env=deployment.environment | more, logs=deployment.folder)
-        ports = [free_port() for _ in range(2)]
+        self.ports = ports = [free_port() for _ in range(2)]
         self.gateways = [launcher.gateway(LOOPBACK, port, f"gateway-{port}") for port in ports]
         self.urls = [f"http://{LOOPBACK}:{port}" for port in ports]
         self.balancer = Balancer(
@@ -55,11 +56,15 @@ class Fleet:
             await self.balancer.stop()
             await asyncio.gather(*(gateway.stop() for gateway in self.gateways))
 
-    async def restart(self, gateway: Process) -> None:
+    async def restart(self, gateway: Process, *, taken_out: bool = False) -> None:
         """Stop one as an orchestrator does, and start it again."""
+        if taken_out:
+            self.balancer.take_out(self.ports[self.gateways.index(gateway)])
         gateway.child.signal(signal.SIGTERM)
         await gateway.child.wait()
         await gateway.start()
+        if taken_out:
+            self.balancer.take_out()
 
     async def serves(self, gateway: Process) -> bool:
         """Whether it has answered submits since it was started."""
@@ -135,22 +140,49 @@ async def watch(client: aiohttp.ClientSession, ids: list[str], told: Counter[str
     raise AssertionError(f"{len(cursors)} tasks have not ended")
 
 
-async def test_a_rolling_restart_behind_haproxy_refuses_nothing(deployment: Deployment):
-    fleet = Fleet(deployment, "haproxy")
-    statuses: Counter[int] = Counter()
+@dataclass
+class Load:
+    """Clients that submit, and what they were answered."""
+
+    client: aiohttp.ClientSession
+    statuses: Counter[int] = field(default_factory=Counter)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """Answers to a first try that were not 202; a second one has to be."""
+
+    @contextlib.asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        done = asyncio.Event()
+
+        async def submits() -> None:
+            while not done.is_set():
+                status, answer = await submit(self.client, 1, 2)
+                self.statuses[status] += 1
+                if status != 202:
+                    self.refused.append(answer)
+                    await asyncio.sleep(answer.get("retry_after_s", 1))
+                    again, answer = await submit(self.client, 1, 2)
+                    assert again == 202, answer
+                await asyncio.sleep(0.05)
+
+        clients = [asyncio.create_task(submits()) for _ in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            done.set()
+            await asyncio.gather(*clients)
+
+
+@pytest.mark.parametrize("program", ["haproxy", pytest.param("nginx", marks=pytest.mark.long)])
+async def test_a_rolling_restart_refuses_nothing_and_sockets_move(
+    deployment: Deployment, program: str
+):
+    """HAProxy finds out by itself; to nginx it is said before."""
+    fleet = Fleet(deployment, program)
     told: Counter[str] = Counter()
-    done = asyncio.Event()
     async with (
         fleet.running() as client,
         deployment.worker("asyncio", "-Q", "default,coroutines", concurrency=400),
     ):
-
-        async def load() -> None:
-            while not done.is_set():
-                status, answer = await submit(client, 1, 2)
-                statuses[status] += 1
-                assert status == 202, answer
-                await asyncio.sleep(0.05)
 
         async def sleeper(seconds: float) -> str:
             body = {"task": "demo.sleep", "args": [seconds]}
@@ -159,16 +191,35 @@ async def test_a_rolling_restart_behind_haproxy_refuses_nothing(deployment: Depl
 
         ids = [await sleeper(n * 0.2) for n in range(100)]
         watchers = [asyncio.create_task(watch(client, ids[n::4], told)) for n in range(4)]
-        clients = [asyncio.create_task(load()) for _ in range(CLIENTS)]
-        for gateway in fleet.gateways:
-            await fleet.restart(gateway)
-            # Until HAProxy sends it requests again, or none would be left for the next.
-            await eventually(partial(fleet.serves, gateway), timeout_s=20)
-        done.set()
-        await asyncio.gather(*clients)
+        load = Load(client)
+        async with load.going_on():
+            for gateway in fleet.gateways:
+                await fleet.restart(gateway, taken_out=program == "nginx")
+                # Until it gets requests again, or none would be left for the next.
+                await eventually(partial(fleet.serves, gateway), timeout_s=20)
         connections = await asyncio.gather(*watchers)
 
-    assert statuses.keys() == {202}
-    assert statuses[202] > 100
+    assert load.refused == []
+    assert load.statuses[202] > 100
     assert told == Counter(ids)
     assert max(connections) > 1, "no socket moved"
+
+
+@pytest.mark.long
+async def test_behind_nginx_that_knows_nothing_one_retry_mends_what_a_restart_refuses(
+    deployment: Deployment,
+):
+    fleet = Fleet(deployment, "nginx")
+    async with fleet.running() as client:
+        load = Load(client)
+        async with load.going_on():
+            for gateway in fleet.gateways:
+                await fleet.restart(gateway)
+                await eventually(partial(fleet.serves, gateway), timeout_s=20)
+
+    assert load.statuses.keys() == {202, 503}
+    assert load.statuses[202] > 100
+    codes = Counter(one["code"] for one in load.refused)
+    assert codes["draining"]
+    assert codes.keys() <= {"draining", "broker-unavailable"}, "at its end, and at its start"
+    assert {one["queued"] for one in load.refused} == {"no"}

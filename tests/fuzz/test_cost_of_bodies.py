@@ -29,6 +29,8 @@ BOUND = 3.0
 documents that are described; bodies that this was written for cost thirty times as much."""
 SIZE = 128 * 1024
 KEPT = 24
+CONFIRMED = 8
+"""Bodies that are measured once more at the end."""
 TOKENS = (
     b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b'\\"', b"\\u0000", b"\\u0024", b"\\ud800",
     b"$", b'"$', b'"$a":', b'"_id":', b'"a":', b'"":', b"1", b"-", b"1e300", b"1e-300", b"1e999",
@@ -163,6 +165,8 @@ async def test_no_body_that_a_search_finds_costs_much_more_than_is_allowed(gatew
 
     async def excess(genome: Genome, tries: int = 1) -> tuple[float, str]:
         hostile = genome.hostile()
+        if not hostile.body:
+            return 0.0, "no body"
         request, found = hostile.request(), []
         for _ in range(tries):
             # Of the same moment, where it matters: the machine has other work.
@@ -182,7 +186,6 @@ async def test_no_body_that_a_search_finds_costs_much_more_than_is_allowed(gatew
         return min(found)
 
     population: dict[Genome, float] = {}
-    worst: tuple[float, str, Genome] = (0.0, "", SEEDS[0])
     for number in rounds():
         if number < len(SEEDS):
             genome = SEEDS[number]
@@ -190,11 +193,15 @@ async def test_no_body_that_a_search_finds_costs_much_more_than_is_allowed(gatew
             few = chance.sample(sorted(population, key=repr), min(3, len(population)))
             genome = mutated(max(few, key=population.__getitem__), chance)
         ratio, told = await excess(genome)
-        if ratio > BOUND or (ratio > worst[0] and ratio > 1):
+        if ratio > 1:
             ratio, told = await excess(genome, 5)  # the machine, or the body?
         population[genome] = ratio
         if len(population) > KEPT:
             del population[min(population, key=population.__getitem__)]
+    worst: tuple[float, str, Genome] = (0.0, "", SEEDS[0])
+    # The machine has done other work: those that seem worst are measured once more.
+    for genome in sorted(population, key=population.__getitem__)[-CONFIRMED:]:
+        ratio, told = await excess(genome, 9)
         worst = max(worst, (ratio, told, genome), key=lambda one: one[0])
     told = f"{number + 1} bodies, the worst {worst[0]:.2f} x ({worst[1]}): {worst[2]}"
     sys.stdout.write(f"\nFUZZ_SEED={run}: {told}\n")

@@ -1,6 +1,7 @@
 """The real application in the test's own loop, on a fresh virtual host and an emptied Redis."""
 
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from pymongo import MongoClient
 
+from devstack.mongo import Mongo
 from devstack.redis_server import Redis
 from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from tests.deployment.gateway import Gateway, running_gateway
+from tests.deployment.history import RunningHistory, running_history
 from tests.deployment.lasting import Lasting, lasting
 from tests.deployment.vhosts import VirtualHosts
 from tests.deployment.workers import Deployment
@@ -143,3 +147,25 @@ async def lasting_deployment(
     folder = tmp_path_factory.mktemp("lasting")
     async with lasting(vhosts, redis_server, folder, **fields) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="module")
+def history_url(mongo: Mongo) -> Iterator[str]:
+    """The address of a database with the indexes of history, once it was used."""
+    name = f"history-{secrets.token_hex(6)}"
+    yield mongo.url_of(name)
+    client: MongoClient[Any] = MongoClient(mongo.url, serverSelectionTimeoutMS=3_000)
+    with client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def history(history_url: str) -> AsyncIterator[RunningHistory]:
+    """A query server of history on a real MongoDB, with nothing in its collections."""
+    async with running_history(history_url) as running:
+        database = running.database
+        for one in (
+            database.tasks, database.failures, database.operations, database.operation_items,
+        ):  # fmt: skip
+            await one.delete_many({})
+        yield running

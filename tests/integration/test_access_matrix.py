@@ -31,14 +31,18 @@ TABLE = """
 GET    /                             200  200  200    200  200    200      200   200
 GET    /docs                         200  200  200    200  200    200      200   200
 GET    /openapi.json                 200  200  200    200  200    200      200   200
-GET    /static/page.js               200  200  200    200  200    200      200   200
-GET    /static/style.css             200  200  200    200  200    200      200   200
+GET    /static/{name}                404  404  404    404  404    404      404   404
 GET    /healthz                      200  200  200    200  200    200      200   200
 GET    /readyz                       200  200  200    200  200    200      200   200
 GET    /metrics                      401  401  403    403  403    403      200   403
 POST   /v1/tasks                     401  401  202    403  403    403      202   202
 POST   /v1/tasks/bulk                401  401  202    403  403    403      202   202
 POST   /v1/canvas                    401  401  202    403  403    403      202   202
+GET    /v1/tasks                     401  401  403    503  403    403      503   503
+GET    /v1/tasks/{id}/timeline       401  401  403    503  403    403      503   503
+GET    /v1/failures                  401  401  403    503  403    403      503   503
+POST   /v1/tasks/retry               401  401  403    403  403    403      503   403
+POST   /v1/tasks/revoke              401  401  403    403  403    403      503   403
 POST   /v1/tasks/status              401  401  403    200  403    403      200   none
 GET    /v1/tasks/{id}                401  401  403    200  403    403      200   404
 GET    /v1/tasks/{id}/result         401  401  403    202  403    403      202   404
@@ -65,7 +69,9 @@ POST   /v1/queues/{name}/resume      401  401  403    403  403    403      200  
 POST   /v1/queues/{name}/purge       401  401  403    403  403    403      202   403
 POST   /v1/dead-letters/{queue}/discard
                                      401  401  403    403  403    403      200   403
+GET    /v1/operations                401  401  403    200  403    403      200   200
 GET    /v1/operations/{id}           401  401  403    404  403    403      404   404
+GET    /v1/key                       401  401  403    200  403    403      200   200
 GET    /v1/problems                  401  401  403    200  403    403      200   200
 GET    /v1/scaling/{queue}           401  401  403    200  403    403      200   200
 GET    /v1/workers                   401  401  403    200  403    403      200   200
@@ -78,8 +84,9 @@ GET    /v1/catalog                   401  401  403    200  403    403      200  
 """
 """Allowed are all but 401, 403 and 404: `/v1/stream` is asked for without an upgrade (400), no
 worker hears the broadcast (422), the group was never saved (410), there is no operation (404), the
-worker `nightly` is silent and does not reply (202). `none`: a 200 that says nothing of it. A
-schedule is the caller's own by its name; `admin` says whose it is (`?tenant=acme`)."""
+worker `nightly` is silent and does not reply (202), there is no history (503). `none`: a 200 that
+says nothing of it. A schedule is the caller's own by its name; `admin` says whose it is
+(`?tenant=acme`)."""
 
 TASK = {"task": "demo.add", "args": [1, 2]}
 BODIES: dict[tuple[str, str], Any] = {
@@ -87,6 +94,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tasks/bulk"): [TASK],
     ("POST", "/v1/canvas"): {"chain": [TASK, {"task": "demo.add", "args": [1]}]},
     ("POST", "/v1/tasks/status"): {"ids": ["{id}"]},
+    ("POST", "/v1/tasks/retry"): {"ids": ["{id}"]},
+    ("POST", "/v1/tasks/revoke"): {"ids": ["{id}"]},
     ("POST", "/v1/tickets"): {"ids": ["{id}"]},
     ("POST", "/v1/ingest/{collection}"): {"a": 1},
     ("PUT", "/v1/schedules/{name}"): {**TASK, "every": 3600, "enabled": False},

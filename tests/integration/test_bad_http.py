@@ -114,6 +114,9 @@ BAD_CODINGS = {
         sized(gzip.compress(ZIPPED), b"Content-Encoding: gzip, gzip\r\n"),
         415, "unsupported-media-type",
     ),
+    "twice, apart": (
+        sized(gzip.compress(ZIPPED), GZIP, GZIP), 415, "unsupported-media-type",
+    ),
     "not gzip": (sized(TASK, GZIP), 400, "malformed-json"),
     "empty": (sized(b"", GZIP), 400, "malformed-json"),
     "cut": (sized(ZIPPED[:-9], GZIP), 400, "malformed-json"),
@@ -163,6 +166,21 @@ async def test_a_bomb_is_refused_by_its_expanded_size_and_not_expanded(path, kin
     assert (answer.status, answer.problem()["code"]) == (413, "body-too-large")
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 64 * 1024
+
+
+async def test_what_its_head_refuses_is_not_asked_for_its_body():
+    wrong = (b"text/csv", b"5", 415), (b"application/json", b"100000000", 413)
+    async with running_gateway() as gateway:
+        for kind, length, status in wrong:
+            socket = await Socket.to(gateway.port)
+            await socket.write(
+                b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                b"Content-Type: %b\r\nContent-Length: %b\r\n\r\n" % (kind, length)
+            )
+            answer = await socket.answer()
+            socket.close()
+            assert answer.status == status
+            assert answer.headers["connection"] == "close"
 
 
 async def test_an_expectation_is_met_or_left_alone():

@@ -95,7 +95,16 @@ async def test_an_array_that_is_not_json_publishes_nothing(gateway, amqp_url):
         problem = await response.json()
         assert (response.status, problem["code"]) == (400, "malformed-json"), body
         assert ("the body is empty" in problem["detail"]) is (body == b"")
+        assert problem["errors"] == [{"at": "$", "detail": problem["detail"]}]
     assert await ids_in(amqp_url) == []
+
+
+async def test_a_stream_of_no_lines_has_a_summary(gateway):
+    for empty in (b"", b"\n \r\n"):
+        response = await gateway.post("/v1/tasks/bulk", data=empty, headers=NDJSON)
+
+        assert response.status == 207
+        assert lines_of(await response.text()) == [{"summary": {"accepted": 0, "rejected": 0}}]
 
 
 async def test_a_line_has_a_bound_and_costs_no_other(make_gateway):

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 import pytest
@@ -10,6 +12,7 @@ from devstack.proxy import TcpProxy
 from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import ATTEMPTS, Consumer, Delivery, UnusableError
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError
+from tests.deployment.gateway import running_gateway
 from tests.loops import turning
 from tests.waiting import eventually
 
@@ -153,3 +156,54 @@ async def test_a_silent_rabbitmq_is_noticed_before_any_heartbeat_and_refused_pro
     scene.proxy.resume()
 
     await scene.consumes(b"after")
+
+
+async def test_a_consumer_that_finishes_takes_nothing_twice(amqp_url):
+    taken: Counter[bytes] = Counter()
+
+    async def slowly(delivery: Delivery) -> None:
+        taken[delivery.body] += 1
+        await asyncio.sleep(0.2)
+
+    async with await aio_pika.connect(amqp_url) as outside:
+        channel = await outside.channel()
+        await declare(channel)
+        bodies = [b"%d" % number for number in range(300)]
+        for body in bodies:
+            await channel.default_exchange.publish(aio_pika.Message(body), "here")
+        connection = Connection(amqp_url, "consuming")
+        while len(taken) < len(bodies):
+            more = partial(lambda before: len(taken) > before, len(taken))
+            consumer = Consumer(connection, "here", "slow", slowly)
+            async with turning(connection.looper, consumer.looper):
+                await eventually(more, timeout_s=10)
+                await consumer.finish()
+        left = (await channel.declare_queue("here", passive=True)).declaration_result.message_count
+    assert set(taken.values()) == {1}
+    assert left == 0
+
+
+@pytest.mark.bare_vhost
+async def test_a_gateway_consumes_when_a_new_rabbitmq_has_its_queues(
+    amqp_url, redis_url, rabbit, caplog
+):
+    async with running_gateway(amqp_url=amqp_url, redis_url=redis_url) as client:
+
+        async def all_well() -> bool:
+            async with client.get("/readyz") as answer:
+                return answer.status == 200
+
+        await eventually(all_well, timeout_s=30)
+        async with await aio_pika.connect(amqp_url) as outside:
+            channel = await outside.channel()
+
+            async def consumed() -> bool:
+                queue = await channel.declare_queue("dead.outcomes", passive=True)
+                return queue.declaration_result.consumer_count == 1
+
+            await eventually(consumed, timeout_s=10)
+        assert [one.getMessage() for one in caplog.records if one.levelname != "INFO"] == []
+    vhost = unquote(urlsplit(amqp_url).path[1:]).encode()
+    lines = rabbit.child.logged().splitlines()
+    refused = [line for line in lines if b" caused a " in line and vhost in line]
+    assert len(refused) == 1, refused

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 import pytest_asyncio
@@ -108,3 +109,21 @@ async def ended(reader: asyncio.StreamReader) -> bool:
         return await asyncio.wait_for(reader.read(1), 2) == b""
     except ConnectionResetError:
         return True
+
+
+async def test_a_proxy_that_is_far_away_passes_everything_in_order_and_late(echo_port: int):
+    words = [bytes([number]) * 1000 for number in range(50)]
+    async with (
+        TcpProxy(echo_port, away_s=0.1) as far,
+        connected(far) as (reader, writer),
+    ):
+        began = time.monotonic()
+        for word in words:
+            writer.write(word)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+        assert await reader.readexactly(50_000) == b"".join(words)
+        assert time.monotonic() - began >= 0.2
+        writer.write_eof()
+        assert await reader.read() == b""

@@ -19,7 +19,7 @@ JSON = "Content-Type: application/json"
 READ = "GET /v1/tasks/x HTTP/1.1"
 SUBMIT = "POST /v1/tasks HTTP/1.1"
 RUN = "POST /v1/schedules/a/run HTTP/1.1"
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/", "/static/page.js"})
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
 
 
 @pytest.fixture

@@ -61,6 +61,14 @@ async def test_another_body_under_the_key_is_refused(gateway, amqp_url):
     assert len(await messages(amqp_url)) == 1
 
 
+async def test_two_keys_on_one_request_are_none(gateway, amqp_url):
+    headers = [("Idempotency-Key", "k1"), ("Idempotency-Key", "k2")]
+    response = await gateway.post("/v1/tasks", json=ADD, headers=headers)
+
+    assert (response.status, (await response.json())["code"]) == (400, "invalid-request")
+    assert await messages(amqp_url) == []
+
+
 async def test_a_refusal_frees_the_key(gateway):
     bad, _ = await submit(gateway, "k1", {"task": "nobody.knows"})
     good, _ = await submit(gateway, "k1")

@@ -151,13 +151,13 @@ async def test_a_client_that_vanishes_leaves_a_prefix(gateway, amqp_url, caplog,
     await writer.drain()
     publisher, held = gateway.app[parts.BROKER].publisher, gateway.app[parts.INTAKE].held
     if sent_bytes < HELD_BYTES:
-        await eventually(lambda: held.total > sent_bytes * 0.8)
+        await eventually(lambda: held.total > sent_bytes * 0.8, timeout_s=30)
     else:
         # What is left is the batch that is being filled.
-        await eventually(lambda: held.total <= MAX_BATCH_BYTES and publisher.inflight_messages)
+        await eventually(lambda: held.total <= MAX_BATCH_BYTES and publisher.inflight_messages, 30)
     writer.transport.abort()
 
-    await eventually(lambda: held.total == 0 and publisher.inflight_messages == 0)
+    await eventually(lambda: held.total == 0 and publisher.inflight_messages == 0, timeout_s=30)
     count = await stored(amqp_url)
     assert count == 0 if sent_bytes < HELD_BYTES else HELD_BYTES < count * len(LINE) < sent_bytes
     assert "internal-error" not in caplog.messages

@@ -79,7 +79,8 @@ async def test_ids_are_listed_up_to_a_thousand_and_all_on_demand(gateway):
 
 
 async def test_no_documents_are_accepted_too(gateway, amqp_url):
-    for body, headers in ((b"[]", {"Content-Type": "application/json"}), (b"\n\n", NDJSON)):
+    array = {"Content-Type": "application/json"}
+    for body, headers in ((b"[]", array), (b"\n\n", NDJSON), (b"", NDJSON)):
         response = await gateway.post("/v1/ingest/a", data=body, headers=headers)
 
         assert response.status == 202
@@ -160,7 +161,9 @@ async def test_what_is_not_json_at_all_is_malformed(gateway, amqp_url):
             "/v1/ingest/a", data=body, headers={"Content-Type": "application/json"}
         )
 
-        assert (response.status, (await response.json())["code"]) == (400, "malformed-json"), body
+        problem = await response.json()
+        assert (response.status, problem["code"]) == (400, "malformed-json"), body
+        assert problem["errors"][0]["at"].startswith("$"), body
     assert await batches(amqp_url) == []
 
 
@@ -237,6 +240,7 @@ async def test_another_media_type_is_refused(gateway):
 async def test_options_that_do_not_exist_are_refused(gateway):
     for query in (
         "ids=some", "on_error=stop", "ack=yes", "ack=stored&wait=61", "wait=5", "key=a,,b", "up=1",
+        "key=a&key=b",
     ):  # fmt: skip
         response = await gateway.post(f"/v1/ingest/a?{query}", json={})
 

@@ -22,6 +22,7 @@ from devstack.rabbit import Rabbit
 from devstack.rabbit_container import rabbit_for
 from gateway.api import parts
 from gateway.config import GatewayConfig
+from gateway.rabbitmq.consumer import PREFETCH
 from penstock.wire.keys import TaskKeys
 from tests.deployment.gateway import running_gateway
 from tests.deployment.vhosts import VirtualHosts
@@ -93,6 +94,7 @@ FAULTS: dict[str, tuple[Callable[[Surroundings], None], Callable[[Surroundings],
     "queue-depths": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
     "heartbeats": (Surroundings.lose_rabbit, Surroundings.mend_rabbit),
     "notices": (Surroundings.lose_redis, Surroundings.mend_redis),
+    "task-counts": (Surroundings.lose_redis, Surroundings.mend_redis),
     "queue-flows": (Surroundings.lose_redis, Surroundings.mend_redis),
     "operations": (Surroundings.lose_redis, Surroundings.mend_redis),
     "problems": (Surroundings.lose_redis, Surroundings.mend_redis),
@@ -103,9 +105,9 @@ FAULTS: dict[str, tuple[Callable[[Surroundings], None], Callable[[Surroundings],
     "metrics-board": (Surroundings.lose_board, Surroundings.mend_board),
 }
 """Loop → what breaks it, and what mends that."""
-INWARD = {"confirm-sweep", "streams", "listener", "stock-workers"}
-"""Loops that look at this process alone, or at workers of others where there are any: nothing
-breaks them here."""
+INWARD = {"confirm-sweep", "streams", "listener", "stock-workers", "queue-look"}
+"""Loops that look at this process alone, or at workers of others or the management API where there
+are any: nothing breaks them here."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -284,7 +286,6 @@ HEADERS: list[dict[str, Any]] = [
     {"id": "x", "x-penstock-callback": "https://there.example/", "x-penstock-replay": "text"},
     {"id": "x", "x-penstock-callback": "https://there.example/", "x-penstock-replay": -5},
 ]
-PREFETCH = 64
 
 
 async def test_messages_of_any_form_take_no_slot_of_the_consumers(broken, amqp_url, redis_url):

@@ -35,9 +35,9 @@ OPTIONS = (
 
 @pytest.mark.timeout(300)  # half a minute on two quiet cores
 async def test_every_answer_that_schemathesis_gets_is_documented(
-    make_gateway, make_keys_file, tmp_path
+    make_gateway, make_keys_file, history, tmp_path
 ):
-    gateway = await make_gateway(keys_file=make_keys_file(ALL_SCOPES))
+    gateway = await make_gateway(keys_file=make_keys_file(ALL_SCOPES), **history.fields)
     program = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -115,7 +115,10 @@ class Described:
             return json.loads(text)
 
 
-async def test_every_example_is_taken_and_answered_as_described(gateway, amqp_url, redis_url):
+async def test_every_example_is_taken_and_answered_as_described(
+    make_gateway, history, amqp_url, redis_url
+):
+    gateway = await make_gateway(**history.fields)
     announce_silent("nightly", redis_url)
     connection = await aio_pika.connect(amqp_url)
     async with connection, gateway.get("/openapi.json") as answer:

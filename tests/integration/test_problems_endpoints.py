@@ -1,16 +1,30 @@
-"""A worker is killed under a task: problems, their metric and scaling, until it is mended."""
+"""Each problem is caused, and is told in time; once it is mended it is told no more."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
+import aio_pika
 import pytest
+import redis
 
+from devstack.proxy import TcpProxy
+from gateway.operating.problems import AFTER_S, STALLED_AFTER_S
+from penstock.wire.schedules import BEAT_SILENT_S
+from tests.dead_letters import DeadLetterBroker
 from tests.deployment.workers import Deployment
+from tests.schedules_seen import EVERY, put
 from tests.waiting import eventually
 
 
 @pytest.fixture
 def deployment(amqp_url, redis_url, tmp_path):
     return Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+
+
+TOLD_WITHIN_S = 20.0
+"""Behind the time that makes it a problem; and as long until it is gone, once mended."""
 
 
 async def found(gateway: Any) -> dict[str, str]:
@@ -69,6 +83,106 @@ async def test_a_killed_worker_its_task_and_its_queue_are_problems_until_another
             return await found(gateway) == {}
 
         await eventually(mended, 40, 0.5)
+
+
+@pytest.mark.timeout(120)
+async def test_a_queue_that_is_mended_while_redis_is_away_is_told_no_more(
+    make_gateway, amqp_url, redis_url
+):
+    async with TcpProxy(urlsplit(redis_url).port or 0) as proxy:
+        gateway = await make_gateway(redis_url=proxy.url_through(redis_url))
+        async with gateway.post("/v1/tasks", json={"task": "demo.add", "args": [1, 2]}) as sent:
+            assert sent.status == 202
+        after_s = AFTER_S["queue-without-worker"]
+        await told(gateway, ("queue-without-worker", "default"), after_s=after_s)
+
+        proxy.stall()
+        try:
+            async with await aio_pika.connect(amqp_url) as connection:
+                there = await (await connection.channel()).get_queue("default", ensure=False)
+                await there.purge()
+            await told(gateway)
+        finally:
+            proxy.resume()
+
+
+async def told(gateway: Any, *problems: tuple[str, str], after_s: float = 0.0) -> None:
+    """Wait until these are the problems, in words and as a metric."""
+
+    async def so() -> bool:
+        async with gateway.get("/metrics") as response:
+            lines = (await response.text()).splitlines()
+        metric = {line for line in lines if line.startswith("penstock_problem{")}
+        assert set((await found(gateway)).items()) == set(problems)
+        assert metric == {
+            f'penstock_problem{{code="{code}",subject="{subject}"}} 1.0'
+            for code, subject in problems
+        }
+        return True
+
+    await eventually(so, after_s + TOLD_WITHIN_S, 0.2)
+
+
+@pytest.mark.long  # depths of dead letters are sampled every 10 s
+async def test_a_full_redis_and_more_dead_letters_are_problems_until_they_are_mended(
+    gateway, deployment, redis_url
+):
+    await told(gateway)
+    redis_server = redis.Redis.from_url(redis_url)
+    redis_server.set("ballast", bytes(40_000_000))
+    redis_server.config_set("maxmemory", "48mb")
+    try:
+        deployment.publish("demo.run", ["x"])
+        async with await aio_pika.connect(deployment.amqp_url) as connection:
+            message = await DeadLetterBroker(await connection.channel()).get()
+            await message.reject(requeue=False)
+        await told(gateway, ("redis-memory", "redis"), ("dead-letters-growing", "default"))
+        letters = "/v1/dead-letters/default/discard"
+        async with gateway.post(letters, json={"all": True}) as response:
+            assert response.status == 200
+    finally:
+        redis_server.config_set("maxmemory", "0")
+        redis_server.delete("ballast")
+    await told(gateway)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_busy_slots_stall_a_queue_and_schedules_without_beat_are_problems_until_mended(
+    gateway, deployment
+):
+    stalled, silent = ("queue-stalled", "default"), ("beat-silent", "beat")
+    async with (
+        deployment.worker("asyncio", "-Q", "default", concurrency=2),
+        beat(deployment) as one,
+    ):
+        ids = []
+        for number in range(3):
+            body = {"task": "demo.doze", "args": [f"{number}", 300]}
+            async with gateway.post("/v1/tasks", json=body) as sent:
+                ids.append((await sent.json())["id"])
+        await put(gateway, "hourly", EVERY)
+        await eventually(lambda: "beat: leading" in one.log_tail(200), 30)
+        await told(gateway)
+        await one.kill()
+        await told(gateway, silent, after_s=BEAT_SILENT_S + AFTER_S["beat-silent"])
+        await told(gateway, silent, stalled, after_s=STALLED_AFTER_S)
+
+        async with gateway.delete(f"/v1/tasks/{ids[0]}?terminate=true") as response:
+            assert response.status == 202
+        await told(gateway, silent)
+        async with beat(deployment):
+            await told(gateway)
+
+
+@contextlib.asynccontextmanager
+async def beat(deployment: Deployment) -> AsyncIterator[Any]:
+    child = deployment.celery("beat", "beat", "-l", "info", app="tasks.worker")
+    child.spawn()
+    try:
+        yield child
+    finally:
+        await child.stop()
 
 
 async def test_figures_are_of_queues_that_exist_and_for_times_that_make_sense(gateway):

@@ -101,7 +101,7 @@ async def test_of_many_each_ends_once_while_a_worker_and_a_dying_gateway_are_at_
     make_gateway, deployment, many
 ):
     first, second = await make_gateway(), await make_gateway()
-    tasks = [{"task": "demo.doze", "args": [f"n{n}", 0.02]} for n in range(many)]  # slower than it
+    tasks = [{"task": "demo.doze", "args": [f"n{n}", 0.1]} for n in range(many)]  # slower than it
     ids: list[str] = []
     for start in range(0, many, 2000):
         outcomes = await call(second, "POST", "/v1/tasks/bulk", tasks[start : start + 2000])
@@ -133,6 +133,20 @@ async def test_of_many_each_ends_once_while_a_worker_and_a_dying_gateway_are_at_
     assert counts["REVOKED"] - 100 <= found["done"] <= counts["REVOKED"]
     ends = [json.loads(one) for one in deployment.redis.mget(f"celery-task-meta-{i}" for i in ids)]
     assert all(one["status"] in {"SUCCESS", "REVOKED"} for one in ends)
+
+
+async def test_a_repeated_key_purges_once_and_what_came_later_stays(gateway, deployment):
+    keyed, answers = {"headers": {"Idempotency-Key": "night-3"}}, []
+    for number in range(2):
+        await call(gateway, "POST", "/v1/tasks", {"task": "demo.add", "args": [number, 2]})
+        async with gateway.post("/v1/queues/default/purge", **keyed) as response:
+            assert response.status == 202
+            answers.append(await response.json())
+            assert ("Idempotency-Replayed" in response.headers) == bool(number)
+        assert (await ended(gateway, answers[0]["operation"]))["done"] == 1
+
+    assert answers[0] == answers[1]
+    assert deployment.depth("default") == 1
 
 
 async def test_an_operation_that_never_was_is_unknown(gateway):

@@ -100,7 +100,7 @@ async def test_without_a_broker_control_is_refused():
     assert refused.value.code == "broker-unavailable"
 
 
-async def test_workers_of_several_apps_hear_a_broadcast(amqp_url):
+async def test_workers_of_several_apps_hear_a_broadcast_and_answer(amqp_url):
     """Each app may have a `control_exchange` of its own; nobody hears on that of a third."""
     broker = broker_at(amqp_url, control_exchanges=("shop", "nobody", "celery"))
     async with broker.running(), turning(*broker.loopers):
@@ -111,4 +111,6 @@ async def test_workers_of_several_apps_hear_a_broadcast(amqp_url):
         ):
             await broker.control.broadcast("echo", {"task_id": "a"})
             await eventually(lambda: len(one.heard) == len(other.heard) == 1)
+            asked = await answers(broker.control, "echo", {"task_id": "b"})
+        assert asked == [(NODE, {"ok": {"task_id": "b"}})] * 2
         assert broker.publisher.state == "ready"

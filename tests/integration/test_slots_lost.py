@@ -41,7 +41,7 @@ async def test_a_task_that_a_thread_cannot_end_is_ended_and_its_worker_ends(
                 "penstock_worker_slots": 3,
                 "penstock_worker_slots_busy": 2,
                 "penstock_worker_slots_lost": 1,
-                "penstock_worker_loop_blocked": 0,
+                "penstock_worker_loop_blocked_total": 0,
             }
             return True
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 from aiohttp import ClientSession
 
+from devstack.ports import LOOPBACK, free_port
+from devstack.product import Launcher
+from devstack.programs import child_environment
 from tests.deployment.gateway import running_gateway
 from tests.deployment.sockets import Socket
 from tests.waiting import eventually
@@ -168,3 +172,29 @@ async def test_many_more_than_the_bound_leave_nothing_behind():
         assert len(gateway.listener.connections) == 3
         for socket in (*within, *beyond):
             socket.close()
+
+
+async def test_a_gateway_as_a_process_refuses_connections_beyond_the_bound(tmp_path: Path):
+    """On uvloop, whose transports are none of asyncio's."""
+    nobody, port = free_port(), free_port()
+    env = child_environment(
+        MAX_CONNECTIONS="3",
+        AMQP_URL=f"amqp://127.0.0.1:{nobody}",
+        REDIS_URL=f"redis://127.0.0.1:{nobody}/0",
+    )
+    gateway = Launcher(env=env, logs=tmp_path).gateway(LOOPBACK, port, "bounded")
+    gateway.child.spawn()
+    try:
+        await eventually(lambda: b'"listening"' in gateway.child.logged(), timeout_s=30)
+        within = [await Socket.to(port) for _ in range(3)]
+        beyond = await Socket.to(port)
+        await beyond.write(HEALTH)
+        refusal = await beyond.answer()
+        assert (refusal.status, refusal.problem()["code"]) == (503, "overloaded")
+        assert await beyond.end() == b""
+        silent = await Socket.to(port)
+        assert await silent.end() == b""  # within two seconds
+        for socket in (*within, beyond, silent):
+            socket.close()
+    finally:
+        await gateway.stop()

@@ -94,9 +94,26 @@ async def test_what_cannot_be_streamed_is_a_problem(watching, issue, worker):
         await watching.get(f"/v1/tasks/{untracked}/stream"),
         await watching.get(f"/v1/tasks/{issue()}/stream", headers={"Last-Event-ID": "x"}),
         await watching.get(f"/v1/tasks/{issue()}/stream", headers={"Accept": "image/png"}),
+        await watching.get(
+            f"/v1/tasks/{issue()}/stream", headers={"Accept": "text/event-stream; q=0"}
+        ),
+        await watching.get(f"/v1/tasks/{untracked}/stream", headers={"Accept": ""}),
     ]
 
-    assert [answer.status for answer in answers] == [404, 410, 204, 400, 406]
+    assert [answer.status for answer in answers] == [404, 410, 204, 400, 406, 406, 204]
+    assert (await answers[3].json())["errors"][0]["at"] == "Last-Event-ID"
+
+
+async def test_the_end_of_a_stream_is_the_end_of_its_connection(watching, issue, worker):
+    task_id = issue()
+    await worker.succeed(task_id)
+    reader, writer = await asyncio.open_connection("127.0.0.1", watching.port)
+    writer.write(b"GET /v1/tasks/%b/stream HTTP/1.1\r\nHost: localhost\r\n\r\n" % task_id.encode())
+    async with asyncio.timeout(5):
+        everything = await reader.read()
+    writer.close()
+
+    assert everything.endswith(b"\r\n0\r\n\r\n")
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments(make_watching_gateway):
@@ -151,6 +168,18 @@ async def test_shutting_down_ends_event_streams(watching, issue):
     await watching.app.shutdown()
 
     assert await source.rest() == []
+
+
+async def test_shutting_down_ends_waits_with_the_state_as_it_is(watching, issue):
+    notices = watching.app[parts.WATCHING].watch.notices
+    task_id = issue()
+    waiting = asyncio.create_task(watching.get(f"/v1/tasks/{task_id}?wait=60"))
+    await eventually(lambda: len(notices) == 1)
+    async with asyncio.timeout(5):
+        await watching.app.shutdown()
+        answers = [await waiting, await watching.get(f"/v1/tasks/{task_id}?wait=60")]
+
+    assert [(await answer.json())["state"] for answer in answers] == ["PENDING", "PENDING"]
 
 
 async def test_redis_away_and_back_is_a_gap_for_event_streams(watching, issue, worker):

@@ -57,7 +57,7 @@ async def test_a_method_that_is_not_allowed_publishes_nothing_and_says_so(gatewa
     problem = await response.json()
 
     assert (response.status, problem["code"]) == (405, "method-not-allowed")
-    assert (response.headers["Allow"], problem["queued"]) == ("POST", "no")
+    assert (response.headers["Allow"], problem["queued"]) == ("GET,HEAD,POST", "no")
 
 
 async def test_options_reach_the_message(gateway, amqp_url):
@@ -200,9 +200,39 @@ async def test_another_media_type_is_refused(gateway):
     assert (response.status, (await response.json())["code"]) == (415, "unsupported-media-type")
 
 
+async def test_what_no_path_takes_is_refused(gateway):
+    for method, path, body in (
+        ("DELETE", "/v1/tasks/x", {"terminate": True}),
+        ("POST", "/v1/queues/default/pause", [1]),
+        ("GET", "/v1/tasks/x?wait=1&wait=2", None),
+    ):
+        response = await gateway.request(method, path, json=body)
+
+        assert (response.status, (await response.json())["code"]) == (400, "invalid-request"), path
+    for body in ({}, None):
+        response = await gateway.post("/v1/queues/nobody/pause", json=body)
+        assert response.status == 404
+
+
+async def test_no_cache_may_keep_a_state_or_its_absence(gateway):
+    for path in ("/v1/tasks/x", "/v1/topology", "/nowhere"):
+        response = await gateway.get(path)
+        assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_half_a_surrogate_pair_is_named(gateway):
+    body = b'{"task":"demo.echo","args":["\\ud800"]}'
+    response = await gateway.post(
+        "/v1/tasks", data=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert response.status == 400
+    assert "surrogate" in (await response.json())["detail"]
+
+
 async def test_a_wrong_method_is_told_the_right_ones(gateway):
     for method, path, right in (
-        ("PUT", "/v1/tasks", "POST"),
+        ("PUT", "/v1/tasks", "GET,HEAD,POST"),
         ("GET", "/v1/tasks/bulk", "POST"),
         ("DELETE", "/v1/tasks/status", "POST"),
         ("PATCH", "/v1/tasks/x", "DELETE,GET,HEAD"),

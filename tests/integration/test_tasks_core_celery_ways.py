@@ -124,6 +124,19 @@ async def test_commands(deployment: Deployment):
         assert "revoked" not in deployment.runs
 
 
+async def test_an_id_that_nobody_has_is_revoked_without_a_record(deployment: Deployment, gateway):
+    async with deployment.worker("threads") as worker:
+        answer = await gateway.delete("/v1/tasks/nobody")
+        said = await answer.json()
+        assert said == {"id": "nobody", "state": "PENDING", "revoking": True}
+        await eventually(lambda: b"flagged as revoked: nobody" in worker.child.logged(), 10)
+
+        assert not deployment.record("nobody")
+        assert (await gateway.get("/v1/tasks/nobody")).status == 404
+        again = deployment.publish("demo.add", [1, 2], task_id="nobody")
+        assert (await deployment.ended(again))["status"] == "REVOKED"
+
+
 async def test_multi_and_the_file_of_make_run(deployment: Deployment):
     folder = deployment.folder / "checkout"
     (folder / ".devstack").mkdir(parents=True)

@@ -15,6 +15,7 @@ from devstack.rabbit import Rabbit
 from penstock.wire.delay import ANY_DELAY
 from penstock.worker.messages.own_queue import declare_own_queue
 from tests.deployment.vhosts import VirtualHosts
+from tests.waiting import eventually
 from topology import kombu_queues
 from topology.comparison import conflicts, foreign, missing, surplus
 from topology.declare import DeclarationConflict, DeclarationError, appeared, declare, probe
@@ -96,6 +97,22 @@ async def test_the_second_declarer_changes_nothing(rabbit: Rabbit, amqp_url: str
     await declare_with_aio_pika(amqp_url, ODD)
 
     assert comparable(await listing(rabbit, amqp_url)) == comparable(before)
+
+
+async def test_a_new_rabbitmq_logs_one_queue_that_was_looked_for_in_vain(
+    rabbit: Rabbit, amqp_url: str
+):
+    vhost = unquote(urlsplit(amqp_url).path[1:]).encode()
+
+    def refused() -> list[bytes]:
+        lines = rabbit.child.logged().splitlines()
+        return [line for line in lines if b"caused a channel exception" in line and vhost in line]
+
+    for _ in range(2):
+        await declare_with_aio_pika(amqp_url, load())
+        await asyncio.to_thread(declare_with_kombu, amqp_url, load())
+    await eventually(refused)
+    assert len(refused()) == 1, refused()
 
 
 async def test_processes_that_start_at_once_do_not_disturb_each_other(

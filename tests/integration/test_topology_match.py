@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.connection import Connection
 
+from penstock.wire.names import SHARDS_PREFIX
 from tests.deployment.vhosts import VirtualHosts
 from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology
+from topology.plan import declarations
 
 QUEUES = ("q0", "q1", "q2", "q3")
 EXCHANGES = ("e0", "e1", "e2")
@@ -62,7 +64,7 @@ def topologies(draw: st.DrawFn) -> Topology:
             binding = Binding(exchange=exchange.name, queue=queue, key=key, arguments=arguments)
             if not list(binding.faults(exchange.type)) and binding not in bindings:
                 bindings.append(binding)
-    queues = [Queue(name=name, type="classic") for name in QUEUES]
+    queues = [Queue(name=name, shards=draw(st.sampled_from((None, None, 1, 3)))) for name in QUEUES]
     return Topology(exchanges=exchanges, queues=queues, bindings=bindings)
 
 
@@ -72,6 +74,8 @@ class Broker:
     def __init__(self, url: str) -> None:
         self.connection = Connection(url, transport_options={"confirm_publish": True})
         self.channel = self.connection.channel()
+        self.queues: list[str] = []
+        self.exchanges: list[str] = []
         self.returned: set[str] = set()
         self.channel.events["basic_return"].add(self._note)
 
@@ -79,37 +83,60 @@ class Broker:
         self.returned.add(message.properties["message_id"])
 
     def declare(self, topology: Topology) -> None:
-        for name in EXCHANGES:
-            exchange = topology.exchanges[name]
-            self.channel.exchange_declare(
-                name, exchange.type, durable=True, auto_delete=False, arguments=exchange.arguments
-            )
-        for name in QUEUES:
+        """Declare its own part of a layout, of classic queues: those of quorum take a while."""
+        plan = declarations(topology)
+        self.queues = [name for queue in QUEUES for name in topology.shards(queue)]
+        self.exchanges = [
+            exchange.name
+            for exchange in plan.exchanges
+            if exchange.name in EXCHANGES or exchange.name.startswith(SHARDS_PREFIX)
+        ]
+        for exchange in plan.exchanges:
+            if exchange.name in self.exchanges:
+                self.channel.exchange_declare(
+                    exchange.name,
+                    exchange.type,
+                    durable=True,
+                    auto_delete=False,
+                    arguments=dict(exchange.arguments),
+                )
+        for name in self.queues:
             self.channel.queue_declare(name, durable=True, auto_delete=False)
-        for binding in topology.bindings:
-            self.channel.queue_bind(
-                binding.queue, binding.exchange, binding.key, arguments=dict(binding.arguments)
-            )
+        for binding in plan.bindings:
+            if binding.source in self.exchanges:
+                to_queue = binding.destination_type == "queue"
+                bind = self.channel.queue_bind if to_queue else self.channel.exchange_bind
+                bind(
+                    binding.destination,
+                    binding.source,
+                    binding.key,
+                    arguments=dict(binding.arguments),
+                )
 
-    def publish(self, number: int, exchange: str, key: str, headers: dict[str, Any]) -> None:
+    def publish(
+        self, topology: Topology, number: int, exchange: str, key: str, headers: dict[str, Any]
+    ) -> None:
+        if not exchange:
+            exchange, key = topology.entry(key)
         message = self.channel.prepare_message(
             b"", headers=headers, properties={"message_id": str(number)}
         )
         self.channel.basic_publish(message, exchange, key, mandatory=True)
 
-    def arrived(self) -> dict[int, set[str]]:
+    def arrived(self, topology: Topology) -> dict[int, set[str]]:
         found: dict[int, set[str]] = defaultdict(set)
-        for name in QUEUES:
-            while message := self.channel.basic_get(name, no_ack=True):
+        for shard in self.queues:
+            name = topology.named(shard)
+            while message := self.channel.basic_get(shard, no_ack=True):
                 number = int(message.properties["message_id"])
                 assert name not in found[number], "delivered twice to one queue"
                 found[number].add(name)
         return found
 
     def clear(self) -> None:
-        for name in EXCHANGES:
+        for name in self.exchanges:
             self.channel.exchange_delete(name)
-        for name in QUEUES:
+        for name in self.queues:
             self.channel.queue_delete(name)
         self.returned.clear()
 
@@ -131,8 +158,8 @@ def test_match_says_what_rabbitmq_does(broker: Broker, topology: Topology, messa
     broker.declare(topology)
     try:
         for number, (exchange, key, headers) in enumerate(messages):
-            broker.publish(number, exchange, key, headers)
-        arrived, returned = broker.arrived(), set(broker.returned)
+            broker.publish(topology, number, exchange, key, headers)
+        arrived, returned = broker.arrived(topology), set(broker.returned)
     finally:
         broker.clear()
 

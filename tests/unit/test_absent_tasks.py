@@ -48,7 +48,7 @@ class Scene:
         written = [dataclasses.replace(one, seen=now - one.seen) for one in self.workers]
         catalog.workers.take({one.field: one.encode() for one in written}, now)
         depths = QueueDepths(Connection("amqp://localhost/", "unused"), self.topology)
-        depths.depths = {name: Depth(0, count) for name, count in self.counted.items()}
+        depths.depths = {name: Depth(0, count, count) for name, count in self.counted.items()}
         tasks = AbsentTasks(self.topology, catalog, depths)
         try:
             tasks.decide(lambda: tasks.check(task, queues, caller))

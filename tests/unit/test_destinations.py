@@ -7,9 +7,10 @@ from gateway.access.auth import ANONYMOUS, Caller
 from gateway.errors import Problem
 from gateway.submitting.destinations import Destinations
 from gateway.submitting.task_request import NO_OPTIONS, Options
-from topology.entities import Binding, Exchange, Queue, Route
+from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
 from topology.model import Topology
+from topology.route import Route
 
 SHIPPED = load()
 WIDE = Topology(
@@ -151,3 +152,25 @@ def test_privileged_tasks_are_not_broadcast():
         with pytest.raises(Problem, match=r"privileged|alone"):
             Destinations(SHIPPED).everywhere(task, NO_OPTIONS, ANONYMOUS)
     assert not Destinations(SHIPPED).everywhere("demo.add", NO_OPTIONS, ANONYMOUS).queues
+
+
+def test_a_typo_has_near_names_of_routes_that_the_caller_may_submit():
+    names = ("shop.invoice", "shop.invoices", "shop.invite", "other.thing")
+    routes = [Route(task=name, exchange="", routing_key="default") for name in names]
+    exact = Topology(exchanges=(), queues=(Queue(name="default"),), bindings=(), routes=routes)
+    destinations = Destinations(exact)
+
+    def refused(caller: Caller, task: str = "shop.invoise") -> Problem:
+        with pytest.raises(Problem) as found:
+            destinations.resolve(task, NO_OPTIONS, caller)
+        return found.value
+
+    told = refused(ANONYMOUS)
+    assert told.members == {"near": ["shop.invoice", "shop.invoices", "shop.invite"]}
+    assert "'shop.invoise' (do you mean 'shop.invoice' or 'shop.invoices' or" in str(told)
+    one = Caller(name="o", tenant="o", scopes=frozenset({"submit"}), tasks=("shop.invite",))
+    assert refused(one).members == {"near": ["shop.invite"]}
+    assert not refused(ANONYMOUS, "zzz").members
+    for _ in range(60):  # a bulk of typos costs no more than its first ones
+        last = refused(ANONYMOUS)
+    assert not last.members

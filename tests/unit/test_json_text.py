@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.decoding.json_text import find_flaw, is_plain, windows
+from gateway.decoding.json_text import find_flaw, is_finite, is_plain, windows
 from gateway.decoding.steps import at_once
 
 PIECES = st.sampled_from(["a", "$", '"', "\\", "\x00", "{", "[", ",", ":", "1", "é", " " * 9])
@@ -109,3 +109,17 @@ def test_a_flaw_behind_much_else_is_found(size, filler):
 
     assert flaw is not None
     assert flaw.kind == "number"
+
+
+@given(texts())
+@example("[" + "9" * 309 + "]")
+@example("[1e999]")
+def test_a_text_is_finite_where_pythons_decoder_finds_no_infinity(text: str) -> None:
+    found: list[float] = []
+
+    def read(digits: str) -> float:
+        found.append(float(digits))
+        return found[-1]
+
+    json.loads(text, parse_float=read)
+    assert is_finite(text.encode()) is not any(map(math.isinf, found))

@@ -47,6 +47,13 @@ def test_a_line_has_the_event_the_fields_and_the_request_id():
     assert str(told["time"]).endswith("Z")
 
 
+def test_no_field_takes_the_place_of_the_event():
+    taken = record("delivered", level="high", id="5")
+    taken.__dict__["event"] = "an id"
+    told = line(taken)
+    assert (told["event"], told["level"], told["id"]) == ("delivered", "info", "5")
+
+
 def test_an_exception_stands_in_the_same_line():
     try:
         raise ValueError("no such thing")

@@ -1,14 +1,18 @@
 """Lines of a stream, whatever its chunks, each within its bound."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.decoding.ndjson import LineSplitter
 from gateway.decoding.splitter import TOO_LONG, WHITESPACE
 
-LINES = st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" ")) | st.sampled_from(
-    [b"", b" ", b"\r"]
+LINES = (
+    st.binary(max_size=40).map(lambda data: data.replace(b"\n", b" "))
+    | st.sampled_from([b"", b" ", b"\r"])
+    | st.text(" \t\r", max_size=100).map(str.encode)
 )
+BOUNDS = st.integers(1, 40) | st.integers(60, 90)
 
 
 def split(body: bytes, sizes: list[int], max_line_bytes: int) -> list[bytes]:
@@ -21,10 +25,16 @@ def split(body: bytes, sizes: list[int], max_line_bytes: int) -> list[bytes]:
     return [line for part in parts for line in ([b""] * part if isinstance(part, int) else part)]
 
 
+def dense(given: tuple[list[bytes], int]) -> list[bytes]:
+    """Lines among many blank ones."""
+    lines, blank = given
+    return [*[b""] * blank, *lines, *[b""] * blank]
+
+
 @given(
-    st.lists(LINES),
+    st.lists(LINES) | st.tuples(st.lists(LINES), st.integers(60, 300)).map(dense),
     st.lists(st.integers(0, 50)),
-    st.integers(1, 40),
+    BOUNDS,
     st.booleans(),
 )
 def test_lines_are_those_between_newlines_and_long_ones_are_marked(lines, sizes, bound, ended):
@@ -35,13 +45,18 @@ def test_lines_are_those_between_newlines_and_long_ones_are_marked(lines, sizes,
 
     found = split(body, sizes, bound)
 
-    assert [line is TOO_LONG for line in found if line] == [
-        len(line) > bound for line in expected if line.strip(WHITESPACE)
+    assert [line is TOO_LONG for line in found] == [
+        len(line.removesuffix(b"\r")) > bound for line in expected
     ]
-    assert len(found) == len(expected)
     assert [line.strip(WHITESPACE) for line in found if line is not TOO_LONG] == [
-        line.strip(WHITESPACE) for line in expected if len(line) <= bound
+        line.strip(WHITESPACE) for line in expected if len(line.removesuffix(b"\r")) <= bound
     ]
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [11], [12], [13]])
+def test_the_cr_of_a_newline_is_no_part_of_a_lines_length(sizes):
+    body = b"0123456789\r\n0123456789a\r\n{}\n"
+    assert split(body, sizes, 10) == [b"0123456789", TOO_LONG, b"{}"]
 
 
 RUNS = st.tuples(

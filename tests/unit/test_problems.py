@@ -7,6 +7,7 @@ import pytest
 from gateway.operating.fleet import Worker
 from gateway.operating.problems import (
     AFTER_S,
+    BY_RABBITMQ,
     Finding,
     ProblemWatch,
     QueueLook,
@@ -24,6 +25,13 @@ def queue(**fields: Any) -> QueueLook:
         "name": "q", "ready": 5, "consumers": 1, "paused": False, "idle_s": 0.0,
     }  # fmt: skip
     return QueueLook(**{**known, **fields})
+
+
+def test_callbacks_want_a_gateway_and_no_worker():
+    [found] = of_queues([queue(name="callbacks", consumers=0)])
+
+    assert "CALLBACK_HOSTS" in found.advice
+    assert "consume" not in found.advice
 
 
 @pytest.mark.parametrize(
@@ -84,14 +92,39 @@ def test_a_finding_is_a_problem_once_it_lasts_and_until_it_is_mended():
     after_s = AFTER_S[finding.code]
 
     watch.take([finding], 100)
-    assert watch.problems(100 + after_s - 1) == []
-    watch.take([finding], 110)
-    [known] = watch.problems(100 + after_s)
+    watch.take([finding], 100 + after_s - 1)
+    assert watch.problems == []
+    watch.take([finding], 100 + after_s)
+    [known] = watch.problems
     assert (known.finding, known.since) == (finding, 100)
     watch.take([], 120)
-    assert watch.problems(200) == []
+    assert watch.problems == []
     watch.take([finding], 201)
-    assert watch.problems(201 + after_s - 1) == []
+    assert watch.problems == []
+
+
+def test_a_finding_does_not_become_a_problem_while_nothing_is_looked_at():
+    watch = ProblemWatch()
+    finding = Finding(code="queue-without-worker", subject="q", detail="", advice="")
+
+    watch.take([finding], 100)  # then Redis is away for half a minute
+    assert watch.problems == []
+    watch.take([], 130)
+    assert watch.problems == []
+    watch.take([finding], 135)
+    watch.take([finding], 165)
+    assert [one.since for one in watch.problems] == [135]
+
+
+def test_what_was_not_looked_for_stands_as_it_was_found():
+    watch = ProblemWatch()
+    queue = Finding(code="queue-without-worker", subject="q", detail="", advice="")
+    beat = Finding(code="beat-silent", subject="beat", detail="", advice="")
+
+    watch.take([queue, beat], 100)
+    watch.take([queue, beat], 120)
+    watch.take([beat], 140, BY_RABBITMQ)  # of what is found only those codes count
+    assert [(one.finding, one.seen) for one in watch.problems] == [(beat, 120)]
 
 
 @pytest.mark.parametrize(

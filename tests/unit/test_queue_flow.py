@@ -56,6 +56,19 @@ def test_the_oldest_is_known_within_five_seconds_whatever_the_queue_does(seed: i
     assert known > 500
 
 
+def test_a_queue_is_idle_until_the_last_look_as_nothing_is_known_of_the_time_since():
+    flow = QueueFlow()
+    flow.observe(0.0, 10, 0, 0)
+    flow.observe(1.0, 10, 5, 5)
+    flow.observe(3.0, 10, 5, 5)
+    assert flow.idle_s == 2.0
+
+    flow.observe(100.0, 10, 30, 30)  # RabbitMQ did not answer meanwhile
+    assert flow.idle_s == 0.0
+    flow.observe(170.0, 10, 30, 30)
+    assert flow.idle_s == 70.0
+
+
 def test_what_waited_before_the_first_look_has_no_age_until_it_was_taken():
     flow = QueueFlow()
     flow.observe(0, ready=10, taken=100, started=100)

@@ -8,13 +8,14 @@ from penstock.wire.delay import ANY_DELAY
 from penstock.wire.names import GATE_QUEUE
 from topology.comparison import conflicts, foreign, misdescribed, missing, surplus
 from topology.declarations import BindingDeclaration, Declarations, describe
-from topology.entities import Binding, Exchange, Queue, Route
+from topology.entities import Binding, Exchange, Queue
 from topology.errors import TopologyError
 from topology.layout import load
 from topology.management import Live
 from topology.mermaid import mermaid
 from topology.model import Topology
 from topology.plan import declarations, of_apps
+from topology.route import Route
 from topology.text import show
 
 APPS = """

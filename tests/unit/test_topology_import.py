@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.submitting.catalog import Catalog
 from penstock.describe import describe
@@ -19,8 +20,9 @@ from penstock.wire.app_description import (
 )
 from tests.described_app import app as application
 from topology.__main__ import main
-from topology.app_layout import from_app, from_broker
-from topology.app_report import findings, of_broker, settings
+from topology.app_layout import from_apps, from_broker
+from topology.app_report import findings, of_broker
+from topology.app_settings import settings
 from topology.declarations import BindingDeclaration
 from topology.errors import TopologyError
 from topology.layout import load as load_layout
@@ -41,7 +43,7 @@ def described(document: Any, **changes: Any) -> AppDescription:
 
 
 def report(app: AppDescription, live: Live | None = None) -> str:
-    return "\n".join(map(str, findings(app, from_app(app, live), live)))
+    return "\n".join(map(str, findings([app], from_apps([app], live), live)))
 
 
 def written(tmp_path: Path, document: Any, *options: str) -> tuple[int, Path]:
@@ -64,6 +66,11 @@ def test_every_task_goes_where_celerys_client_sends_it(document, tmp_path):
     assert all(topology.match(*place) for place in routes.values())
     assert topology.route("shop.ad") is None
     assert not any(topology.queues[name].ours for name in ("shop", "feed", "lead", "made.up"))
+    assert {one.task: dict(one.defaults) for one in topology.routes if one.defaults} == {
+        "shop.new": {"priority": 3},
+        "shop.report": {"expires": 300},
+        "shop.direct": {"priority": 5},
+    }
     silent = [route.task for route in topology.routes if route.ignore_result]
     assert silent == ["shop.add"]
     assert topology.queues["feed"].max_priority == 10
@@ -88,13 +95,13 @@ def test_a_task_with_a_pattern_for_a_name_and_one_without_a_queue_are_left_out(d
     lost = {**first, "task": "lost", "route": {**first["route"], "exchange": "feed"}}
     broken = {**first, "task": "broken", "route": {"error": "KeyError('x')"}}
     app = described(document, tasks=[first, odd, lost, broken])
-    draft = from_app(app)
+    draft = from_apps([app])
 
     assert [route.task for route in draft.routes] == [first["task"]]
     words = report(app)
     assert "a route would take its name for a pattern" in words
-    assert "no queue is bound to exchange 'feed'" in words
-    assert "a router raised KeyError('x')" in words
+    assert "publishes it to exchange 'feed' with key 'shop', where no queue is bound" in words
+    assert "without arguments a router raised KeyError('x')" in words
     assert "tasks: 1 of 4 have a route" in words
 
 
@@ -124,6 +131,8 @@ VERDICTS: list[tuple[dict[str, Any], str, bool]] = [
     ({}, "queue 'everyone': each worker makes one of its own", False),
     ({}, "shop.add: stores no result", False),
     ({}, "fill in api_key", False),
+    ({"settings": {"event_exchange": "shop.ev"}}, "send events to exchange 'shop.ev'", False),
+    ({}, "shop.when(at: datetime, days: date)", False),
     ({}, "added, nightly, often can move to the gateway", False),
 ]
 
@@ -135,18 +144,122 @@ def test_the_report_says_what_works_and_what_does_not(document, changes, words, 
 
 
 def test_settings_of_the_gateway_follow(document):
-    assert dict(settings(described(document))) == {
+    assert settings([described(document)])[0] == {
         "AMQP_URL": "amqp://u@h/shop",
         "REDIS_URL": "redis://localhost:6379/3?timeout=5",
-        "RESULT_KEY_PREFIX": "acme",
+        "RESULT_KEY_PREFIX": "acme_",
     }
+    old = {
+        **document["backend"],
+        "global_keyprefix": "a:",
+        "task_keyprefix": "a:_celery-task-meta-",
+    }
+    assert settings([described(document, backend=old)])[0]["RESULT_KEY_PREFIX"] == "a:_"
     sentinels = {
         "kind": "sentinel",
         "urls": ["sentinel://a:26379/2", "sentinel://b:26379/2"],
         "primary": "main",
     }
-    found = dict(settings(described(document, backend=sentinels)))
+    found = settings([described(document, backend=sentinels)])[0]
     assert found["REDIS_URL"] == "redis+sentinel://a:26379,b:26379/main/2"
+
+
+def test_addresses_are_written_as_the_gateway_reads_them(document):
+    """Celery takes several URLs, other schemes, and settings for what stands in the URL here."""
+    broker = {
+        "kind": "amqp",
+        "urls": ["pyamqp://u@a:5671/%2Fx", "pyamqp://u@b:5671/%2Fx", "pyamqp://other@c/%2Fx"],
+        "vhost": "/x",
+        "tls": True,
+    }
+    backend = {"kind": "redis", "urls": ["redis://r/2?ssl_cert_reqs=CERT_NONE"], "tls": True}
+    kept = {"result_expires": 3600.0, "control_exchange": "shop.control"}
+    found = settings([described(document, broker=broker, backend=backend, settings=kept)])[0]
+
+    assert found == {
+        "AMQP_URL": "amqps://u@a:5671,b:5671/%2Fx",
+        "REDIS_URL": "rediss://r/2?ssl_cert_reqs=none",
+        "RESULT_EXPIRES_S": "3600",
+        "CONTROL_EXCHANGES": "shop.control",
+    }
+    config = GatewayConfig.from_env(found)
+    assert config.result_expires_s == 3600
+    assert config.control_exchanges == ("shop.control",)
+
+
+@pytest.mark.parametrize(("expires", "kept_s"), [(None, 366 * 86_400), (0, 366 * 86_400), (0.5, 1)])
+def test_results_that_never_expire_are_kept_for_as_long_as_a_gateway_counts(
+    document, expires, kept_s
+):
+    app = described(document, settings={"result_expires": expires})
+    assert settings([app])[0]["RESULT_EXPIRES_S"] == str(kept_s)
+
+
+def second(document: Any, **changes: Any) -> Any:
+    """Another application on the same servers, with a task and a queue of its own."""
+    task = {**document["tasks"][0], "task": "other.one"}
+    task["route"] = {**task["route"], "exchange": "", "routing_key": "other"}
+    queue = {**document["queues"][0], "name": "other", "broadcast": False}
+    changes = {"app": "other", "tasks": [task], "queues": [queue], **changes}
+    return {**document, **changes}
+
+
+def test_two_applications_on_one_broker_have_one_layout(document, tmp_path, capsys):
+    other = tmp_path / "other.json"
+    more = {"result_expires": 7 * 86_400, "control_exchange": "other.control"}
+    other.write_text(json.dumps(second(document, settings=more)))
+    code, file = written(tmp_path, document, "--app", str(other))
+    assert code == 0
+
+    topology = load_layout(file)
+    assert {"shop", "other"} <= topology.queues.keys()
+    assert [one.routing_key for one in topology.routes if one.task == "other.one"] == ["other"]
+    assert [app.app for app in topology.apps] == ["tests.described_app", "other"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("app ")] == [
+        "app    tests.described_app",
+        "app    other",
+    ]
+    assert "works  tasks: 1 of 1 have a route" in lines
+    assert "set    RESULT_EXPIRES_S=604800" in lines
+    assert "set    CONTROL_EXCHANGES=celery,other.control" in lines
+
+
+def test_what_two_applications_cannot_share_is_named(document, tmp_path, capsys):
+    other = tmp_path / "other.json"
+    same = [{**document["tasks"][0], "route": {**document["tasks"][0]["route"]}}]
+    same[0]["route"] |= {"exchange": "", "routing_key": "other"}
+    queue = {**document["queues"][0], "name": "other", "broadcast": False}
+    feed = {**queue, "name": "feed", "bindings": []}
+    backend = {"kind": "redis", "urls": ["redis://localhost:6379/4"]}
+    other.write_text(
+        json.dumps(second(document, tasks=same, queues=[queue, feed], backend=backend))
+    )
+    assert written(tmp_path, document, "--app", str(other))[0] == 0
+    told = capsys.readouterr().out
+
+    assert f"task {same[0]['task']!r}: another application has one of this name" in told
+    assert "queue 'feed': two applications declare it, as classic with x-max-priority 10" in told
+    assert "states of other: REDIS_URL=redis://localhost:6379/4, and a gateway has one" in told
+    assert "states of other: RESULT_KEY_PREFIX=, and a gateway has one, acme_" in told
+
+    broker = {**document["broker"], "urls": ["amqp://u@elsewhere/shop"]}
+    other.write_text(json.dumps(second(document, broker=broker)))
+    assert written(tmp_path, document, "--app", str(other), "--force")[0] == 1
+    assert "submits of other: AMQP_URL=amqp://u@elsewhere/shop" in capsys.readouterr().out
+    broker["urls"] = ["amqp://another@h/shop"]  # an account of its own
+    other.write_text(json.dumps(second(document, broker=broker)))
+    assert written(tmp_path, document, "--app", str(other), "--force")[0] == 0
+
+
+def test_a_priority_beyond_what_a_submit_may_have_is_named(document, tmp_path, capsys):
+    task = {**document["tasks"][0]}
+    task["route"] = {**task["route"], "priority": 20}
+    code, file = written(tmp_path, {**document, "tasks": [task]})
+
+    assert code == 0
+    assert "priority is 20, 0 to 9 are possible" in capsys.readouterr().out
+    assert load_layout(file).routes[0].priority is None
 
 
 def live(**queues: Any) -> Live:
@@ -165,12 +278,19 @@ def live(**queues: Any) -> Live:
 def test_what_the_broker_has_wins_over_the_description(document):
     app = described(document)
     on_broker = live(shop={"x-queue-type": "quorum"}, feed={"x-max-priority": 5})
-    draft = from_app(app, on_broker)
+    draft = from_apps([app], on_broker)
 
     assert draft.queues["shop"].type == "quorum"
     assert draft.queues["feed"].max_priority == 5
     assert draft.topology().match("feed", "by.hand") == ("shop",)
     assert "queue 'lead' is not on the broker" in report(app, on_broker)
+
+
+def test_states_of_an_application_with_the_library_are_whole(document):
+    assert "task_track_started" in report(described(document))
+    told = report(described(document, installed=True))
+    assert "penstock.install is in it" in told
+    assert "task_track_started" not in told
 
 
 def test_a_broker_alone_gives_a_route_for_every_name():

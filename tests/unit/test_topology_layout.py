@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from topology.entities import Route
 from topology.errors import TopologyError
 from topology.layout import DEFAULT_LAYOUT, load, load_from_env
+from topology.route import Route
 
 
 def write(folder: Path, text: str) -> Path:
@@ -110,6 +110,8 @@ def test_every_field_can_be_written(tmp_path):
             message_ttl_ms = 1000
             initial_group_size = 5
             leader_locator = "balanced"
+            shards = 4
+            shard_by = "task_id"
             dead_letter_strategy = "at-most-once"
             overflow = "drop-head"
             bindings = [{ exchange = "picky", arguments = { x-match = "any", a = "b", c = true } }]
@@ -123,10 +125,13 @@ def test_every_field_can_be_written(tmp_path):
             task = "t"
             exchange = ""
             routing_key = "b"
+            priority = 3
+            expires = 60
             """,
         )
     )
 
+    assert dict(topology.routes[0].defaults) == {"priority": 3, "expires": 60}
     assert topology.queues["a"].arguments == {
         "x-queue-type": "quorum",
         "x-max-length": 70,
@@ -139,6 +144,7 @@ def test_every_field_can_be_written(tmp_path):
         "x-dead-letter-routing-key": "a",
         "x-dead-letter-strategy": "at-most-once",
     }
+    assert (topology.queues["a"].shards, topology.shard_by("a")) == (4, "task_id")
     assert "x-dead-letter-exchange" not in topology.queues["b"].arguments
     assert topology.match("picky", "", {"c": True}) == ("a",)
 

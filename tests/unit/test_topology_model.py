@@ -2,9 +2,10 @@
 
 import pytest
 
-from topology.entities import Binding, Exchange, Queue, Route
+from topology.entities import Binding, Exchange, Queue
 from topology.errors import TopologyError
 from topology.model import Topology
+from topology.route import Route
 
 
 def faults_of(**parts) -> tuple[str, ...]:
@@ -57,6 +58,16 @@ QUEUE = Queue(name="q")
             'needs type = "quorum"',
         ),
         (Queue(name="q", dead_letter_strategy="sometimes"), "dead_letter_strategy is one of"),  # type: ignore[arg-type]
+        (Queue(name="q", shards=0), "shards is 1 to 64, not 0"),
+        (Queue(name="q", shards=65), "shards is 1 to 64, not 65"),
+        (Queue(name="q", type="classic", shards=2), 'shards needs type = "quorum"'),
+        (Queue(name="q", shard_by="task_id"), "shard_by needs shards"),
+        (Queue(name="q", shards=2, shard_by="header"), "none of routing_key, task_id"),  # type: ignore[arg-type]
+        (Queue(name="callbacks", shards=2), "the queue that gateways consume"),
+        (
+            Queue(name="q", owner="app", type="classic", dead_letter=False, shards=2),
+            "shards is for its app to declare",
+        ),
         (
             Queue(name="q", dead_letter=False, dead_letter_strategy="at-most-once"),
             "without dead_letter",
@@ -128,6 +139,8 @@ def test_binding_with_a_fault_is_refused(binding, fault):
         (Route(task="a", exchange="dead", routing_key="q"), "nobody publishes"),
         (Route(task="a", exchange="tasks", routing_key="a..b"), "empty word"),
         (Route(task="a", exchange="tasks", routing_key="typo"), "reaches no queue"),
+        (Route(task="a", exchange="tasks", routing_key="k", priority=10), "0 to 9 are possible"),
+        (Route(task="a", exchange="tasks", routing_key="k", expires=0), "expires is 0 s"),
     ],
 )
 def test_route_with_a_fault_is_refused(route, fault):
@@ -233,3 +246,33 @@ def test_derived_names():
 
     assert topology.dead_queue("q") == "q.dead"
     assert repr(topology) == "<Topology 4 exchanges, 0 queues, 0 bindings, 0 routes>"
+
+
+def test_a_queue_that_has_the_name_of_a_shard_is_refused():
+    with pytest.raises(TopologyError, match="queue 'q-shard-1': it is a shard of 'q'"):
+        Topology(queues=[Queue(name="q", shards=2), Queue(name="q-shard-1")])
+
+
+@pytest.mark.parametrize(
+    ("keys", "by"),
+    [(["q"], "task_id"), ([], "task_id"), (["q", "r"], "routing_key"), (["q.#"], "routing_key")],
+)
+def test_one_key_alone_does_not_decide_on_the_shard(keys, by):
+    topology = Topology(
+        exchanges=[Exchange(name="e", type="topic")],
+        queues=[Queue(name="q", shards=2)],
+        bindings=[Binding(exchange="e", queue="q", key=key) for key in keys],
+    )
+    assert topology.shard_by("q") == by
+
+
+def test_clients_know_a_queue_with_shards_by_one_name():
+    topology = Topology(queues=[Queue(name="q", shards=3), Queue(name="r")])
+
+    assert topology.shards("q") == ("q", "q-shard-1", "q-shard-2")
+    assert (topology.shards("r"), topology.shards("q.dead")) == (("r",), ("q.dead",))
+    assert [topology.named(name) for name in ("q-shard-2", "q", "r", "x")] == ["q", "q", "r", "x"]
+    assert topology.match("", "q") == ("q",)
+    assert topology.match("", "q-shard-1") == ()
+    assert topology.entry("q", "a.b") == ("penstock_shards.q", "a.b")
+    assert topology.entry("r", "a.b") == ("", "r")

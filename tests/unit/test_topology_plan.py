@@ -1,5 +1,7 @@
 """What follows from a layout: dead letters, deliveries after a delay."""
 
+from typing import Any
+
 from penstock.wire.delay import ANY_DELAY
 from topology.entities import Binding, Exchange, Queue
 from topology.layout import load
@@ -76,3 +78,23 @@ def test_nothing_is_declared_twice_and_every_binding_has_both_ends():
         assert binding.source in exchanges
         assert binding.destination in (queues if binding.destination_type == "queue" else exchanges)
         assert len(binding.key.encode()) <= 255
+
+
+def test_a_queue_with_shards_is_bound_through_their_exchange_and_by_nothing_else():
+    parts: dict[str, Any] = {
+        "exchanges": [Exchange(name="t", type="topic")],
+        "bindings": [Binding(exchange="t", queue="q", key="q.#")],
+    }
+    plain = declarations(Topology(queues=[Queue(name="q", limit=5)], **parts))
+    plan = declarations(Topology(queues=[Queue(name="q", limit=5, shards=3)], **parts))
+
+    direct = [one for one in plan.bindings if one.destination == "q"]
+    assert [(one.source, one.key) for one in direct] == [("penstock_shards.q", "1")]
+    assert {one.destination for one in plan.bindings if one.spreads} == {"q-shard-1", "q-shard-2"}
+    assert set(map(repr, plan.replaced)) == {
+        repr(one) for one in plain.bindings if one.destination == "q"
+    }
+    arguments = {one.name: one.arguments for one in plan.queues}
+    assert arguments["q"] == arguments["q-shard-2"] == plain.queues[0].arguments
+    assert arguments["q"]["x-dead-letter-routing-key"] == "q"
+    assert not {name for name in arguments if name.endswith(".dead") and "shard" in name}

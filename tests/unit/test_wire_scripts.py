@@ -22,7 +22,8 @@ def text_of(*packages: str) -> str:
 
 
 def test_every_script_is_called_and_every_called_script_exists():
-    called = re.findall(r'script\("(\w+)"[,)]', text_of("gateway", "penstock/worker"))
+    text = text_of("gateway", "history", "penstock/worker")
+    called = re.findall(r'script\(\s*"(\w+)"[,)]', text)
 
     assert sorted(set(called)) == NAMES
 

@@ -12,7 +12,9 @@ _STYLE = (
     "summary b{display:inline-block;min-width:4.5rem}details{border-bottom:1px solid #8884}"
     "pre{overflow:auto;background:#8881;padding:.6rem;border-radius:4px}"
     "table{border-collapse:collapse}td,th{text-align:left;padding:.15rem .8rem .15rem 0;"
-    "vertical-align:top}@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}}"
+    "vertical-align:top;overflow-wrap:anywhere}main{overflow-wrap:anywhere}a{color:#0b6b85}"
+    "@media(prefers-color-scheme:dark){body{background:#13181d;color:#e4eaf0}a{color:#5fc3dd}}"
+    "@media(max-width:760px){td,tr,tbody,table{display:block}}"
 )
 _KEYS = (
     "<p>Keys: <code>Authorization: Bearer …</code>. "
@@ -26,7 +28,7 @@ def page(described: Mapping[str, Any]) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width">',
-        f"<title>{_text(info['title'])} API</title><style>{_STYLE}</style>",
+        f"<title>{_text(info['title'])} API</title><style>{_STYLE}</style><body><main>",
         f"<h1>{_text(info['title'])} {_text(info['version'])}</h1>",
         f"<p>{_text(info['description'])}</p>",
         _KEYS,
@@ -43,6 +45,7 @@ def page(described: Mapping[str, Any]) -> str:
             f"<details id={_text(name)}><summary><code>{_text(name)}</code></summary>"
             f"{_schema_html(schema)}</details>"
         )
+    parts.append("</main>")
     return "\n".join(parts)
 
 
@@ -64,7 +67,8 @@ def _operation_html(method: str, path: str, operation: Mapping[str, Any]) -> str
     ]
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{_text(path)}</code> — "
-        f"{_text(operation['summary'])}</summary><p>{_text(operation.get('description', ''))}</p>"
+        f"{_text(operation['summary'])}</summary><p>{_text(operation.get('description', ''))}"
+        f' <a href="/#/api/{_text(operation["operationId"])}">Try it</a></p>'
         f"<table>{''.join(rows)}</table><table>{''.join(answers)}</table></details>"
     )
 

@@ -1,6 +1,6 @@
 """The body of every refusal, as `gateway.errors.Problem` writes it: its schema."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -32,3 +32,6 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Known tasks whose names are near an unknown one."""
     quota: str | None = None
     """The quota of the tenant that is used up."""
+    revoked: Literal["yes", "unknown"] | None = None
+    """Of a DELETE that was refused: whether the task was revoked all the same. It runs (yes), or a
+    repeated DELETE says what became of it (unknown)."""

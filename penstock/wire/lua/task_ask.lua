@@ -8,7 +8,11 @@
 --- include former
 move(KEYS[4], KEYS[2])
 local state = redis.call('GET', KEYS[2]) or state_of(KEYS[1])
-if FINAL[state] then return {'ended', state} end
+if FINAL[state] then
+  -- A write, so that who waits for copies of this answer waits for those of what it repeats.
+  redis.call('EXPIRE', KEYS[3], tonumber(ARGV[1]))
+  return {'ended', state}
+end
 redis.call('SET', KEYS[3], 'asked', 'EX', tonumber(ARGV[1]))
 if running(state) then return {'running', state} end
 return {'asked', state ~= '' and state or 'PENDING'}

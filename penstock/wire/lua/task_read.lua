@@ -4,6 +4,7 @@
 -- Answer: for each task the record, or 0 = none, 1 = none any more, 2 = beyond the octets: ask again,
 --         3 = not a record
 --- include gone
+--- include whole
 local budget, each, answer = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 for i = 1, #KEYS, each do
   local n, size = (i - 1) / each + 1, redis.pcall('STRLEN', KEYS[i])
@@ -14,7 +15,7 @@ for i = 1, #KEYS, each do
   elseif size > budget and n > 1 then
     answer[n] = 2
   else
-    answer[n] = redis.call('GET', KEYS[i])
+    answer[n] = whole(KEYS[i], KEYS[i + 1])
   end
   budget = budget - size
 end

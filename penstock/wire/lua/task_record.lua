@@ -2,7 +2,8 @@
 -- KEYS: record, events, ended, revoked, of an end what its tenant's results take
 -- ARGV: the record without its opening brace, event ('' = the record), state when it is final or '',
 --       seconds to keep, '1' to take started_at from the record there is, seconds to keep the revoke
---       mark or '0', with the fifth key: when the record is gone, when the mark of its end is
+--       mark or '0', with the fifth key: when the record is gone, when the mark of its end is; of a
+--       failure the ninth is what it was asked with, for history, or ''
 -- Answer: 1; 0: it had ended before, nothing was written
 --- include cursor
 local body, event, state, keep_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -58,4 +59,9 @@ if KEYS[5] then
   end
   if string.sub(KEYS[1], -1) == '0' then redis.call('HINCRBY', KEYS[5], ARGV[8], MARKS) end
 end
+if ARGV[9] then
+--- include asked
+  asked(ARGV[9])
+end
+--- include noted
 return 1

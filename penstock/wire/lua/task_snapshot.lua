@@ -4,6 +4,7 @@
 -- Answer: for each task {the record or its short form, or 0, 1, 3 as of `task_read`, or 2 = long and
 --         without short form; 1 when the events after the cursor are all there; these events}
 --- include gone
+--- include whole
 --- include packed
 local limit, page, answer = tonumber(ARGV[1]), ARGV[2], {}
 
@@ -19,7 +20,7 @@ local function shown(record, events, ...)
   local size = redis.pcall('STRLEN', record)
   if type(size) == 'table' then return 3 end
   if size == 0 then return gone(...) end
-  if size <= limit then return redis.call('GET', record) end
+  if size <= limit then return whole(record, (...)) end
   local head = redis.call('GETRANGE', record, 0, 80)
   local cursor = string.match(head, '^{"cursor": ?"(%d+%-%d+)"')
   local short = cursor and redis.pcall('XRANGE', events, cursor, cursor)[1]

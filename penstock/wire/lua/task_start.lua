@@ -46,4 +46,5 @@ else
   redis.call('SET', KEYS[1], record, 'EX', keep_s)
   redis.call('PUBLISH', KEYS[1], record)
 end
+--- include noted
 return 'start'

@@ -11,7 +11,9 @@ from celery.app.trace import prepare_accept_content
 from celery.worker.request import Request
 from kombu.serialization import loads
 
+from penstock.worker import tracing
 from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.request_id import request_id_of
 from penstock.worker.running.runtime import Limits, Running
 
 
@@ -28,7 +30,8 @@ class Execution:
 
     __slots__ = (
         "__weakref__", "_accepted", "args", "attempts", "began_at", "context", "kwargs", "limits",
-        "origin", "plan", "request", "returned", "running", "stop_reason", "stopper", "task_id",
+        "origin", "plan", "request", "request_id", "returned", "running", "stop_reason", "stopper",
+        "task_id", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +43,8 @@ class Execution:
         self.kwargs = request["kwargs"]
         self.task_id: str = request["id"]
         self.context = context_of(request)
+        self.request_id = request_id_of(self.context.headers)
+        """Of the HTTP request that it comes from; empty: of none."""
         self.origin: Any = origin
         """What Celery wants to be called."""
         self.limits = limits
@@ -52,6 +57,8 @@ class Execution:
         self.attempts = 0
         """To reach Redis."""
         self.stop_reason: str | None = None
+        self.trace: tracing.Executing | None = None
+        """None: tracing is off, or it has not begun."""
         self.stopper: Callable[[Execution], None] | None = None
         self._accepted = False
 

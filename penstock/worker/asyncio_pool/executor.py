@@ -26,12 +26,14 @@ from kombu.utils.encoding import bytes_to_str
 
 from penstock.wire.headers import CALLBACK_HEADER
 from penstock.wire.shown_arguments import shown as shown_arguments
+from penstock.worker import tracing
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.asyncio_pool.telling import Lines
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.errors import LoopLostError
+from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.outcome import Outcome, telling
@@ -112,6 +114,10 @@ class Executor:
 
     def _begin(self, execution: Execution) -> None:
         plan = execution.plan
+        if execution.trace is None:
+            execution.trace = tracing.executing(plan.task.name, vars(execution.context))
+            if execution.trace is not None:
+                execution.context.trace_id = execution.trace.trace_id
         if execution.stop_reason is not None or execution.orphaned:
             self._stopped_before(execution)
         elif plan.ours:
@@ -171,6 +177,8 @@ class Executor:
     def _give_back(self, execution: Execution) -> None:
         """Let go of a delivery without an answer: the broker delivers it again."""
         execution.forget()
+        if execution.trace is not None:
+            execution.trace.end("ABANDONED")
         self._hand_back(execution, None)
 
     def _ended(self, execution: Execution, running: Running) -> None:
@@ -211,6 +219,8 @@ class Executor:
         self._call(execution, call, lambda one, _: self._succeeded(one, result))
 
     def _succeeded(self, execution: Execution, result: Any) -> None:
+        if execution.trace is not None:
+            execution.trace.end(states.SUCCESS)
         runtime_s = time.monotonic() - execution.began_at
         context = execution.context
         most = execution.plan.task.resultrepr_maxsize
@@ -224,7 +234,7 @@ class Executor:
                 "args": context.get("argsrepr") or shown_arguments(execution.args),
                 "kwargs": context.get("kwargsrepr") or shown_arguments(execution.kwargs),
             }
-            if self._lines.add(_log, trace.LOG_SUCCESS, fields):
+            if self._lines.add(_log, trace.LOG_SUCCESS, fields, execution.request_id):
                 self.runtime.call_later(0, self._lines.write)
         self._hand_back(execution, (0, shown, runtime_s))
 
@@ -302,9 +312,7 @@ class Executor:
             if type(error) is LoopLostError:
                 _logger.error("the event loop was lost under it: %r", execution)
             with telling(outcome):
-                told = plan.tell(
-                    execution.task_id, execution.args, execution.kwargs, vars(execution.context)
-                )
+                told = _told(execution)
             value, info, runtime_s, shown = told
             answer = (
                 (1, value, runtime_s) if info else (0, shown, time.monotonic() - execution.began_at)
@@ -313,6 +321,8 @@ class Executor:
             answer = None
             execution.break_off(ExceptionInfo())
         finally:
+            if execution.trace is not None:
+                execution.trace.end("ABANDONED")  # unless it has ended
             if error is not None:
                 # Celery's tracer keeps the error, whose traceback keeps the tracer, and all of it.
                 _FORGET_TRACEBACK(error, None)
@@ -328,11 +338,26 @@ class Executor:
             self._hand_back(execution, None)
 
 
+def _told(execution: Execution) -> Any:
+    """Have Celery's tracer tell the end of an execution, within its trace."""
+    task_id, plan, trace = execution.task_id, execution.plan, execution.trace
+    request = vars(execution.context)
+    if trace is None:
+        return plan.tell(task_id, execution.args, execution.kwargs, request)
+    with trace.attached():
+        told = plan.tell(task_id, execution.args, execution.kwargs, request)
+        trace.end(*tracing.outcome_of(told))
+        return told
+
+
 async def _body(execution: Execution) -> Any:
     """Be the coroutine of a task, in a context of its own."""
     plan, context = execution.plan, execution.context
     task = plan.task
     local_stacks.enter(task, context)
+    REQUEST_ID.set(execution.request_id)
+    if execution.trace is not None:
+        execution.trace.enter()
     try:
         if signals.task_prerun.receivers:
             signals.task_prerun.send(

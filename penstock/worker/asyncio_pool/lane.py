@@ -59,6 +59,7 @@ class Lane:
         self._channel = consumer.task_consumer.channel
         self._accept = consumer.task_consumer.accept
         self._windows = windows
+        self._named = consumer.app.layout.named
         self._lines = Lines()
         self.told = self._lines.write
         """To be called when deliveries that came together have been taken."""
@@ -131,7 +132,7 @@ class Lane:
         message.accept = self._accept
         message._decoded_cache = None  # noqa: SLF001  # as `__init__`
         message._state = "RECEIVED"  # noqa: SLF001
-        message.queue_name = queue
+        message.queue_name = queue = self._named(queue)
         flow.taken[queue] += 1
         return message  # type: ignore[no-any-return]
 
@@ -163,12 +164,12 @@ class Lane:
         one = LightRequest(message, request, intake)
         state.requests[one.id] = one
         state.reserved_requests.add(one)
-        self._tell_received(one, intake)
         execution = Execution(intake.plan, request, one, _NO_LIMITS)
+        self._tell_received(one, intake, execution.request_id)
         one._apply_result = ref(execution)  # noqa: SLF001  # as `execute_using_pool` does
         return execution
 
-    def _tell_received(self, one: LightRequest, intake: Intake) -> None:
+    def _tell_received(self, one: LightRequest, intake: Intake, request_id: str) -> None:
         if _logger.isEnabledFor(logging.INFO):
             fields = {
                 "id": one.id,
@@ -177,7 +178,7 @@ class Lane:
                 "kwargs": one.kwargsrepr,
                 "eta": None,
             }
-            self._lines.add(_logger, trace.LOG_RECEIVED, fields)
+            self._lines.add(_logger, trace.LOG_RECEIVED, fields, request_id)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self._consumer, request=one)
         events = intake.events

@@ -9,6 +9,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
 from penstock.wire.shown_arguments import shown
+from penstock.worker import tally
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
@@ -179,7 +180,9 @@ class LightRequest(OurRequest):
         state.active_requests.add(self)
         state.total_count[self.name] += 1
         state.all_total_count[0] += 1
-        flow.started[self._delivery_info["queue"]] += 1
+        queue = self._delivery_info["queue"]
+        flow.started[queue] += 1
+        tally.waited(queue, self._request_dict)
         if not self._task.acks_late:
             self.acknowledge()
         self._tell("task-started")

@@ -113,13 +113,16 @@ class Lines:
     def __init__(self) -> None:
         self._records: list[tuple[logging.Logger, logging.LogRecord]] = []
 
-    def add(self, logger: logging.Logger, form: str, fields: dict[str, Any]) -> bool:
+    def add(
+        self, logger: logging.Logger, form: str, fields: dict[str, Any], request_id: str
+    ) -> bool:
         """Write a line at the next `write`.
 
         Args:
             logger: that is enabled for INFO.
             form: with the names of the fields.
             fields: also what the record has as `data`.
+            request_id: of the HTTP request that the task comes from.
 
         Returns:
             Whether it is the first one since.
@@ -127,6 +130,7 @@ class Lines:
         record = logger.makeRecord(
             logger.name, logging.INFO, __file__, 0, form, (fields,), None, extra={"data": fields}
         )
+        record.request_id = request_id
         self._records.append((logger, record))
         return len(self._records) == 1
 

@@ -67,6 +67,7 @@ class Windows:
         self._octets = 0
         self._numbers = itertools.count(1)
         self._prefetch(self._first())
+        consumer.qos.callback = partial(self._set_prefetch, consumer.qos.callback)
 
     def __repr__(self) -> str:
         """Show how wide each is."""
@@ -175,6 +176,15 @@ class Windows:
         What is sent on a channel is done in order.
         """
         self._channel.send_method(Basic.Qos, "lBb", (0, count, False))
+
+    def _set_prefetch(self, set_it: Callable[..., Any], prefetch_count: int) -> None:
+        """Set what Celery sets, and again what the next consumers are sent ahead.
+
+        Celery does so when its loop begins, and when tasks with an ETA are held: a queue that is
+        consumed later (`control add_consumer`, a pause that is over) would begin with all of it.
+        """
+        set_it(prefetch_count=prefetch_count)
+        self._prefetch(self._first())
 
     def _narrow(self, window: _Window) -> None:
         if self._channel.connection is None:

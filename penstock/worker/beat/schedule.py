@@ -28,6 +28,7 @@ from penstock.looper import Faults, plain_line
 from penstock.wire.headers import COPY_HEADER, TENANT_HEADER
 from penstock.wire.redis_url import without_login
 from penstock.wire.schedules import BEAT_KEY, BEAT_SILENT_S, PREFIX, tenant_and_name
+from penstock.worker import tracing
 from penstock.worker.beat.liveness import touch
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from penstock.worker.beat.seeds import Seeds
@@ -86,6 +87,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     def __init__(self, app: Celery, **options: Any) -> None:
         if not app.conf.get("redbeat_redis_url"):
             app.conf.update(redbeat_redis_url=app.redis_url, redbeat_redis_use_ssl=None)
+        tracing.begin_if_configured(app, tracing.BEAT_SERVICE)
         super().__init__(app, Producer=Producer, **options)
         self._health_file: Path | None = app.conf.penstock_health_file
         # Celery's option is an upper bound; a longer sleep would lose the lock each time.

@@ -201,7 +201,7 @@ def announcer_of(app: Celery, worker: str, queues: Queues, pool: Any, work: Work
         ),
     )
     described = [
-        describe(task.name, task.authored, VERSION)
+        describe(task.name, task.authored, VERSION, vars(type(task))["__doc__"])
         for task in app.tasks.values()
         if isinstance(task, PenstockTask) and task.authored is not None
     ]

@@ -92,9 +92,10 @@ class Consumer(GuardedConsumer):
         if not self._consumes or consumer is None or consumer.consuming_from(name):
             return  # the next connection begins with all of them
         own = own_queue(self.hostname)
-        if name != own.name and name not in self.app.amqp.queues.consume_from:
+        consumed = {own.name: own, **self.app.amqp.queues.consume_from}
+        if name not in consumed:
             return  # `celery control cancel_consumer`
-        consumer.add_queue(own if name == own.name else self.app.amqp.queues[name])
+        consumer.add_queue(consumed[name])
         self._pauses.begin()  # it may have been paused since
         consumer.consume()
         self._announcer.changed()

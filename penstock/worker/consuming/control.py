@@ -12,6 +12,7 @@ from celery.worker.control import control_command, nok, ok
 from kombu.entity import Queue
 
 from penstock.worker.consuming.request import Request
+from penstock.worker.layout import LayoutError
 
 
 class Mailbox(CeleryMailbox):  # type: ignore[misc]
@@ -117,4 +118,10 @@ def add_consumer(state: Any, queue: str, **more: Any) -> dict[str, Any]:
     layout = getattr(state.app, "layout", None)
     if layout is not None and (fault := layout.queue_fault(queue)) is not None:
         return dict(nok(fault))
+    if layout is not None:
+        try:
+            with state.app.connection_for_read() as connection:
+                layout.examine(connection, [queue])
+        except LayoutError as error:
+            return dict(nok(str(error)))
     return dict(celery_add_consumer(state, queue, **more))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from celery.signals import worker_shutdown
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
@@ -16,13 +17,17 @@ from kombu.utils.encoding import safe_repr
 
 from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
+from penstock.worker import tally
 from penstock.worker.consuming import flow
 from penstock.worker.consuming.announce import announcer_of
 from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.slots import Slots
-from penstock.worker.deaths.prefork import see_every_death
+from penstock.worker.consuming.telling import TRIES, tell_once
+from penstock.worker.deaths import prefork
+from penstock.worker.messages.connection import drop
 from penstock.worker.messages.json_values import decode
 from penstock.worker.redis_client import sync_client
+from penstock.worker.request_id import REQUEST_ID, request_id_of
 
 Salvage = Callable[[Any, object], Any]
 """Takes a body and what its publisher said of it; returns the decoded body, or raises as `decode`
@@ -56,13 +61,18 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         client = sync_client(self.app.redis_url)
         self._pauses = Pauses(client, self)
         self._flow = flow.FlowCounts(client)
+        self._tally = tally.Tally(client)
+        worker_shutdown.connect(self._end_tally)
+
+    def _end_tally(self, **_: Any) -> None:
+        self._tally.end()
 
     def consumed_queues(self) -> tuple[str, ...] | None:
         """Return the work queues that this worker consumes; None while it consumes nothing."""
         consumer = self.task_consumer
         if not self._consumes or consumer is None:
             return None
-        names = [queue.name for queue in consumer.queues]
+        names = dict.fromkeys(self.app.layout.named(queue.name) for queue in consumer.queues)
         return tuple(name for name in names if not name.startswith(BROADCAST_QUEUE_PREFIX))
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -75,11 +85,21 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         )
         return super().ensure_connected(conn)
 
+    def on_connection_error_after_connected(self, exc: BaseException) -> None:
+        """Drop the connection of events as well, which leads to the same node as a rule.
+
+        Celery closes it in order when the worker has connected again. A node that is silent let it
+        wait for two answers meanwhile, 15 s each.
+        """
+        if self.event_dispatcher is not None:
+            drop(self.event_dispatcher.connection)
+        super().on_connection_error_after_connected(exc)
+
     def update_strategies(self) -> None:
         """Make what handles each task; from now on the pool executes."""
         super().update_strategies()
         self.app.suspects.watch(self.pool)
-        see_every_death(self.pool)
+        prefork.mend(self.pool)
         self._slots.watch()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -88,14 +108,15 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         tags = self.task_consumer._active_tags  # noqa: SLF001  # the only place that knows
         queues: dict[str, str] = {}  # by tag, those of cancelled consumers too
         lost = (*self.connection_errors, *self.channel_errors)
-        salvages = self.app.salvages
+        salvages, named = self.app.salvages, self.app.layout.named
 
         def handle_guarded(message: Any) -> None:
-            queues.update((tag, queue) for queue, tag in tags.items())
+            queues.update((tag, named(queue)) for queue, tag in tags.items())
             info = message.delivery_info
             message.queue_name = _queue_of(queues, info.get("consumer_tag"))
             if not info.get("redelivered"):
                 flow.taken[message.queue_name] += 1
+            REQUEST_ID.set(request_id_of(message.headers))
             try:
                 read_body(message, salvages)
                 handle(message)
@@ -104,9 +125,12 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
             except Exception as error:  # noqa: BLE001  # whatever a stranger's message makes of us
                 self.on_poison(message, error)
 
+        if self.event_dispatcher is not None:
+            tell_once(self.event_dispatcher)
         self._consumes = True
         self._pauses.begin()
         self._flow.begin()
+        self._tally.begin()
         self._announcer.announce()  # before it consumes: a task of ours is never unknown
         return handle_guarded
 
@@ -123,14 +147,21 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         self._consumes = False
         self._announcer.changed()
 
-    def add_task_queue(self, *args: Any, **kwargs: Any) -> None:
-        """Consume one queue more (`celery control add_consumer`)."""
-        super().add_task_queue(*args, **kwargs)
+    def add_task_queue(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        """Consume one queue more (`celery control add_consumer`), with all of its shards."""
+        super().add_task_queue(queue, *args, **kwargs)
+        consumer, found = self.task_consumer, self.app.amqp.queues.consume_from
+        for shard in self.app.layout.shards(queue):
+            if not consumer.consuming_from(shard):
+                consumer.add_queue(found[shard])
+                consumer.consume()
         self._announcer.changed()
 
     def cancel_task_queue(self, queue: str) -> None:
-        """Consume one queue less (`celery control cancel_consumer`)."""
+        """Consume one queue less (`celery control cancel_consumer`), with all of its shards."""
         super().cancel_task_queue(queue)
+        for shard in self.app.layout.shards(queue):
+            self.task_consumer.cancel_by_queue(shard)
         self._announcer.changed()
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -153,6 +184,7 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
         options = dict(connection.transport_options or {})
         options.pop("confirm_publish", None)
+        options |= TRIES
         connection.transport_options = options
         return self.ensure_connected(connection)
 

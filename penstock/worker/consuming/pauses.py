@@ -107,7 +107,8 @@ class Pauses:
         consumes = self._consumer.task_consumer
         if consumes is None:
             return
-        for queue in [one.name for one in consumes.queues if one.name in self._paused]:
+        named = self._consumer.app.layout.named
+        for queue in sorted({named(one.name) for one in consumes.queues} & self._paused):
             _logger.warning("paused: queue=%s", queue)
             self._left.add(queue)
             self._consumer.cancel_task_queue(queue)

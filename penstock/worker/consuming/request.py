@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
@@ -10,7 +11,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
-from celery.exceptions import InvalidTaskError
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
@@ -18,12 +19,13 @@ from redis.exceptions import RedisError
 
 from penstock.wire.delay import MAX_BROKER_DELAY_S, is_delay_exchange
 from penstock.wire.shown_arguments import HIDDEN, shown
+from penstock.worker import tally
 from penstock.worker.consuming import flow
 from penstock.worker.consuming.pauses import hold
 from penstock.worker.deaths import alone
 from penstock.worker.deaths.alone import how
 from penstock.worker.deaths.suspects import MAX_DEATHS
-from penstock.worker.ending.ending import HeldError, NoEndError
+from penstock.worker.ending.ending import HeldError, NoEndError, RevokedError
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.running.runtime import STOP_SIGNALS
@@ -67,8 +69,21 @@ def _answered(callback: _Callback) -> _Callback:
     return answered
 
 
+def _counted(on_success: _Callback) -> _Callback:
+    """Count what succeeds."""
+
+    @wraps(on_success)
+    def counted(self: "Request", answer: Any, **kwargs: Any) -> None:
+        failed, _, runtime_s = answer
+        if not failed:
+            self.count_end("SUCCESS", runtime_s)
+        on_success(self, answer, **kwargs)
+
+    return counted
+
+
 class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
-    """Celery's request with six differences.
+    """Celery's request with seven differences.
 
     1. It takes out of a message what the protocol knows, checked
        (`penstock/worker/messages/envelope.py`): anything else would replace attributes of Celery's
@@ -79,10 +94,12 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     5. The body is decoded once: Celery hands the pool both what it made of it and its bytes, and a
        batch of documents costs as much to decode as to encode for MongoDB.
     6. Whatever fails while an end is handled here, the delivery does not stay unacknowledged.
+    7. Its start and its end are counted (`penstock/worker/tally.py`).
     """
 
     time_limits: tuple[float | None, float | None]
     _eta: datetime | None
+    _end_counted = False
 
     def __init__(self, message: Any, **options: Any) -> None:
         own = message.headers or {}
@@ -125,11 +142,30 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
         """Guard what Celery overrides in the class that it makes for each task."""
         super().__init_subclass__(**options)
         if "on_success" in vars(cls):
-            cls.on_success = _answered(cls.on_success)
+            cls.on_success = _answered(_counted(cls.on_success))
+
+    def count_end(self, state: str, runtime_s: float | None) -> None:
+        """Count the end of the task, once.
+
+        Args:
+            state: in which it ended.
+            runtime_s: how long the execution took, seconds; None: it did not begin.
+        """
+        if not self._end_counted:
+            self._end_counted = True
+            tally.ended(self._task.name, state, runtime_s)
+
+    @property
+    def took_s(self) -> float | None:
+        """How long it has been executed, seconds; None: it did not begin."""
+        return time.time() - self.time_start if self.time_start else None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Note that a slot has taken it; whatever fails here, it runs."""
-        flow.started[self._delivery_info.get("queue")] += 1
+        queue = self._delivery_info.get("queue")
+        flow.started[queue] += 1
+        due = None if self._eta is None else self._eta.timestamp()
+        tally.waited(queue, self._request_dict, due)
         try:
             super().on_accepted(pid, time_accepted)
         except Exception:
@@ -139,6 +175,12 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  # Celery's
         """End a task that billiard has killed for its hard limit."""
         super().on_timeout(soft, timeout)
+        if not soft:
+            self.count_end("FAILURE", self.took_s)
+
+    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:
+        super()._announce_revoked(*args, **kwargs)
+        self.count_end("REVOKED", self.took_s)
 
     @_answered
     def on_failure(
@@ -162,6 +204,21 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self._end_lost(lost)
             return
         super().on_failure(exc_info, send_failed_event, return_ok)
+        self._count_failure(error)
+
+    def _count_failure(self, error: BaseException) -> None:
+        """Count an end that is no success, and what is no end."""
+        match error:
+            case Retry():
+                tally.retried(self._task.name, self.took_s)
+            case RevokedError():
+                self.count_end("REVOKED", self.took_s if error.running else None)
+            case Ignore() | Reject():
+                pass
+            case WorkerLostError() if self._task.acks_late and self._task.reject_on_worker_lost:
+                pass  # the broker delivers it again
+            case _:
+                self.count_end("FAILURE", self.took_s)
 
     def _lost(self, error: BaseException) -> WorkerLost | None:
         """Charge a task whose pool process died, and say whether that was the last time."""
@@ -188,6 +245,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             self.id, lost, request=self._context, store_result=self.store_errors
         )
         self.acknowledge()
+        self.count_end("FAILURE", self.took_s)
         self.send_event("task-failed", exception=repr(lost), traceback=None)
 
     def give_up(self, error: Exception) -> None:

@@ -31,20 +31,21 @@ class Described:
         return f"{self.task}\n{digest[:12]}"
 
 
-def describe(task: str, authored: Authored, version: str) -> Described:
+def describe(task: str, authored: Authored, version: str, doc: str | None = None) -> Described:
     """Describe a task by the hints and the docstring of its function.
 
     Args:
         task: its name.
         authored: its function; what the worker gives it is left out.
         version: of the code that announces.
+        doc: the docstring of its class, in place of one that the function lacks.
     """
     signature = authored.signature()
     return Described(
         task=task,
         entry={
             "task": task,
-            "doc": inspect.getdoc(authored.run) or "",
+            "doc": inspect.cleandoc(inspect.unwrap(authored.run).__doc__ or doc or ""),
             "version": version,
             "coroutine": authored.is_coroutine,
             "params": [parameter(one) for one in signature.parameters.values()],

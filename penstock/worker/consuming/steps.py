@@ -4,12 +4,15 @@ In a cluster a node can be down, or silent: what is declared there answers with 
 before its net tick. So nothing here waits for an answer, or its end is not the worker's.
 """
 
+import time
+from copy import copy
 from functools import partial
 from typing import Any
 
 from amqp.exceptions import AMQPError
+from celery.app.control import flatten_reply
 from celery.utils.log import get_logger
-from celery.worker import pidbox
+from celery.worker import pidbox, state
 from celery.worker.consumer.control import Control as CeleryControl
 from celery.worker.consumer.gossip import Gossip as CeleryGossip
 from celery.worker.consumer.mingle import Mingle as CeleryMingle
@@ -21,6 +24,10 @@ from penstock.worker.messages.connection import answering
 
 MINGLE_WITHIN_S = 3.0
 """How long RabbitMQ may take to answer a question to the neighbours."""
+
+_ACKS_AT_ONCE = 24
+"""Tasks, over which acknowledgements may be held back when a worker ends."""
+_APPLIED_WITHIN_S = 0.5
 
 _logger = get_logger(__name__)
 
@@ -40,11 +47,19 @@ class Mingle(CeleryMingle):  # type: ignore[misc]  # Celery has no types
 
     def send_hello(self, c: Any) -> Any:
         """Return their answers."""
+        control = copy(c.app.control)
+        control.mailbox = copy(control.mailbox)
+        # Or it would publish on a connection that the worker has had: that of a node which is
+        # silent by now confirms nothing.
+        control.mailbox.producer_pool = None
+        said = {"from_node": c.hostname, "revoked": list(c.controller.state.revoked)}
         with c.app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1)
             with answering(connection, MINGLE_WITHIN_S):
-                inspect = c.app.control.inspect(timeout=1.0, connection=connection)
-                replies = inspect.hello(c.hostname, list(c.controller.state.revoked)) or {}
+                told = control.broadcast(
+                    "hello", arguments=said, reply=True, timeout=1.0, connection=connection
+                )
+        replies = flatten_reply(told or [])
         replies.pop(c.hostname, None)
         return replies
 
@@ -82,6 +97,16 @@ class Tasks(CeleryTasks):  # type: ignore[misc]
     """Celery's, after the steps here."""
 
     requires = (Mingle,)
+
+    def shutdown(self, c: Any) -> None:
+        """Close the channel when RabbitMQ has had time for what was acknowledged on it.
+
+        Of a quorum queue it holds acknowledgements back while 32 commands are not applied, and
+        forgets them when the channel is closed: the tasks would be delivered again.
+        """
+        if c.task_consumer and sum(state.total_count.values()) >= _ACKS_AT_ONCE:
+            time.sleep(_APPLIED_WITHIN_S)
+        super().shutdown(c)
 
 
 class Pidbox(pidbox.Pidbox):  # type: ignore[misc]

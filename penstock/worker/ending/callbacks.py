@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 
 from penstock.wire.end_events import DELIVER_TASK, end_event
 from penstock.wire.names import CALLBACKS_QUEUE
+from penstock.worker import tracing
 from penstock.worker.errors import UnroutableError
 from penstock.worker.stopping import stopping
 
@@ -83,6 +84,7 @@ class CallbackEnds:
         """
         headers = getattr(request, "headers", None)
         if headers and state in states.READY_STATES:
+            headers = tracing.headers_here(headers)
             event = end_event(request.id, request.task, state, headers)
             if event is not None:
                 publish_event(self.app, event)

@@ -32,6 +32,7 @@ from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
 from kombu.exceptions import OperationalError
 
+from penstock.worker import tracing
 from penstock.worker.ending.failures import (
     Failure,
     TaskFailed,
@@ -40,8 +41,11 @@ from penstock.worker.ending.failures import (
     safely,
     traceback_of,
 )
+from penstock.worker.request_id import REQUEST_ID, request_id_of
 from penstock.worker.stopping import stopping
 
+TERMINATED = "terminated"
+"""Why an execution was stopped on request."""
 ATTEMPTS = 3
 """A soft time limit, or memory that is short, may interrupt what records a failure."""
 MAX_ARGS_CHARS = 1024
@@ -65,6 +69,15 @@ class HeldError(NoEndError):
 
     def __init__(self, reason: str = "paused", requeue: bool = True) -> None:  # noqa: FBT001, FBT002  # Celery's
         super().__init__(reason, requeue)
+
+
+class RevokedError(Ignore):  # type: ignore[misc]  # Celery has no types
+    """An execution ends because its task was revoked; the record says so already."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it was stopped while it ran."""
+        return str(self) == TERMINATED
 
 
 class Ending:
@@ -138,14 +151,20 @@ def guarded(task: Any, traced: Callable[..., Any]) -> Callable[..., Any]:
     def trace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         before = getattr(_thread, "ending", None)
         ending = _thread.ending = Ending(uuid)
+        marked = REQUEST_ID.set(request_id_of((request or {}).get("headers")))
+        executing = tracing.executing(task.name, request or {})
         try:
-            answer = traced(uuid, args, kwargs, request)
+            if executing is None:
+                answer = traced(uuid, args, kwargs, request)
+            else:
+                answer = executing.around(traced, uuid, args, kwargs, request)
         except BaseException as error:  # nothing may leave without an end
             if leaving(error):
                 raise
             context = Context(request or {}, args=args, kwargs=kwargs, called_directly=False)
             return _end(task, ending, context, error)
         finally:
+            REQUEST_ID.reset(marked)
             _thread.ending = before
             ending.described = None
         if answer is None or (answer.info is None and type(answer.retval) is not ExceptionInfo):
@@ -276,7 +295,8 @@ class TraceInfo(trace.TraceInfo):  # type: ignore[misc]  # Celery has no types
 
     def handle_ignore(self, task: Any, req: Any, **_: Any) -> None:
         """Leave the state as it is; the task said so."""
-        ending_of(req.id).answer = einfo_of(Ignore(safe_text(self.retval, "")), "", internal=True)
+        kind = RevokedError if type(self.retval) is RevokedError else Ignore
+        ending_of(req.id).answer = einfo_of(kind(safe_text(self.retval, "")), "", internal=True)
         _log(task, req, self.retval, Failure.of(self.retval))
 
     def handle_reject(self, task: Any, req: Any, **_: Any) -> None:

@@ -5,7 +5,7 @@ Confirmed, returned when no queue takes them, and delayed by the broker, not in 
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +24,12 @@ from penstock.wire.delay import MAX_BROKER_DELAY_S, delay_route
 from penstock.wire.headers import GATE_HEADER, JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX, GATE_QUEUE
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
-from penstock.worker.layout import AppsQueue
+from penstock.worker.layout import AppsQueue, undeclared
+from penstock.worker.messages.accepted import Accepted
 from penstock.worker.messages.connection import Connection
 from penstock.worker.messages.json_values import encode
 from penstock.worker.messages.own_queue import own_words
+from penstock.worker.redis_client import sync_client
 
 CONFIRM_TIMEOUT_S = 15.0
 """After so long without a confirm a connection counts as lost, and the message is published again:
@@ -114,23 +116,39 @@ class Router(CeleryRouter):  # type: ignore[misc]
 class Queues(CeleryQueues):  # type: ignore[misc]
     """Queues that exist: of the layout, or made by a gateway. kombu declares none of them."""
 
+    shards: Callable[[str], Sequence[str]] = staticmethod(lambda name: (name,))
+    """Names the queues of RabbitMQ behind one that is consumed."""
+
     def __setitem__(self, name: str, queue: Queue) -> None:
         """Add a queue; one of an unknown type is taken for what a layout has by default.
 
         Celery decides by the type how to limit what is prefetched: what it says for quorum queues
         is right for classic ones too (`celery.worker.consumer.tasks`).
         """
-        queue.queue_arguments = {"x-queue-type": "quorum", **(queue.queue_arguments or {})}  # type: ignore[attr-defined]  # as below
-        queue.no_declare = True  # type: ignore[attr-defined]  # kombu's types lack it
-        super().__setitem__(name, queue)
+        super().__setitem__(name, _quorum(queue))
 
     @property
     def consume_from(self) -> dict[str, Queue]:
-        """What a worker consumes: what `-Q` names, else all but the queues of other apps."""
+        """What a worker consumes: what `-Q` names, else all but the queues of other apps.
+
+        With each queue all of its shards.
+        """
         found: dict[str, Queue] = super().consume_from
-        if self._consume_from is not None:
-            return found
-        return {name: queue for name, queue in found.items() if not isinstance(queue, AppsQueue)}
+        if self._consume_from is None:
+            found = {name: one for name, one in found.items() if not isinstance(one, AppsQueue)}
+        return found | {
+            shard: _quorum(undeclared(shard))
+            for name in found
+            for shard in self.shards(name)
+            if shard != name
+        }
+
+
+def _quorum(queue: Queue) -> Queue:
+    """Take a queue of an unknown type for one of quorum, and declare none."""
+    queue.queue_arguments = {"x-queue-type": "quorum", **(queue.queue_arguments or {})}  # type: ignore[attr-defined]  # as below
+    queue.no_declare = True  # type: ignore[attr-defined]  # kombu's types lack it
+    return queue
 
 
 class Consumer(KombuConsumer):
@@ -178,6 +196,12 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
     Producer = Producer
     """Of who publishes on a connection of their own; the pool has the same."""
 
+    def Queues(self, *args: Any, **kwargs: Any) -> Queues:  # noqa: N802  # Celery's
+        """Return the queues of this application."""
+        queues: Queues = super().Queues(*args, **kwargs)
+        queues.shards = self.app.layout.shards
+        return queues
+
     def Router(self, queues: Any = None, create_missing: Any = None) -> Router:  # noqa: N802  # Celery's
         """Return the router of this application."""
         return Router(self.routes, queues or self.queues, create_missing or False, app=self.app)
@@ -203,6 +227,7 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
 
     def _create_task_sender(self) -> Callable[..., Any]:
         send = super()._create_task_sender()
+        accepted = Accepted(lambda: sync_client(self.app.redis_url))
 
         def send_task_message(
             producer: Any,
@@ -222,12 +247,16 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
                 )
                 # It would leave its level early; the worker looks at the header `expires`.
                 options.pop("expiration", None)
+            elif not exchange:
+                exchange, routing_key = self.app.layout.entry(routing_key)
             options.setdefault("mandatory", True)
             # Not "direct", or Celery publishes to the default exchange whatever it is told.
             options["exchange_type"] = "topic"
-            return send(
+            sent = send(
                 producer, name, message, exchange=exchange, routing_key=routing_key, **options
             )
+            accepted.add(message.headers, str(getattr(queue, "name", queue) or ""))
+            return sent
 
         return send_task_message
 

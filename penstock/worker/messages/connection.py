@@ -76,6 +76,17 @@ def bound(connection: Any, within_s: float = ANSWER_WITHIN_S) -> None:
     connection.connection.sock.settimeout(within_s)
 
 
+def drop(connection: Any) -> None:
+    """Close a connection without a farewell: a silent host never answers one.
+
+    Args:
+        connection: kombu's, connected or not, or None; to close it in order then has no effect.
+    """
+    underlay = getattr(connection, "_connection", None)  # `connection.connection` would connect
+    if underlay is not None:
+        underlay.collect()
+
+
 def try_another_host(app: Any) -> None:
     """Have the next connections of this process begin with another host, if there is one.
 

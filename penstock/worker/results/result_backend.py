@@ -24,11 +24,12 @@ from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 
 from penstock.redis_connections import behind_sentinels
-from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER
+from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER, RETRIED_HEADER
 from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, shown
 from penstock.wire.redis_url import read, without_login
 from penstock.wire.scripts import script
+from penstock.worker import tracing
 from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
 from penstock.worker.ending.failures import safely
@@ -36,6 +37,7 @@ from penstock.worker.errors import NotNeeded, ResultTooLarge, TaskError
 from penstock.worker.messages.json_values import check_pairs, decode_record, encode_record
 from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
+from penstock.worker.results.asked import asked_with, origin
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
 from penstock.worker.results.parts import KEPT_TRACEBACK_CHARS, cut, extension
@@ -257,6 +259,8 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         charged: tuple[list[str], list[str | int]] = ([], [])
         if state in self.READY_STATES:
             charged = charge(request, keep_s)
+        if state == celery_states.FAILURE:
+            charged = charged[0], [*(charged[1] or ("", "")), asked_with(self.app, request)]
         return ScriptCall(
             script("task_record"),
             [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],
@@ -285,14 +289,15 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
             "name": getattr(request, "task", None),
             "worker": getattr(request, "hostname", None),
             "retries": getattr(request, "retries", None),
+            "retried_from": (getattr(request, "headers", None) or {}).get(RETRIED_HEADER),
             "started_at": getattr(request, "started_at", None),
             "process": None if final else process_token(),
+            "trace_id": tracing.trace_id_of(request),
         }
         meta = {name: value for name, value in meta.items() if value is not None}
         meta["date_done"] = datetime.now(UTC).isoformat() if final else None
-        for name, attribute in (("group_id", "group"), ("parent_id", "parent_id")):
-            if value := getattr(request, attribute, None):
-                meta[name] = value
+        if request is not None:
+            meta.update(origin(request, task_id))
         if final and self._extended and request is not None:
             meta.update(extension(request))
         meta["children"] = self.current_task_children(request) if final else []

@@ -3,9 +3,12 @@
 import signal
 from typing import Any
 
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 
+from penstock.worker import tally, tracing
 from penstock.worker.messages.properties import survive_undecodable
+from penstock.worker.redis_client import sync_client
+from penstock.worker.request_id import mark_records
 from penstock.worker.running.runtime import STOP_SIGNALS
 from penstock.worker.stopping import end_in_time
 
@@ -16,7 +19,10 @@ def prepare(app: Any) -> None:
     Args:
         app: the application whose tasks are executed.
     """
+    mark_records()
+    tracing.begin_if_configured(app)
     _obey_stop_signals(app)
+    _count(app)
     survive_undecodable()
     end_in_time()
 
@@ -30,3 +36,17 @@ def _obey_stop_signals(app: Any) -> None:
 
     # A name of its own for each application: a process has one, tests may have more.
     worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")
+
+
+def _count(app: Any) -> None:
+    """Let the processes of a pool add up what they count: documents of batches."""
+
+    def begin(**_: Any) -> None:
+        tally.begin_in_child(sync_client(app.redis_url))
+
+    def end(**_: Any) -> None:
+        tally.end_in_child()
+        tracing.flush()
+
+    worker_process_init.connect(begin, weak=False, dispatch_uid=f"penstock-tally-{id(app)}")
+    worker_process_shutdown.connect(end, weak=False, dispatch_uid=f"penstock-tally-end-{id(app)}")

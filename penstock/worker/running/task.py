@@ -28,16 +28,19 @@ from celery.exceptions import Ignore, Reject
 from celery.utils.functional import head_from_fun
 
 from penstock.wire.headers import BROKER_PREFIXES
+from penstock.worker import tracing
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.dead_letters import bury
 from penstock.worker.ending.ending import (
     HeldError,
+    RevokedError,
     ending_of,
     leaving,
     retryable,
     tracer_of,
 )
 from penstock.worker.errors import PermanentError, RetryableError
+from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
@@ -74,6 +77,9 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     show_arguments = True
     """Whether Flower, events and `celery inspect` show the arguments, bounded; False: secrets."""
 
+    keep_arguments = True
+    """Whether history keeps what a failed task was asked with; False: secrets."""
+
     limits = Limits()
     """Of coroutines, when the message has none."""
 
@@ -89,6 +95,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             # Our start script writes STARTED; Celery would write it before it may.
             cls.track_started = False
             cls.show_arguments = cls.show_arguments and app.layout.shows_arguments(cls.name)
+            cls.keep_arguments = cls.keep_arguments and app.layout.keeps_arguments(cls.name)
             cls._wrap()
         hard_s = cls.limits.hard_s or cls.time_limit
         soft_s = cls.limits.soft_s or cls.soft_time_limit
@@ -171,7 +178,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         elif answer == "ended":
             self._tell_end_again()
         _logger.info("not started: task=%s task_id=%s reason=%s", self.name, task_id, answer)
-        raise Ignore(answer)
+        raise RevokedError(answer) if answer == "revoked" else Ignore(answer)
 
     def start_call(self, request: Any) -> ScriptCall:
         """Return the question whether a delivery may start; the answer marks it started."""
@@ -230,10 +237,13 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             return self.begin(
                 authored, request, args, kwargs
             )  # of a coroutine for the caller to await
-        tenant = tenant_of(request)
+        tenant, request_id, executing = tenant_of(request), REQUEST_ID.get(), tracing.carry()
 
         def start() -> Any:
             TENANT.set(tenant)  # of this coroutine's own context
+            REQUEST_ID.set(request_id)
+            if executing is not None:
+                executing.enter()
             _REQUEST.set((self, request))
             return self.begin(authored, request, args, kwargs)
 
@@ -322,7 +332,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         self.backend.mark_as_revoked(
             request.id, stopped.reason, request=request, store_result=tracked
         )
-        return Ignore(stopped.reason)  # type: ignore[no-any-return]
+        return RevokedError(stopped.reason)
 
     def signature_from_request(
         self,

@@ -88,4 +88,5 @@ async def test_a_frozen_beat_publishes_nothing_after_another_took_over(
             # here: it may lead again as soon as the second has stopped
             assert "beat: published mine" not in frozen.log.read_text()
 
-    assert len(messages(amqp_url, "default")) == runs(client, "mine")
+    # The second may have been stopped between publishing and noting it.
+    assert len(messages(amqp_url, "default")) - runs(client, "mine") in {0, 1}

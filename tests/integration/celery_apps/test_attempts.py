@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +14,9 @@ import aio_pika
 import aiohttp
 import pytest
 from aio_pika.abc import AbstractChannel
+from celery import Celery
+from celery.exceptions import TaskRevokedError
+from redis.asyncio import Redis
 
 from devstack.rabbit import Rabbit
 from tests.deployment.gateway import running_gateway
@@ -217,6 +222,73 @@ async def test_an_exchange_that_no_app_has_declared_yet_costs_nothing_else(
                 return (await submit("proj.add"))[0] == 202
 
             await eventually(taken_now, 20)
+
+
+@pytest.mark.parametrize("why", ["revoked", "expired"])
+async def test_the_gate_ends_no_task_of_which_it_has_passed_on_a_copy(
+    amqp_url: str, redis_url: str, tmp_path: Path, why: str
+):
+    layout = tmp_path / "layout.toml"
+    layout.write_text('extends = "default"\n' + APP)
+    async with (
+        as_its_app_declares(amqp_url, Attempt(APP)) as channel,
+        running_gateway(amqp_url=amqp_url, redis_url=redis_url, topology_file=layout) as gateway,
+    ):
+        options = {"countdown": 1} | ({"expires": 3} if why == "expired" else {})
+        body = {"task": "proj.add", "args": [1], "options": options}
+        async with gateway.post("/v1/tasks", json=body) as answer:
+            task_id = (await answer.json())["id"]
+        first = await taken(channel, "celery")  # by a worker
+        if why == "revoked":
+            async with gateway.delete(f"/v1/tasks/{task_id}") as answer:
+                assert (await answer.json())["revoking"]
+        else:
+            expires = datetime.fromisoformat(first.headers["expires"]).timestamp()
+            await eventually(lambda: time.time() > expires, 10)
+
+        # As a gateway leaves it that dies before RabbitMQ has its acknowledgement.
+        again = aio_pika.Message(
+            first.body,
+            headers={**first.headers, "x-penstock-gate": ["", "celery"]},
+            content_type=first.content_type,
+            content_encoding=first.content_encoding,
+            message_id=first.message_id,
+        )
+        await channel.default_exchange.publish(again, "penstock_gate")
+        assert (await taken(channel, "celery")).headers["id"] == task_id
+        async with gateway.get(f"/v1/tasks/{task_id}") as answer:
+            assert (await answer.json())["state"] == "PENDING"
+
+
+async def test_a_worker_that_hears_of_a_revocation_later_does_not_undo_the_end(
+    amqp_url: str, redis_url: str, tmp_path: Path
+):
+    layout = tmp_path / "layout.toml"
+    layout.write_text('extends = "default"\n' + APP)
+    async with (
+        as_its_app_declares(amqp_url, Attempt(APP)),
+        running_gateway(amqp_url=amqp_url, redis_url=redis_url, topology_file=layout) as gateway,
+    ):
+        body = {"task": "proj.add", "args": [1], "options": {"countdown": 1}}
+        async with gateway.post("/v1/tasks", json=body) as answer:
+            task_id = (await answer.json())["id"]
+        async with gateway.delete(f"/v1/tasks/{task_id}") as answer:
+            assert (await answer.json())["revoking"]
+        async with gateway.get(f"/v1/tasks/{task_id}?wait=20") as answer:
+            assert (await answer.json())["state"] == "REVOKED"
+
+        # As `celery.worker.control._revoke` of Celery 5.6 and later: no request, so no children.
+        with Celery(backend=redis_url) as app:
+            error = app.backend.prepare_exception(TaskRevokedError("revoked"))
+            heard = app.backend._get_result_meta(error, "REVOKED", None, None)
+            assert heard["children"] is None
+            record = app.backend.encode({**heard, "task_id": task_id})
+        async with Redis.from_url(redis_url) as client:
+            await client.set(f"celery-task-meta-{task_id}", record)
+        async with gateway.get(f"/v1/tasks/{task_id}") as answer:
+            assert (await answer.json())["state"] == "REVOKED"
+        async with gateway.get(f"/v1/tasks/{task_id}/stream") as answer:
+            assert b'"state":"REVOKED"' in await answer.content.readuntil(b"\n\n")
 
 
 async def test_a_delayed_task_whose_queue_is_gone_is_a_dead_letter_of_the_gate(

@@ -1,7 +1,9 @@
 """What the gateway sends to an app, and what the app's workers make of it."""
 
 import json
+import time
 import uuid
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -47,7 +49,30 @@ async def test_a_message_is_as_celerys_client_writes_it(
     assert uuid.UUID(told["reply_to"])
     assert told["timelimit"] == [options.get("time_limit"), None]
     headers = {"x-penstock-json": "data", "x-penstock-tenant": "anonymous"}
+    assert told["headers"].pop("x-penstock-request") == answer.headers["X-Request-Id"]
     assert told["headers"] == headers | options.get("headers", {})
+
+
+@pytest.mark.parametrize(
+    ("options", "priority", "expires_s"),
+    [
+        ({}, 7, 600),
+        ({"priority": 2, "expires": 60}, 2, 60),
+        ({"queue": "celery", "countdown": 1}, 7, 600),
+    ],
+)
+async def test_a_submit_has_the_options_of_its_route_unless_it_names_them(
+    apps: Gateway, options: dict[str, Any], priority: int, expires_s: float
+):
+    body = {"task": "proj.ranked", "options": options}
+    for _ in range(2):  # the second from what the gateway remembers
+        before = time.time()
+        async with apps.post("/v1/tasks?wait=20", json=body) as answer:
+            told = (await answer.json())["result"]
+        expires = datetime.fromisoformat(told["expires"]).timestamp()
+
+        assert told["priority"] == priority
+        assert before + expires_s <= expires <= time.time() + expires_s
 
 
 async def test_arguments_that_a_route_hides_are_not_in_the_message(apps: Gateway):
@@ -208,8 +233,13 @@ async def test_a_key_makes_a_submit_repeatable(apps: Gateway, lasting_deployment
 
 
 async def test_queues_of_the_app_are_counted_and_explained(apps: Gateway):
-    async with apps.post("/v1/topology/route", json={"task": "proj.shown"}) as answer:
-        told = await answer.json()
+    async def counted() -> Any:
+        """What it says once the gateway has looked at the queue, a moment after it is ready."""
+        async with apps.post("/v1/topology/route", json={"task": "proj.shown"}) as answer:
+            told = await answer.json()
+        return told if "consumers" in told["queues"][0] else None
+
+    told = await eventually(counted, 15, 0.1)
     assert [(one["name"], one["priority"], one["consumers"]) for one in told["queues"]] == [
         ("feeds", True, 1)
     ]

@@ -1,0 +1,105 @@
+// The API: one way to call it, the key, and whether it is within reach.
+import { computed, signal } from "@preact/signals";
+import { parse } from "./json";
+import { encoded } from "./router";
+import type { KeyShown } from "./types";
+
+const KEPT = "penstock-key";
+const TIMEOUT_MS = 20_000;
+
+/** An answer that refuses, in the API's words. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly detail: string,
+    readonly queued?: string,
+    readonly errors: { at: string; detail: string }[] = [],
+  ) {
+    super(detail);
+  }
+}
+
+/** The key: kept in this tab alone, until it is closed. */
+export const apiKey = signal(sessionStorage.getItem(KEPT) ?? "");
+/** Whether the gateway wants a key, or another one. */
+export const keyWanted = signal(false);
+/** What the key may do; null: not known yet. */
+export const caller = signal<KeyShown | null>(null);
+/** Since when requests fail for want of a gateway; null: they do not. */
+export const outOfTouch = signal<number | null>(null);
+
+/** Why history did not answer when it was asked last; empty: it did, null: it was not asked yet. */
+export const historyAway = signal<string | null>(null);
+const OF_HISTORY = /^\/v1\/(failures|tasks\?|tasks\/[^/?]+\/timeline)/;
+
+export const isAdmin = computed(() => caller.value?.scopes.includes("admin") ?? false);
+
+export function may(scope: string): boolean {
+  return isAdmin.value || (caller.value?.scopes.includes(scope) ?? false);
+}
+
+export function useKey(value: string): void {
+  sessionStorage.setItem(KEPT, value);
+  keyWanted.value = false;
+  apiKey.value = value;
+}
+
+export function forgetKey(): void {
+  sessionStorage.removeItem(KEPT);
+  location.reload();
+}
+
+export type Method = "GET" | "POST" | "PUT" | "DELETE";
+
+/** Call the API; throws `Refusal`, or what `fetch` throws where nothing answers. */
+export async function call<T>(method: Method, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { "Content-Type": "application/json" };
+  if (apiKey.peek()) headers["Authorization"] = `Bearer ${apiKey.peek()}`;
+  const patience = AbortSignal.timeout(TIMEOUT_MS);
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+  } catch (error) {
+    if (!signal?.aborted) outOfTouch.value ??= Date.now();
+    throw error;
+  }
+  outOfTouch.value = null;
+  const text = await response.text();
+  let answer: unknown = null;
+  try {
+    answer = text ? parse(text) : null;
+  } catch {
+    throw new Refusal(response.status, "not-json", `the answer is no JSON (status ${response.status})`);
+  }
+  if (response.ok && OF_HISTORY.test(path)) historyAway.value = "";
+  if (response.ok || (path === "/readyz" && response.status === 503)) return answer as T;
+  const told = (answer ?? {}) as { code?: string; detail?: string; queued?: string; errors?: [] };
+  if (response.status === 401) keyWanted.value = true;
+  if (told.code === "history-unavailable" && !told.detail?.startsWith("the query takes too long")) historyAway.value = told.detail ?? told.code;
+  throw new Refusal(
+    response.status, told.code ?? `${response.status}`, told.detail ?? response.statusText, told.queued, told.errors);
+}
+
+export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, undefined, signal);
+export const post = <T>(path: string, body: unknown = {}) => call<T>("POST", path, body);
+
+/** Say an error in one line. */
+export function words(error: unknown): string {
+  if (error instanceof Refusal) {
+    const more = error.errors.map((one) => `${one.at}: ${one.detail}`).filter((one) => one !== error.detail).join("; ");
+    const queued = error.queued === "unknown" ? " It may have been queued nevertheless." : "";
+    return `${error.detail || error.code}${more ? ` (${more})` : ""}${queued}`;
+  }
+  return "The gateway does not answer.";
+}
+
+/** A path with the parts encoded: path`/v1/queues/${name}/pause`. */
+export function path(texts: TemplateStringsArray, ...parts: string[]): string {
+  return texts.reduce((made, text, i) => made + encoded(parts[i - 1] ?? "") + text);
+}

@@ -1,0 +1,41 @@
+// JSON as it was sent: whole numbers beyond 2^53, and depth that no screen holds.
+
+/** Of V8 and others since 2023: what a number was in the text, and a value that is written as it was. */
+interface Exact {
+  parse(text: string, revive: (key: string, value: unknown, context?: { source?: string }) => unknown): unknown;
+  rawJSON?: (text: string) => unknown;
+}
+
+const exact = JSON as unknown as Exact;
+/** Only a text with such a number is read the slow way. */
+const LONG = /\d{16}|\d[eE]\+?\d{3}/;
+const MOST_DEEP = 100;
+
+function asSent(_key: string, value: unknown, context?: { source?: string }): unknown {
+  if (typeof value !== "number" || Math.abs(value) <= Number.MAX_SAFE_INTEGER) return value;
+  return context?.source && exact.rawJSON ? exact.rawJSON(context.source) : value;
+}
+
+/** Parse JSON; a number that a double does not hold is kept as it is written. */
+export function parse(text: string): unknown {
+  return LONG.test(text) ? exact.parse(text, asSent) : JSON.parse(text);
+}
+
+/** Whether there are more than so many levels, without recursion. */
+function deep(value: unknown): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length; depth++) {
+    if (depth > MOST_DEEP) return true;
+    level = level.flatMap((one) => (one && typeof one === "object" ? Object.values(one) : []));
+  }
+  return false;
+}
+
+/** Write JSON; what is very deep in one line, since indents would be most of it. */
+export function json(value: unknown, indent = 0): string {
+  try {
+    return JSON.stringify(value, null, indent && deep(value) ? 0 : indent) ?? "undefined";
+  } catch {
+    return "(deeper than this browser can write)";
+  }
+}

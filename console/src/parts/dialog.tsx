@@ -1,0 +1,122 @@
+// Every change asks first, says how many, and says what came of it.
+import { signal } from "@preact/signals";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { get, path, words } from "../api";
+import { brief, count } from "../format";
+import { reloadAll } from "../resource";
+import type { LongOperation } from "../types";
+
+export interface Question {
+  title: string;
+  body: ComponentChildren;
+  /** Asks the gateway how many it would be. */
+  count?: () => Promise<{ number: number; words: ComponentChildren }>;
+  action: string | ((number: number) => string);
+  danger?: boolean;
+  /** Does it; its words are told, with an address that they lead to. */
+  run: () => Promise<string | [string, string]>;
+}
+
+const asked = signal<Question | null>(null);
+const told = signal<{ id: number; text: string; href: string }[]>([]);
+const under = signal<{ title: string; state: LongOperation }[]>([]);
+let lastId = 0;
+
+export function ask(question: Question): void {
+  asked.value = question;
+}
+
+export function tell(text: string, href = ""): void {
+  const id = ++lastId;
+  told.value = [...told.value.slice(-3), { id, text: brief(text), href }];
+  setTimeout(() => (told.value = told.value.filter((one) => one.id !== id)), 6000);
+}
+
+/** Follow a long operation to its end, in the corner. */
+export async function follow(title: string, id: string): Promise<void> {
+  for (;;) {
+    let state: LongOperation;
+    try {
+      state = await get<LongOperation>(path`/v1/operations/${id}`);
+    } catch (error) {
+      tell(`${title}: ${words(error)}`);
+      return;
+    }
+    const others = under.value.filter((one) => one.state.operation !== id);
+    const ended = state.state !== "running" && state.state !== "pending";
+    under.value = ended ? others : [...others, { title, state: { ...state, operation: id } }];
+    if (ended) {
+      const why = Object.entries(state.refusals ?? {}).map(([code, times]) => `${count(times)} ${code}`).join(", ");
+      const failed = state.failed ? `, ${count(state.failed)} failed${why ? ` (${why})` : ""}` : "";
+      tell(`${title}: ${count(state.done)} of ${count(state.of)} done${failed}`);
+      reloadAll();
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+export function Dialogs() {
+  const question = asked.value;
+  return (
+    <>
+      {question && <Confirm key={question.title} question={question} />}
+      <div class="toasts" role="status" aria-live="polite">
+        {told.value.map((one) => <p key={one.id}>{one.href ? <a href={one.href}>{one.text}</a> : one.text}</p>)}
+        {under.value.map(({ title, state }) => (
+          <p key={state.operation}>
+            {title}<progress max={state.of || 1} value={state.done + state.failed} aria-label={title} />
+            {count(state.done)} of {count(state.of)}
+          </p>
+        ))}
+      </div>
+    </>
+  );
+}
+
+function Confirm({ question }: { question: Question }) {
+  const box = useRef<HTMLDialogElement>(null);
+  const [problem, setProblem] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [counted, setCounted] = useState<{ number: number; words: ComponentChildren } | null>(null);
+  const waiting = question.count !== undefined && counted === null;
+  // At once, not after the next frame: a key pressed meanwhile must not reach the page behind it.
+  useLayoutEffect(() => {
+    box.current?.showModal();
+    question.count?.().then(setCounted, (error) => setProblem(words(error)));
+  }, [question]);
+  const done = () => (asked.value = null);
+  async function run(event: Event): Promise<void> {
+    event.preventDefault();
+    setBusy(true);
+    setProblem("");
+    try {
+      tell(...[await question.run()].flat() as [string, string?]);
+      done();
+      reloadAll();
+    } catch (error) {
+      setProblem(words(error));
+      setBusy(false);
+    }
+  }
+  return (
+    <dialog ref={box} onClose={done} aria-labelledby="dialog-title">
+      <form onSubmit={run}>
+        <h2 id="dialog-title">{question.title}</h2>
+        <div class="dialog-body">
+          {question.body}
+          {question.count && <p>{waiting ? (problem ? "" : "Counting…") : counted?.words}</p>}
+        </div>
+        {problem && <p class="notice bad" role="alert">{brief(problem, 2000)}</p>}
+        <footer>
+          <button type="button" class="plain" onClick={() => box.current?.close()}>Cancel</button>
+          <button class={question.danger ? "danger" : "primary"} disabled={busy || waiting || counted?.number === 0}>
+            {busy ? "Working…" : typeof question.action === "string" ? question.action : question.action(counted?.number ?? 0)}
+          </button>
+        </footer>
+      </form>
+    </dialog>
+  );
+}
+

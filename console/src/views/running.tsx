@@ -1,0 +1,143 @@
+// What runs now: progress, lines of output as they come, and an end if need be.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { call, get, may, path } from "../api";
+import { brief, count, named } from "../format";
+import { useLines, useTask } from "../live";
+import { Bar, Empty, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
+import { ask } from "../parts/dialog";
+import { useWorkers } from "../parts/health";
+import { Table, type Column } from "../parts/table";
+import { to } from "../router";
+import { FINAL, type Task } from "../types";
+
+const EVERY_MS = 3000;
+const MOST = 200;
+const MOST_ASKED = 10;
+const open = signal<ReadonlySet<string>>(new Set());
+
+/** What workers say they run; states and lines come by the socket. */
+function useRunning(workers: string[]): { tasks: Task[] | null; problem: unknown } {
+  const [found, setFound] = useState<{ tasks: Task[] | null; problem: unknown }>({ tasks: null, problem: null });
+  const names = workers.join("\n");
+  useEffect(() => {
+    let timer = 0;
+    const stop = new AbortController();
+    async function look(): Promise<void> {
+      try {
+        if (!document.hidden) {
+          const lists = await Promise.all(names.split("\n").filter(Boolean).map((name) =>
+            get<{ tasks: Task[] }>(path`/v1/workers/${name}/tasks`, stop.signal)));
+          const tasks = lists.flatMap((one) => one.tasks);
+          tasks.sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""));
+          setFound(({ tasks: before }) => {
+            // What is known stays: its changes come by the socket.
+            const known = new Map(before?.map((one) => [one.id, one]));
+            return { tasks: tasks.map((one) => known.get(one.id) ?? one), problem: null };
+          });
+        }
+      } catch (problem) {
+        if (!stop.signal.aborted) setFound((before) => ({ ...before, problem }));
+      }
+      if (!stop.signal.aborted) timer = window.setTimeout(look, EVERY_MS);
+    }
+    void look();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [names]);
+  return found;
+}
+
+export function terminate(task: Task): void {
+  ask({
+    title: "Terminate this task?",
+    body: <p>One task, <b>{brief(task.task ?? task.id, 120)}</b>, is stopped on {named(task.worker ?? "its worker")}. It ends REVOKED, with what waits for it.</p>,
+    action: "Terminate 1 task",
+    danger: true,
+    run: async () => {
+      const answer = await call<{ state?: string }>("DELETE", `${path`/v1/tasks/${task.id}`}?terminate=true`);
+      return answer.state === "REVOKED" ? "The task is revoked" : "The task is being stopped";
+    },
+  });
+}
+
+function Live({ task, show }: { task: Task; show: "state" | "progress" | "runtime" }) {
+  const now = useTask(task.id, task) ?? task;
+  if (show === "progress") return <Bar progress={now.progress} />;
+  if (show === "runtime") return <Runtime task={now} />;
+  return <State state={now.state} />;
+}
+
+const MOST_OF_A_LINE = 2000;
+
+/** Lines of output, the latest in sight. */
+export function Output({ lines }: { lines: string[] }) {
+  const text = useRef<HTMLPreElement>(null);
+  useEffect(() => {
+    const box = text.current!;
+    const first = !box.dataset["read"];
+    box.dataset["read"] = "1";
+    if (first || box.scrollHeight - box.scrollTop - box.clientHeight < 120) box.scrollTop = box.scrollHeight;
+  }, [lines]);
+  return <pre ref={text} class="lines" tabIndex={0} aria-label="Lines of output">{lines.map((one) => brief(one, MOST_OF_A_LINE)).join("\n")}</pre>;
+}
+
+function Lines({ id }: { id: string }) {
+  const lines = useLines(id);
+  return lines.length
+    ? <Output lines={lines.slice(-200)} />
+    : <p class="quiet">No line of output yet.</p>;
+}
+
+function toggle(id: string): void {
+  const next = new Set(open.value);
+  if (!next.delete(id)) next.add(id);
+  open.value = next;
+}
+
+const COLUMNS: Column<Task>[] = [
+  { id: "task", head: "Task", cell: (task) => <a class="strong clip" href={to(["tasks", task.id])}>{brief(task.task ?? task.id)}</a> },
+  { id: "id", head: "Id", cell: (task) => <TaskLink id={task.id} /> },
+  { id: "state", head: "State", cell: (task) => <Live task={task} show="state" /> },
+  { id: "progress", head: "Progress", cell: (task) => <Live task={task} show="progress" /> },
+  { id: "runtime", head: "Runs for", end: true, cell: (task) => <Live task={task} show="runtime" /> },
+  { id: "worker", head: "Worker", cell: (task) => <span class="clip" title={brief(task.worker ?? "")}>{brief(task.worker ?? "")}</span> },
+  { id: "actions", head: "", end: true, cell: (task) => <Actions task={task} /> },
+];
+
+function Actions({ task }: { task: Task }) {
+  return (
+    <span class="actions">
+      <button type="button" class="plain" aria-expanded={open.value.has(task.id)} onClick={() => toggle(task.id)}>
+        Lines<span class="hidden"> of {brief(task.task ?? "", 60)} {task.id}</span>
+      </button>
+      {may("submit") && (
+        <button type="button" class="plain" onClick={() => terminate(task)}>
+          Terminate<span class="hidden"> {brief(task.task ?? "", 60)} {task.id}</span>
+        </button>
+      )}
+    </span>
+  );
+}
+
+export function Running() {
+  const workers = useWorkers();
+  const online = workers.data.value?.workers.filter((one) => one.status === "online");
+  // How many tasks a worker runs is known some seconds late: of few workers all are asked.
+  const busy = online && online.length > MOST_ASKED ? online.filter((one) => one.running !== 0) : online;
+  const { tasks, problem } = useRunning(busy?.map((one) => one.name) ?? []);
+  const shown = tasks?.filter((one) => !FINAL.has(one.state));
+  return (
+    <Section title="Running now" id="running" aside={shown && <>{count(shown.length)} {shown.length === 1 ? "task" : "tasks"}</>}>
+      {!shown || !busy ? (problem ?? workers.problem.value ? <Trouble problem={problem ?? workers.problem.value} what="what runs" /> : <Loading />)
+        : shown.length === 0 ? <Empty>Nothing runs.</Empty>
+        : <Table kind="t-running" label="Running tasks" columns={COLUMNS} rows={shown.slice(0, MOST)} name={(one) => one.id}
+            below={(task) => open.value.has(task.id) && <Lines id={task.id} />} />}
+      {shown && shown.length > MOST && (
+        <p class="quiet">The {MOST} that began first; <a href={to(["tasks"], { state: "STARTED,PROGRESS" })}>all of them</a>.</p>
+      )}
+    </Section>
+  );
+}

@@ -1,0 +1,1 @@
+"""What gateways ask: one file per noun, each a small GET or POST that answers JSON."""

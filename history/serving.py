@@ -1,0 +1,87 @@
+"""The process from its start to its end: the query server, and what writes beside it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from history.config import HistoryConfig
+from history.database import Database
+from history.health import ROUTES
+from history.keys import LAG, METRICS
+from history.metrics import Metrics
+from history.server import make_app
+from history.writing.parts import SERVERS_AWAY, Writing
+
+_FINISH_S = 3.0
+log = logging.getLogger(__name__)
+
+
+async def serve(config: HistoryConfig) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config):
+        log.info("listening: host=%s port=%d", config.host, config.port)
+        await stop.wait()
+    log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def running(config: HistoryConfig) -> AsyncIterator[Writing]:
+    """Write and answer until the end of the block.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    database = Database(config.mongo_url, config.database)
+    async with contextlib.AsyncExitStack() as ends:
+        ends.callback(database.close)
+        metrics = Metrics()
+        writing = Writing.make(config, database, metrics)
+        app = make_app(config, database)
+        app[METRICS] = metrics
+        app[LAG] = lambda: writing.lag_s
+        app.router.add_routes(ROUTES)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        ends.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, config.host, config.port).start()
+        await ends.enter_async_context(_writing(writing))
+        yield writing
+
+
+@contextlib.asynccontextmanager
+async def _writing(writing: Writing) -> AsyncIterator[None]:
+    """Write until the end of the block; then save how far it is."""
+    loops = [asyncio.create_task(each.run(), name=each.name) for each in writing.loopers]
+    for loop in loops:
+        loop.add_done_callback(_end_process)
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.remove_done_callback(_end_process)
+            loop.cancel()
+        _, left = await asyncio.wait(loops, timeout=_FINISH_S)
+        if left:
+            log.warning("not-stopped: loops=%s", sorted(loop.get_name() for loop in left))
+        with contextlib.suppress(*SERVERS_AWAY):
+            async with asyncio.timeout(_FINISH_S):
+                await writing.finish()
+        await writing.redis.close()
+
+
+def _end_process(loop: "asyncio.Task[None]") -> None:
+    """End the process when a loop has ended, which none ever does: another start begins anew."""
+    log.critical("loop-ended: loop=%s", loop.get_name())
+    signal.raise_signal(signal.SIGTERM)

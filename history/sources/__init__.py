@@ -1,0 +1,1 @@
+"""What comes in: streams of Redis, records of tasks, Celery's events; each becomes facts."""

@@ -1,0 +1,1 @@
+"""How facts become documents: pure rules (`merging`), and the one place that writes (`writer`)."""

@@ -1,0 +1,28 @@
+from history.grouping import failure_id, place, without_particulars
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/tasks/reports.py", line 12, in build
+    parse(text)
+  File "/srv/tasks/parse.py", line 40, in parse
+    raise ValueError(text)
+ValueError: bad row 17 in 'a.csv'
+"""
+
+
+def test_numbers_and_quoted_parts_do_not_tell_failures_apart():
+    assert without_particulars("bad row 17 in 'a.csv'") == "bad row # in '…'"
+    one = failure_id("reports.build", "ValueError", "bad row 17 in 'a.csv'", TRACEBACK)
+    other = failure_id("reports.build", "ValueError", "bad row 4 in 'b.csv'", TRACEBACK)
+
+    assert one == other
+    assert len(one) == 16
+
+
+def test_the_line_does_not_count_and_the_function_does():
+    assert place(TRACEBACK) == "/srv/tasks/parse.py:parse"
+    moved = TRACEBACK.replace("line 40", "line 41")
+    elsewhere = TRACEBACK.replace("in parse", "in parse_row")
+    ids = [failure_id("t", "E", "m", text) for text in (TRACEBACK, moved, elsewhere, None)]
+
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
