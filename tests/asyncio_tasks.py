@@ -297,6 +297,10 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
         return None
 
     @task()
+    async def holds(seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # no coroutine goes on meanwhile
+
+    @task()
     async def links(mark: str, fails: bool = False) -> int:
         await asyncio.sleep(0)
         if fails:

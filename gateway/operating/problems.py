@@ -140,7 +140,8 @@ def of_workers(workers: Iterable[Worker], now: float) -> Iterator[Finding]:
                 subject=one.name,
                 detail=f"last heard of {now - one.last_heard_at:.0f} s ago, and it took no leave",
                 advice="look at its process, its machine and its network; RabbitMQ delivers again "
-                "what it had",
+                "what it had, once its process has ended. The log of one that stands still says "
+                "where it does",
             )
 
 

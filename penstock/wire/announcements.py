@@ -77,7 +77,7 @@ class WorkerRecord:
     tasks: tuple[str, ...]
     """Every task that it can run, Celery's own included."""
     seen: float
-    """When it was written."""
+    """When it was written; earlier if its loops stand still: when they last went round."""
     consuming: bool = True
     """False while it is not connected to RabbitMQ, and once it stops."""
     counts: SlotCounts = SlotCounts()

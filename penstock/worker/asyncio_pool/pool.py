@@ -138,6 +138,11 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """How often a coroutine has held the event loop for too long."""
         return 0 if self._watchdog is None else self._watchdog.times
 
+    @property
+    def blocked_s(self) -> float:
+        """For how long a coroutine has held the event loop; 0: none does for too long."""
+        return 0.0 if self._watchdog is None else self._watchdog.blocked_s
+
     def strategy_of(self, task: Any) -> Any:
         """Return the strategy that a task had before."""
         return self._strategies.get(task.name)

@@ -60,6 +60,12 @@ class Watchdog:
         if not self._looper.alive:
             self._looper.start()
 
+    @property
+    def blocked_s(self) -> float:
+        """For how long the loop has been blocked; 0: it is not."""
+        called_at = self._called_at
+        return time.monotonic() - called_at if self._logged and called_at is not None else 0.0
+
     def _look(self) -> None:
         runtime = self._runtime()
         if runtime is None:

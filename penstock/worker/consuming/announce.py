@@ -9,7 +9,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import celery
@@ -178,7 +178,14 @@ def encode(described: Described, seen: float) -> str:
     return json.dumps({**described.entry, "seen": seen}, separators=(",", ":"))
 
 
-def announcer_of(app: Celery, worker: str, queues: Queues, pool: Any, work: Work) -> Announcer:
+def announcer_of(
+    app: Celery,
+    worker: str,
+    queues: Queues,
+    pool: Any,
+    work: Work,
+    well_at: Callable[[], float] = time.time,
+) -> Announcer:
     """Return what announces a worker of this application; it stops when the worker shuts down.
 
     Args:
@@ -187,6 +194,7 @@ def announcer_of(app: Celery, worker: str, queues: Queues, pool: Any, work: Work
         queues: returns what it consumes at the moment; None: nothing.
         pool: its pool.
         work: the slots of the pool.
+        well_at: returns when the loops of the worker last went round, unix seconds.
     """
     client = sync_client(app.redis_url)
     record = WorkerRecord(
@@ -205,7 +213,7 @@ def announcer_of(app: Celery, worker: str, queues: Queues, pool: Any, work: Work
         for task in app.tasks.values()
         if isinstance(task, PenstockTask) and task.authored is not None
     ]
-    announcer = Announcer(client, described, Presence(client, record, queues, work))
+    announcer = Announcer(client, described, Presence(client, record, queues, work, well_at))
     worker_shutdown.connect(lambda **_: announcer.stop(), weak=False, dispatch_uid="withdraw")
     return announcer
 

@@ -19,8 +19,9 @@ from penstock.wire.headers import JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker import tally
 from penstock.worker.consuming import flow
-from penstock.worker.consuming.announce import announcer_of
+from penstock.worker.consuming.announce import announcer_of, pool_name
 from penstock.worker.consuming.pauses import Pauses
+from penstock.worker.consuming.pulse import Pulse
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.consuming.telling import TRIES, tell_once
 from penstock.worker.deaths import prefork
@@ -54,8 +55,16 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
             self.app.conf.penstock_slot_grace_s,
             lambda: int(getattr(self.pool, "blocked", 0)),
         )
+        self._pulse = Pulse(lambda: float(getattr(self.pool, "blocked_s", 0.0)))
+        if pool_name(type(self.pool)) != "solo":  # which executes in this loop, and may hold it
+            self.loop: Any = self._pulse.watched(self.loop)
         self._announcer = announcer_of(
-            self.app, self.hostname, self.consumed_queues, self.pool, self._slots
+            self.app,
+            self.hostname,
+            self.consumed_queues,
+            self.pool,
+            self._slots,
+            self._pulse.seen_at,
         )
 
         client = sync_client(self.app.redis_url)
@@ -128,11 +137,17 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         if self.event_dispatcher is not None:
             tell_once(self.event_dispatcher)
         self._consumes = True
+        self._pulse.begin(self.timer if self.hub else None)
         self._pauses.begin()
         self._flow.begin()
         self._tally.begin()
         self._announcer.announce()  # before it consumes: a task of ours is never unknown
         return handle_guarded
+
+    def perform_pending_operations(self) -> None:
+        """Be called by the loop that has no hub, every two seconds."""
+        self._pulse.beat()
+        super().perform_pending_operations()
 
     def on_close(self) -> None:
         """Note that the connection is gone; Celery forgets its deliveries."""

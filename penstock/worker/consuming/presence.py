@@ -40,11 +40,20 @@ class Presence:
         record: the worker, its queues not known yet.
         queues: returns what it consumes at the moment; None: nothing.
         work: its slots.
+        well_at: returns when its loops last went round, unix seconds.
     """
 
-    def __init__(self, client: Redis, record: WorkerRecord, queues: Queues, work: Work) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        record: WorkerRecord,
+        queues: Queues,
+        work: Work,
+        well_at: Callable[[], float],
+    ) -> None:
         self._client = client
         self._work = work
+        self._well_at = well_at
         self._record = record
         self._queues = queues
         self._tidy = False
@@ -55,15 +64,15 @@ class Presence:
         Raises:
             RedisError: Redis is away.
         """
-        now = time.time()
-        self._record = self._record.at(now, self._queues(), self._work.counts())
+        well_at = self._well_at()
+        self._record = self._record.at(well_at, self._queues(), self._work.counts())
         running = encode_running(self._work.running())
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hset(WORKERS_KEY, self._record.field, self._record.encode())
             pipe.set(f"{RUNNING_PREFIX}{self._record.worker}", running, ex=RUNNING_KEPT_S)
             pipe.execute()
         if not self._tidy:
-            self._tidy_up(now)
+            self._tidy_up(time.time())
             self._tidy = True
 
     def leave(self) -> None:
