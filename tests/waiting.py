@@ -2,9 +2,13 @@
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Callable
 from typing import Any
+
+PATIENCE = 2.0 if "CI" in os.environ else 1.0
+"""Times as long: machines of CI have slow days, and what is true soon is not waited for."""
 
 
 async def eventually(
@@ -14,12 +18,13 @@ async def eventually(
 
     Args:
         predicate: Function or coroutine function; an AssertionError in it is a no.
-        timeout_s: Seconds until this gives up.
+        timeout_s: Seconds until this gives up, on a machine of one's own.
         every_s: Seconds between two questions.
 
     Raises:
         AssertionError: it was never true; with the last answer.
     """
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     last: Any = None
     while True:
