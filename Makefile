@@ -27,7 +27,7 @@ gateway:  ## start the gateway alone, in front of servers that exist (AMQP_URL, 
 
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
-		-n 4 --no-loadscope-reorder -p tests.again --again 5 \
+		-n 4 --no-loadscope-reorder -p tests.again --again 10 \
 		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/conformance tests/contract tests/unit tests/test_*.py)'
 
 test-long:  ## what takes hours: full sizes, each fuzzer an hour, drills of 10 and 30 minutes
