@@ -51,6 +51,10 @@ TASK_OPTIONS = ("ignore_result", "serializer", "time_limit", "soft_time_limit")
 SENT_OPTIONS = ("priority", "expires")
 """Options of a task or its route that its messages carry, and that its workers do not know."""
 
+_READ = re.compile(r"(py)?amqps?|librabbitmq|rediss?|sentinel|memory", re.IGNORECASE)
+"""Schemes of servers that a gateway uses: of others nothing else is written."""
+_NEXT_URL = re.compile(r";(?=\s*[a-z+]+://)", re.IGNORECASE)
+
 _SIMPLE = {
     int: "integer", float: "number", str: "string", bool: "boolean",
     type(None): "null", list: "array", dict: "object",
@@ -138,18 +142,25 @@ def _json(value: Any) -> Any:
 def without_password(url: str) -> str:
     """Return a URL without its password, and without parameters that may be one."""
     parts = urlsplit(url)
+    if "://" not in url:
+        return url  # the name of a transport
+    if not _READ.fullmatch(parts.scheme):
+        return url.partition("://")[0] + "://"  # the key of an account may stand anywhere
     user, at, host = parts.netloc.rpartition("@")
     if "@" in parts.path + parts.query + parts.fragment and not at:  # `/`, `?`, `#` in a password
         return f"{parts.scheme}://{url.rpartition('@')[2]}"
     kept = [pair for pair in parse_qsl(parts.query) if not SECRET.search(pair[0])]
     user = user.partition(":")[0]
     netloc = user + "@" + host if user else host
-    return parts._replace(netloc=netloc, query=urlencode(kept), fragment="").geturl()
+    # By hand: `geturl` makes `amqp:` of `amqp://`, which is this machine's server.
+    query = "?" + urlencode(kept) if kept else ""
+    return parts.scheme + "://" + netloc + parts.path + query
 
 
-def _urls(setting: Any) -> list[str]:
+def urls_of(setting: Any) -> list[str]:
     """Return the servers that a setting names: a list, or a text with `;` between them."""
-    urls = setting if isinstance(setting, (list, tuple)) else str(setting or "").split(";")
+    several = isinstance(setting, (list, tuple))
+    urls = setting if several else _NEXT_URL.split(str(setting or ""))
     return [str(url) for url in urls if url]
 
 
@@ -159,7 +170,7 @@ def _transport(url: str) -> str:
 
 
 def _broker(conf: Any) -> dict[str, Any]:
-    urls = _urls(conf.broker_write_url or conf.broker_url) or ["amqp://guest@localhost//"]
+    urls = urls_of(conf.broker_write_url or conf.broker_url) or ["amqp://guest@localhost//"]
     first = urlsplit(urls[0])
     return {
         "kind": _transport(conf.broker_transport or urls[0]),
@@ -170,7 +181,7 @@ def _broker(conf: Any) -> dict[str, Any]:
 
 
 def _backend(app: Any) -> dict[str, Any]:
-    urls = _urls(app.conf.result_backend)
+    urls = urls_of(app.conf.result_backend)
     options = app.conf.get("result_backend_transport_options") or {}
     found: dict[str, Any] = {
         "kind": _transport(urls[0]) if urls else "disabled",
@@ -351,14 +362,15 @@ def _schedule(app: Any, name: str, entry: Any) -> dict[str, Any]:
     kwargs.update(dict.fromkeys(hidden))
     options = {key: _json(value) for key, value in (get("options") or {}).items()}
     return dict(
-        _when(app, get("schedule")), name=name, task=get("task"), kwargs=_json(kwargs),
+        when(app, get("schedule")), name=name, task=get("task"), kwargs=_json(kwargs),
         args=_json(list(get("args") or ())), options=options, hidden=hidden,
     )  # fmt: skip
 
 
-def _when(app: Any, found: Any) -> dict[str, Any]:
+def when(app: Any, found: Any) -> dict[str, Any]:
+    """Return when a schedule is due, as the gateway's API writes it."""
     if isinstance(found, schedules.crontab):
-        fields = {field: str(getattr(found, "_orig_" + field)) for field in _CRONTAB_FIELDS}
+        fields = {field: _numbers(getattr(found, "_orig_" + field)) for field in _CRONTAB_FIELDS}
         return {"crontab": dict(fields, timezone=str(app.timezone))}
     if isinstance(found, schedules.solar):
         return {"solar": {"event": found.event, "latitude": found.lat, "longitude": found.lon}}
@@ -368,6 +380,13 @@ def _when(app: Any, found: Any) -> dict[str, Any]:
     if type(found) in (int, float, schedules.schedule) or hasattr(found, "total_seconds"):
         return {"every": every}
     return {"other": repr(found)}
+
+
+def _numbers(given: Any) -> str:
+    """Return a field of a crontab as text: Celery takes a number, or several, as well."""
+    if isinstance(given, (int, str)):
+        return str(given)
+    return ",".join(str(number) for number in sorted(given))
 
 
 def main(arguments: list[str] | None = None) -> int:

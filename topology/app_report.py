@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.wire.app_description import AppDescription
+from penstock.wire.names import CALLBACKS_QUEUE
 from topology.app_layout import Draft
 from topology.management import Live
 
@@ -37,6 +38,12 @@ def findings(apps: Sequence[AppDescription], draft: Draft, live: Live | None) ->
         draft: the layout made of them.
         live: their broker; None: not looked at.
     """
+    if CALLBACKS_QUEUE in draft.queues:
+        yield _no(
+            f"callback_url: an app has the queue {CALLBACKS_QUEUE!r}, whose name is that of the "
+            "gateway's own (the app's messages are left to its workers; WebSocket, SSE and ?wait= "
+            "tell ends as well)"
+        )
     for app in apps:
         if len(apps) > 1:
             yield Finding(kind="app", text=app.app)

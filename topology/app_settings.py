@@ -88,7 +88,8 @@ def _amqp_url(broker: Server) -> str:
     tls = broker.tls or parts.scheme.endswith("s")
     login, at, _ = parts.netloc.rpartition("@")
     hosts = _hosts(_alike(broker.urls))
-    return parts._replace(scheme="amqps" if tls else "amqp", netloc=f"{login}{at}{hosts}").geturl()
+    place = f"{login}{at}{hosts or 'localhost'}"
+    return parts._replace(scheme="amqps" if tls else "amqp", netloc=place).geturl()
 
 
 def _alike(urls: Sequence[str]) -> list[str]:
@@ -119,4 +120,5 @@ def _redis_url(backend: Server) -> str:
         for name, value in parse_qsl(parts.query)
     }
     scheme = "rediss" if backend.tls else parts.scheme
-    return parts._replace(scheme=scheme, query=urlencode(given)).geturl()
+    netloc = parts.netloc or "localhost"
+    return parts._replace(scheme=scheme, netloc=netloc, query=urlencode(given)).geturl()

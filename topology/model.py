@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from penstock.wire.app_description import AppDescription
-from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_SUFFIX, shards_exchange
+from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE, DEAD_SUFFIX, shards_exchange
 from topology.entities import (
     SYSTEM_EXCHANGES,
     UNBINDABLE_EXCHANGES,
@@ -173,6 +173,12 @@ class Topology:
             all(exchange.ours for exchange in self.exchanges.values())
             and all(queue.ours for queue in self.queues.values())
         )
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether gateways have their queue of callbacks; an app may have one of its name."""
+        queue = self.queues.get(CALLBACKS_QUEUE)
+        return queue is not None and queue.ours
 
     def delayable(self, exchange: str, routing_key: str | None = None) -> bool:
         """Tell whether a message to this exchange can wait in the delay levels.

@@ -79,8 +79,8 @@ def check_url(url: str, topology: Topology, patterns: tuple[str, ...]) -> None:
     Raises:
         Problem: `invalid-request` at `$.options.callback_url` (queued: no).
     """
-    if CALLBACKS_QUEUE not in topology.queues:
-        fault = f"Needs the queue {CALLBACKS_QUEUE!r} in the layout"
+    if not topology.has_callbacks:
+        fault = f"Needs the queue {CALLBACKS_QUEUE!r} in the layout, and no app that owns it"
     elif not is_web_url(url):
         fault = "Expected an absolute http or https URL"
     elif not host_allowed(url, patterns):

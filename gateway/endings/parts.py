@@ -75,7 +75,7 @@ class Endings:
             events=events,
             callbacks=(
                 CallbackDelivery(broker.connection, events, states, post)
-                if config.callback_hosts
+                if config.callback_hosts and topology.has_callbacks
                 else None
             ),
             outstanding=Outstanding(redis, states, events),

@@ -15,9 +15,6 @@ from penstock.wire.names import CALLBACKS_QUEUE, GATE_QUEUE
 from topology.model import Topology
 from topology.route import Route
 
-_NOT_CONSUMED = frozenset({CALLBACKS_QUEUE})
-"""Queues whose messages no worker executes: a task there would wait for ever."""
-
 _CELERYS_OWN = "celery."
 """Tasks that every worker has (`celery.app.builtins`). `celery.map` and its like run any other task
 by its name, so that a route for all tasks, such as `*`, would let privileged ones in."""
@@ -165,7 +162,7 @@ class Destinations:
         for name in queues:
             if not caller.may_queue(name):
                 raise _forbidden(f"the key does not allow queue {name!r}")
-            if name in _NOT_CONSUMED:
+            if name == CALLBACKS_QUEUE and topology.has_callbacks:
                 raise _forbidden(f"no worker consumes queue {name!r}: its messages are no tasks")
         apps = topology.leads_to_app(exchange, queues)
         return Destination(

@@ -143,8 +143,10 @@ def install(app: Celery, *, resources: Callable[[], Any] | None = None) -> Celer
         if getattr(app, name) == getattr(Celery, name):
             setattr(app, name, getattr(Installed, name))
     # What was made of Celery's classes.
-    for name in ("Task", "Worker", "GroupResult", "control", "log"):
+    for name in ("Worker", "GroupResult", "control", "log"):
         app.__dict__.pop(name, None)
+    if "_app" in vars(app.__dict__.get("Task", object)):
+        del app.Task  # one that the application has assigned stays
     app._local = threading.local()  # noqa: SLF001  # holds the backend
     app._backend_cache = None  # noqa: SLF001
     if app.configured:

@@ -6,9 +6,9 @@ a `rediss://` that does not say what it checks.
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from celery.signals import after_setup_logger
 
@@ -46,6 +46,39 @@ def redis_url(url: str) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
+def backend_url(conf: Any) -> str:
+    """Return the URL of the result backend with what other settings say of it.
+
+    Celery reads `redis_username`, `redis_password` and `redis_backend_use_ssl` beside the URL;
+    where both say something, the URL counts, as it does with Celery.
+
+    Args:
+        conf: Celery's configuration.
+
+    Raises:
+        ValueError: a setting that no URL can say, in words that follow on "it".
+    """
+    if conf.get("redis_backend_credential_provider"):
+        raise ValueError("has a redis_backend_credential_provider, which no URL can say")
+    url = str(conf.result_backend or "")
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    user = user or quote(str(conf.get("redis_username") or ""), safe="")
+    password = password or quote(str(conf.get("redis_password") or ""), safe="")
+    if password:
+        user = f"{user}:{password}"
+    if user:
+        parts = parts._replace(netloc=f"{user}@{hosts}")
+    if options := conf.get("redis_backend_use_ssl"):
+        scheme = parts.scheme
+        parts = parts._replace(
+            scheme=scheme if scheme.startswith("rediss") else scheme.replace("redis", "rediss", 1),
+            query=urlencode({**_ssl_parameters(options), **parameters(url)}),
+        )
+    return redis_url(urlunsplit(parts))
+
+
 def warn_when_unverified(names: Sequence[str]) -> None:
     """Log, once logs are set up, that certificates are not checked.
 
@@ -58,6 +91,24 @@ def warn_when_unverified(names: Sequence[str]) -> None:
             weak=False,
             dispatch_uid="unverified",
         )
+
+
+def _ssl_parameters(options: Any) -> dict[str, str]:
+    """Return the parameters of a URL that say what `redis_backend_use_ssl` does."""
+    if not isinstance(options, Mapping):
+        raise ValueError("has a redis_backend_use_ssl that is no mapping")  # noqa: TRY004
+    found = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name == "ssl_cert_reqs":
+            word = value.name if isinstance(value, ssl.VerifyMode) else str(value)
+            found[name] = word.lower().removeprefix("cert_")
+        elif name.startswith("ssl_") and isinstance(value, str | bool | int):
+            found[name] = str(value)
+        else:
+            raise ValueError(f"has {name!r} in redis_backend_use_ssl, which no URL can say")
+    return found
 
 
 def _ssl_options(urls: Sequence[str], given: dict[str, str]) -> dict[str, Any]:

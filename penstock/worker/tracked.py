@@ -21,7 +21,7 @@ from penstock.worker.redis_client import sync_client
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.runtime import Runtime
 from penstock.worker.running.task import PenstockTask, with_ours
-from penstock.worker.tls import redis_url
+from penstock.worker.tls import backend_url, redis_url
 
 
 class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
@@ -82,15 +82,15 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
         Raises:
             ImproperlyConfigured: that is something else.
         """
-        url = str(self.conf.result_backend or "")
         try:
+            url = backend_url(self.conf)
             read(url, socket=False)
         except ValueError as error:
             raise ImproperlyConfigured(
                 "task states are kept in Redis: set result_backend to the REDIS_URL of the "
                 f"gateway; it {error}"
             ) from error
-        return redis_url(url)
+        return url
 
     def _get_backend(self) -> RedisBackend:
         return RedisBackend(app=self, url=self.redis_url)

@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from celery import Celery
+from celery.schedules import crontab
 from celery.signals import before_task_publish
 
 from penstock import describe
 from penstock.__main__ import main
-from penstock.describe import SENT_OPTIONS, without_password
+from penstock.describe import SENT_OPTIONS, urls_of, when, without_password
+from penstock.wire.crontab import parse_crontab
 from tests.described_app import app
 
 SOURCE = Path(describe.__file__)
@@ -178,9 +182,46 @@ def test_an_application_that_cannot_be_imported_is_one_line(capsys):
         ("redis://:p@h/1?password=x&db=2", "redis://h/1?db=2"),
         ("amqp://h/v@x", "amqp://x"),
         ("sentinel://:p@h:26379", "sentinel://h:26379"),
-        ("db+postgresql://u:p@h/d", "db+postgresql://u@h/d"),
+        ("db+postgresql://u:p@h/d", "db+postgresql://"),
+        ("azureblockblob://DefaultEndpointsProtocol=https;AccountKey=k==", "azureblockblob://"),
+        ("azurestoragequeues://k@https://h", "azurestoragequeues://"),
+        ("sqs://id:k@", "sqs://"),
+        ("rpc", "rpc"),
+        ("amqp://", "amqp://"),
+        ("redis:///1", "redis:///1"),
+        ("pyamqp://u:p@h//", "pyamqp://u@h//"),
         ("amqps://u:p@[::1]:5671/v?cafile=/c.pem", "amqps://u@[::1]:5671/v?cafile=%2Fc.pem"),
     ],
 )
 def test_a_url_loses_its_password(url: str, shown: str):
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("setting", "urls"),
+    [
+        ("azureblockblob://A=https;AccountKey=k", ["azureblockblob://A=https;AccountKey=k"]),
+        ("amqp://a;amqp://b", ["amqp://a", "amqp://b"]),
+        ("sentinel://a:1;sentinel://b:1", ["sentinel://a:1", "sentinel://b:1"]),
+        (["amqp://a", "amqp://b"], ["amqp://a", "amqp://b"]),
+        (None, []),
+    ],
+)
+def test_servers_of_a_setting_are_told_apart(setting: Any, urls: list[str]):
+    assert urls_of(setting) == urls
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        (crontab(minute=[0, 30], hour={2, 1}), ("0,30", "1,2")),
+        (crontab(minute=5, hour="*/2"), ("5", "*/2")),
+        (crontab(minute=range(0, 60, 20)), ("0,20,40", "*")),
+    ],
+)
+def test_a_crontab_is_written_as_the_gateway_takes_it(given: Any, written: tuple[str, str]):
+    found = when(Celery(set_as_current=False), given)["crontab"]
+
+    assert (found["minute"], found["hour"]) == written
+    del found["timezone"]
+    parse_crontab(found, ZoneInfo("UTC"))

@@ -45,6 +45,32 @@ def test_tasks_made_before_and_after_are_ours(finalised: bool):
     assert isinstance(app.backend, AppBackend)
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_base_class_that_was_assigned_stays(early: bool):
+    """As Flask's `make_celery` did for years."""
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+
+    class ContextTask(app.Task):  # type: ignore[misc]  # Celery has no types
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return "in context", self.run(*args, **kwargs)
+
+    app.Task = ContextTask
+    tasks = [
+        app.task(name="before", shared=False)(add),
+        app.task(name="based", base=ContextTask, shared=False)(add),
+    ]
+    if early:
+        app.finalize()
+    penstock.install(app)
+    tasks.append(app.task(name="after", shared=False)(add))
+    app.finalize()
+
+    for task in tasks:
+        assert isinstance(task, ContextTask)
+        assert isinstance(task, PenstockTask)
+        assert task(1, 2) == ("in context", 3)
+
+
 def test_a_task_that_retries_by_itself_is_wrapped_once_and_retries():
     app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
     runs = []

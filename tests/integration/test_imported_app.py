@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu.entity import Queue
 
 from bench.peers import install, python_of
 from devstack.product import ROOT
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
+from penstock.wire.names import CALLBACKS_QUEUE
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
@@ -77,6 +79,41 @@ async def test_a_described_app_is_submitted_to(app: Deployment, rabbit: Rabbit, 
         status, refused = await answer_of(http, "installed.add", "two")
         assert (status, refused["code"]) == (422, "invalid-arguments")
         assert [one["at"] for one in refused["errors"]] == ["$.args[0]"]
+
+
+async def test_a_queue_of_an_app_that_has_the_name_of_ours_is_left_to_its_workers(
+    app: Deployment, capsys
+):
+    document = json.loads(describe(app).read_text())
+    add = next(one for one in document["tasks"] if one["task"] == "installed.add")
+    add["route"] = {"queue": CALLBACKS_QUEUE, "exchange": "", "routing_key": CALLBACKS_QUEUE}
+    document["queues"].append(
+        {"name": CALLBACKS_QUEUE, "arguments": {}, "declared": True, "bindings": []}
+    )
+    file = app.folder / "app.json"
+    file.write_text(json.dumps(document))
+    with app.confirming() as connection:
+        queue = Queue(CALLBACKS_QUEUE)(connection.channel())
+        queue.declare()
+        kept = app.publish("installed.add", (1, 1), exchange="", routing_key=CALLBACKS_QUEUE)
+        layout = imported(app, "--app", str(file))
+        assert "no     callback_url: " in capsys.readouterr().out
+        async with running_gateway(
+            amqp_url=app.amqp_url,
+            redis_url=app.redis_url,
+            topology_file=layout,
+            callback_hosts=("127.0.0.1",),
+        ) as http:
+            body = {"task": "installed.add", "args": [2, 3]}
+            async with http.post("/v1/tasks", json=body) as answer:
+                assert answer.status == 202
+                sent = (await answer.json())["id"]
+            called = {**body, "options": {"callback_url": "http://127.0.0.1:1/"}}
+            async with http.post("/v1/tasks", json=called) as answer:
+                assert answer.status == 400
+                assert "no app that owns it" in await answer.text()
+            assert queue.queue_declare(passive=True).consumer_count == 0
+        assert [queue.get(no_ack=True).headers["id"] for _ in range(2)] == [kept, sent]
 
 
 async def test_a_broker_alone_is_imported(app: Deployment, rabbit: Rabbit):

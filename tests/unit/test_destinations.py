@@ -129,6 +129,15 @@ def test_a_route_to_the_callbacks_is_refused_as_well():
     assert code(SHIPPED, ANONYMOUS, "callbacks.deliver") == "forbidden"
 
 
+def test_an_app_may_have_a_queue_of_that_name():
+    topology = Topology(
+        queues=(Queue(name="callbacks", owner="app", type="classic", dead_letter=False),),
+        routes=(Route(task="a.b", exchange="", routing_key="callbacks"),),
+    )
+    assert code(topology, ANONYMOUS, "a.b") is None
+    assert not topology.has_callbacks
+
+
 @pytest.mark.parametrize(
     ("queues", "where", "expected"),
     [

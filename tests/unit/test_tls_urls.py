@@ -2,11 +2,16 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
 from celery.signals import after_setup_logger
 
 from gateway.config import ConfigError, GatewayConfig
+from penstock import install
+from penstock.redis_connections import pool_options
 from penstock.wire.tls import faults, is_verified, refusal
 from penstock.worker.errors import ConfigurationError
 from penstock.worker.tls import broker_settings, redis_url, warn_when_unverified
@@ -98,6 +103,66 @@ def test_celery_is_told_that_redis_is_checked():
     assert redis_url("rediss://host/0?a=b") == "rediss://host/0?a=b&ssl_cert_reqs=required"
     for as_it_is in ("redis://host/0", "rediss://host/0?ssl_cert_reqs=none"):
         assert redis_url(as_it_is) == as_it_is
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "redis://host/1"),
+        ({"redis_password": "p@w"}, "redis://:p%40w@host/1"),
+        ({"redis_username": "u", "redis_password": "p"}, "redis://u:p@host/1"),
+        ({"result_backend": "redis://:own@host", "redis_password": "p"}, "redis://:own@host"),
+        ({"result_backend": "redis://me@host", "redis_password": "p"}, "redis://me:p@host"),
+        (
+            {"redis_backend_use_ssl": {"ssl_cert_reqs": ssl.CERT_NONE}},
+            "rediss://host/1?ssl_cert_reqs=none",
+        ),
+        (
+            {"redis_backend_use_ssl": {"ssl_cert_reqs": "CERT_REQUIRED", "ssl_ca_certs": "/c a"}},
+            "rediss://host/1?ssl_cert_reqs=required&ssl_ca_certs=%2Fc+a",
+        ),
+        (
+            {
+                "result_backend": "rediss://:p@host/0?ssl_cert_reqs=optional",
+                "redis_backend_use_ssl": {"ssl_cert_reqs": "none", "ssl_keyfile": None},
+            },
+            "rediss://:p@host/0?ssl_cert_reqs=optional",
+        ),
+        (
+            {
+                "result_backend": "redis+sentinel://a,b/main",
+                "redis_password": "p",
+                "redis_backend_use_ssl": {"ssl_check_hostname": False},
+            },
+            "rediss+sentinel://:p@a,b/main?ssl_check_hostname=False&ssl_cert_reqs=required",
+        ),
+    ],
+)
+def test_the_backend_is_what_all_settings_of_an_app_say(settings: dict[str, Any], url: str):
+    app = install(Celery(set_as_current=False))
+    app.conf.update({"result_backend": "redis://host/1", **settings})
+
+    assert app.redis_url == url
+    # The clients beside Celery's backend are told by the URL alone.
+    ours, theirs = pool_options(app.redis_url), app.backend.connparams
+    for name in ("username", "password", "ssl_ca_certs"):
+        assert ours.get(name) == theirs.get(name), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("redis_backend_use_ssl", {"ssl_context": object()}, "'ssl_context' in redis_backend_use"),
+        ("redis_backend_use_ssl", True, "that is no mapping"),
+        ("redis_backend_credential_provider", "a.B", "redis_backend_credential_provider, which"),
+    ],
+)
+def test_what_no_url_can_say_is_refused_at_the_start(name: str, value: Any, words: str):
+    app = install(Celery(set_as_current=False))
+    app.conf.update({"result_backend": "redis://host/1", name: value})
+
+    with pytest.raises(ImproperlyConfigured, match=words):
+        _ = app.redis_url
 
 
 def test_urls_that_switch_the_check_off_are_known():
