@@ -2,6 +2,7 @@
 # mypy: ignore-errors
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ app.conf.update(
     task_routes={"installed.topical": {"queue": "topical", "routing_key": "topical.in"}},
     broker_connection_retry_on_startup=True,
 )
+app.conf.update(json.loads(os.environ.get("SETTINGS", "{}")))
 if prefix := os.environ.get("KEYPREFIX"):
     app.conf.result_backend_transport_options = {"global_keyprefix": prefix}
 if INSTALL == "early":

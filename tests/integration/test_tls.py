@@ -1,6 +1,7 @@
 """Every process on servers that speak TLS only, with a CA of their own: reached, or refused."""
 
 import asyncio
+import json
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -34,6 +36,7 @@ from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.store import Store
 from tests.deployment.gateway import running_gateway
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 from topology.layout import load
 from topology.management import ManagementError, fetch
@@ -121,6 +124,52 @@ async def client(urls: Urls, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSess
 async def answer(client: Any, method: str, path: str, **options: Any) -> tuple[int, Any]:
     async with client.request(method, path, **options) as response:
         return response.status, await response.json()
+
+
+LAYOUT = """
+[queues.installed]
+owner = "app"
+
+[[routes]]
+task = "installed.*"
+exchange = ""
+routing_key = "installed"
+"""
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "prefork"])
+async def test_an_app_that_says_in_settings_how_redis_is_reached_works_with_one_line(
+    urls: Urls, certificates: Certificates, tmp_path: Path, pool: str
+):
+    layout = tmp_path / "layout.toml"
+    layout.write_text(LAYOUT)
+    amqp, redis = urlsplit(urls.amqp), urlsplit(urls.redis)
+    ca = str(certificates.ca)
+    settings = {
+        "broker_use_ssl": {"ca_certs": ca, "server_hostname": TLS_HOST},
+        "redis_password": redis.password,
+        "redis_backend_use_ssl": {"ssl_cert_reqs": "CERT_REQUIRED", "ssl_ca_certs": ca},
+    }
+    deployment = Deployment(
+        amqp_url=amqp._replace(query="").geturl(),
+        redis_url=urls.redis,
+        folder=tmp_path,
+        app="tests.installed_app",
+        env={
+            "INSTALL": "late",
+            "SETTINGS": json.dumps(settings),
+            "REDIS_URL": f"redis://{redis.hostname}:{redis.port}/0",
+        },
+    )
+    async with (
+        deployment.worker(pool),
+        running_gateway(amqp_url=urls.amqp, redis_url=urls.redis, topology_file=layout) as gateway,
+    ):
+        body = {"task": "installed.report_async", "args": [1]}
+        status, told = await answer(gateway, "POST", "/v1/tasks?wait=15", json=body)
+        assert (status, told.get("state"), told.get("result")) == (200, "SUCCESS", 1), told
+        _, workers = await answer(gateway, "GET", "/v1/workers")
+        assert [one["status"] for one in workers["workers"]] == ["online"]
 
 
 async def test_every_process_works_over_tls_alone(client: aiohttp.ClientSession, urls: Urls):
