@@ -44,7 +44,7 @@ fuzz:  ## the fuzzers alone, an hour each (FUZZ_SECONDS=600, FUZZ_SEED=7)
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} \
 		exec $(PYTHON_BIN) -m pytest -s tests/fuzz'
 
-check:  ## format, lint, strict types, unit and contract tests, in under 30 s
+check:  ## format, lint, strict types, unit and contract tests, in a minute
 	$(IN_VENV) sh devstack/check.sh
 
 audit:  ## ask PyPI's advisories about every pin of requirements.lock

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Format, lint and strict types beside the unit and contract tests: two cores, under 30 s.
+# Format, lint and strict types beside the unit and contract tests: two cores, a minute.
 set -u
 checked=$(ls -d penstock gateway history tasks topology devstack tests bench 2>/dev/null)
 found=$(mktemp)
