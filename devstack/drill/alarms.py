@@ -30,8 +30,8 @@ _CHILDREN = ("crash-task", "kill-child", "kill-stock-child")
 EXPLAINED_BY: Mapping[str, frozenset[str]] = {
     "queue-without-worker": frozenset({*_AMQP, *_WORKERS, "kill-gateway"}),
     "queue-stalled": frozenset({*_AMQP, *_REDIS, *_MONGO, *_WORKERS, *_CHILDREN, "full-queue"}),
-    "worker-silent": frozenset({*_REDIS, *_AMQP, *_WORKERS}),
-    "task-stuck": frozenset({*_REDIS, *_WORKERS}),
+    "worker-silent": frozenset({*_REDIS, *_AMQP, *_WORKERS, "full-queue"}),
+    "task-stuck": frozenset({*_REDIS, *_WORKERS, "full-queue"}),  # its worker is stopped for it
     "beat-silent": frozenset({*_REDIS, *_AMQP, "kill-beat"}),
     "history-behind": frozenset({*_REDIS, *_MONGO, "kill-history"}),
 }
