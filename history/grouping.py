@@ -3,9 +3,11 @@
 import hashlib
 import re
 
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|‘[^’]*’|“[^”]*”|«[^»]*»")
+# Texts are of others: nothing here may look at a character more than some times. So none of these
+# repeats what could begin it, and a line's blanks end with the line.
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|‘[^‘’]*’|“[^“”]*”|«[^«»]*»")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\S*|\d+")
-_FRAME = re.compile(r'^\s*File "([^"]*)", line \d+, in (.+)$', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t]*File "([^"\n]*)", line \d+, in (.+)$', re.MULTILINE)
 _MESSAGE_CHARS = 4096
 
 

@@ -45,6 +45,10 @@ PREFETCH = 1_000
 STOCK_FOR_S = 3600.0
 _CONNECT_S = 5.0
 _MAX_ID_CHARS = 512
+_MAX_WORD_CHARS = 512
+"""Of a name: nothing bounds what a stock worker sends."""
+_MAX_EXCEPTION_CHARS = 8 * 1024
+"""Of `repr(exception)`."""
 _STATES = {
     "task-started": "STARTED",
     "task-succeeded": "SUCCESS",
@@ -53,7 +57,7 @@ _STATES = {
     "task-revoked": "REVOKED",
 }
 _RANK = {"STARTED": 1, "RETRY": 2}
-_REPR = re.compile(r"([A-Za-z_][\w.]*)\((.*)\)\s*", re.DOTALL)
+_KIND = re.compile(r"([A-Za-z_][\w.]*)\(")
 
 
 def facts_of(events: Iterable[Mapping[str, Any]]) -> list[Facts]:
@@ -102,10 +106,12 @@ def _say_state(facts: Facts, state: str, event: Mapping[str, Any], at: float) ->
 
 def _error(event: Mapping[str, Any]) -> Error:
     """Read `repr(exception)`, which is all that an event has of it."""
-    text = str(event.get("exception") or "")
+    whole = str(event.get("exception") or "")
+    text = whole[:_MAX_EXCEPTION_CHARS].rstrip()
     kind, message = "Exception", text
-    if matched := _REPR.fullmatch(text):
-        kind, message = matched[1], matched[2].strip("'\", ")
+    matched = _KIND.match(text)
+    if matched and (text.endswith(")") or len(whole) > _MAX_EXCEPTION_CHARS):
+        kind, message = matched[1], text[matched.end() :].removesuffix(")").strip("'\", ")
     traceback = event.get("traceback")
     return Error(
         kind=kind, message=message, traceback=traceback if isinstance(traceback, str) else None
@@ -118,7 +124,7 @@ def _moment(at: float) -> datetime:
 
 def _word(event: Mapping[str, Any], name: str) -> str | None:
     value = event.get(name)
-    return value if isinstance(value, str) and value else None
+    return value[:_MAX_WORD_CHARS] if isinstance(value, str) and value else None
 
 
 class StockEvents:

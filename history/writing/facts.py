@@ -5,6 +5,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+MAX_TYPE_CHARS = 200
+MAX_MESSAGE_CHARS = 4 * 1024
+MAX_TRACEBACK_CHARS = 16 * 1024
+_MAX_LINE_CHARS = 1000
+"""Of a line of a traceback that is too long."""
+_MOST_READ_CHARS = 256 * 1024
+"""Of a traceback: a worker of ours writes no more than 64 KiB."""
 _SEQUENCE_BITS = 20
 
 
@@ -47,11 +54,21 @@ class Change:
 
 @dataclass(slots=True, kw_only=True)
 class Error:
-    """How a task failed."""
+    """How a task failed, in no more words than are kept."""
 
     kind: str
+    """To 200 characters."""
     message: str
+    """To 4,096 characters."""
     traceback: str | None = None
+    """The last 16,384 characters, of which no line has more than some 1,000."""
+
+    def __post_init__(self) -> None:
+        """Cut what others have written: before it is looked through, and wherever it came from."""
+        self.kind = self.kind[:MAX_TYPE_CHARS]
+        self.message = self.message[:MAX_MESSAGE_CHARS]
+        if self.traceback is not None:
+            self.traceback = _tail(self.traceback)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,3 +109,12 @@ class Facts:
     too_large: bool = False
     """Whether its request was too large to be kept."""
     source: str = "penstock"
+
+
+def _tail(traceback: str) -> str:
+    """Return the end of a traceback: of a long message in it little, as the places say more."""
+    if len(traceback) <= MAX_TRACEBACK_CHARS:
+        return traceback
+    lines = traceback[-_MOST_READ_CHARS:].split("\n")
+    short = (one if len(one) <= _MAX_LINE_CHARS else f"{one[:_MAX_LINE_CHARS]} …" for one in lines)
+    return "\n".join(short)[-MAX_TRACEBACK_CHARS:]

@@ -15,8 +15,6 @@ from history.writing.words import words_of
 
 MOST_CHANGES = 100
 """Entries kept of one task: the first and the last fifty."""
-MAX_MESSAGE_CHARS = 4 * 1024
-MAX_TRACEBACK_CHARS = 16 * 1024
 _FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _OF_EVENTS = frozenset({"changes", "order", "started_at", "ended_at", "error"})
 """What records say better."""
@@ -145,8 +143,8 @@ class Merger:
             return
         found["error"] = {
             "type": error.kind,
-            "message": error.message[:MAX_MESSAGE_CHARS],
-            "traceback": _tail(error.traceback),
+            "message": error.message,
+            "traceback": error.traceback,
         }
         if found["state"] == "FAILURE":
             task = facts.task or known.get("task") or ""
@@ -226,10 +224,6 @@ def together(facts: Iterable[Facts]) -> dict[str, Facts]:
         if one.source == "penstock":
             other.source = "penstock"
     return found
-
-
-def _tail(traceback: str | None) -> str | None:
-    return traceback if traceback is None else traceback[-MAX_TRACEBACK_CHARS:]
 
 
 __all__ = ["MOST_CHANGES", "Error", "Merger", "merge_changes", "together"]
