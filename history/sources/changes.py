@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from history.redis_client import HistoryRedis
-from history.sources.records import HEAD_BYTES, LONG_HEAD_BYTES, facts_of, members_of
+from history.sources.records import (
+    HEAD_BYTES,
+    LONG_HEAD_BYTES,
+    WHOLE_BYTES,
+    facts_of,
+    members_of,
+    with_error,
+)
 from history.writing.facts import Facts, order_of
 from penstock.wire.keys import RECORD_PREFIX
 
@@ -78,10 +85,14 @@ class Changes:
                 long.append((name, len(records)))
             records.append((task_id, record, events))
         heads = await self._redis.heads([name for name, _ in long], LONG_HEAD_BYTES)
-        for (_, place), head in zip(long, heads, strict=True):
-            if head:
+        for (name, place), head in zip(long, heads, strict=True):
+            record, _ = members_of(head)
+            if head and "result" not in record:  # one at a time: none stays in memory
+                [longer] = await self._redis.heads([name], WHOLE_BYTES)
+                record = with_error(longer)
+            if "status" in record:  # else it is gone
                 task_id, _, events = records[place]
-                records[place] = task_id, members_of(head)[0], events
+                records[place] = task_id, record, events
         for task_id, _, events in records:
             if events:
                 self._remember(task_id, events[-1][0])

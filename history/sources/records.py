@@ -2,7 +2,8 @@
 
     {"cursor":"5-0","first":"4-0","status":"SUCCESS","task_id":"…", …,"traceback":…,"result":…}
 
-The members that history wants stand before the result. A record without `first` has a stream of
+The members that history wants stand before the result, but for an error: of one that is long (the
+record has its text three times) the record is read on. A record without `first` has a stream of
 events beside it, which tells its changes.
 """
 
@@ -14,13 +15,16 @@ from typing import Any
 
 import orjson
 
-from history.writing.facts import Change, Error, Facts
+from history.writing.facts import MAX_MESSAGE_CHARS, Change, Error, Facts
 from penstock.wire.records import shown
 
 HEAD_BYTES = 1536
 """Of a record that is read at first: all of most."""
 LONG_HEAD_BYTES = 128 * 1024
 """Of the record of an error, with its traceback."""
+WHOLE_BYTES = 1024 * 1024
+"""Of a record whose error ends behind that: all of nearly every one."""
+TOO_LONG = "the text of the error is too long to be kept"
 _ERRORS = frozenset({"FAILURE", "RETRY", "REVOKED"})
 _MOST_TEXT = 500
 _DECODER = json.JSONDecoder()
@@ -36,14 +40,34 @@ def members_of(head: bytes) -> tuple[dict[str, Any], bool]:
     try:
         found = orjson.loads(head)
     except orjson.JSONDecodeError:
-        return _members_of_cut(head.decode("utf-8", "ignore")), False
+        return _cut_members_of(head.decode("utf-8", "ignore"))[0], False
     return (found, True) if isinstance(found, dict) else ({}, True)
 
 
-def _members_of_cut(text: str) -> dict[str, Any]:
+def with_error(head: bytes) -> dict[str, Any]:
+    """Return the members of the record of an error, however long: of its text what is kept.
+
+    Args:
+        head: octets of the record from its beginning.
+    """
+    text = head.decode("utf-8", "ignore")
+    found, name, value = _cut_members_of(text)
+    if isinstance(result := found.get("result"), dict):
+        told = shown(result)
+        found["result"] = {"type": told["type"], "text": told["message"][:MAX_MESSAGE_CHARS]}
+    elif "result" not in found:
+        kind = _cut_members_of(value)[0].get("exc_type") if name == "result" else None
+        kind = kind.rpartition(".")[2] if isinstance(kind, str) else "Exception"
+        found["result"] = {"type": kind, "text": TOO_LONG}
+    return found
+
+
+def _cut_members_of(text: str) -> tuple[dict[str, Any], str, str]:
+    """Return the members that are whole; name and beginning of the one that is not."""
     found: dict[str, Any] = {}
+    key, start = "", len(text)
     if not text.startswith("{"):
-        return found
+        return found, key, ""
     place = 1
     try:
         while place < len(text):
@@ -55,7 +79,7 @@ def _members_of_cut(text: str) -> dict[str, Any]:
             found[str(key)] = value
     except (ValueError, RecursionError):
         pass
-    return found
+    return found, str(key), text[start:]
 
 
 def _skip(text: str, place: int) -> int:
@@ -94,8 +118,11 @@ def facts_of(task_id: str, record: Mapping[str, Any], events: Iterable[tuple[str
         if isinstance(event.get("status"), str):
             facts.changes.append(_change(event_cursor, event))
             facts.started_at = facts.started_at or _time(event.get("started_at"))
+    last = _change(cursor, record)
     if not facts.changes or facts.changes[-1].cursor != cursor:
-        facts.changes.append(_change(cursor, record))
+        facts.changes.append(last)
+    elif not facts.changes[-1].extras:  # the event of a long record says no more than the state
+        facts.changes[-1].extras = last.extras
     if record.get("status") in _ERRORS:
         facts.error = _error(record)
     return facts

@@ -2,6 +2,9 @@
 
 import uuid
 
+import pytest
+
+from history.sources.records import TOO_LONG
 from penstock.wire.keys import HISTORY_CHANGES
 from penstock.wire.records import error_record
 
@@ -63,3 +66,29 @@ async def test_records_that_are_none_hold_nothing_up(history, worker, kept):
     await worker.start(task_id)
 
     await kept.until(task_id, state="STARTED")
+
+
+@pytest.mark.parametrize(
+    ("length", "traceback", "message"),
+    [
+        (100_000, "T", "x" * 4096),
+        (100_000, "ü" * 60_000, "x" * 4096),
+        (600_000, "T", TOO_LONG),
+        (10, "ü" * 400_000, TOO_LONG),
+    ],
+)
+async def test_an_error_however_long_is_kept_and_counted(
+    history, worker, kept, length, traceback, message
+):
+    task_id = str(uuid.uuid4())
+    await worker.start(task_id)
+    error = error_record("ValueError", "x" * length, "builtins")
+    await worker.store(task_id, "FAILURE", error, traceback=traceback)
+
+    task = await kept.until(task_id, state="FAILURE")
+
+    behind = len(traceback) > 100_000  # where not even its type is read
+    assert task["error"]["type"] == ("Exception" if behind else "ValueError")
+    assert task["error"]["message"] == message
+    assert task["changes"][-1]["error"]["message"] == message[:500]
+    assert task["failure"]

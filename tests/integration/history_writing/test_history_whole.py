@@ -85,5 +85,31 @@ async def test_what_failed_is_found_and_run_again(gateway, amqp_url, redis_url, 
     assert lag == []
 
 
+async def test_a_failure_with_a_long_message_is_found_like_any_other(
+    gateway, amqp_url, redis_url, tmp_path
+):
+    deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+    words = "no data", "データがない"
+    texts = [f"{words[0]} " * 6_050, f"{words[1]} " * 1_200]
+    ids = [
+        (await call(gateway, "POST", "/v1/tasks", {"task": "demo.permanent", "args": [text]}))["id"]
+        for text in texts
+    ]
+
+    async def grouped() -> Any:
+        groups = (await call(gateway, "GET", "/v1/failures"))["failures"]
+        assert {one["example"] for one in groups} == set(ids), groups
+        return groups
+
+    async with deployment.worker("asyncio"):
+        groups = await eventually(grouped, 15, 0.1)
+    assert {one["error"]["type"] for one in groups} == {"PermanentError"}
+    for task_id, word, text in zip(ids, words, texts, strict=True):
+        [one] = (await call(gateway, "GET", f"/v1/tasks?{_query({'q': word})}"))["tasks"]
+        assert (one["id"], one["error"]["message"]) == (task_id, text[:4096])
+        told = await call(gateway, "GET", f"/v1/tasks/{task_id}/timeline")
+        assert told["changes"][-1]["error"]["message"] == text[:500]
+
+
 def _query(filters: dict[str, str]) -> str:
     return "&".join(f"{name}={value.replace(' ', '+')}" for name, value in filters.items())
