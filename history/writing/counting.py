@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bson
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
@@ -19,11 +20,19 @@ from history.writing.lease import Lease
 from penstock.looper import Looper, plain_line
 
 ROUND = 2_000
-"""Tasks counted at a time."""
+"""Tasks counted at a time, at most."""
+ROUND_BYTES = 2 * 1024 * 1024
+"""Of what is read of them, at most: up to three times as much is written down, in one document, of
+which MongoDB takes 16 MiB."""
+MAX_EXAMPLE_CHARS = 300
+"""Of the message of a group's example; the example has all that is kept of it."""
 INTERVAL_S = 1.0
 _ID = "counting"
 _DUPLICATE_KEY = 11000
-_NEEDED = {"failure": 1, "tenant": 1, "ended_at": 1, "task": 1, "error": 1, "cursor": 1}
+_NEEDED = {
+    "failure": 1, "tenant": 1, "ended_at": 1, "task": 1, "cursor": 1, "error.type": 1,
+    "error.message": 1,
+}  # fmt: skip
 
 
 class Counting:
@@ -64,8 +73,7 @@ class Counting:
         """
         kept = await self._positions.find_one({"_id": _ID}) or {"round": 0, "ids": []}
         if not kept["ids"]:
-            marked = self._tasks.find({"uncounted": True}, _NEEDED).limit(ROUND)
-            tasks = [one async for one in marked]
+            tasks = await self._marked()
             if not tasks:
                 return 0
             kept = {
@@ -85,6 +93,19 @@ class Counting:
         )
         await self._positions.update_one({"_id": _ID}, {"$set": {"ids": [], "groups": []}})
         return len(kept["ids"])
+
+    async def _marked(self) -> list[dict[str, Any]]:
+        """Return as many tasks that are not counted as one document can name."""
+        tasks: list[dict[str, Any]] = []
+        size = 0
+        async for one in self._tasks.find({"uncounted": True}, _NEEDED).limit(ROUND):
+            if message := (one.get("error") or {}).get("message"):
+                one["error"]["message"] = message[:MAX_EXAMPLE_CHARS]
+            size += len(bson.encode(one))
+            if tasks and size > ROUND_BYTES:
+                break
+            tasks.append(one)
+        return tasks
 
     async def _add(self, number: int, groups: Iterable[Mapping[str, Any]]) -> None:
         commands = [self._command(number, group) for group in groups]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
+import pytest
 
 from devstack.ports import free_port
 from history.database import Database
@@ -110,6 +111,35 @@ async def test_a_round_of_counting_that_is_done_again_after_a_crash_adds_nothing
     groups = [one async for one in kept.database["failures"].find({"_id.all": None})]
     assert [one["count"] for one in groups] == [3]
     assert groups[0]["_id"] == {"failure": "f", "tenant": "a", "hour": ended.replace(minute=0)}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "task", "message"),
+    [("", "demo.add", "x" * 4096), ("😀" * 400, "😀" * 500, "😀" * 400)],
+)
+async def test_failures_of_which_none_is_like_another_are_counted_however_long(
+    config, kept, request, task_id, task, message
+):
+    database = Database(config.mongo_url, config.database)
+    request.addfinalizer(database.close)
+    await database.prepare()
+    counting = Counting(database, Lease(database, ()), 7, ())
+    failed = {
+        "tenant": "a", "task": task, "cursor": "1-0", "uncounted": True,
+        "ended_at": datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
+        "error": {"type": "E", "message": message, "traceback": "T" * 1000},
+    }  # fmt: skip
+    await kept.database["tasks"].insert_many(
+        [{"_id": f"{n}{task_id}", "failure": f"f{n}", **failed} for n in range(2_000)]
+    )
+
+    while await counting.count():
+        pass
+
+    assert await kept.database["failures"].count_documents({"count": 1}) == 4_000
+    [group] = [one async for one in kept.database["failures"].find({"_id.failure": "f7"}).limit(1)]
+    assert group["error"] == {"type": "E", "message": message[:300]}
+    assert not await kept.database["tasks"].count_documents({"uncounted": True})
 
 
 async def begun_round(counting, kept):
