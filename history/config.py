@@ -46,8 +46,8 @@ class HistoryConfig:
     days: int = 7
     """How long a task is kept after its last change, 1–3660 days. `HISTORY_DAYS`."""
     max_bytes: int = 10 * 1024 * 1024 * 1024
-    """What the documents of `tasks` may take before MongoDB compresses them; beyond, the oldest are
-    deleted. `HISTORY_MAX_BYTES`."""
+    """What tasks and counts of failures may take before MongoDB compresses them, the counts a
+    quarter of it; beyond, the oldest are deleted. `HISTORY_MAX_BYTES`."""
     arguments: str = "failed"
     """Of which tasks the request is kept: `failed`, `all` or `none`. `HISTORY_ARGUMENTS`."""
     mask: tuple[str, ...] = DEFAULT_MASK

@@ -6,7 +6,10 @@ import re
 # Texts are of others: nothing here may look at a character more than some times. So none of these
 # repeats what could begin it, and a line's blanks end with the line.
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|‘[^‘’]*’|“[^“”]*”|«[^«»]*»")
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\S*|\d+")
+_UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\S*"
+_HEX_WORD = r"(?<![^\W_])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}(?![^\W_])"
+"""Ids of MongoDB, digests, commits, UUIDs without hyphens: words without a digit are words."""
+_NUMBER = re.compile(rf"0x[0-9a-fA-F]+|{_UUID}|{_HEX_WORD}|\d+")
 _FRAME = re.compile(r'^[ \t]*File "([^"\n]*)", line \d+, in (.+)$', re.MULTILINE)
 _MESSAGE_CHARS = 4096
 
@@ -17,7 +20,7 @@ def failure_id(task: str, kind: str, message: str, traceback: str | None) -> str
     Args:
         task: name of the task.
         kind: name of the exception's class.
-        message: its text; numbers and quoted parts do not count.
+        message: its text; numbers, ids of hexadecimal digits and quoted parts do not count.
         traceback: as Python writes it; the file and function of its last frame count.
     """
     parts = (task, kind, without_particulars(message), place(traceback or ""))
@@ -25,7 +28,7 @@ def failure_id(task: str, kind: str, message: str, traceback: str | None) -> str
 
 
 def without_particulars(message: str) -> str:
-    """Return a message with `#` for each number and `'…'` for each quoted part."""
+    """Return a message with `#` for each number or id, and `'…'` for each quoted part."""
     return _NUMBER.sub("#", _QUOTED.sub("'…'", message[:_MESSAGE_CHARS]))
 
 

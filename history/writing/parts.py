@@ -177,7 +177,7 @@ def _register(
     )
     gauge("penstock_history_writes", "1: this process writes.", lambda: float(lease.held))
     gauge("penstock_history_gaps_open", "Gaps that are not filled yet.", lambda: gaps.open)
-    gauge("penstock_history_bytes", "What documents of tasks take.", lambda: bounds.size)
+    gauge("penstock_history_bytes", "What tasks and counts of failures take.", lambda: bounds.size)
     counter("penstock_history_gaps", "Gaps found.", lambda: gaps.found)
     counter(
         "penstock_history_entries",
@@ -187,7 +187,7 @@ def _register(
     )
     counter("penstock_history_documents", "Documents written.", lambda: writer.written)
     counter("penstock_history_refused", "Documents MongoDB refused.", lambda: writer.refused)
-    counter("penstock_history_deleted", "Tasks deleted at the bound.", lambda: bounds.deleted)
+    counter("penstock_history_deleted", "Documents deleted at the bound.", lambda: bounds.deleted)
     counter(
         "penstock_history_vanished",
         "Records that were gone before they were read.",

@@ -1,3 +1,5 @@
+import pytest
+
 from history.grouping import failure_id, place, without_particulars
 
 TRACEBACK = """Traceback (most recent call last):
@@ -16,6 +18,23 @@ def test_numbers_and_quoted_parts_do_not_tell_failures_apart():
 
     assert one == other
     assert len(one) == 16
+
+
+@pytest.mark.parametrize(
+    ("message", "same"),
+    [
+        ("no user 64f1a2b3c4d5e6f7a8b9c0d1", "no user #"),
+        ("commit DEADBEEF1 of cus_9f86d081884c7d65", "commit # of cus_#"),
+        ("a=00000000-0000-4000-8000-0000deadbeef.", "a=#"),
+        ("0e37df36f698e4ea6d8bb35ff8b7e5a2: gone", "#: gone"),
+        ("0xfeedface at abcdef1", "# at abcdef#"),  # too short
+        ("the defaced facade deadbeef", "the defaced facade deadbeef"),  # words
+        ("step12345678 ab12cd34ef56gh", "step# ab#cd#ef#gh"),  # of other letters, too
+        ("12345678 of ２", "# of #"),
+    ],
+)
+def test_ids_of_hexadecimal_digits_are_numbers(message, same):
+    assert without_particulars(message) == same
 
 
 def test_the_line_does_not_count_and_the_function_does():

@@ -45,6 +45,8 @@ def cost(work: Callable[[], object]) -> float:
         (lambda n: place(" " * n + "\n" + " " * n), 40_000),
         (lambda n: place('File "' * n), 50_000),
         (lambda n: without_particulars("“‘«" * n), 1_200),
+        (lambda n: without_particulars("a" * n + "-" + "0" * n), 2_000),
+        (lambda n: without_particulars("a0" * n + "z"), 2_000),
         (lambda n: without_particulars("a" * n + " " + "0" * n), 2_000),
         (lambda n: MASK.apply('"' + '\\"' * n), 10_000),
         (lambda n: merged("ValueError('" + ")" * n, "\n" * n), 40_000),

@@ -35,6 +35,30 @@ async def test_beyond_the_bound_the_oldest_go_first(history, kept):
     assert bounds.deleted == 500 - len(left)
 
 
+async def test_of_counts_of_failures_the_oldest_go_beyond_a_quarter(history, kept):
+    start = datetime(2100, 1, 1, tzinfo=UTC)  # none has expired
+    hours = [start + timedelta(hours=n) for n in range(400)]
+    await kept.database["failures"].insert_many(
+        [{"_id": {"all": True, "hour": one}, "expires_at": one, "x": "x" * 1000} for one in hours]
+    )
+    await kept.database["tasks"].insert_many(
+        [{"_id": str(n), "at": start + timedelta(seconds=n), "x": "x" * 1000} for n in range(100)]
+    )
+    size = (await kept.database.command("collStats", "failures"))["size"]
+    bounds = Bounds(history.database, history.lease, size, (), 0.1)
+    await bounds.looper.once()
+
+    left = [
+        one["_id"]["hour"] async for one in kept.database["failures"].find().sort("_id.hour", 1)
+    ]
+    assert left == hours[400 - len(left) :]
+    assert 90 <= len(left) <= 100
+    assert await kept.database["tasks"].count_documents({}) == 100  # there is room for them
+    await bounds.looper.once()
+    assert bounds.size < size
+    assert bounds.deleted == 400 - len(left)
+
+
 async def test_of_two_processes_one_writes_and_the_other_takes_over(config, worker, kept):
     async with writing_history(config) as first:
         other = replace(config, port=free_port())
