@@ -36,7 +36,7 @@ def _options(message: Delivery, queue: str) -> dict[str, Any]:
     hard_s, soft_s = limits if isinstance(limits, list) and len(limits) == 2 else (None, None)
     found = {
         "queue": queue,
-        "priority": message.properties.priority,
+        "priority": message.properties.priority or None,  # kombu writes 0 where a client says none
         "time_limit": hard_s,
         "soft_time_limit": soft_s,
         "callback_url": headers.get(CALLBACK_HEADER),

@@ -23,7 +23,12 @@ from gateway.operating.history_work import Slice, assigned, passing
 from gateway.sharing.tenant import TENANT
 from gateway.submitting.plan import CanvasPart, Stamp, TaskPlan, Terms
 from gateway.submitting.submission import Submission
-from gateway.submitting.task_request import Options, TaskRequest, check_form
+from gateway.submitting.task_request import (
+    HIGHEST_PRIORITY,
+    Options,
+    TaskRequest,
+    check_form,
+)
 from penstock.wire.history_queries import NO_REQUEST
 from penstock.wire.ingest import STORE_TASK
 from topology.model import Topology
@@ -124,15 +129,21 @@ class Retrying:
         check_form(request)
         if kept.meaning == MIXED:
             raise _Refusal(_MIXED_JSON)
-        terms = Terms(tenant=caller.tenant, envelopes=kept.meaning == CELERYS)
-        plan = await self._submission.plan(request, caller, terms)
-        queue = kept.options.get("queue")
-        elsewhere = isinstance(queue, str) and plan.destination.queues != (queue,)
-        if elsewhere and queue in self._topology.queues:  # not where its route says
-            options = msgspec.structs.replace(request.options, queue=queue)
-            request = msgspec.structs.replace(request, options=options)
-            plan = await self._submission.plan(request, caller, terms)
-        return plan, request
+        request = self._to_its_queue(request, kept.options.get("queue"))
+        terms = Terms(tenant=caller.tenant, envelopes=kept.meaning == CELERYS, idle_priority=True)
+        return await self._submission.plan(request, caller, terms), request
+
+    def _to_its_queue(self, request: TaskRequest, taken_from: Any) -> TaskRequest:
+        """Name the queue that a task was taken from, where its route leads elsewhere."""
+        queue = self._topology.named(taken_from) if isinstance(taken_from, str) else None
+        route = self._topology.route(request.task)
+        if queue not in self._topology.queues or route is None:
+            return request
+        seen = {**(request.options.headers or {}), "task": request.task}
+        if self._topology.match(route.exchange, route.routing_key, seen) == (queue,):
+            return request
+        options = msgspec.structs.replace(request.options, queue=queue)
+        return msgspec.structs.replace(request, options=options)
 
     async def _publish(
         self, item: Item, plan: TaskPlan, request: TaskRequest, new_id: str
@@ -180,9 +191,12 @@ def _options(kept: KeptRequest) -> Options:
     headers = known.get("headers")
     values = {
         name: known[name]
-        for name in ("priority", "time_limit", "soft_time_limit", "callback_url")
+        for name in ("time_limit", "soft_time_limit", "callback_url")
         if known.get(name) is not None
     }
+    priority = known.get("priority")
+    if isinstance(priority, int) and priority > 0:  # kombu writes 0 where a client says none
+        values["priority"] = min(priority, HIGHEST_PRIORITY)
     if known.get("ignore_result") is True:
         values["ignore_result"] = True
     if isinstance(headers, dict):

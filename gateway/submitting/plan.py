@@ -28,6 +28,8 @@ class Terms:
     """Whose the task is; None: the caller's tenant's."""
     envelopes: bool = False
     """Objects of kombu's form in its arguments are values: Celery's client made them."""
+    idle_priority: bool = False
+    """A priority that no queue honours is left out, in place of a refusal."""
 
 
 SUBMITTED: Final = Terms()

@@ -16,7 +16,7 @@ from gateway.submitting.catalog import Catalog
 from gateway.submitting.destinations import Destination, Destinations
 from gateway.submitting.envelopes import check_no_envelopes
 from gateway.submitting.plan import SUBMITTED, TaskPlan, Terms
-from gateway.submitting.priorities import check_priority
+from gateway.submitting.priorities import check_priority, honours
 from gateway.submitting.start_times import times
 from gateway.submitting.task_request import NO_OPTIONS, Options, TaskRequest
 from penstock.wire.names import GATE_QUEUE
@@ -104,7 +104,11 @@ class Planner:
                 options = msgspec.structs.replace(options, ignore_result=True)
         if options.priority is not None and not destination.apps:  # what an app honours is its own
             queues = [self._topology.queues[name] for name in destination.queues]
-            check_priority(queues, self._publisher.rabbitmq_major)
+            major = self._publisher.rabbitmq_major
+            if terms.idle_priority and not any(honours(queue, major) for queue in queues):
+                options = msgspec.structs.replace(options, priority=None)
+            else:
+                check_priority(queues, major)
         options = _completed(options, destination)
         if options.callback_url is not None:
             self._check_callback(options.callback_url)

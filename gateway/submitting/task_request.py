@@ -18,6 +18,7 @@ from penstock.wire.headers import is_reserved
 
 MAX_DELAY_S = 365 * 86_400
 """Longest countdown or eta; one year."""
+HIGHEST_PRIORITY = 9
 MAX_KEY_BYTES = 255
 """UTF-8 size of an exchange's name, a queue's or a routing key: an AMQP short string."""
 MAX_HEADERS_BYTES = 16 * 1024
@@ -66,7 +67,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """One that the layout marks as publishable."""
     routing_key: _Key | None = None
     """Needs `exchange`."""
-    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_PRIORITY)] | None = None
     """Refused where no matched queue honours it."""
     countdown: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
     """Seconds until it may start, rounded up to whole ones."""

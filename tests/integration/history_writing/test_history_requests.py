@@ -78,3 +78,16 @@ async def test_all_arguments_are_kept_where_history_wants_them(make_gateway, con
 
     assert request["args"] == "[1.10,2]"
     assert request["options"]["headers"] == {"colour": "red"}
+
+
+async def test_the_priority_0_that_kombu_writes_on_every_message_is_none(
+    history_gateway, kept, amqp_url
+):
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        message = aio_pika.Message(
+            BODY.encode(), headers={"id": "dead-0", "task": "demo.add"}, priority=0
+        )
+        await (await channel.get_exchange("dead")).publish(message, "default")
+
+        assert (await kept.request("dead-0"))["options"] == {"headers": {}}
