@@ -15,7 +15,7 @@ from history.redis_client import Entry
 from history.writing.facts import Facts, Request
 
 _DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[\s,]*")
+_BETWEEN = re.compile(r"[\s,:]*")
 
 
 def accepted(entries: Iterable[Entry]) -> list[Facts]:
@@ -87,8 +87,7 @@ def parts_of(body: str) -> tuple[str, str, str] | None:
     place, parts = 1, []
     try:
         for _ in range(3):
-            matched = _SPACE.match(text, place)
-            start = matched.end() if matched else place
+            start = _skip(text, place)
             _, place = _DECODER.raw_decode(text, start)
             parts.append(text[start:place])
     except (ValueError, RecursionError):
@@ -99,10 +98,30 @@ def parts_of(body: str) -> tuple[str, str, str] | None:
 
 
 def without_chord(embed: str) -> str:
-    """Return what follows a task without its chord, whose count has gone on; empty: nothing."""
-    found = _json(embed.encode(), dict)
-    kept = {name: one for name, one in found.items() if one and name != "chord"}
-    return json.dumps(kept, separators=(",", ":")) if kept else ""
+    """Return what follows a task without its chord, whose count has gone on; empty: nothing.
+
+    The rest stays to the letter, and what cannot be read as it is: a retry says so then, and does
+    not publish the task with nothing behind it.
+    """
+    if not embed.startswith("{"):
+        return "" if embed == "null" else embed
+    kept, place = [], _skip(embed, 1)
+    try:
+        while embed[place] != "}":
+            start = place
+            name, place = _DECODER.raw_decode(embed, start)
+            value, place = _DECODER.raw_decode(embed, _skip(embed, place))
+            if value and name != "chord":
+                kept.append(embed[start:place])
+            place = _skip(embed, place)
+    except (IndexError, ValueError, RecursionError):
+        return embed
+    return f"{{{','.join(kept)}}}" if kept else ""
+
+
+def _skip(text: str, place: int) -> int:
+    matched = _BETWEEN.match(text, place)
+    return matched.end() if matched else place
 
 
 def _options(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,40 @@ def test_the_parts_of_a_body_stay_to_the_letter():
 
     assert parts
     assert parts[:2] == ('[1.10, "]"]', '{"a": [2]}')
-    assert told.without_chord(parts[2]) == '{"chain":[3]}'
+    assert told.without_chord(parts[2]) == '{"chain": [3]}'
     assert told.parts_of("{}") is None
     assert told.parts_of("[[1], {}") is None
+
+
+CHAIN = '"chain":[{"task": "t", "args":[12345678901234567890123, 1.10, "\\ud800", NaN]}]'
+
+
+@pytest.mark.parametrize(
+    ("embed", "kept"),
+    [
+        (f'{{ "callbacks" :null, {CHAIN} , "chord": {{"x":NaN}}, "errbacks":[] }}', f"{{{CHAIN}}}"),
+        (f'{{"chord":{{"chain":[1]}},{CHAIN}}}', f"{{{CHAIN}}}"),
+        ('{"callbacks":null,"errbacks":null,"chain":null,"chord":{"task":"t"}}', ""),
+        ("{}", ""),
+        ("null", ""),
+        ('{"chain":[1]', '{"chain":[1]'),  # none of these is "nothing follows"
+        ("[1]", "[1]"),
+        ('{"chain":[1' + "0" * 5_000 + "]}", '{"chain":[1' + "0" * 5_000 + "]}"),
+    ],
+)
+def test_what_follows_a_task_stays_to_the_letter_but_for_its_chord(embed, kept):
+    assert told.without_chord(embed) == kept
+
+
+def test_what_follows_an_accepted_task_or_a_dead_letter_is_kept_to_the_letter():
+    body = f'[[1], {{}}, {{"callbacks": null, {CHAIN}, "chord": null}}]'
+    entry = {"id": "t", "task": "a.b", "body": body}
+    [asked] = told.requests([("1-0", {b"r": json.dumps(entry).encode()})])
+    [waiting] = told.accepted([("1-0", {b"a": json.dumps([entry]).encode()})])
+
+    assert asked.request
+    assert waiting.request
+    assert asked.request.embed == waiting.request.embed == f"{{{CHAIN}}}"
 
 
 def test_malformed_entries_are_left_out():
