@@ -2,6 +2,9 @@
 
 A message whose end is recorded and that comes back, as a gateway died before it was acknowledged,
 never starts: the start script finds the end.
+
+In a queue with priorities what came later may stand in front. It is held until the purge has ended,
+and is in its place again when the channel closes.
 """
 
 import asyncio
@@ -15,11 +18,16 @@ from gateway.operating.operations import Count, LongOperation
 from gateway.rabbitmq.settling import ACKS_IN_A_ROW
 from gateway.rabbitmq.taking import Source, Taken, Taking
 from gateway.redis.faults import WrongTypeError
+from gateway.submitting.priorities import honours
 from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
 KIND: Final = "purge"
+MOST_HELD: Final = 5_000
+"""Messages that stand in front and came later; of what is behind more of them nothing is purged."""
+_HELD_AT_ONCE: Final = 500
+"""Between two renewals of the operation's lease."""
 
 
 @dataclass(slots=True)
@@ -29,6 +37,8 @@ class _Window:
     taken: list[Taken]
     last: bool
     """Whether the queue is empty, or what follows came after the purge began."""
+    held: int = 0
+    """How many came after the purge began, and are kept from those behind them."""
 
 
 class Purging:
@@ -77,8 +87,11 @@ class Purging:
         for shard in self._topology.shards(operation.subject):
             async with self._taking.open(shard) as source:
                 last = left <= 0
+                may_hold = MOST_HELD if self._ranks(operation.subject) else 0
                 while not last:
-                    window = await self._window(source, operation, min(left, ACKS_IN_A_ROW))
+                    most = min(left, ACKS_IN_A_ROW)
+                    window = await self._window(source, operation, most, may_hold)
+                    may_hold -= window.held
                     ends = await asyncio.gather(
                         *(self._end(one, operation.subject) for one in window.taken)
                     )
@@ -89,17 +102,27 @@ class Purging:
         log.info("queue-purged", extra={"queue": operation.subject, "operation": operation.id})
         return True
 
-    async def _window(self, source: Source, operation: LongOperation, most: int) -> _Window:
+    def _ranks(self, queue: str) -> bool:
+        """Return whether a message may overtake another in a queue."""
+        return honours(self._topology.queues[queue], self._taking.rabbitmq_major)
+
+    async def _window(
+        self, source: Source, operation: LongOperation, most: int, may_hold: int
+    ) -> _Window:
         taken: list[Taken] = []
-        while len(taken) < most:
+        held = 0
+        while len(taken) < most and held < _HELD_AT_ONCE:
             one = await source.take()
             if one is None:
-                return _Window(taken, last=True)
-            if _issued_after(one, operation.since):
+                return _Window(taken, last=True, held=held)
+            if not _issued_after(one, operation.since):
+                taken.append(one)
+            elif held < may_hold:
+                held += 1  # not acknowledged
+            else:
                 await one.put_back()
-                return _Window(taken, last=True)
-            taken.append(one)
-        return _Window(taken, last=False)
+                return _Window(taken, last=True, held=held)
+        return _Window(taken, last=False, held=held)
 
     async def _end(self, one: Taken, queue: str) -> bool:
         """End the task of a message, and remove it; False: it stays."""

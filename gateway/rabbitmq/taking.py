@@ -90,6 +90,11 @@ class Taking:
         """Name the connection."""
         return f"<Taking {self._connection!r}>"
 
+    @property
+    def rabbitmq_major(self) -> int | None:
+        """The major version of RabbitMQ; None: not known yet."""
+        return self._connection.rabbitmq_major
+
     @asynccontextmanager
     async def open(self, queue: str) -> AsyncIterator[Source]:
         """Lend a queue; what was taken and not removed goes back at the end.

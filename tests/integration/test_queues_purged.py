@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from gateway.api import parts
+from gateway.operating.operations import LongOperation
+from gateway.operating.purging import KIND
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
@@ -147,6 +152,35 @@ async def test_a_repeated_key_purges_once_and_what_came_later_stays(gateway, dep
 
     assert answers[0] == answers[1]
     assert deployment.depth("default") == 1
+
+
+async def test_what_came_later_and_stands_in_front_stays_and_what_is_behind_it_ends(
+    gateway, deployment
+):
+    def ranked(priority: int) -> dict[str, Any]:
+        return {**add(priority), "options": {"queue": "ranked", "priority": priority}}
+
+    early, late = [ranked(n % 5) for n in range(40)], [ranked(9)] * 30
+    ids = [one["id"] for one in await call(gateway, "POST", "/v1/tasks/bulk", early)]
+    since = time.time()
+    await eventually(lambda: time.time() > since + 0.01)
+    later = [one["id"] for one in await call(gateway, "POST", "/v1/tasks/bulk", late)]
+    operation = LongOperation(
+        id="p", kind=KIND, subject="ranked", tenant="anonymous", since=since, of=len(ids)
+    )
+    counted = []
+
+    async def count(done: int, failed: int, refusals: Mapping[str, int] | None = None) -> None:
+        assert refusals is None
+        counted.append((done, failed))
+
+    purging = gateway.app[parts.OPERATING].purging
+    assert await purging.purge(operation, count)
+
+    assert [sum(figures) for figures in zip(*counted, strict=True)] == [40, 0]
+    assert {one["state"] for one in await states(gateway, ids)} == {"REVOKED"}
+    assert {one["state"] for one in await states(gateway, later)} == {"PENDING"}
+    await eventually(lambda: deployment.depth("ranked") == 30)
 
 
 async def test_an_operation_that_never_was_is_unknown(gateway):
