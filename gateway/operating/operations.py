@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal, Protocol
@@ -32,7 +32,7 @@ OPEN_KEY: Final = "penstock:operations"
 ALL_KEY: Final = "penstock:operations:all"
 PREFIX: Final = "penstock:operation:"
 KEPT_S: Final = 7 * DAY_S
-"""How long it is known what became of an operation."""
+"""How long it is known what became of an operation: from its end, or from its last renewal."""
 LEASE_S: Final = 10
 """How long after its gateway died an operation is continued."""
 LOOK_S: Final = 1.0
@@ -148,9 +148,24 @@ class LongOperations:
             pipe.expire(PREFIX + one.id, KEPT_S)
             pipe.sadd(OPEN_KEY, one.id)
             pipe.zadd(ALL_KEY, {one.id: one.since})
-            pipe.zremrangebyscore(ALL_KEY, "-inf", one.since - KEPT_S)
-            await pipe.execute()
+            pipe.zrangebyscore(ALL_KEY, "-inf", one.since - KEPT_S)
+            *_, old = await pipe.execute()
+        await self._forget([each.decode() for each in old])
         return one
+
+    async def _forget(self, old: Sequence[str]) -> None:
+        """Take those off the list that are no longer kept: one that takes long still is."""
+        if not old:
+            return
+        async with self._redis.pipeline() as pipe:
+            for one in old:
+                pipe.exists(PREFIX + one)
+            kept = await pipe.execute()
+        gone = [one for one, there in zip(old, kept, strict=True) if not there]
+        async with self._redis.pipeline() as pipe:
+            for one in gone:
+                pipe.zrem(ALL_KEY, one)
+            await pipe.execute()
 
     async def find(self, operation_id: str) -> LongOperation:
         """Return an operation.
@@ -213,11 +228,13 @@ class LongOperations:
         return sorted(one.decode() for one in open_ids)
 
     async def _takes(self, operation_id: str) -> bool:
+        """Take the lease of an operation that is not done, whoever has it: it is kept on."""
         key = f"{PREFIX}{operation_id}:by"
         async with self._redis.pipeline() as pipe:
             pipe.set(key, self._own, nx=True, ex=LEASE_S)
             pipe.get(key)
-            _, holder = await pipe.execute()
+            pipe.expire(PREFIX + operation_id, KEPT_S)
+            _, holder, _ = await pipe.execute()
         return bool(holder == self._own.encode())
 
     async def _do(self, operation_id: str) -> bool:

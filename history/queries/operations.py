@@ -5,7 +5,8 @@ operation_items   _id: {op, n}, task_id, tenant, new_id, state, code
 
     waiting ──assign: new_id──► waiting ──settle──► done | failed (code)
 
-Any gateway goes on with what waits, under the ids that were stored.
+Any gateway goes on with what waits, under the ids that were stored. What waits for longer than
+operations are kept is kept on: it is renewed once a day by what takes of it.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ MOST_TAKEN: Final = 1000
 TAKEN_BYTES: Final = 4 * 1024 * 1024
 """Requests of one answer, about."""
 _KEPT: Final = timedelta(days=7)
-"""How long an operation is kept, at least."""
+"""How long an operation is kept, at least; one that is not done, for as long as it is renewed."""
+_RENEWED: Final = timedelta(days=1)
+"""When it is renewed: its items are many."""
 _SAFE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
 _AT_ONCE: Final = 50
 """Requests that are read together."""
@@ -50,7 +53,7 @@ async def begin(request: web.Request) -> web.Response:
     selection = Selection.from_json(body, known_only=kind == RETRY)
     database = request.app[DATABASE]
     now = datetime.now(UTC)
-    expires_at = now + max(_KEPT, timedelta(days=request.app[CONFIG].days))
+    expires_at = now + _kept(request)
     items = _items(database)
     written = await database.operations.find_one({"_id": operation}, max_time_ms=QUERY_MS)
     if written is not None:
@@ -105,6 +108,8 @@ async def take(request: web.Request) -> web.Response:
     if known is None:
         return answered({"items": None})
     waiting = await _waiting(database, operation, most) if most else []
+    if waiting and known["expires_at"] - datetime.now(UTC) < _kept(request) - _RENEWED:
+        await _renew(database, operation, datetime.now(UTC) + _kept(request))
     items: list[dict[str, Any]] = []
     size = 0
     for start in range(0, len(waiting), _AT_ONCE):
@@ -158,6 +163,18 @@ async def settle(request: web.Request) -> web.Response:
     if writes:
         await _items(database).bulk_write(writes, ordered=False)
     return answered(await _progress(database, operation))
+
+
+def _kept(request: web.Request) -> timedelta:
+    return max(_KEPT, timedelta(days=request.app[CONFIG].days))
+
+
+async def _renew(database: Database, operation: str, expires_at: datetime) -> None:
+    """Keep an operation until then; cut off in the middle, the next who takes does it again."""
+    later = {"$set": {"expires_at": expires_at}}
+    sooner = {"_id.op": operation, "expires_at": {"$lt": expires_at - _RENEWED}}
+    await database.operation_items.update_many(sooner, later)
+    await database.operations.update_one({"_id": operation}, later)
 
 
 def _items(database: Database) -> Documents:
