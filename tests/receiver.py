@@ -36,6 +36,8 @@ class Receiver:
     """Statuses of the next answers; then 204."""
     hang: asyncio.Event | None = None
     """Set: the next answers wait for it."""
+    cut: int = 0
+    """So many of the next requests have their connection cut instead of an answer."""
 
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -50,6 +52,10 @@ class Receiver:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.calls.append(Call(request.path, dict(request.headers), body))
+        if self.cut and request.transport is not None:
+            self.cut -= 1
+            request.transport.abort()
+            return web.Response()
         if self.hang is not None:
             await self.hang.wait()
         status = self.answers.pop(0) if self.answers else 204

@@ -3,6 +3,9 @@
 event ──► delivered before? ──yes──► acked
 │ no
 ▼
+a place for it? ── no ─────► published again, delayed by the broker; acked: this is no attempt
+│ yes                        after a day with a receiver that does not answer: dead letters
+▼
 POST ── 2xx ───────────────► noted, acked
 ├─ host not allowed ─────► dead letters, acked
 └─ anything else ────────► published again, delayed by the broker; acked
@@ -11,13 +14,14 @@ after a day: dead letters
 
 import logging
 import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
 
 from gateway.access.task_id import claims
 from gateway.endings.callback_events import (
+    GIVE_UP_S,
     CallbackEvent,
     CallbackEvents,
     insist,
@@ -25,6 +29,7 @@ from gateway.endings.callback_events import (
     parse_event,
 )
 from gateway.endings.callback_post import CallbackFailedError, CallbackPost
+from gateway.endings.receivers import ReceiverBusyError, Receivers
 from gateway.errors import Problem
 from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery, UnusableError
@@ -32,6 +37,9 @@ from gateway.states.reading import States
 from penstock.wire.names import CALLBACKS_QUEUE
 
 log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 128
+"""Events in hand at once: more than `Receivers` has places, so that what finds none goes on."""
 
 
 class CallbackDelivery:
@@ -47,10 +55,11 @@ class CallbackDelivery:
     def __init__(
         self, connection: Connection, events: CallbackEvents, states: States, post: CallbackPost
     ) -> None:
-        self.consumer = Consumer(connection, CALLBACKS_QUEUE, "callbacks", self.handle)
+        self.consumer = Consumer(connection, CALLBACKS_QUEUE, "callbacks", self.handle, AT_ONCE)
         self._events = events
         self._states = states
         self._post = post
+        self._receivers = Receivers()
 
     async def handle(self, delivery: Delivery) -> None:
         """Deliver the event of one message, or see to it that it is tried again.
@@ -68,9 +77,11 @@ class CallbackDelivery:
         try:
             if await self._events.delivered(event):
                 return
-            await self._post.send(
-                event.url, event.event, await self._body(event), event.traceparent
-            )
+            async with self._receivers.calling(event.url):
+                body = await self._body(event)
+                await self._post.send(event.url, event.event, body, event.traceparent)
+        except ReceiverBusyError as busy:
+            await self._put_off(event, busy)
         except CallbackFailedError as failed:
             await self._try_again(event, failed)
         except Problem as problem:  # Redis is away: what became of the task is not known now
@@ -103,10 +114,27 @@ class CallbackDelivery:
             event, attempt=event.attempt + 1, first_at=event.first_at or now
         )
         delay_s = None if failed.final else next_delay_s(event, now)
-        extra = {"callback": event.event, "id": event.id, "attempt": event.attempt}
         if delay_s is None:
-            log.warning("callback-given-up", extra={**extra, "reason": failed.reason})
-            await insist(lambda: self._events.bury(event, "callback-failed", failed.reason))
+            await self._give_up(event, failed.reason)
             return
+        extra = {"callback": event.event, "id": event.id, "attempt": event.attempt}
         log.info("callback-failed", extra={**extra, "reason": failed.reason, "delay_s": delay_s})
         await insist(lambda: self._events.again(event, delay_s))
+
+    async def _put_off(self, event: CallbackEvent, busy: ReceiverBusyError) -> None:
+        """Publish an event again that was not tried.
+
+        The tries of others speak for it while its receiver is silent: so its end comes, too.
+        """
+        now = time.time()
+        since = event.put_off_at or now
+        event = msgspec.structs.replace(event, put_off_at=since)
+        if busy.silent and now - since >= GIVE_UP_S:
+            await self._give_up(event, "its receiver has not answered for a day")
+            return
+        await insist(lambda: self._events.again(event, busy.delay_s))
+
+    async def _give_up(self, event: CallbackEvent, reason: str) -> None:
+        extra = {"callback": event.event, "id": event.id, "attempt": event.attempt}
+        log.warning("callback-given-up", extra={**extra, "reason": reason})
+        await insist(lambda: self._events.bury(event, "callback-failed", reason))

@@ -62,6 +62,8 @@ class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """How often it was tried."""
     first_at: float | None = None
     """When it was first tried, unix seconds."""
+    put_off_at: float | None = None
+    """When it was first put off without a try, because its receiver was busy; unix seconds."""
     replays: int = 0
     """How often it was replayed from the dead letters."""
     traceparent: str | None = None
@@ -97,7 +99,9 @@ def parse_event(body: bytes, headers: Mapping[str, Any]) -> CallbackEvent | None
         return None
     replays = headers.get(REPLAY_HEADER) or 0
     if isinstance(replays, int) and replays > event.replays:
-        return msgspec.structs.replace(event, replays=replays, attempt=0, first_at=None)
+        return msgspec.structs.replace(
+            event, replays=replays, attempt=0, first_at=None, put_off_at=None
+        )
     return event
 
 

@@ -34,12 +34,14 @@ class CallbackFailedError(Exception):
     Args:
         reason: For logs and dead letters; holds no secrets.
         final: Trying again cannot help.
+        answered: There was an answer, with a status that is no 2xx.
     """
 
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False, answered: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.final = final
+        self.answered = answered
 
 
 def is_web_url(url: str) -> bool:
@@ -194,7 +196,7 @@ class CallbackPost:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise CallbackFailedError(f"{type(error).__name__}: {error}"[:500]) from error
         if not 200 <= status < 300:
-            raise CallbackFailedError(f"the answer was {status}")
+            raise CallbackFailedError(f"the answer was {status}", answered=True)
 
     async def close(self) -> None:
         """Close connections."""
@@ -205,7 +207,8 @@ class CallbackPost:
         if self._session is None:
             resolver = None if self._config.callback_private else PublicResolver()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=100),
+                # No limit: `Receivers` bounds calls, and knows which receiver must wait.
+                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0),
                 timeout=aiohttp.ClientTimeout(
                     total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
                 ),
