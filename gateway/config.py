@@ -34,7 +34,7 @@ class Quotas:
     idempotency_bytes: int = 64 * 1024 * 1024
     """Records of idempotency keys of a day. `IDEMPOTENCY_QUOTA_BYTES`."""
     callback_bytes: int = 16 * 1024 * 1024
-    """Callback URLs kept for tasks that have not begun. `CALLBACK_QUOTA_BYTES`."""
+    """Callback URLs of tasks whose ends are not announced yet. `CALLBACK_QUOTA_BYTES`."""
     result_bytes: int | None = None
     """Results and event streams of tasks that have ended; 0: no bound; None: three quarters of what
     Redis may take (`maxmemory`), no bound where it has none. `RESULT_QUOTA_BYTES`."""

@@ -252,8 +252,7 @@ def test_only_entry_points_read_the_environment(package: str):
 
 PER_REQUEST = {
     "gateway/access/limits.py",  # a lease: awaited by the requests that need it
-    "gateway/endings/callback_events.py",  # one write that nobody needs
-    "gateway/endings/outstanding.py",  # one publish, behind one write
+    "gateway/endings/kept_callbacks.py",  # one write that nobody needs; one publish behind another
     "gateway/api/streams.py",
     "gateway/telemetry/access_log.py",  # the lines of a moment
     "gateway/ingesting/group_commit.py",  # a timer of one group of documents

@@ -128,11 +128,12 @@ class CanvasSubmission:
                 refuses when nothing was published (no); `unconfirmed` (unknown), with the ids that
                 were confirmed, when only a part was.
         """
-        await self._submission.keep_callbacks(
-            (canvas.plans[id(node)], node.id)
-            for node in walk(canvas.root)
-            if isinstance(node, TaskNode)
-        )
+        tasks = [node for node in walk(canvas.root) if isinstance(node, TaskNode)]
+        kept = self._submission.callbacks_kept((canvas.plans[id(one)], one.id) for one in tasks)
+        async with kept:
+            await self._publish_whole(canvas, nonce)
+
+    async def _publish_whole(self, canvas: CanvasPlan, nonce: str | None) -> None:
         messages = await self._messages(canvas, nonce)
         await self._groups.keep(
             canvas.groups,

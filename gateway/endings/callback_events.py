@@ -13,27 +13,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-import orjson
 
-from gateway.access.quotas import over_quota
-from gateway.config import Quotas
+from gateway.endings.kept_callbacks import KEPT_S, KeptCallbacks
 from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, cached_template, template
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
-from gateway.sharing.tenant import TENANT
 from penstock.looper import Faults
 from penstock.wire.delay import delay_route
 from penstock.wire.end_events import DELIVER_TASK, end_event
 from penstock.wire.headers import (
-    CALLBACK_HEADER,
     ERROR_HEADER,
     ERROR_TYPE_HEADER,
     REASON_HEADER,
     REPLAY_HEADER,
 )
-from penstock.wire.keys import CALLBACK_PREFIX, CALLED_PREFIX, DAY_S, KEPT_CALLBACKS_PREFIX
+from penstock.wire.keys import CALLED_PREFIX, DAY_S
 from penstock.wire.names import CALLBACKS_QUEUE, DEAD_EXCHANGE
 
 log = logging.getLogger(__name__)
@@ -43,8 +39,6 @@ GIVE_UP_S = DAY_S
 LONGEST_WAIT_S = 3600
 RETRY_S = 1.0
 """Between attempts to publish."""
-KEPT_S = 8 * DAY_S
-"""How long it is known what was delivered, and which URL a task has, beyond its delay."""
 
 
 class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,29 +113,22 @@ def next_delay_s(event: CallbackEvent, now: float) -> int | None:
 
 
 class CallbackEvents:
-    """Publishes events, and remembers URLs of tasks that may be revoked before they start.
+    """Publishes events, and knows which were delivered.
 
     Args:
         publisher: Publishes.
         redis: From `make_redis`.
         origin: Who publishes.
-        quota_bytes: What the URLs of one tenant may take.
+        kept: URLs of tasks that may be revoked before they start.
     """
 
     def __init__(
-        self,
-        publisher: Publisher,
-        redis: RedisClient,
-        origin: str,
-        quota_bytes: int = Quotas().callback_bytes,
+        self, publisher: Publisher, redis: RedisClient, origin: str, kept: KeptCallbacks
     ) -> None:
         self._publisher = publisher
         self._redis = redis
         self._origin = origin
-        self._remember = redis.script("callback_remember")
-        self._quota_bytes = quota_bytes
-        self._unnoted = Faults("callbacks-unnoted", expected=(Problem,))
-        self._writes: set[asyncio.Task[None]] = set()
+        self._kept = kept
 
     async def announce(self, event: CallbackEvent) -> None:
         """Publish an event to be delivered at once.
@@ -181,6 +168,7 @@ class CallbackEvents:
             (REPLAY_HEADER, event.replays),
         )
         await self._publish(event, DEAD_EXCHANGE, CALLBACKS_QUEUE, headers)
+        await self._kept.forget_ended(event.id)
 
     async def _publish(
         self,
@@ -200,48 +188,11 @@ class CallbackEvents:
         )
         await self._publisher.publish(made, event.event, msgspec.json.encode(event))
 
-    def remember(self, task_id: str, url: str, task: str, delay_s: int) -> None:
-        """Write down the URL of a task, in the background, if Redis is there and the quota allows.
-
-        By that a revoked task is announced at once; without it, when a worker finds its message.
-
-        Args:
-            task_id: The task.
-            url: Its callback.
-            task: Its name.
-            delay_s: When it is due, seconds from now.
-        """
-        keep = self.keep(task_id, url, task, delay_s)
-        write = asyncio.create_task(self._note(keep), name="remember-callback")
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
-
-    async def keep(self, task_id: str, url: str, task: str, delay_s: int) -> None:
-        """Write down the URL of a task; the arguments are those of `remember`.
-
-        Raises:
-            Problem: `rate-limited`, `state-unavailable`.
-        """
-        tenant, keep_s = TENANT.get(), KEPT_S + delay_s
-        today = int(time.time() // DAY_S)
-        noted = await self._remember(
-            keys=[CALLBACK_PREFIX + task_id, KEPT_CALLBACKS_PREFIX + tenant],
-            args=[
-                orjson.dumps({CALLBACK_HEADER: url, "task": task}),
-                keep_s,
-                today,
-                today + 1 + keep_s // DAY_S,
-                self._quota_bytes,
-            ],
-        )
-        if not noted:
-            raise over_quota("callbacks", f"the callbacks of {tenant!r}", retry_after_s=1)
-
     async def revoked(self, task_id: str) -> None:
         """Announce that a task was revoked before it started, if that can be done now."""
         try:
-            found = await self._redis.get(CALLBACK_PREFIX + task_id)
-            event = event_of(task_id, "REVOKED", orjson.loads(found)) if found else None
+            [found] = await self._kept.find(task_id)
+            event = event_of(task_id, "REVOKED", found)
             if event is not None:
                 await self.announce(event)
         except Problem as problem:
@@ -254,26 +205,20 @@ class CallbackEvents:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        return await self._redis.exists(f"{CALLED_PREFIX}{event.event}:{event.replays}")
+        if not await self._redis.exists(f"{CALLED_PREFIX}{event.event}:{event.replays}"):
+            return False
+        await self._kept.forget_ended(event.id)  # a copy of its message may have kept it again
+        return True
 
     async def mark_delivered(self, event: CallbackEvent) -> None:
-        """Remember, if Redis is there, that the event was delivered."""
-        at = str(time.time()).encode()
-        await self._write(f"{CALLED_PREFIX}{event.event}:{event.replays}", at, KEPT_S)
-
-    async def _note(self, keep: Awaitable[None]) -> None:
+        """Remember, if Redis is there, that the event was delivered; forget its callback."""
+        key = f"{CALLED_PREFIX}{event.event}:{event.replays}"
         try:
-            await keep
-        except Problem as problem:
-            self._unnoted.failed(problem)
-        else:
-            self._unnoted.well()
-
-    async def _write(self, key: str, value: bytes, keep_s: int) -> None:
-        try:
-            await self._redis.set(key, value, keep_s=keep_s)
+            await self._redis.set(key, str(time.time()).encode(), keep_s=KEPT_S)
         except RedisAwayError as error:
             log.warning("callback-not-noted", extra={"key": key, "reason": error.reason})
+            return
+        await self._kept.forget_ended(event.id)
 
 
 _unpublished = Faults("callbacks-unpublished", expected=(Problem,))

@@ -10,6 +10,7 @@ from gateway.endings.callback_delivery import CallbackDelivery
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.callback_post import CallbackPost
 from gateway.endings.gate import Gate
+from gateway.endings.kept_callbacks import KeptCallbacks
 from gateway.endings.outcomes import Outcomes
 from gateway.endings.outstanding import Outstanding
 from gateway.endings.revocation import Revocation
@@ -31,10 +32,12 @@ class Endings:
     """Stores the ends that RabbitMQ decided."""
     events: CallbackEvents
     """Publishes ends for their `callback_url`."""
+    kept: KeptCallbacks
+    """Keeps each `callback_url` until the end of its task is announced."""
     callbacks: CallbackDelivery | None
     """Delivers them; None where no host is allowed."""
     outstanding: Outstanding
-    """Keeps the callbacks of tasks whose workers announce no end."""
+    """Looks after the callbacks of tasks whose workers announce no end."""
     post: CallbackPost
     gate: Gate | None
     """Passes delayed messages on to what an app owns; None where no app owns anything."""
@@ -59,9 +62,8 @@ class Endings:
             broker: Publishes, and controls workers.
             spans: Of the gateway; None: tracing is off.
         """
-        events = CallbackEvents(
-            broker.publisher, redis, broker.origin, config.quotas.callback_bytes
-        )
+        kept = KeptCallbacks(redis, config.quotas.callback_bytes)
+        events = CallbackEvents(broker.publisher, redis, broker.origin, kept)
         post = CallbackPost(config, spans)
 
         def keeps(task: str) -> bool:
@@ -73,12 +75,13 @@ class Endings:
             revocation=Revocation(redis, states, broker.control, config.result_expires_s),
             outcomes=outcomes,
             events=events,
+            kept=kept,
             callbacks=(
                 CallbackDelivery(broker.connection, events, states, post)
                 if config.callback_hosts and topology.has_callbacks
                 else None
             ),
-            outstanding=Outstanding(redis, states, events),
+            outstanding=Outstanding(redis, states, events, kept),
             post=post,
             gate=(
                 Gate(broker.connection, broker.publisher, redis, outcomes)

@@ -68,8 +68,7 @@ class Submitting:
             planner,
             access.task_ids,
             broker.publisher,
-            endings.events,
-            endings.outstanding,
+            endings.kept,
             broker.origin,
             accepted,
         )

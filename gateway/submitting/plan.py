@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.access.carried import Carried
 from gateway.access.copies import Copy
-from gateway.endings.outstanding import Callback
+from gateway.endings.kept_callbacks import Callback
 from gateway.rabbitmq.task_message import NOTHING_FOLLOWS, Template
 from gateway.submitting.destinations import Destination
 from gateway.submitting.start_times import Times
@@ -102,7 +102,7 @@ class TaskMessage(msgspec.Struct):
     carried: Carried | None = None
     """What it says of its request."""
     callback: Callback | None = None
-    """To be kept before it is published, as nobody announces its end."""
+    """To be kept: before it is published, where nobody announces its end."""
     plan: TaskPlan | None = None
     """What it was made of."""
     retried_from: str | None = None

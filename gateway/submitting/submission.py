@@ -1,16 +1,17 @@
 """One task from its JSON to its confirm: the hot path, and the only way to a task's message."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 
 from gateway.access.auth import Caller
 from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
-from gateway.endings.callback_events import CallbackEvents
-from gateway.endings.outstanding import Callback, Outstanding
+from gateway.endings.kept_callbacks import Callback, KeptCallbacks
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import Template, task_body, template, with_first
 from gateway.submitting.absent_tasks import SeemsAbsentError
@@ -29,8 +30,7 @@ class Submission:
         planner: Checks them.
         task_ids: Issues the ids.
         publisher: Publishes.
-        callbacks: Remembers where ends are announced.
-        outstanding: Looks after those that no worker announces.
+        callbacks: Keeps where ends are announced.
         origin: Who publishes, `penstock@host`.
         accepted: Tells history of what was published; None: there is no history.
     """
@@ -40,8 +40,7 @@ class Submission:
         planner: Planner,
         task_ids: TaskIds,
         publisher: Publisher,
-        callbacks: CallbackEvents,
-        outstanding: Outstanding,
+        callbacks: KeptCallbacks,
         origin: str,
         accepted: Accepted | None = None,
     ) -> None:
@@ -50,7 +49,6 @@ class Submission:
         self._task_ids = task_ids
         self._publisher = publisher
         self._callbacks = callbacks
-        self._outstanding = outstanding
         self._origin = origin
         self._reply_to = str(uuid.uuid4())
         self._id_length = len(task_ids.issue(""))
@@ -165,7 +163,7 @@ class Submission:
             made = self._plain_template(plan)
         else:
             made = self._make_template(plan, stamp)
-            self.remember_callback(plan, task_id)
+            callback = self._callback(plan, task_id)
         return TaskMessage(
             plan.task,
             task_id,
@@ -186,9 +184,13 @@ class Submission:
         A callback that must be kept is kept before; `rate-limited` and `state-unavailable`
         (queued: no) say that it was not.
         """
-        if message.callback is not None:
-            return self._outstanding.first(message.callback, partial(self._publish, message))
-        return self._publish(message)
+        callback = message.callback
+        if callback is not None and callback.looked_after:
+            return self._callbacks.first(callback, partial(self._publish, message))
+        confirm = self._publish(message)
+        if callback is not None:
+            self._callbacks.remember(callback, confirm)
+        return confirm
 
     def _publish(self, message: TaskMessage) -> "asyncio.Future[None]":
         carried = message.carried
@@ -230,33 +232,27 @@ class Submission:
         """
         await self._publisher.room()
 
-    def remember_callback(self, plan: TaskPlan, task_id: str) -> None:
-        """Remember where the end of a task is announced, if it is."""
-        url = plan.options.callback_url
-        if url is not None:
-            self._callbacks.remember(task_id, url, plan.task, plan.when.delay_s)
-
-    async def keep_callbacks(self, tasks: Iterable[tuple[TaskPlan, str]]) -> None:
-        """Remember where the ends of tasks are announced, before any of them is published.
+    def callbacks_kept(
+        self, tasks: Iterable[tuple[TaskPlan, str]]
+    ) -> AbstractAsyncContextManager[None]:
+        """Keep where the ends of tasks are announced, before the body publishes any of them.
 
         Args:
             tasks: Plans and ids.
 
         Raises:
-            Problem: `rate-limited`, `state-unavailable` (queued: no).
+            Problem: As `KeptCallbacks.kept`.
         """
-        kept = []
-        for plan, task_id in tasks:
-            if not plan.destination.apps:
-                self.remember_callback(plan, task_id)
-            elif callback := self._callback(plan, task_id):
-                kept.append(callback)
-        await self._outstanding.keep(kept)
+        callbacks = (self._callback(plan, task_id) for plan, task_id in tasks)
+        return self._callbacks.kept([one for one in callbacks if one is not None])
 
     def _callback(self, plan: TaskPlan, task_id: str) -> Callback | None:
-        """Return what must be kept of a task whose workers announce no end."""
+        """Return what must be kept of a task; None: no callback is wanted."""
         url = plan.options.callback_url
-        return None if url is None else Callback(task_id, url, plan.task, plan.when.delay_s)
+        if url is None:
+            return None
+        due = int(time.time()) + plan.when.delay_s
+        return Callback(task_id, url, plan.task, due, looked_after=plan.destination.apps)
 
     def _make_template(
         self, plan: TaskPlan, stamp: Stamp = PLAIN, shown_as: Mapping[str, str] | None = None

@@ -11,7 +11,7 @@
     penstock:deaths:{<record>}     string   how many processes died under the task
     penstock:passed:{<record>}     string   that the gate has passed it on to workers of an app
     penstock:header:<id>           string   members of a chord's header
-    penstock:callback:<id>         string   callback URL of a task that has not begun
+    penstock:callback:<id>         string   callback URL of a task whose end is not announced yet
     penstock:outstanding           zset     callbacks of tasks whose workers announce no end
     penstock:called:<event>:<n>    string   that a callback was delivered
     penstock:idempotency:<tenant>:<hash>    string   what was answered to an idempotency key

@@ -110,6 +110,18 @@ async def test_the_final_state_is_posted_signed_and_with_its_event(deployment, c
     assert call.headers["X-Penstock-Event"]
 
 
+async def test_a_callback_is_forgotten_once_it_was_delivered(deployment, calling, receiver):
+    redis = deployment.redis
+    async with deployment.worker():
+        await receiver.called(await submit(calling, receiver.url(), "demo.add", 1, 2))
+        receiver.answers = [500]
+        await receiver.called(await submit(calling, receiver.url(), "demo.fail", "no"))
+        await eventually(lambda: len(receiver.calls) == 3, 10)
+
+    await eventually(lambda: not redis.keys("penstock:callback:*"), 5)
+    assert not redis.exists("penstock:kept:callbacks:anonymous")
+
+
 @pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
 async def test_every_end_that_a_worker_sees_is_told(
     unannounced, deployment, calling, receiver, pool

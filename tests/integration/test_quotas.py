@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from kombu.connection import Connection
 from redis.asyncio import from_url
 
+from gateway.api import parts
 from gateway.config import GatewayConfig, Quotas
 from tests.deployment.gateway import running_gateway
 from tests.waiting import eventually
@@ -105,4 +107,29 @@ async def test_remembered_callbacks_are_bounded_and_no_submit_is_refused_for_the
             return 1500 < total == sum(sizes) <= 2000
 
         await eventually(settled)
+    await redis.aclose()
+
+
+async def test_callbacks_of_tasks_that_are_refused_give_their_room_back(amqp_url, redis_url):
+    config = GatewayConfig(
+        amqp_url=amqp_url, redis_url=redis_url, callback_hosts=("*",), callback_secret=b"s"
+    )
+    redis = from_url(redis_url)
+    task = {**ADD, "options": {"callback_url": "https://there.example/x"}}
+    async with running_gateway(config) as client:
+        assert (await asked(client, "POST", "/v1/tasks", json=task))[0] == 202
+        await eventually(lambda: redis.keys("penstock:callback:*"))
+        kept = await redis.keys("penstock:callback:*")
+        used = await redis.hgetall("penstock:kept:callbacks:anonymous")
+        with Connection(amqp_url) as connection:
+            connection.default_channel.queue_delete("default")
+        status, problem, _ = await asked(client, "POST", "/v1/tasks", json=task)
+        assert (status, problem["queued"]) == (503, "no")
+        for path, body in (("/v1/tasks/bulk", [task] * 3), ("/v1/canvas", {"chain": [task] * 3})):
+            await asked(client, "POST", path, json=body)
+        told = client.app[parts.ENDINGS].kept
+        await eventually(lambda: repr(told).endswith(" 0 writes>"))
+
+        assert await redis.keys("penstock:callback:*") == kept
+        assert await redis.hgetall("penstock:kept:callbacks:anonymous") == used
     await redis.aclose()
