@@ -7,16 +7,14 @@ know the event yet: delivery is at least once.
 
 import hashlib
 import hmac
-import ipaddress
 import time
 from fnmatch import fnmatchcase
-from socket import AF_INET, AddressFamily
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.config import GatewayConfig
+from gateway.endings.callback_names import Resolver, is_public
 from gateway.errors import invalid_request
 from gateway.telemetry.tracing import Spans
 from penstock.wire.headers import TRACEPARENT
@@ -25,7 +23,6 @@ from topology.model import Topology
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class CallbackFailedError(Exception):
@@ -92,43 +89,6 @@ def check_url(url: str, topology: Topology, patterns: tuple[str, ...]) -> None:
     raise invalid_request("$.options.callback_url", fault, queued="no")
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the Internet, whatever it is wrapped in."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only; the connection goes to what was looked at here."""
-
-    def __init__(self) -> None:
-        self._inner = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: AddressFamily = AF_INET
-    ) -> list[ResolveResult]:
-        """The public addresses of a host.
-
-        Raises:
-            OSError: It has none.
-        """
-        found = await self._inner.resolve(host, port, family)
-        kept = [one for one in found if is_public(one["host"])]
-        if not kept:
-            raise OSError(f"{host} has no public address")
-        return kept
-
-    async def close(self) -> None:
-        """Nothing is open."""
-        await self._inner.close()
-
-
 class CallbackPost:
     """Sends final states.
 
@@ -141,6 +101,7 @@ class CallbackPost:
         self._config = config
         self._spans = spans
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: Resolver | None = None
 
     async def send(
         self, url: str, event_id: str, body: bytes, traceparent: str | None = None
@@ -200,15 +161,18 @@ class CallbackPost:
 
     async def close(self) -> None:
         """Close connections."""
-        if self._session is not None:
+        if self._session is not None and self._resolver is not None:
             await self._session.close()
+            await self._resolver.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = None if self._config.callback_private else PublicResolver()
+            self._resolver = Resolver(private=self._config.callback_private)
             self._session = aiohttp.ClientSession(
                 # No limit: `Receivers` bounds calls, and knows which receiver must wait.
-                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0),
+                connector=aiohttp.TCPConnector(
+                    resolver=self._resolver, use_dns_cache=False, limit=0
+                ),
                 timeout=aiohttp.ClientTimeout(
                     total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S
                 ),
