@@ -69,8 +69,9 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     exchange: str
     routing_key: str
     size_bytes: Count
-    body: Any = None
-    """The body of its message, as JSON, or as text where it is none; absent above 64 KiB."""
+    body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """The body of its message, as JSON, or as text where it is none; absent above 64 KiB, and where
+    the bodies before it make 8 MiB."""
     tenant: Any = None
     retries: Any = None
     replays: Count | None = None
@@ -214,7 +215,12 @@ async def look(request: web.Request) -> web.Response:
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
     total, letters = await dead_letters.look(queue, limit)
-    return _json(DeadLetterList(queue, total, [DeadLetter(**one.to_json()) for one in letters]))
+    listed: list[DeadLetter] = []
+    for one in letters:
+        body = msgspec.UNSET if one.shown is None else msgspec.Raw(one.shown)
+        listed.append(DeadLetter(**one.to_json(), body=body))
+        await request.app[INTAKE].turns.pause(request)
+    return _json(DeadLetterList(queue, total, listed))
 
 
 @audited("dead-letters.replay")

@@ -37,6 +37,8 @@ _TIMEOUT_S: Final = 5.0
 _BACK_WITHIN_S: Final = 1.0
 _BACK_AFTER_S: Final = 0.002
 _WINDOW_BYTES: Final = 16 * 1024 * 1024
+_SHOWN_BYTES: Final = 8 * 1024 * 1024
+"""Octets of all bodies that one look shows; those beyond are left out."""
 
 
 class DeadLetters:
@@ -80,7 +82,7 @@ class DeadLetters:
         return queue
 
     async def look(self, queue: str, limit: int) -> tuple[int, list[Letter]]:
-        """Return how many letters a queue has, and the first of them.
+        """Return how many letters a queue has, and the first of them, with bodies of 8 MiB at most.
 
         Args:
             queue: The work queue, or `unrouted`.
@@ -90,10 +92,12 @@ class DeadLetters:
             Problem: `unknown-queue`, `broker-unavailable` (queued: no).
         """
         letters: list[Letter] = []
-        total = 0
+        total, room = 0, _SHOWN_BYTES
         async with self._open(queue) as (channel, dead):
             while len(letters) < limit and (message := await _get(channel, dead)) is not None:
-                letters.append(self._read(queue, message))
+                letter = self._read(queue, message, room)
+                room -= len(letter.shown or b"")
+                letters.append(letter)
                 total = max(total, len(letters) + (message.message_count or 0))
             if letters:
                 await self._put_back(channel, dead, total)
@@ -228,7 +232,7 @@ class DeadLetters:
         queue = self.work_queue(queue)
         return UNROUTED_QUEUE if queue == UNROUTED else self._topology.dead_queue(queue)
 
-    def _read(self, queue: str, message: DeliveredMessage) -> Letter:
+    def _read(self, queue: str, message: DeliveredMessage, room: int = 0) -> Letter:
         properties = message.header.properties
         timestamp: Any = properties.timestamp
         return read_letter(
@@ -240,6 +244,7 @@ class DeadLetters:
             body=message.body,
             exchanges=self._own_exchanges,
             shards=self._topology.shards(queue),
+            room=room,
         )
 
 

@@ -8,14 +8,17 @@ A letter is published again to the queue that it died in, by its name: its first
 exchange could bring it to other queues too, which have had it already.
 """
 
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import orjson
 
+from gateway.decoding.json_text import has_flaw, is_utf8, outline
 from gateway.timestamps import rfc3339
 from penstock.wire.delay import delayed_destination
 from penstock.wire.headers import (
@@ -33,6 +36,12 @@ UNROUTED = "unrouted"
 MAX_LINEAGE = 10
 MAX_SHOWN_BYTES = 64 * 1024
 """Octets of a body that is listed."""
+_MAX_SHOWN_DEPTH: Final = 500
+"""Deeper JSON is listed as text: parsers give up on a document of about 1,000 levels."""
+
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{309}")
+"""Over a double's range, which some parsers refuse."""
+_read_all = msgspec.json.Decoder(msgspec.Raw).decode  # builds nothing
 
 _ERROR = {"type": ERROR_TYPE_HEADER, "message": ERROR_HEADER, "traceback": TRACEBACK_HEADER}
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
@@ -57,10 +66,11 @@ class Letter:
     size: int
     """Octets of the body."""
     headers: Mapping[str, Any] = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
+    shown: bytes | None = field(default=None, repr=False)
+    """The body as it is listed, JSON; None: it is left out."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the letter as our API lists it; null is what was not written down."""
+        """Return the letter as our API lists it, but for its body; null: not written down."""
         task = self.headers.get("task")
         error = {
             name: str(self.headers[header])
@@ -77,7 +87,6 @@ class Letter:
             "exchange": self.exchange,
             "routing_key": self.routing_key,
             "size_bytes": self.size,
-            **self._shown_body(),
         }
         for name, header in (("tenant", TENANT_HEADER), ("retries", "retries")):
             if header in self.headers:
@@ -86,15 +95,6 @@ class Letter:
             listed["replays"] = self.replays
             listed["lineage"] = self.headers.get(LINEAGE_HEADER)
         return listed
-
-    def _shown_body(self) -> dict[str, Any]:
-        """Return the body: as JSON, or as text where it is none; a long one is left out."""
-        if self.size > MAX_SHOWN_BYTES:
-            return {}
-        try:
-            return {"body": orjson.loads(self.body)}
-        except orjson.JSONDecodeError:
-            return {"body": self.body.decode("utf-8", "replace")}
 
     @property
     def replays(self) -> int:
@@ -136,6 +136,7 @@ def read_letter(
     body: bytes,
     exchanges: Container[str],
     shards: Container[str] = (),
+    room: int = 0,
 ) -> Letter:
     """Read one message of a dead-letter queue.
 
@@ -149,6 +150,7 @@ def read_letter(
         body: The body, whatever it is.
         exchanges: Names of the layout's exchanges.
         shards: The queues of RabbitMQ behind the work queue.
+        room: Octets that the body may take in a list; it is left out where it takes more.
     """
     deaths = [death for death in _list(headers.get("x-death")) if isinstance(death, Mapping)]
     death: Mapping[str, Any] = next(
@@ -181,8 +183,27 @@ def read_letter(
         routing_key=routing_key,
         size=len(body),
         headers=headers,
-        body=body,
+        shown=_shown(body, room),
     )
+
+
+def _shown(body: bytes, room: int) -> bytes | None:
+    """Return a body as JSON: as it is, or as text where it is none; None where it is too long."""
+    if len(body) > min(room, MAX_SHOWN_BYTES):
+        return None
+    shown = body if _is_json(body) else orjson.dumps(body.decode("utf-8", "replace"))
+    return shown if len(shown) <= room else None
+
+
+def _is_json(body: bytes) -> bool:
+    """Return whether a body is JSON that every parser reads, within a document, too."""
+    try:
+        _read_all(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    if not is_utf8(body) or has_flaw(body, _MAX_SHOWN_DEPTH, keys=False):
+        return False
+    return not (_LONG_NUMBER.search(body) and _LONG_NUMBER.search(outline(body)))
 
 
 def _hash(body: bytes) -> str:

@@ -55,7 +55,7 @@ function Body({ letter, queue }: { letter: Letter; queue: string }) {
       )}
       {letter.error?.traceback && <><h4>Traceback</h4><Code label="Traceback" value={letter.error.traceback} /></>}
       <h4>Body</h4>
-      {letter.body === undefined ? <p class="quiet">It is longer than 64 KiB.</p>
+      {letter.body === undefined ? <p class="quiet">{letter.size_bytes > 65_536 ? "It is longer than 64 KiB." : "Left out: the bodies before it make 8 MiB."}</p>
         : typeof letter.body === "string" ? <Code label="Body" value={letter.body} /> : <Json label="Body" value={letter.body} />}
     </div>
   );
