@@ -17,6 +17,7 @@ from gateway.api.fields import Count
 from gateway.api.operation import READING, SUBMITTING, Content, Operation, answer
 from gateway.api.parts import ACCESS, CANVASES, INTAKE, WATCHING
 from gateway.api.queries import WAIT
+from gateway.api.streamed import JSON, streamed
 from gateway.api.submit import STATE_EXAMPLE, TASK_ID
 from gateway.canvas.canvas_request import (
     Canvas,
@@ -29,7 +30,7 @@ from gateway.canvas.canvas_request import (
     walk,
 )
 from gateway.canvas.canvas_submission import CanvasPlan
-from gateway.canvas.groups import issued_ids
+from gateway.canvas.group_states import GroupStates, LongGroup, issued_ids
 from gateway.errors import Problem
 from gateway.http.body import CHUNK_BYTES
 from gateway.http.media_types import check_json
@@ -39,7 +40,6 @@ from gateway.timestamps import Time, issued_at
 
 MAX_CANVAS_BYTES = 8 * 1024 * 1024
 """Expanded size of a canvas."""
-_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 class CanvasLinks(msgspec.Struct, omit_defaults=True):
@@ -70,7 +70,7 @@ class CanvasReceipt(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Group(msgspec.Struct, kw_only=True):
-    """What is known of a group: written by `gateway.canvas.groups.Told`."""
+    """What is known of a group; above 8 MiB `tasks` comes first and `results` last."""
 
     id: str
     total: Count
@@ -167,8 +167,8 @@ async def submit(request: web.Request) -> web.StreamResponse:
     if wait_s and told.tracked and not replayed:
         ended = await _ended(request, caller, told, wait_s)
         if ended is not None:
-            return web.Response(body=ended, headers=_JSON)
-    response = web.Response(status=202, body=msgspec.json.encode(told), headers=_JSON)
+            return ended
+    response = web.Response(status=202, body=msgspec.json.encode(told), headers=JSON)
     response.headers["Location"] = told.links.self
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -189,8 +189,7 @@ async def show_group(request: web.Request) -> web.StreamResponse:
         raise Problem("result-expired", "the group is no longer kept")
     if wait_s:
         await _until_ended(request, members, wait_s)
-    told = await groups.states(members)
-    return web.Response(body=told.to_json(group_id, admin=caller.admin), headers=_JSON)
+    return await _group(request, caller, group_id, await groups.read(members))
 
 
 async def _parse(request: web.Request, body: bytes) -> Node:
@@ -214,22 +213,34 @@ async def _until_ended(request: web.Request, members: list[Any], wait_s: float) 
 
 async def _ended(
     request: web.Request, caller: Caller, told: CanvasReceipt, wait_s: float
-) -> bytes | None:
-    """The final result as JSON, if it is there in time."""
+) -> web.StreamResponse | None:
+    """The final result, if it is there in time."""
     result_id = told.id
     if told.kind == "task":
         state = (await request.app[WATCHING].watch.ended([result_id], wait_s)).get(result_id)
-        return None if state is None else state.to_json(admin=caller.admin)
+        if state is None:
+            return None
+        return web.Response(body=state.to_json(admin=caller.admin), headers=JSON)
     groups = request.app[CANVASES].groups
     try:
         members = await groups.members(result_id)
         if members is None:
             return None
         await _until_ended(request, members, wait_s)
-        group = await groups.states(members)
+        group = await groups.read(members)
+        if not await group.ready():
+            return None
     except RedisAwayError:
         return None
-    return group.to_json(result_id, admin=caller.admin) if group.ready else None
+    return await _group(request, caller, result_id, group)
+
+
+async def _group(
+    request: web.Request, caller: Caller, group_id: str, group: GroupStates | LongGroup
+) -> web.StreamResponse:
+    if isinstance(group, LongGroup):
+        return await streamed(request, group.pieces(group_id, admin=caller.admin))
+    return web.Response(body=group.to_json(group_id, admin=caller.admin), headers=JSON)
 
 
 class _Attempt:

@@ -1,7 +1,6 @@
 """/v1/tasks/{id}: what became of a task; revoking it."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,12 +15,12 @@ from gateway.api.kept_requests import WITH, StateWithRequest, with_request
 from gateway.api.operation import JSON_BODY, READING, Content, Operation, answer
 from gateway.api.parts import ACCESS, ENDINGS, INTAKE, STATES, WATCHING
 from gateway.api.queries import WAIT, choice
+from gateway.api.streamed import JSON, streamed
 from gateway.api.submit import STATE_EXAMPLE, TASK_ID
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem
 from gateway.http.media_types import check_json
-from gateway.http.problems import REQUEST_ID
-from gateway.redis.faults import RedisAwayError
+from gateway.states.reading import States
 from gateway.states.state import State, TaskState
 
 MAX_IDS = 1000
@@ -29,7 +28,6 @@ MAX_IDS = 1000
 _MAX_STATUS_BYTES = 1024 * 1024
 _TASK = "/v1/tasks/{id:(?!(?:bulk|status|retry|revoke)$)[^/]+}"
 """Not the nouns beside the ids: what is not a POST there is the wrong method, no unknown id."""
-_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 class StatusRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -136,7 +134,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         return await with_request(request, caller, problem)
     if wanted:
         return await with_request(request, caller, state)
-    return web.Response(body=state.to_json(admin=caller.admin), headers=_JSON)
+    return web.Response(body=state.to_json(admin=caller.admin), headers=JSON)
 
 
 async def result(request: web.Request) -> web.StreamResponse:
@@ -146,7 +144,7 @@ async def result(request: web.Request) -> web.StreamResponse:
     if state.result_absent is not None:
         raise Problem("not-acceptable", state.result_absent, members={"id": state.id})
     if state.state == "SUCCESS":
-        return web.Response(body=state.result or b"null", headers=_JSON)
+        return web.Response(body=state.result or b"null", headers=JSON)
     if state.final:
         code = "task-revoked" if state.state == "REVOKED" else "task-failed"
         error = state.error or {}
@@ -155,7 +153,7 @@ async def result(request: web.Request) -> web.StreamResponse:
         raise Problem(code, detail, members=members)
     if not state.tracked:
         raise Problem("not-found", "the task is not tracked: no single result exists")
-    return web.Response(status=202, body=state.to_json(admin=caller.admin), headers=_JSON)
+    return web.Response(status=202, body=state.to_json(admin=caller.admin), headers=JSON)
 
 
 async def status(request: web.Request) -> web.StreamResponse:
@@ -168,13 +166,12 @@ async def status(request: web.Request) -> web.StreamResponse:
     known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
     if wait_s:
         await request.app[WATCHING].watch.until_ended(_tracked(known), wait_s)
-    parts = request.app[STATES].read_parts(known)
-    found: dict[str, bytes] = {}
-    async for part in parts:
-        found.update((t, state.to_json(admin=caller.admin)) for t, state in part.items())
-        if len(found) < len(known):
-            return await _streamed(request, ids, found, parts, caller)
-    return web.Response(body=_tasks(ids, found), headers=_JSON)
+    states = request.app[STATES]
+    first = await states.read_first(known)
+    if len(first) < len(known):
+        return await streamed(request, _pieces(ids, known, states, admin=caller.admin))
+    found = {task_id: state.to_json(admin=caller.admin) for task_id, state in first.items()}
+    return web.Response(body=_tasks(ids, found), headers=JSON)
 
 
 @audited("task.revoke")
@@ -194,7 +191,7 @@ async def revoke(request: web.Request) -> web.StreamResponse:
         raise
     if revoked.get("state") == "REVOKED":
         await endings.events.revoked(task_id)
-    return web.Response(status=202, body=msgspec.json.encode(Revoked(**revoked)), headers=_JSON)
+    return web.Response(status=202, body=msgspec.json.encode(Revoked(**revoked)), headers=JSON)
 
 
 async def _state(request: web.Request, caller: Caller) -> State:
@@ -234,42 +231,24 @@ def _tasks(ids: Iterable[str], found: Mapping[str, bytes]) -> bytes:
     return b'{"tasks":[%b]}' % b",".join(found.get(i) or _unknown(i) for i in ids)
 
 
-async def _streamed(
-    request: web.Request,
-    ids: Sequence[str],
-    found: dict[str, bytes],
-    parts: AsyncIterator[dict[str, State]],
-    caller: Caller,
-) -> web.StreamResponse:
-    """An answer too large to hold: states are written as they are read, and let go.
+async def _pieces(
+    ids: Sequence[str], known: Mapping[str, IssuedId | None], states: States, *, admin: bool
+) -> AsyncGenerator[bytes, None]:
+    """Make an answer too large to hold: states are read as it is sent, and let go.
 
     Args:
-        request: The request.
         ids: As asked for.
-        found: JSON of the states read so far, in the order of `ids`.
-        parts: The others.
-        caller: Who asks.
+        known: Those that the caller may ask about.
+        states: Reads them.
+        admin: Show tracebacks.
+
+    Raises:
+        RedisAwayError: As a problem: `state-unavailable`.
     """
-    response = web.StreamResponse(headers={**_JSON, "X-Request-Id": request[REQUEST_ID]})
-    await response.prepare(request)
-    uses = Counter(ids)
-    known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
+    found = states.read_each((one for one in ids if one in known), known)
     separator = b'{"tasks":['
-    for task_id in ids:
-        if task_id in known and task_id not in found:
-            try:
-                part = await anext(parts)
-            except RedisAwayError:
-                # Half an array is out: a cut connection is the only honest end.
-                if request.transport is not None:
-                    request.transport.abort()
-                return response
-            found.update((t, state.to_json(admin=caller.admin)) for t, state in part.items())
-        await response.write(separator + (found.get(task_id) or _unknown(task_id)))
+    for one in ids:
+        yield separator
+        yield (await anext(found)).to_json(admin=admin) if one in known else _unknown(one)
         separator = b","
-        uses[task_id] -= 1
-        if not uses[task_id]:
-            found.pop(task_id, None)
-    await response.write(b"]}")
-    await response.write_eof()
-    return response
+    yield b"]}"

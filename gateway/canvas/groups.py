@@ -1,22 +1,20 @@
-"""Groups of tasks: who belongs to them, and what became of all.
+"""Groups of tasks: who belongs to them.
 
 celery-taskset-meta-<id>   as Celery's `GroupResult.save` writes it, for `GroupResult.restore`
 penstock:header:<id>       the same bytes, of a chord's header: were it saved under the first
 name, workers would read every result again to call the body
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from gateway.access.task_id import IssuedId, claims, vouched_for
 from gateway.canvas.canvas import Result
+from gateway.canvas.group_states import GroupStates, LongGroup, issued_ids, leaves
 from gateway.errors import Problem
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
-from gateway.states.state import State
 from penstock.wire.keys import ENDED_EXTRA_S, HEADER_PREFIX
 
 
@@ -85,13 +83,13 @@ class Groups:
                 continue
             try:
                 _, members = orjson.loads(found)["result"]
-                if isinstance(members, list) and all(task_ids(members)):
+                if isinstance(members, list) and all(leaves(members)):
                     return members
             except (ValueError, TypeError, KeyError, IndexError, AttributeError):
                 continue
         return None
 
-    async def states(self, members: list[Any]) -> "GroupStates":
+    async def read(self, members: list[Any]) -> GroupStates | LongGroup:
         """Return what became of the tasks of a group, of groups inside it, too.
 
         Args:
@@ -100,68 +98,8 @@ class Groups:
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
-        return GroupStates(members, await self._states.read(issued_ids(members)))
-
-
-class GroupStates:
-    """A group, and the states of its tasks."""
-
-    def __init__(self, members: list[Any], states: Mapping[str, State]) -> None:
-        self._members = members
-        self._states = states
-
-    @property
-    def ready(self) -> bool:
-        """Return whether all have ended."""
-        return all(state.final for state in self._states.values())
-
-    def to_json(self, group_id: str, *, admin: bool) -> bytes:
-        """Return the JSON object; results in the order of the request, null while there is none.
-
-        Args:
-            group_id: The group.
-            admin: Show tracebacks.
-        """
-        counts = Counter(_word(state) for state in self._states.values())
-        ended = sum(state.final for state in self._states.values())
-        head = orjson.dumps(
-            {
-                "id": group_id,
-                "total": len(self._states),
-                "completed": ended,
-                "ready": self.ready,
-                "successful": counts["SUCCESS"] == len(self._states),
-                "counts": counts,
-            }
-        )
-        results = b",".join(self._result(member) for member in self._members)
-        tasks = b",".join(state.to_json(admin=admin) for state in self._states.values())
-        return b'%b,"results":[%b],"tasks":[%b]}' % (head[:-1], results, tasks)
-
-    def _result(self, member: Any) -> bytes:
-        if member[1] is not None:
-            return b"[%b]" % b",".join(self._result(inner) for inner in member[1])
-        return self._states[_id(member)].result or b"null"
-
-
-def _word(state: State) -> str:
-    return state.state or state.code or "untracked"
-
-
-def _id(member: Any) -> str:
-    head = member[0]
-    return str(head[0] if isinstance(head, list) else head)
-
-
-def issued_ids(members: list[Any]) -> dict[str, IssuedId]:
-    """Return what each id says of itself; Celery's client's are vouched for."""
-    return {one: claims(one) or vouched_for(one) for one in task_ids(members)}
-
-
-def task_ids(members: list[Any]) -> Iterator[str]:
-    """Return the ids of all tasks of a group, of groups inside it, too."""
-    for member in members:
-        if member[1] is not None:
-            yield from task_ids(member[1])
-        else:
-            yield _id(member)
+        issued = issued_ids(members)
+        first = await self._states.read_first(issued)
+        if len(first) < len(issued):
+            return LongGroup(members, issued, self._states)
+        return GroupStates(members, first)

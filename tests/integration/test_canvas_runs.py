@@ -183,6 +183,18 @@ async def test_the_header_of_a_chord_can_be_asked_like_a_group(deployment, gatew
         assert told["results"] == [2, 4]
 
 
+async def test_results_too_many_to_hold_are_waited_for_too(deployment, gateway):
+    echo, value = {"task": "demo.echo"}, "z" * 900_000
+    canvas = {"chain": [{**echo, "args": [value]}, {"group": [echo] * 12}]}
+    async with deployment.worker():
+        response = await gateway.post("/v1/canvas?wait=30", json=canvas)
+        told = await response.json()
+
+    assert (response.status, told["ready"]) == (200, True)
+    assert "Content-Length" not in response.headers
+    assert told["results"] == [value] * 12
+
+
 async def test_links_are_called_with_the_result_and_errbacks_with_the_id(deployment, gateway):
     good = add(
         1, 2, link=[add(10), {"chain": [add(20), add(30)]}], link_error={"task": "demo.echo"}
