@@ -28,8 +28,8 @@ from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_head
 from penstock.worker.policy import OURS, POLICY
 from penstock.worker.results.parts import cut
 from penstock.worker.running.authored import Authored
+from penstock.worker.running.retrying import retry_delay_s
 from penstock.worker.running.spec import TaskSpec
-from penstock.worker.running.task import _retry_delay_s
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.periodic import SHIPPED
@@ -261,12 +261,12 @@ def test_a_retry_goes_to_the_queue_of_its_delivery_without_the_brokers_headers(
 
 
 def test_retries_back_off_with_jitter():
-    assert _retry_delay_s(RetryableError("x", retry_in_s=2.1), 5) == 3
-    assert _retry_delay_s(RetryableError("x", retry_in_s=0), 5) == 1
-    delays = {_retry_delay_s(RetryableError("x"), 5) for _ in range(200)}
+    assert retry_delay_s(RetryableError("x", retry_in_s=2.1), 5) == 3
+    assert retry_delay_s(RetryableError("x", retry_in_s=0), 5) == 1
+    delays = {retry_delay_s(RetryableError("x"), 5) for _ in range(200)}
     assert delays <= set(range(16, 33))
     assert len(delays) > 5
-    assert max(_retry_delay_s(RetryableError("x"), 10_000) for _ in range(50)) <= 300
+    assert max(retry_delay_s(RetryableError("x"), 10_000) for _ in range(50)) <= 300
 
 
 def test_the_policy_is_set(app: Penstock):

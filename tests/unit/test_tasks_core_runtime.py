@@ -153,6 +153,15 @@ def test_whatever_leaves_a_coroutine_comes_through_and_the_loop_goes_on(
     assert runtime.run("after", partial(asyncio.sleep, 0, "here"), Limits()) == "here"
 
 
+def test_a_coroutine_that_would_wait_for_its_own_loop_is_refused(runtime: Runtime):
+    async def wait_for_another() -> Any:
+        return runtime.run("inner", partial(asyncio.sleep, 0, "never"), Limits())
+
+    with pytest.raises(RuntimeError, match="await it"):
+        runtime.run("outer", wait_for_another, Limits(hard_s=5))
+    assert runtime.run("after", partial(asyncio.sleep, 0, "here"), Limits()) == "here"
+
+
 async def leave_it_to_a_task() -> None:
     """Raise in a task of one's own, which asyncio lets out of the loop."""
 

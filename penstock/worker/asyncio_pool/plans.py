@@ -136,7 +136,7 @@ def _waited_for(
     @wraps(run)
     def run_and_wait(*args: Any, **kwargs: Any) -> Any:
         request = task.request
-        if request.called_directly:
+        if request.called_directly or runtime_of().here:  # to be awaited
             return run(*args, **kwargs)
 
         async def body() -> Any:

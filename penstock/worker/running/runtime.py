@@ -185,8 +185,11 @@ class Runtime:
             TimeLimitExceeded: the hard limit passed.
             StoppedError: somebody called `stop`.
             LoopLostError: the loop was closed.
+            RuntimeError: the loop calls, which would wait for itself.
             BaseException: what the coroutine raised.
         """
+        if self.here:
+            raise RuntimeError("a coroutine waits for another on its own event loop: await it")
         ended = threading.Event()
         running = Running(lambda _: ended.set())
         with self._lock:
@@ -216,6 +219,11 @@ class Runtime:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop."""
         return self._loop
+
+    @property
+    def here(self) -> bool:
+        """Whether the loop's thread asks."""
+        return threading.get_ident() == self._thread.ident
 
     @property
     def thread_id(self) -> int:
@@ -281,8 +289,8 @@ class Runtime:
             running.end(error=StoppedError(running.stop_reason))  # stopped before it began
             return
         try:
-            within = _within(start, limits) if limits.any else start()
-            running.task = self._loop.create_task(within)
+            coroutine = within(start, limits) if limits.any else start()
+            running.task = self._loop.create_task(coroutine)
             running.task.add_done_callback(running.finish, context=self._context)
             if limits.hard_s:
                 wait_s = limits.hard_s + CANCEL_AGAIN_S
@@ -351,7 +359,8 @@ async def _started_in(start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     return await start()
 
 
-async def _within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits) -> Any:
+async def within(start: Callable[[], Coroutine[Any, Any, Any]], limits: Limits) -> Any:
+    """Run a coroutine within its limits; what it raises is that of `Runtime.run`."""
     try:
         async with asyncio.timeout(limits.hard_s) as hard:
             try:

@@ -14,8 +14,6 @@ delivery ─► before_start: may it start? ──no──► Ignore (acked, not
 
 import inspect
 import logging
-import math
-import random
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -44,16 +42,12 @@ from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
+from penstock.worker.running.eager import beside, loop_waits, run_alone
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
 from penstock.worker.running.reporting import Reporter
+from penstock.worker.running.retrying import MAX_RETRIES, retry_delay_s
 from penstock.worker.running.runtime import Limits, StoppedError
 from penstock.worker.tenancy import TENANT, tenant_of
-
-FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 300.0
-MAX_RETRIES = 12
-"""Of a `RetryableError`, for tasks that say no `max_retries`: with the back-off above a dependency
-may be away for half an hour before a task is given up."""
 
 _REQUEST: ContextVar[tuple[Task | None, Any]] = ContextVar("request", default=(None, None))
 """Of the coroutine that runs, with its task: Celery keeps requests by thread, and the loop's has
@@ -61,7 +55,6 @@ many at once."""
 
 CELERYS_OWN = "celery."
 """What the names of Celery's own tasks begin with."""
-
 
 _logger = logging.getLogger(__name__)
 
@@ -212,10 +205,16 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             raise Reject(repr(error), requeue=retryable(self, error)) from error
 
     def execute(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run what the author wrote, and turn what it raises into what Celery understands."""
+        """Run what the author wrote, and turn what it raises into what Celery understands.
+
+        A coroutine that calls a coroutine, its own too, is given one to await.
+        """
+        request = self.request
+        if authored.is_coroutine and self._is_awaited(request):
+            return self.begin(authored, request, args, kwargs)
         try:
-            outcome = outcome_of(self.request.id)
-            result = self._call(authored, args, kwargs) if outcome is None else outcome.take()
+            told = outcome_of(request.id)
+            result = told.take() if told else self._call(authored, request, args, kwargs)
         except RetryableError as error:
             self._retry_later(error)
         except DeferredRetry as deferred:
@@ -225,18 +224,15 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             raise
         except StoppedError as stopped:
             raise self._stopped(stopped) from None
-        if self.request.callbacks or self.request.chain or self.request.chord:
+        if request.callbacks or request.chain or request.chord:
             # Celery publishes what follows before it stores the result, which is then too late
             # to find that the result cannot be stored.
             self.backend.check_result(result)
         return result
 
-    def _call(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        request = self.request
-        if not authored.is_coroutine or (request.called_directly and in_coroutine()):
-            return self.begin(
-                authored, request, args, kwargs
-            )  # of a coroutine for the caller to await
+    def _call(self, authored: Authored, request: Any, args: Any, kwargs: Any) -> Any:
+        if not authored.is_coroutine:
+            return self.begin(authored, request, args, kwargs)
         tenant, request_id, executing = tenant_of(request), REQUEST_ID.get(), tracing.carry()
 
         def start() -> Any:
@@ -248,7 +244,26 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             return self.begin(authored, request, args, kwargs)
 
         limits = self.coroutine_limits(request)
+        if loop_waits():
+            return run_alone(start, limits)
         return self.app.runtime.run(request.id or self.name, start, limits)
+
+    def _is_awaited(self, request: Any) -> bool:
+        """Return whether a coroutine calls, whose event loop cannot wait for another.
+
+        Its request may be the one that is executed: of `self.run`, or Celery's `Task.__call__`.
+        """
+        if not in_coroutine():
+            return False
+        known = request.called_directly or _REQUEST.get()[1] is request or loop_waits()
+        return bool(known or self.app.runtime.here)
+
+    def apply(self, *args: Any, **options: Any) -> Any:
+        """Execute here, as Celery's method does; a coroutine beside a loop that would wait."""
+        execute = partial(super().apply, *args, **options)
+        if self.authored is None or not (self.authored.is_coroutine and in_coroutine()):
+            return execute()
+        return beside(execute) if loop_waits() or self.app.runtime.here else execute()
 
     def begin(
         self, authored: Authored, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
@@ -268,7 +283,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def context_of(self, request: Any) -> TaskContext[Any]:
         """Return what an execution knows and reports of itself."""
         runtime = self.app.runtime
-        tracked = not (request.called_directly or ignores_result(self, request))
+        # The client of Redis belongs to the loop of the process.
+        tracked = not (request.called_directly or ignores_result(self, request) or loop_waits())
         return TaskContext(
             task_id=request.id or "",
             task_name=self.name,
@@ -286,7 +302,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if limit is not None and request.retries >= limit:
             self._bury(error, "retries-exhausted")
             raise error
-        self.retry(exc=error, countdown=_retry_delay_s(error, request.retries), max_retries=limit)
+        self.retry(exc=error, countdown=retry_delay_s(error, request.retries), max_retries=limit)
 
     @property
     def retry_limit(self) -> int | None:
@@ -376,13 +392,6 @@ def executing() -> tuple[Any, Any]:
         task = get_current_task()
         request = None if task is None else task.request
     return task, request
-
-
-def _retry_delay_s(error: RetryableError, retries: int) -> int:
-    if error.retry_in_s is not None:
-        return max(1, math.ceil(error.retry_in_s))
-    longest: float = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(retries, 30))
-    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
 
 
 def _header(authored: Authored) -> Callable[..., Any]:

@@ -1,0 +1,99 @@
+"""Coroutine tasks that call each other: `celery -A tests.calling_app worker`."""
+# mypy: ignore-errors
+
+import asyncio
+import os
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+
+from penstock import Penstock
+
+app = Penstock("calling", broker=os.environ["AMQP_URL"], backend=os.environ["REDIS_URL"])
+app.conf.task_always_eager = True
+
+
+@app.task(name="calling.itself")
+async def itself(depth: int) -> int:
+    """Count down by calling this very task."""
+    await asyncio.sleep(0)
+    return 0 if depth == 0 else 1 + await itself(depth - 1)
+
+
+@app.task(name="calling.at_once")
+async def at_once(depth: int) -> int:
+    """Call this task twice at a time."""
+    if depth == 0:
+        return 1
+    return sum(await asyncio.gather(at_once(depth - 1), at_once(depth - 1)))
+
+
+@app.task(name="calling.own_run", bind=True)
+async def own_run(self, depth: int) -> int:
+    """Count down by `self.run`."""
+    await asyncio.sleep(0)
+    return 0 if depth == 0 else 1 + await self.run(depth - 1)
+
+
+@app.task(name="calling.own_run_elsewhere", bind=True)
+async def own_run_elsewhere(self, depth: int) -> int:
+    """Count down by `self.run`, called on another thread, where it gives the result."""
+    return 0 if depth == 0 else 1 + await asyncio.to_thread(self.run, depth - 1)
+
+
+class Base(Task):
+    """A task of a class."""
+
+    name = "calling.base"
+
+    async def run(self, number: int) -> int:
+        """Double."""
+        await asyncio.sleep(0)
+        return 2 * number
+
+
+class Derived(Base):
+    """One that goes on with what its base has made."""
+
+    name = "calling.derived"
+
+    async def run(self, number: int) -> int:
+        """Double, and add one."""
+        return 1 + await super().run(number)
+
+
+app.register_task(Base())
+app.register_task(Derived())
+
+
+@app.task(name="calling.eager")
+async def eager(depth: int) -> int:
+    """Count down by tasks that are executed where they are published."""
+    await asyncio.sleep(0)
+    return 0 if depth == 0 else 1 + eager_too.delay(depth - 1).result
+
+
+@app.task(name="calling.eager_too", bind=True)
+async def eager_too(self, depth: int) -> int:
+    """Do so, too, and call itself from there."""
+    if depth == 0:
+        return 0
+    return 1 + await self.run(0) + await eager_too(0) + eager.delay(depth - 1).result
+
+
+@app.task(name="calling.limited", soft_time_limit=0.1)
+async def limited() -> None:
+    """Take too long."""
+    await asyncio.sleep(60)
+
+
+@app.task(name="calling.eager_limited")
+async def eager_limited() -> bool:
+    """Find that the limit of a task holds where it is executed."""
+    return isinstance(limited.delay().result, SoftTimeLimitExceeded)
+
+
+@app.task(name="calling.from_function")
+def from_function(depth: int) -> int:
+    """Call a coroutine task as a function, which gives the result."""
+    return itself(depth)

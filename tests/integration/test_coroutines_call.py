@@ -1,0 +1,53 @@
+"""Coroutine tasks that call themselves, their base or each other, on each pool."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.deployment.lasting import Lasting
+
+DEPLOYMENT = {"app": "tests.calling_app"}
+pytestmark = pytest.mark.parametrize("pool", ["asyncio", "threads", "prefork"], scope="module")
+
+
+@pytest.fixture
+async def deployment(lasting_deployment: Lasting, pool: str) -> AsyncIterator[Lasting]:
+    await lasting_deployment.clear()
+    async with lasting_deployment.worker(pool, "-Q", "default", name="calling"):
+        yield lasting_deployment
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "result"),
+    [
+        ("itself", [5], 5),
+        ("at_once", [3], 8),
+        ("own_run", [5], 5),
+        ("own_run_elsewhere", [3], 3),
+        ("derived", [5], 11),
+        ("eager", [6], 6),
+        ("eager_limited", [], True),
+        ("from_function", [3], 3),
+    ],
+)
+async def test_a_coroutine_that_calls_a_task_awaits_it(
+    deployment: Lasting, task: str, args: list[Any], result: Any
+):
+    first = deployment.publish(f"calling.{task}", args)
+    record = await deployment.ended(first)
+    assert (record["status"], record["result"]) == ("SUCCESS", result), record
+
+    after = await deployment.ended(deployment.publish("calling.itself", [1]))
+    assert (after["status"], after["result"]) == ("SUCCESS", 1)
+
+
+async def test_what_follows_the_caller_takes_its_result(deployment: Lasting):
+    link: dict[str, Any] = {
+        "task": "calling.itself", "args": [], "kwargs": {}, "options": {"task_id": "follows"},
+        "subtask_type": None, "immutable": False,
+    }  # fmt: skip
+    first = deployment.publish("calling.itself", [2], embed={"callbacks": [link]})
+
+    record = await deployment.ended(first)
+    assert (record["status"], record["result"]) == ("SUCCESS", 2), record
