@@ -88,6 +88,7 @@ function hear(message: Heard): void {
   if (!one) return;
   if (message.cursor) one.cursor = message.cursor;
   if (message.type === "state") heard.set(message.id, message);
+  else if (message.type === "error") refused(message.id, one);
   else if (message.type === "log") {
     const lines = heardLines.get(message.id) ?? [];
     heardLines.set(message.id, lines);
@@ -98,6 +99,13 @@ function hear(message: Heard): void {
     showing = true;
     nextFrame();
   }
+}
+
+/** Nothing more comes of this task: what was told of it is not the state of now. */
+function refused(id: string, one: Watched): void {
+  heard.delete(id);
+  one.cursor = null;
+  one.state.value = null;
 }
 
 function nextFrame(): void {
@@ -193,9 +201,24 @@ export function keepOpen(): void {
   });
   setInterval(() => {
     if (socket?.readyState !== WebSocket.OPEN) return;
-    if (Date.now() - heardAt > SILENT_MS) socket.close();
-    else socket.send('{"op":"ping"}');
+    if (Date.now() - heardAt > SILENT_MS) {
+      socket.close();
+      return;
+    }
+    socket.send('{"op":"ping"}');
+    // What was refused may be known by now: a task that others publish is, once it has started.
+    subscribe([...watched].filter(([, one]) => one.users > 0 && one.state.peek() === null).map(([id]) => id));
   }, PING_MS);
+}
+
+/** Whether the socket tells what becomes of a task; of others only polls know the state. */
+export function pushed(id: string): boolean {
+  return link.value === "open" && (watched.get(id)?.state.value ?? null) !== null;
+}
+
+/** Subscribe once more to a task of which the socket said nothing. */
+export function watchAgain(id: string): void {
+  if (watched.get(id)?.users && !pushed(id)) plan(id, true);
 }
 
 /** The state of a task as it is now: what was listed, until the socket has said more. */

@@ -6,6 +6,9 @@
 Signed with the keys of the task ids, in a domain of their own, so that no signature of one kind
 is one of the other. A ticket goes with the API key that it was made with, which the mark names:
 once that is removed, or may no longer read for this tenant, it opens nothing.
+
+Only streams take tickets, so that of an `admin` key shows the states and lines of every tenant and
+changes nothing; named ids make it good for these alone.
 """
 
 import base64
@@ -39,9 +42,9 @@ class Ticket:
     key: Caller
     """Whose key it was made with."""
     caller: Caller
-    """The same with the scope `read`, and `admin` where the ticket names tasks of any tenant."""
+    """The same with the scope `read`, and `admin` where an `admin` key made the ticket."""
     fingerprints: frozenset[bytes] | None
-    """Of the ids it is good for; None: all of the tenant's."""
+    """Of the ids it is good for; None: all that the caller may read."""
 
     def covers(self, task_id: str) -> bool:
         """Whether it is good for the id."""
@@ -65,11 +68,12 @@ class Tickets:
         """A ticket, and when it expires (unix seconds).
 
         Args:
-            caller: Who asks; `admin` reads other tenants' tasks by it, if ids are named.
-            ids: Ids that it is good for, at most `MAX_IDS`; None: all of the tenant's.
+            caller: Who asks; `admin` watches every tenant's tasks by it, and those of others'
+                publishers.
+            ids: Ids that it is good for, at most `MAX_IDS`; None: all that the caller may read.
         """
         expires_at = int(time.time()) + VALID_S
-        traits = 0 if ids is None else _SOME_IDS | (_ADMIN if caller.admin else 0)
+        traits = (0 if ids is None else _SOME_IDS) | (_ADMIN if caller.admin else 0)
         tenant = caller.tenant.encode()
         body = b"".join(
             (

@@ -38,7 +38,7 @@ class TicketRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Body of POST /v1/tickets."""
 
     ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)] | None = None
-    """Tasks that it is for; by default all of the tenant."""
+    """Tasks that it is for; by default all that the key may read."""
 
 
 class Ticket(msgspec.Struct):
@@ -153,7 +153,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def ticket(request: web.Request) -> web.StreamResponse:
-    """A ticket for the caller's tasks, or for some of them."""
+    """Return a ticket for all tasks that the caller may read, or for some of them."""
     caller = require(request, "read")
     asked = await request.app[INTAKE].bodies.read(request, _MAX_TICKET_BYTES)
     if asked:

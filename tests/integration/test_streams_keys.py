@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from hashlib import sha256
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -52,16 +53,58 @@ async def test_a_ticket_for_some_ids_opens_no_others(make_keyed_gateway):
     assert refused.status == 403
 
 
-async def test_admins_tickets_for_named_ids_reach_other_tenants(make_keyed_gateway):
+async def test_an_admins_ticket_watches_what_its_key_reads_and_does_nothing_else(
+    make_keyed_gateway, worker
+):
     client = await make_keyed_gateway()
-    task_id = client.app[parts.ACCESS].task_ids.issue("acme")
-    named = await ticket(client, {"ids": [task_id]}, "root")
+    theirs, other = (client.app[parts.ACCESS].task_ids.issue("acme") for _ in range(2))
+    published = str(uuid4())  # as `.delay()` makes ids
+    await worker.start(published)
+    await worker.fail(theirs, "no")
     unnamed = await ticket(client, {}, "root")
-    answers = [
-        await client.get(f"/v1/tasks/{task_id}/stream?ticket={text}") for text in (named, unnamed)
-    ]
+    named = await ticket(client, {"ids": [theirs, published]}, "root")
+    told = {}
+    for text in (unnamed, named):
+        ids = f"{theirs},{published},{other}"
+        async with client.ws_connect(f"/v1/stream?ticket={text}&ids={ids}") as socket:
+            told[text] = {one["id"]: one for one in await Stream(socket).take(3)}
+    changes = [
+        await client.request(method, path, params={"ticket": unnamed}, json={})
+        for method, path in (
+            ("DELETE", f"/v1/tasks/{published}"), ("POST", "/v1/tasks"), ("GET", "/v1/workers"),
+            ("GET", f"/v1/tasks/{theirs}"), ("POST", "/v1/tickets"),
+        )
+    ]  # fmt: skip
 
-    assert [answer.status for answer in answers] == [200, 404]
+    for text in (unnamed, named):
+        assert told[text][theirs]["error"]["traceback"] == "Traceback: secret line"
+        assert told[text][published]["state"] == "STARTED"
+    assert told[unnamed][other]["state"] == "PENDING"
+    assert told[named][other]["code"] == "forbidden"
+    assert [answer.status for answer in changes] == [401] * 5
+
+
+async def test_a_ticket_of_another_key_watches_nothing_that_others_publish(
+    make_keyed_gateway, worker
+):
+    client = await make_keyed_gateway()
+    theirs = client.app[parts.ACCESS].task_ids.issue("ops")
+    published = str(uuid4())
+    for one in (theirs, published):
+        await worker.start(one)
+    text = await ticket(client)
+    async with client.ws_connect(f"/v1/stream?ticket={text}&ids={theirs},{published}") as socket:
+        told = await Stream(socket).take(2)
+
+    assert [one["code"] for one in told] == ["unknown-task-id"] * 2
+
+
+async def test_without_keys_a_ticket_watches_what_others_publish(watching, worker):
+    published = str(uuid4())
+    await worker.start(published)
+    text = (await (await watching.post("/v1/tickets")).json())["ticket"]
+    async with watching.ws_connect(f"/v1/stream?ticket={text}&ids={published}") as socket:
+        assert (await Stream(socket).next())["state"] == "STARTED"
 
 
 async def test_the_longest_ticket_fits_a_url(make_keyed_gateway):
@@ -186,10 +229,13 @@ async def test_a_removed_or_changed_key_ends_its_streams_and_tickets_and_no_othe
     assert (await client.get(f"/v1/tasks/{foreign}/stream?ticket={kept}")).status == 200
 
 
-async def test_an_admins_ticket_shows_less_once_its_key_is_none(make_keyed_gateway, tmp_path):
+@pytest.mark.parametrize("named", [True, False])
+async def test_an_admins_ticket_shows_less_once_its_key_is_none(
+    make_keyed_gateway, tmp_path, named
+):
     client = await make_keyed_gateway()
     mine, foreign = (client.app[parts.ACCESS].task_ids.issue(tenant) for tenant in ("ops", "acme"))
-    text = await ticket(client, {"ids": [mine, foreign]}, "root")
+    text = await ticket(client, {"ids": [mine, foreign]} if named else {}, "root")
     _replace(tmp_path / "keys.toml", ("root", "ops", ["read"]), ("a", "acme", ["read"]))
 
     async def taken():

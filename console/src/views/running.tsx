@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { call, get, may, path } from "../api";
 import { brief, count, named } from "../format";
-import { useLines, useTask } from "../live";
+import { pushed, useLines, useTask } from "../live";
 import { Bar, Empty, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
 import { ask } from "../parts/dialog";
 import { useWorkers } from "../parts/health";
@@ -16,7 +16,7 @@ const MOST = 200;
 const MOST_ASKED = 10;
 const open = signal<ReadonlySet<string>>(new Set());
 
-/** What workers say they run; states and lines come by the socket. */
+/** What workers say they run; states and lines come by the socket, where it knows the task. */
 function useRunning(workers: string[]): { tasks: Task[] | null; problem: unknown } {
   const [found, setFound] = useState<{ tasks: Task[] | null; problem: unknown }>({ tasks: null, problem: null });
   const names = workers.join("\n");
@@ -31,8 +31,8 @@ function useRunning(workers: string[]): { tasks: Task[] | null; problem: unknown
           const tasks = lists.flatMap((one) => one.tasks);
           tasks.sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""));
           setFound(({ tasks: before }) => {
-            // What is known stays: its changes come by the socket.
-            const known = new Map(before?.map((one) => [one.id, one]));
+            // What is pushed stays as it is: its changes come by the socket.
+            const known = new Map(before?.filter((one) => pushed(one.id)).map((one) => [one.id, one]));
             return { tasks: tasks.map((one) => known.get(one.id) ?? one), problem: null };
           });
         }
@@ -88,7 +88,7 @@ function Lines({ id }: { id: string }) {
   const lines = useLines(id);
   return lines.length
     ? <Output lines={lines.slice(-200)} />
-    : <p class="quiet">No line of output yet.</p>;
+    : <p class="quiet">{pushed(id) ? "No line of output yet." : "Its lines are not sent to this page."}</p>;
 }
 
 function toggle(id: string): void {

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { call, get, isAdmin, may, path, Refusal } from "../api";
 import { edit } from "../draft";
 import { brief, duration, moment, timeOfDay } from "../format";
-import { useLines, useTask } from "../live";
+import { pushed, useLines, useTask, watchAgain } from "../live";
 import { Ago, Bar, Empty, Fact, Json, Code, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
 import { Canvas } from "../parts/canvas";
 import { ask } from "../parts/dialog";
@@ -71,8 +71,24 @@ function Trace({ id }: { id: string }) {
 
 function Lines({ id, ended }: { id: string; ended: boolean }) {
   const lines = useLines(id);
-  if (!lines.length) return ended ? null : <><h3>Output</h3><Empty>No line of output yet.</Empty></>;
+  if (!lines.length) return ended || !pushed(id) ? null : <><h3>Output</h3><Empty>No line of output yet.</Empty></>;
   return <><h3>Output</h3><Output lines={lines} /></>;
+}
+
+const NOT_PUSHED_MS = 2500;
+
+/** Ask for a task again and again while the socket says nothing of it. */
+function useFresh(id: string, found: { data: unknown; problem: unknown; again: () => void }, ended: boolean): void {
+  const asks = found.data !== null && !ended && !pushed(id);
+  useEffect(() => {
+    if (!asks) return undefined;
+    const timer = setInterval(() => {
+      if (document.hidden) return;
+      watchAgain(id);
+      found.again();
+    }, NOT_PUSHED_MS);
+    return () => clearInterval(timer);
+  }, [id, asks]);
 }
 
 const BEHIND_MS = 800;
@@ -98,9 +114,11 @@ function arguments_(request: Task["request"]): [string, unknown][] {
 }
 
 export function TaskView({ id }: { id: string }) {
-  const { data, problem, again } = useOnce(() => load(id), [id]);
+  const found = useOnce(() => load(id), [id]);
+  const { data, problem, again } = found;
   const listed = data?.task ?? null;
   const task = useTask(id, listed);
+  useFresh(id, found, task !== null && FINAL.has(task.state));
   const timeline = useTimeline(id, task?.state ?? "");
   if (!task || !data) {
     return problem ? (

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { get, isAdmin } from "../api";
 import { brief, many } from "../format";
-import { useTask } from "../live";
+import { pushed, useTask } from "../live";
 import { Ago, Empty, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
 import { Table, type Column } from "../parts/table";
 import { go, place, setQuery, to } from "../router";
@@ -35,6 +35,16 @@ export function asked(shown: Record<string, string>): Record<string, string> {
   return { ...shown, since: new Date(Date.now() - seconds * 1000).toISOString() };
 }
 
+/** The rows with what was found of those that the socket says nothing of; the same list where that is no news. */
+function renewed(rows: Task[], found: Task[]): Task[] {
+  const news = new Map(found.filter((one) => !pushed(one.id)).map((one) => [one.id, one]));
+  const made = rows.map((one) => {
+    const now = news.get(one.id);
+    return now && (now.state !== one.state || now.retries !== one.retries || now.worker !== one.worker) ? now : one;
+  });
+  return made.some((one, i) => one !== rows[i]) ? made : rows;
+}
+
 /** The pages of a list: the newest as they come, the older on demand. */
 export function useTasks(shown: Record<string, string>, following: boolean) {
   const [tasks, setTasks] = useState<Task[] | null>(null);
@@ -63,6 +73,8 @@ export function useTasks(shown: Record<string, string>, following: boolean) {
           setProblem(null);
           const ids = new Set(first ? [] : known.current.map((one) => one.id));
           const fresh = found.tasks.filter((one) => !ids.has(one.id));
+          const rows = renewed(known.current, found.tasks);
+          if (rows !== known.current) setTasks((known.current = rows));
           if (!first && scrollY > READING_PX) {
             setWaiting(fresh.length);
           } else if (fresh.length || first) {
