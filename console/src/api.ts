@@ -50,6 +50,17 @@ export function forgetKey(): void {
   location.reload();
 }
 
+/** JSON that is sent as it is written. */
+export class Written {
+  constructor(readonly text: string) {}
+}
+
+/** The texts of answers that are still in use: parts of them are sent again as they are written. */
+const sources = new WeakMap<object, string>();
+
+/** The text of an answer. */
+export const sourceOf = (answer: object): string => sources.get(answer) ?? "null";
+
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
 /** Call the API; throws `Refusal`, or what `fetch` throws where nothing answers. */
@@ -62,7 +73,7 @@ export async function call<T>(method: Method, path: string, body?: unknown, sign
     response = await fetch(path, {
       method,
       headers,
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body === undefined ? null : body instanceof Written ? body.text : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
   } catch (error) {
@@ -77,6 +88,7 @@ export async function call<T>(method: Method, path: string, body?: unknown, sign
   } catch {
     throw new Refusal(response.status, "not-json", `the answer is no JSON (status ${response.status})`);
   }
+  if (answer !== null && typeof answer === "object") sources.set(answer, text);
   if (response.ok && OF_HISTORY.test(path)) historyAway.value = "";
   if (response.ok || (path === "/readyz" && response.status === 503)) return answer as T;
   const told = (answer ?? {}) as { code?: string; detail?: string; queued?: string; errors?: [] };

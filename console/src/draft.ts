@@ -1,22 +1,27 @@
 // What the form of Submit begins with: the arguments of a task that is to be sent once more, corrected.
 import { signal } from "@preact/signals";
+import { cut, members } from "./json";
 import { go, to } from "./router";
 
-export interface Draft { task: string; args: unknown[]; kwargs: Record<string, unknown>; queue: string }
+/** Each argument as JSON, as it was written: no number and no text is another one on the way. */
+export interface Draft { task: string; args: string[]; kwargs: [string, string][]; queue: string }
 
 /** Kept in the page, not in the address: arguments may be long, and nobody's business. */
 export const draft = signal<Draft | null>(null);
 
-/** Open the form with these arguments in it. */
-export function edit(one: Draft): void {
-  draft.value = one;
-  go(to(["submit"], { task: one.task }));
+/** Open the form with the arguments of a task: two members of a JSON text. */
+export function edit(task: string, queue: string, text: string, [args, kwargs]: [string, string]): void {
+  draft.value = {
+    task, queue,
+    args: members(cut(text, args) ?? "[]").map(([, value]) => value),
+    kwargs: members(cut(text, kwargs) ?? "{}"),
+  };
+  go(to(["submit"], { task }));
 }
 
-/** The arguments in the body of a task message, where it is one. */
-export function argumentsOf(body: unknown): Pick<Draft, "args" | "kwargs"> | null {
-  if (!Array.isArray(body) || body.length !== 3) return null;
+/** Whether the body of a message has the arguments of a task. */
+export function isCall(body: unknown): boolean {
+  if (!Array.isArray(body) || body.length !== 3) return false;
   const [args, kwargs] = body as [unknown, unknown];
-  const named = typeof kwargs === "object" && kwargs !== null && !Array.isArray(kwargs);
-  return Array.isArray(args) && named ? { args, kwargs: kwargs as Record<string, unknown> } : null;
+  return Array.isArray(args) && typeof kwargs === "object" && kwargs !== null && !Array.isArray(kwargs);
 }

@@ -39,3 +39,56 @@ export function json(value: unknown, indent = 0): string {
     return "(deeper than this browser can write)";
   }
 }
+
+/** Where the value ends that begins at a place of a JSON text. */
+function endOf(text: string, at: number): number {
+  let depth = 0;
+  for (let i = at; i < text.length; i++) {
+    switch (text[i]) {
+      case '"':
+        while (++i < text.length && text[i] !== '"') if (text[i] === "\\") i++;
+        if (depth === 0) return i + 1;
+        break;
+      case "[": case "{":
+        depth++;
+        break;
+      case "]": case "}":
+        if (--depth < 0) return i;
+        if (depth === 0) return i + 1;
+        break;
+      case ",":
+        if (depth === 0) return i;
+    }
+  }
+  return text.length;
+}
+
+const BETWEEN = /[\s,]*/y;
+
+/** The members of an array or object, by number or name, each as it is written. The text is JSON. */
+export function members(text: string): [string, string][] {
+  const found: [string, string][] = [];
+  const start = text.search(/\S/);
+  let at = start + 1;
+  for (;;) {
+    BETWEEN.lastIndex = at;
+    at += BETWEEN.exec(text)![0].length;
+    if (at >= text.length || text[at] === "]" || text[at] === "}") return found;
+    let name = String(found.length);
+    if (text[start] === "{") {
+      const end = endOf(text, at);
+      name = JSON.parse(text.slice(at, end)) as string;
+      at = text.indexOf(":", end) + 1;
+    }
+    const end = endOf(text, at);
+    found.push([name, text.slice(at, end).trim()]);
+    at = end;
+  }
+}
+
+/** A part of a JSON text as it is written: cut(text, "tasks", "0", "id"). */
+export function cut(text: string, ...path: string[]): string | undefined {
+  let found: string | undefined = text;
+  for (const name of path) found = found && members(found).findLast(([one]) => one === name)?.[1];
+  return found;
+}

@@ -101,7 +101,7 @@ export interface Schema {
   minimum?: number;
   maximum?: number;
 }
-export interface CatalogTask { name: string; schema?: Schema; doc?: string; workers: string[]; queues: string[] }
+export interface CatalogTask { name: string; schema?: Schema; positional?: string[]; doc?: string; workers: string[]; queues: string[] }
 
 export interface Receipt { id: string; task: string; state?: string; queues: string[]; tracked: boolean }
 

@@ -17,6 +17,8 @@ class CatalogTask(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str
     schema: dict[str, Any] | None = None
     """JSON Schema of its arguments by name, as one of its workers announced last."""
+    positional: tuple[str, ...] | None = None
+    """Names of the arguments that can be given by place, in order; where `schema` is."""
     doc: str | None = None
     """The docstring of its function."""
     workers: tuple[str, ...]
@@ -52,6 +54,7 @@ CATALOG = Operation(
                                 "required": ["x", "y"],
                                 "additionalProperties": False,
                             },
+                            "positional": ["x", "y"],
                             "doc": "Add two numbers.",
                             "workers": ["celery@w1"],
                             "queues": ["default"],
@@ -79,6 +82,7 @@ async def catalog(request: web.Request) -> web.Response:
         CatalogTask(
             name=one.name,
             schema=one.schema,
+            positional=one.positional,
             doc=one.doc,
             workers=one.workers,
             queues=one.queues,

@@ -7,7 +7,8 @@ from typing import Any
 from gateway.submitting.catalog import Catalog
 from topology.model import Topology
 
-_BY_NAME = ("positional_or_keyword", "keyword_only", "positional_only")
+_BY_PLACE = ("positional_only", "positional_or_keyword")
+_BY_NAME = (*_BY_PLACE, "keyword_only")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class KnownTask:
     name: str
     schema: dict[str, Any] | None
     """JSON Schema of its arguments by name; None: no live worker announces it."""
+    positional: tuple[str, ...] | None
+    """Names of those that can be given by place, in order; None: as of `schema`."""
     doc: str | None
     workers: tuple[str, ...]
     queues: tuple[str, ...]
@@ -41,9 +44,11 @@ def _task(
 ) -> KnownTask:
     route = topology.route(name)
     entry = next((one.entry for one in catalog.announced(name)), None)
+    params = None if entry is None else entry["params"]
     return KnownTask(
         name=name,
-        schema=None if entry is None else arguments_schema(entry["params"]),
+        schema=None if params is None else arguments_schema(params),
+        positional=None if params is None else names_by_place(params),
         doc=None if entry is None else str(entry.get("doc") or "") or None,
         workers=tuple(workers.get(name, ())),
         queues=() if route is None else topology.match(route.exchange, route.routing_key),
@@ -70,3 +75,12 @@ def arguments_schema(params: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found["required"] = required
     found["additionalProperties"] = False if more is None else more
     return found
+
+
+def names_by_place(params: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the names of the arguments that can be given by place; `*args` has none.
+
+    Args:
+        params: As announced.
+    """
+    return tuple(str(one["name"]) for one in params if one.get("kind") in _BY_PLACE)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.operating.fleet import StockWorker, workers
-from gateway.operating.tasks import arguments_schema
+from gateway.operating.tasks import arguments_schema, names_by_place
 from penstock.wire.announcements import (
     RUNNING_MOST,
     RunningTask,
@@ -79,16 +79,15 @@ def test_of_very_many_running_tasks_those_that_began_first_are_listed():
 
 def test_arguments_are_a_schema_by_name():
     integer = {"type": "integer"}
-    found = arguments_schema(
-        [
-            {"name": "x", "kind": "positional_or_keyword", "required": True, "schema": integer},
-            {"name": "rest", "kind": "var_positional", "required": False, "schema": {}},
-            {"name": "k", "kind": "keyword_only", "required": False, "schema": {}, "default": 1},
-            {"name": "more", "kind": "var_keyword", "required": False, "schema": integer},
-        ]
-    )
+    params = [
+        {"name": "x", "kind": "positional_or_keyword", "required": True, "schema": integer},
+        {"name": "rest", "kind": "var_positional", "required": False, "schema": {}},
+        {"name": "k", "kind": "keyword_only", "required": False, "schema": {}, "default": 1},
+        {"name": "more", "kind": "var_keyword", "required": False, "schema": integer},
+    ]
 
-    assert found == {
+    assert names_by_place(params) == ("x",)
+    assert arguments_schema(params) == {
         "type": "object",
         "properties": {"x": integer, "k": {"default": 1}},
         "required": ["x"],

@@ -1,8 +1,9 @@
 // Dead letters: why each message died, its body, and another chance or none.
 import { useState } from "preact/hooks";
-import { caller, isAdmin, may, path, post } from "../api";
-import { argumentsOf, edit } from "../draft";
+import { caller, isAdmin, may, path, post, sourceOf } from "../api";
+import { edit, isCall } from "../draft";
 import { brief, bytes, count, many } from "../format";
+import { cut } from "../json";
 import { Ago, Code, Empty, Json, Loading, Section, TaskLink, Trouble } from "../parts/bits";
 import { ask } from "../parts/dialog";
 import { Table, type Column } from "../parts/table";
@@ -42,15 +43,22 @@ function discard(queue: string, ids: string[] | null, number: number): void {
   });
 }
 
-function Body({ letter, queue }: { letter: Letter; queue: string }) {
-  const given = argumentsOf(letter.body);
+interface LetterList { total: number; letters: Letter[] }
+
+/** Open the form with the arguments of a letter. */
+function correct(letter: Letter, list: LetterList, queue: string): void {
+  const place = String(list.letters.indexOf(letter));
+  edit(letter.task!, queue, cut(sourceOf(list), "letters", place, "body")!, ["0", "1"]);
+}
+
+function Body({ letter, list, queue }: { letter: Letter; list: LetterList; queue: string }) {
   return (
     <div class="example">
       <p class="quiet">{letter.exchange ? <>exchange <code>{letter.exchange}</code>, </> : null}routing key <code>{letter.routing_key}</code>, {bytes(letter.size_bytes)}
         {letter.replays ? <>, replayed {many(letter.replays, "time")}</> : null}</p>
       {letter.error?.message && <p class="error-line"><b>{brief(letter.error.type ?? "", 200)}</b> {brief(letter.error.message, 2000)}</p>}
-      {letter.task && given && may("submit") && (
-        <p><button type="button" onClick={() => edit({ task: letter.task!, ...given, queue })}>Correct and submit…</button>{" "}
+      {letter.task && isCall(letter.body) && may("submit") && (
+        <p><button type="button" onClick={() => correct(letter, list, queue)}>Correct and submit…</button>{" "}
           <span class="quiet">as a new task; then discard this letter.</span></p>
       )}
       {letter.error?.traceback && <><h4>Traceback</h4><Code label="Traceback" value={letter.error.traceback} /></>}
@@ -62,7 +70,7 @@ function Body({ letter, queue }: { letter: Letter; queue: string }) {
 }
 
 function Letters({ queue }: { queue: string }) {
-  const found = useResource<{ total: number; letters: Letter[] }>(`${path`/v1/dead-letters/${queue}`}?limit=${MOST}`, 10_000);
+  const found = useResource<LetterList>(`${path`/v1/dead-letters/${queue}`}?limit=${MOST}`, 10_000);
   const [open, setOpen] = useState<string | null>(null);
   const list = found.data.value;
   const columns: Column<Letter>[] = [
@@ -88,7 +96,7 @@ function Letters({ queue }: { queue: string }) {
       {!list ? (found.problem.value ? <Trouble problem={found.problem.value} what="dead letters" /> : <Loading />)
         : list.letters.length === 0 ? <Empty>No message of {queue} has died.</Empty>
         : <Table kind="t-letters" label={`Dead letters of ${queue}`} columns={columns} rows={list.letters} name={(one) => one.id}
-            below={(one) => open === one.id && <Body letter={one} queue={queue} />} />}
+            below={(one) => open === one.id && <Body letter={one} list={list} queue={queue} />} />}
       {list && list.total > list.letters.length && <p class="quiet">The first {count(list.letters.length)} of {count(list.total)}.</p>}
     </Section>
   );

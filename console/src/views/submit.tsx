@@ -1,7 +1,8 @@
 // Submit any announced task, by a form made of its schema.
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { may, post, words } from "../api";
+import { useEffect, useState } from "preact/hooks";
+import { may, post, words, Written } from "../api";
 import { draft, type Draft } from "../draft";
+import { argumentsOf, choicesOf, fieldsOf, kindOf, NUMBER, object, type Field as FieldOf, type Kind } from "../fields";
 import { brief } from "../format";
 import { json, parse } from "../json";
 import { useTask } from "../live";
@@ -11,52 +12,6 @@ import { useResource } from "../resource";
 import { place, setQuery } from "../router";
 import type { CatalogTask, Receipt, Schema, Task } from "../types";
 
-type Kind = "integer" | "number" | "text" | "flag" | "choice" | "json";
-
-/** Which field a schema wants, and whether it may be left null. */
-export function kindOf(schema: Schema): { kind: Kind; nullable: boolean; schema: Schema } {
-  if (schema.anyOf) {
-    const others = schema.anyOf.filter((one) => one.type !== "null");
-    const nullable = others.length < schema.anyOf.length;
-    if (others.length === 1) return { ...kindOf(others[0]!), nullable };
-    return { kind: "json", nullable, schema };
-  }
-  if (schema.enum) return { kind: "choice", nullable: false, schema };
-  switch (schema.type) {
-    case "integer": return { kind: "integer", nullable: false, schema };
-    case "number": return { kind: "number", nullable: false, schema };
-    case "string": return { kind: "text", nullable: false, schema };
-    case "boolean": return { kind: "flag", nullable: false, schema };
-    default: return { kind: "json", nullable: false, schema };
-  }
-}
-
-/** The value of a field's text; throws where it is none. undefined: left out. */
-function valueOf(name: string, schema: Schema, text: string, required: boolean): unknown {
-  const { kind, nullable, schema: inner } = kindOf(schema);
-  if (kind === "text") {
-    if (text === "" && !required) return undefined;
-    return text;
-  }
-  if (text.trim() === "") {
-    if (!required) return undefined;
-    if (nullable) return null;
-    throw new Error(`${name} is required`);
-  }
-  if (kind === "flag") return text === "true";
-  if (kind === "choice") return inner.enum!.find((one) => String(one) === text);
-  if (kind === "integer" || kind === "number") {
-    const value = Number(text);
-    if (Number.isNaN(value)) throw new Error(`${name} is no number`);
-    return Number.isSafeInteger(value) ? value : parse(text.trim().replace(/^\+/, ""));
-  }
-  try {
-    return parse(text);
-  } catch {
-    throw new Error(`${name} is no JSON: texts stand in quotes`);
-  }
-}
-
 function typeOf(schema: Schema): string {
   if (schema.anyOf) return schema.anyOf.map(typeOf).join(" or ");
   if (schema.enum) return "one of these";
@@ -64,36 +19,45 @@ function typeOf(schema: Schema): string {
   return [schema.type ?? "any JSON"].flat().join(" or ");
 }
 
-function initial(schema: Schema): string {
-  if (schema.default === undefined || schema.default === null) return "";
-  return typeof schema.default === "string" ? schema.default : json(schema.default);
+function inputOf(kind: "text" | "number", step: 1 | "any" = "any"): object {
+  return kind === "text" ? { type: "text" } : { type: "number", step };
 }
 
-function inputOf(kind: Kind): object {
-  return kind === "text" ? { type: "text" } : { type: "number", step: kind === "integer" ? 1 : "any" };
+/** As a number where it begins as one: what was sent may be another thing. */
+function numberOf({ text }: FieldOf, kind: Kind): object {
+  if (text && !NUMBER.test(text)) return inputOf("text");
+  return inputOf("number", kind === "integer" && Number.isInteger(Number(text)) ? 1 : "any");
 }
 
-function Field({ name, schema, required, value, set }: {
-  name: string; schema: Schema; required: boolean; value: string; set: (text: string) => void;
-}) {
-  const { kind, schema: inner } = kindOf(schema);
+const MOST_LINES = 8;
+
+function Field({ of, value, set }: { of: FieldOf; value: string; set: (text: string) => void }) {
+  const { name, schema, before, text } = of;
+  const { kind } = kindOf(schema);
   const id = `field-${name}`;
   const hint = `${id}-hint`;
-  const shared = { id, name, "aria-describedby": hint };
+  const required = of.required && before === undefined;
+  const shared = { id, name, value, required, "aria-describedby": hint };
+  const long = {
+    ...shared, spellcheck: false,
+    onInput: (event: { currentTarget: HTMLTextAreaElement }) => set(event.currentTarget.value),
+  };
   return (
     <div class="field">
-      <label for={id}>{name}{required && <span class="quiet"> *</span>}</label>
+      <label for={id}>{name}{of.required && <span class="quiet"> *</span>}</label>
       {kind === "flag" || kind === "choice" ? (
-        <select {...shared} value={value} required={required} onChange={(event) => set(event.currentTarget.value)}>
-          {(!required || kind === "choice") && <option value="">{required ? "Choose…" : "left out"}</option>}
-          {(kind === "flag" ? ["true", "false"] : inner.enum!.map(String)).map((one) => <option key={one}>{one}</option>)}
+        <select {...shared} onChange={(event) => set(event.currentTarget.value)}>
+          {(!required || kind === "choice" || !text) && <option value="">{of.required ? "Choose…" : "left out"}</option>}
+          {choicesOf(of).map((one) => <option key={one}>{one}</option>)}
         </select>
       ) : kind === "json" ? (
-        <textarea {...shared} class="mono" rows={3} value={value} placeholder="[1, 2]" spellcheck={false} required={required}
-          onInput={(event) => set(event.currentTarget.value)} />
+        <textarea {...long} class="mono" rows={3} placeholder="[1, 2]" />
+      ) : kind === "text" ? (
+        <textarea {...long} required={false} rows={Math.min(MOST_LINES, text.split("\n").length)}
+          placeholder={before === "null" ? "null" : ""} />
       ) : (
-        <input {...shared} {...inputOf(kind === "text" || isNaN(Number(value)) ? "text" : kind)} value={value}
-          required={required && kind !== "text"} onInput={(event) => set(event.currentTarget.value)} />
+        <input {...shared} {...numberOf(of, kind)} placeholder={before === "null" ? "null" : ""}
+          onInput={(event) => set(event.currentTarget.value)} />
       )}
       <small id={hint} class="quiet">{typeOf(schema)}{schema.description ? ` – ${schema.description}` : ""}</small>
     </div>
@@ -117,28 +81,10 @@ const MOST_TASKS = 300;
 interface Sent { receipt: Receipt; at: number }
 const OPTIONS = ["queue", "priority", "countdown", "expires"] as const;
 
-/** The text of a field for a value that was sent before. */
-function textOf(schema: Schema, value: unknown): string {
-  return typeof value === "string" && kindOf(schema).kind !== "json" ? value : json(value);
-}
-
-/** The arguments of a draft by their names; null: some have none, or are not of this task. */
-function byName(fields: [string, Schema][], from: Draft): Record<string, unknown> | null {
-  const named = new Map(fields);
-  if (from.args.length > fields.length || Object.keys(from.kwargs).some((name) => !named.has(name))) return null;
-  return { ...Object.fromEntries(from.args.map((value, i) => [fields[i]![0], value])), ...from.kwargs };
-}
-
 function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sent: (receipt: Receipt) => void }) {
-  const fields = useMemo(() => Object.entries(task.schema?.properties ?? {}), [task.name]);
-  const required = new Set(task.schema?.required ?? []);
-  const before = from && byName(fields, from);
-  const raw = !task.schema || (from && !before);
-  const [texts, setTexts] = useState<Record<string, string>>(() =>
-    Object.fromEntries(fields.map(([name, schema]) =>
-      [name, before ? (name in before ? textOf(schema, before[name]) : "")
-        : initial(schema) || (kindOf(schema).kind === "flag" && required.has(name) ? "false" : "")])));
-  const [given, setGiven] = useState({ args: json(from?.args ?? []), kwargs: json(from?.kwargs ?? {}) });
+  const [fields] = useState(() => fieldsOf(task, from));
+  const [texts, setTexts] = useState<Record<string, string>>(() => Object.fromEntries((fields ?? []).map((one) => [one.name, one.text])));
+  const [given, setGiven] = useState({ args: `[${from?.args.join(", ") ?? ""}]`, kwargs: object(from?.kwargs ?? []) });
   const [options, setOptions] = useState<Record<string, string>>(() =>
     (from && !task.queues.includes(from.queue) ? { queue: from.queue } : {}));
   const [problem, setProblem] = useState("");
@@ -147,18 +93,14 @@ function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sen
     event.preventDefault();
     setProblem("");
     try {
-      const pairs = raw ? [] : fields
-        .map(([name, schema]) => [name, valueOf(name, schema, texts[name] ?? "", required.has(name))] as const)
-        .filter(([, value]) => value !== undefined);
-      const asked = raw ? { args: parse(given.args), kwargs: parse(given.kwargs) } : { kwargs: Object.fromEntries(pairs) };
+      const { args, kwargs } = fields ? argumentsOf(task, fields, texts, from) : given;
+      parse(args);
+      parse(kwargs);
       const chosen = Object.fromEntries(OPTIONS.filter((name) => options[name]).map((name) =>
         [name, name === "queue" ? options[name] : Number(options[name])]));
+      const body = { task: json(task.name), args, kwargs, ...(Object.keys(chosen).length ? { options: json(chosen) } : {}) };
       setBusy(true);
-      sent(await post<Receipt>("/v1/tasks", {
-        task: task.name,
-        ...asked,
-        ...(Object.keys(chosen).length ? { options: chosen } : {}),
-      }));
+      sent(await post<Receipt>("/v1/tasks", new Written(object(Object.entries(body)))));
     } catch (error) {
       setProblem(error instanceof SyntaxError ? "The arguments are no JSON" : error instanceof Error && error.constructor === Error ? error.message : words(error));
     }
@@ -169,16 +111,15 @@ function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sen
       <h3>{task.name}</h3>
       {task.doc && <Doc text={task.doc} />}
       {from && <p class="notice">With the arguments of a task that was sent before: correct them. It is submitted as a new task.</p>}
-      {!raw && fields.map(([name, schema]) => (
-        <Field key={name} name={name} schema={schema} required={required.has(name)} value={texts[name] ?? ""}
-          set={(text) => setTexts({ ...texts, [name]: text })} />
+      {fields?.map((one) => (
+        <Field key={one.name} of={one} value={texts[one.name] ?? ""} set={(text) => setTexts({ ...texts, [one.name]: text })} />
       ))}
-      {raw && (["args", "kwargs"] as const).map((name) => (
+      {!fields && (["args", "kwargs"] as const).map((name) => (
         <div class="field" key={name}>
           <label for={`field-${name}`}>{name === "args" ? "Arguments" : "Keyword arguments"}</label>
           <textarea id={`field-${name}`} class="mono" rows={name === "args" ? 2 : 4} value={given[name]} spellcheck={false}
             onInput={(event) => setGiven({ ...given, [name]: event.currentTarget.value })} />
-          <small class="quiet">{name === "args" ? "JSON list." : "JSON object."} {task.schema ? "The task has no names for all of them." : "No live worker announces the arguments of this task."}</small>
+          <small class="quiet">{name === "args" ? "JSON list." : "JSON object."} {task.schema ? "Not each of them has a field by its name." : "No live worker announces the arguments of this task."}</small>
         </div>
       ))}
       <details open={!!options["queue"] && !!from}>

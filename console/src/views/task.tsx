@@ -1,8 +1,9 @@
 // One task: what it was given, what became of it, step by step.
 import { useEffect, useRef } from "preact/hooks";
-import { call, get, isAdmin, may, path, Refusal } from "../api";
+import { call, get, isAdmin, may, path, Refusal, sourceOf } from "../api";
 import { edit } from "../draft";
 import { brief, duration, moment, timeOfDay } from "../format";
+import { cut } from "../json";
 import { pushed, useLines, useTask, watchAgain } from "../live";
 import { Ago, Bar, Empty, Fact, Json, Code, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
 import { Canvas } from "../parts/canvas";
@@ -138,7 +139,7 @@ export function TaskView({ id }: { id: string }) {
       <span class="actions">
         {ended && isAdmin.value && listed?.request && !listed.request.masked && <button type="button" onClick={() => retry([id], "1 task")}>Retry</button>}
         {ended && may("submit") && task.task && listed?.request && !listed.request.masked && (
-          <button type="button" onClick={() => edit({ task: task.task!, args: listed.request!.args ?? [], kwargs: listed.request!.kwargs ?? {}, queue: queue ?? "" })}>Correct and submit…</button>
+          <button type="button" onClick={() => edit(task.task!, queue ?? "", cut(sourceOf(listed), "request")!, ["args", "kwargs"])}>Correct and submit…</button>
         )}
         {!ended && may("submit") && task.state === "PENDING" && <button type="button" class="danger" onClick={() => revoke(task)}>Revoke</button>}
         {!ended && may("submit") && task.state !== "PENDING" && <button type="button" class="danger" onClick={() => terminate(task)}>Terminate</button>}
