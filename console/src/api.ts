@@ -6,6 +6,8 @@ import type { KeyShown } from "./types";
 
 const KEPT = "penstock-key";
 const TIMEOUT_MS = 20_000;
+/** Of all but GET: the gateway takes up to 60 s for some. */
+export const CHANGE_TIMEOUT_MS = 65_000;
 
 /** An answer that refuses, in the API's words. */
 export class Refusal extends Error {
@@ -17,6 +19,13 @@ export class Refusal extends Error {
     readonly errors: { at: string; detail: string }[] = [],
   ) {
     super(detail);
+  }
+}
+
+/** No answer: of a change it is not known whether it was done. */
+export class Silence extends Error {
+  constructor(readonly change: boolean) {
+    super("no answer");
   }
 }
 
@@ -63,12 +72,27 @@ export const sourceOf = (answer: object): string => sources.get(answer) ?? "null
 
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
-/** Call the API; throws `Refusal`, or what `fetch` throws where nothing answers. */
-export async function call<T>(method: Method, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export interface Options {
+  signal?: AbortSignal | undefined;
+  /** Of a change that is sent again when no answer came: it is done once. See `token`. */
+  key?: string;
+  /** A POST that changes nothing: without an answer nothing was done. */
+  asks?: boolean;
+}
+
+/** A word that no other has, for `Options.key`. `crypto.randomUUID` is missing over plain http. */
+export function token(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join("");
+}
+
+/** Call the API; throws `Refusal`, `Silence`, or what `signal` was aborted with. */
+export async function call<T>(method: Method, path: string, body?: unknown, { signal, key, asks = method === "GET" }: Options = {}): Promise<T> {
   const headers: Record<string, string> = { "Content-Type": "application/json" };
   if (apiKey.peek()) headers["Authorization"] = `Bearer ${apiKey.peek()}`;
-  const patience = AbortSignal.timeout(TIMEOUT_MS);
+  if (key) headers["Idempotency-Key"] = key;
+  const patience = AbortSignal.timeout(method === "GET" ? TIMEOUT_MS : CHANGE_TIMEOUT_MS);
   let response: Response;
+  let text: string;
   try {
     response = await fetch(path, {
       method,
@@ -76,17 +100,19 @@ export async function call<T>(method: Method, path: string, body?: unknown, sign
       body: body === undefined ? null : body instanceof Written ? body.text : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
+    text = await response.text();
   } catch (error) {
-    if (!signal?.aborted) outOfTouch.value ??= Date.now();
-    throw error;
+    if (signal?.aborted) throw error;
+    outOfTouch.value ??= Date.now();
+    throw new Silence(!asks);
   }
   outOfTouch.value = null;
-  const text = await response.text();
   let answer: unknown = null;
   try {
     answer = text ? parse(text) : null;
   } catch {
-    throw new Refusal(response.status, "not-json", `the answer is no JSON (status ${response.status})`);
+    const unknown = !asks && response.status >= 500 ? `. ${PERHAPS}` : "";
+    throw new Refusal(response.status, "not-json", `the answer is no JSON (status ${response.status})${unknown}`);
   }
   if (answer !== null && typeof answer === "object") sources.set(answer, text);
   if (response.ok && OF_HISTORY.test(path)) historyAway.value = "";
@@ -98,8 +124,11 @@ export async function call<T>(method: Method, path: string, body?: unknown, sign
     response.status, told.code ?? `${response.status}`, told.detail ?? response.statusText, told.queued, told.errors);
 }
 
-export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, undefined, signal);
-export const post = <T>(path: string, body: unknown = {}) => call<T>("POST", path, body);
+export const get = <T>(path: string, signal?: AbortSignal) => call<T>("GET", path, undefined, { signal });
+export const post = <T>(path: string, body: unknown = {}, options?: Options) => call<T>("POST", path, body, options);
+
+/** Of a change without an answer. */
+export const PERHAPS = "It may have been done: look before you repeat it.";
 
 /** Say an error in one line. */
 export function words(error: unknown): string {
@@ -108,7 +137,7 @@ export function words(error: unknown): string {
     const queued = error.queued === "unknown" ? " It may have been queued nevertheless." : "";
     return `${error.detail || error.code}${more ? ` (${more})` : ""}${queued}`;
   }
-  return "The gateway does not answer.";
+  return `The gateway does not answer.${error instanceof Silence && error.change ? ` ${PERHAPS}` : ""}`;
 }
 
 /** A path with the parts encoded: path`/v1/queues/${name}/pause`. */

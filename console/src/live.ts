@@ -12,6 +12,7 @@ const AT_ONCE = 8;
 const HIDDEN_MS = 500;
 const SILENT_MS = 45_000;
 const PING_MS = 15_000;
+const TICKET_MS = 20_000;
 const MOST_IDS = 9_000;
 
 export type Link = "open" | "connecting" | "lost";
@@ -154,7 +155,7 @@ function showState(id: string, message: Heard): void {
 async function connect(): Promise<void> {
   if (socket) return;
   try {
-    const { ticket } = await post<{ ticket: string }>("/v1/tickets");
+    const { ticket } = await post<{ ticket: string }>("/v1/tickets", {}, { asks: true, signal: AbortSignal.timeout(TICKET_MS) });
     const url = new URL(`/v1/stream?ticket=${encodeURIComponent(ticket)}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     open(new WebSocket(url, "penstock.v1"));

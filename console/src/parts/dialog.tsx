@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
-import { get, path, words } from "../api";
+import { get, path, token, words } from "../api";
 import { brief, count } from "../format";
 import { reloadAll } from "../resource";
 import type { LongOperation } from "../types";
@@ -14,8 +14,8 @@ export interface Question {
   count?: () => Promise<{ number: number; words: ComponentChildren }>;
   action: string | ((number: number) => string);
   danger?: boolean;
-  /** Does it; its words are told, with an address that they lead to. */
-  run: () => Promise<string | [string, string]>;
+  /** Does it, with a key of this dialog, see `Options.key`; its words are told, with an address that they lead to. */
+  run: (key: string) => Promise<string | [string, string]>;
 }
 
 const asked = signal<Question | null>(null);
@@ -79,6 +79,7 @@ function Confirm({ question }: { question: Question }) {
   const box = useRef<HTMLDialogElement>(null);
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
+  const [key] = useState(token);
   const [counted, setCounted] = useState<{ number: number; words: ComponentChildren } | null>(null);
   const waiting = question.count !== undefined && counted === null;
   // At once, not after the next frame: a key pressed meanwhile must not reach the page behind it.
@@ -92,7 +93,7 @@ function Confirm({ question }: { question: Question }) {
     setBusy(true);
     setProblem("");
     try {
-      tell(...[await question.run()].flat() as [string, string?]);
+      tell(...[await question.run(key)].flat() as [string, string?]);
       done();
       reloadAll();
     } catch (error) {

@@ -1,6 +1,6 @@
 // The API tried out: any operation of its description, with the key of this tab.
 import { useMemo, useState } from "preact/hooks";
-import { apiKey, get } from "../api";
+import { apiKey, CHANGE_TIMEOUT_MS, get, Silence, words as said } from "../api";
 import { json, parse } from "../json";
 import { Code, Empty, Loading, Section, Trouble } from "../parts/bits";
 import { ask } from "../parts/dialog";
@@ -39,7 +39,7 @@ async function send(operation: Operation, values: Record<string, string>, kind: 
   if (kind && body) headers["Content-Type"] = kind;
   const started = performance.now();
   const response = await fetch(`${path}${query.size ? `?${query}` : ""}`, {
-    method: operation.method, headers, body: kind && body ? body : null, signal: AbortSignal.timeout(65_000),
+    method: operation.method, headers, body: kind && body ? body : null, signal: AbortSignal.timeout(CHANGE_TIMEOUT_MS),
   });
   const text = await response.text();
   const type = response.headers.get("Content-Type") ?? "";
@@ -73,7 +73,7 @@ function Try({ operation }: { operation: Operation }) {
       return found.status;
     } catch {
       setAnswer(null);
-      setProblem("The gateway does not answer.");
+      setProblem(said(new Silence(operation.method !== "GET")));
       return "No answer";
     }
   }

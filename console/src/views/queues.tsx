@@ -136,8 +136,8 @@ export function QueueActions({ queue }: { queue: Queue }) {
           now will end REVOKED, with the chains, chords and callbacks that wait for them. This cannot be undone.</p>,
         action: queue.ready === undefined ? "Purge" : `Purge ${many(queue.ready, "message")}`,
         danger: true,
-        run: async () => {
-          const begun = await post<{ operation: string; of: number }>(path`/v1/queues/${name}/purge`);
+        run: async (key) => {
+          const begun = await post<{ operation: string; of: number }>(path`/v1/queues/${name}/purge`, {}, { key });
           void follow(`Purging ${name}`, begun.operation);
           return `Purging ${many(begun.of, "message")} of ${name}`;
         },

@@ -8,10 +8,10 @@ import type { Failure } from "../types";
 type Where = Record<string, string>;
 interface Begun { operation: string; matched: number; without_request?: number }
 
-const dryRun = (kind: string, body: object) => post<Begun>(`/v1/tasks/${kind}`, { ...body, dry_run: true });
+const dryRun = (kind: string, body: object) => post<Begun>(`/v1/tasks/${kind}`, { ...body, dry_run: true }, { asks: true });
 
-async function begin(kind: "retry" | "revoke", body: object, what?: string): Promise<string> {
-  const begun = await post<Begun>(`/v1/tasks/${kind}`, body);
+async function begin(kind: "retry" | "revoke", key: string, body: object, what?: string): Promise<string> {
+  const begun = await post<Begun>(`/v1/tasks/${kind}`, body, { key });
   const doing = kind === "retry" ? "Retrying" : "Revoking";
   void follow(what ? `${doing} ${what}` : doing, begun.operation);
   return `${doing} ${what ?? many(begun.matched, "task")}`;
@@ -34,7 +34,7 @@ export function bulk(kind: "retry" | "revoke", where: Where): void {
     count: async () => matching(await dryRun(kind, { where }), kind),
     action: (number) => `${kind === "retry" ? "Retry" : "Revoke"} ${many(number, "task")}`,
     danger: kind === "revoke",
-    run: () => begin(kind, { where }),
+    run: (key) => begin(kind, key, { where }),
   });
 }
 
@@ -53,7 +53,7 @@ export function retryGroup(one: Failure, bounds: { since: string; until: string 
         {others > 0 && <>; {count(others)} of other times are left as they are</>}.</> };
     },
     action: (number) => `Retry ${many(number, "task")}`,
-    run: () => begin("retry", { where }),
+    run: (key) => begin("retry", key, { where }),
   });
 }
 
@@ -68,6 +68,6 @@ export function retry(ids: string[], words: string): void {
       return { number, words: number ? <>{many(number, "task")} with arguments kept.</> : <>It cannot: its arguments were not kept.</> };
     },
     action: (number) => `Retry ${many(number, "task")}`,
-    run: () => begin("retry", { ids }, words),
+    run: (key) => begin("retry", key, { ids }, words),
   });
 }

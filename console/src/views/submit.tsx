@@ -1,6 +1,6 @@
 // Submit any announced task, by a form made of its schema.
-import { useEffect, useState } from "preact/hooks";
-import { may, post, words, Written } from "../api";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { may, post, Refusal, token, words, Written } from "../api";
 import { draft, type Draft } from "../draft";
 import { argumentsOf, choicesOf, fieldsOf, kindOf, NUMBER, object, type Field as FieldOf, type Kind } from "../fields";
 import { brief } from "../format";
@@ -81,6 +81,16 @@ const MOST_TASKS = 300;
 interface Sent { receipt: Receipt; at: number }
 const OPTIONS = ["queue", "priority", "countdown", "expires"] as const;
 
+/** Submit under a key; without one where Redis, which keeps keys, is away: nothing is published then. */
+async function send(text: string, key: string, repeated: boolean): Promise<Receipt> {
+  try {
+    return await post<Receipt>("/v1/tasks", new Written(text), { key });
+  } catch (error) {
+    if (repeated || !(error instanceof Refusal) || error.code !== "state-unavailable") throw error;
+    return post<Receipt>("/v1/tasks", new Written(text));
+  }
+}
+
 function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sent: (receipt: Receipt) => void }) {
   const [fields] = useState(() => fieldsOf(task, from));
   const [texts, setTexts] = useState<Record<string, string>>(() => Object.fromEntries((fields ?? []).map((one) => [one.name, one.text])));
@@ -89,6 +99,8 @@ function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sen
     (from && !task.queues.includes(from.queue) ? { queue: from.queue } : {}));
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
+  /** What was submitted and not accepted yet: the same once more is one task all the same. */
+  const unanswered = useRef({ text: "", key: "" });
   async function submit(event: Event): Promise<void> {
     event.preventDefault();
     setProblem("");
@@ -99,8 +111,12 @@ function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sen
       const chosen = Object.fromEntries(OPTIONS.filter((name) => options[name]).map((name) =>
         [name, name === "queue" ? options[name] : Number(options[name])]));
       const body = { task: json(task.name), args, kwargs, ...(Object.keys(chosen).length ? { options: json(chosen) } : {}) };
+      const text = object(Object.entries(body));
+      const repeated = unanswered.current.text === text;
+      if (!repeated) unanswered.current = { text, key: token() };
       setBusy(true);
-      sent(await post<Receipt>("/v1/tasks", new Written(object(Object.entries(body)))));
+      sent(await send(text, unanswered.current.key, repeated));
+      unanswered.current = { text: "", key: "" };
     } catch (error) {
       setProblem(error instanceof SyntaxError ? "The arguments are no JSON" : error instanceof Error && error.constructor === Error ? error.message : words(error));
     }
