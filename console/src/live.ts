@@ -88,7 +88,8 @@ function hear(message: Heard): void {
   const one = message.id ? watched.get(message.id) : undefined;
   if (!one) return;
   if (message.cursor) one.cursor = message.cursor;
-  if (message.type === "state") heard.set(message.id, message);
+  if (message.type === "state" && message.tracked === false) one.done = true;
+  else if (message.type === "state") heard.set(message.id, message);
   else if (message.type === "error") refused(message.id, one);
   else if (message.type === "log") {
     const lines = heardLines.get(message.id) ?? [];
@@ -208,7 +209,7 @@ export function keepOpen(): void {
     }
     socket.send('{"op":"ping"}');
     // What was refused may be known by now: a task that others publish is, once it has started.
-    subscribe([...watched].filter(([, one]) => one.users > 0 && one.state.peek() === null).map(([id]) => id));
+    subscribe([...watched].filter(([, one]) => one.users > 0 && !one.done && one.state.peek() === null).map(([id]) => id));
   }, PING_MS);
 }
 

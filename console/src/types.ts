@@ -151,5 +151,7 @@ export interface LongOperation {
   refusals?: Record<string, number>;
 }
 
+/** In place of a state where no single one exists. */
+export const UNTRACKED = "NOT TRACKED";
 export const FINAL = new Set(["SUCCESS", "FAILURE", "REVOKED"]);
 export const STATES = ["PENDING", "STARTED", "PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED"];

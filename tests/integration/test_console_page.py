@@ -94,6 +94,27 @@ async def test_a_task_has_a_page_with_its_lines_and_can_be_revoked(page, worker)
     await page.sees("one\ntwo", ".lines")
 
 
+async def test_a_task_that_is_not_tracked_says_so_and_why(make_gateway, tmp_path):
+    layout = tmp_path / "layout.toml"
+    layout.write_text(
+        'extends = "default"\n[[routes]]\ntask = "demo.quiet"\nexchange = "tasks"\n'
+        'routing_key = "default"\nignore_result = true\n'
+    )
+    client = await make_gateway(topology_file=layout)
+    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+        await page.open("/submit?task=demo.quiet")
+        task = await submit(page)
+        await shown(page, task, "NOT TRACKED", "ignore_result")
+        await page.go(f"/tasks/{task}")
+        await page.sees("NOT TRACKED", ".task-head")
+        await page.sees("no single state")
+        await page.click("Revoke")
+        await page.confirm("Revoke 1 task")
+        await page.sees("No worker starts it", ".toasts")
+        assert await page.axe() == []
+        assert all("503" in one for one in page.page.complaints)
+
+
 async def test_it_connects_again_and_misses_nothing_and_says_when_it_cannot(gateway, page, worker):
     await page.open(ADD)
     one = await submit(page)

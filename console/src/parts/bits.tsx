@@ -9,7 +9,14 @@ import { to } from "../router";
 import type { Progress, Task } from "../types";
 
 export function State({ state }: { state: string }) {
-  return <span class={`state state-${state.toLowerCase()}`}><i aria-hidden="true" />{state}</span>;
+  return <span class={`state state-${state.toLowerCase().replace(" ", "-")}`}><i aria-hidden="true" />{state}</span>;
+}
+
+/** Why a task has no state. */
+export function whyUntracked(queues?: string[]): string {
+  const ignored = "its submit said ignore_result";
+  const several = queues ? `${queues.length} queues took it` : `several queues took it, or ${ignored}`;
+  return `Not tracked: ${queues?.length === 1 ? ignored : several}. It has no single state and no result.`;
 }
 
 /** A text that goes on with the time: where it stands changes, and nothing around it is drawn again. */

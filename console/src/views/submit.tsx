@@ -6,11 +6,11 @@ import { argumentsOf, choicesOf, fieldsOf, kindOf, NUMBER, object, type Field as
 import { brief } from "../format";
 import { json, parse } from "../json";
 import { useTask } from "../live";
-import { Bar, Empty, Loading, Section, State, TaskLink, Trouble } from "../parts/bits";
+import { Bar, Empty, Loading, Section, State, TaskLink, Trouble, whyUntracked } from "../parts/bits";
 import { tell } from "../parts/dialog";
 import { useResource } from "../resource";
 import { place, setQuery } from "../router";
-import type { CatalogTask, Receipt, Schema, Task } from "../types";
+import { type CatalogTask, type Receipt, type Schema, type Task, UNTRACKED } from "../types";
 
 function typeOf(schema: Schema): string {
   if (schema.anyOf) return schema.anyOf.map(typeOf).join(" or ");
@@ -161,11 +161,12 @@ function Form({ task, from, sent }: { task: CatalogTask; from: Draft | null; sen
 }
 
 function SentRow({ receipt }: { receipt: Receipt }) {
-  const task: Task = useTask(receipt.id, { id: receipt.id, task: receipt.task, state: receipt.state ?? "PENDING" })!;
+  const task: Task = useTask(receipt.id, { id: receipt.id, task: receipt.task, state: receipt.tracked ? receipt.state ?? "PENDING" : UNTRACKED })!;
   return (
     <li class="sent" data-state={task.state} id={receipt.id}>
       <State state={task.state} /> <b>{receipt.task}</b> <TaskLink id={receipt.id} />
       <Bar progress={task.progress} />
+      {!receipt.tracked && <span class="quiet">{whyUntracked(receipt.queues)}</span>}
       {task.error && <span class="bad-text break">{brief(`${task.error.type}: ${task.error.message}`)}</span>}
       {"result" in task && <code class="clip">{brief(json(task.result))}</code>}
     </li>

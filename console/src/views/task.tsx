@@ -5,23 +5,29 @@ import { edit } from "../draft";
 import { brief, duration, moment, timeOfDay } from "../format";
 import { cut } from "../json";
 import { pushed, useLines, useTask, watchAgain } from "../live";
-import { Ago, Bar, Empty, Fact, Json, Code, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
+import { Ago, Bar, Empty, Fact, Json, Code, Loading, Runtime, Section, State, TaskLink, Trouble, whyUntracked } from "../parts/bits";
 import { Canvas } from "../parts/canvas";
 import { ask } from "../parts/dialog";
 import { useOnce, useResource } from "../resource";
 import { to } from "../router";
-import { FINAL, type Task, type Timeline } from "../types";
+import { FINAL, type Task, type Timeline, UNTRACKED } from "../types";
 import { retry } from "./retrying";
 import { Output, terminate } from "./running";
 
 /** Ask for the state with what history adds, else without. */
 async function load(id: string): Promise<{ task: Task; history: boolean }> {
   try {
-    return { task: await get<Task>(`${path`/v1/tasks/${id}`}?with=request`), history: true };
+    return { task: await state(`${path`/v1/tasks/${id}`}?with=request`), history: true };
   } catch (error) {
     if (!(error instanceof Refusal) || ![400, 503].includes(error.status)) throw error;
-    return { task: await get<Task>(path`/v1/tasks/${id}`), history: false };
+    return { task: await state(path`/v1/tasks/${id}`), history: false };
   }
+}
+
+async function state(address: string): Promise<Task> {
+  const task = await get<Task>(address);
+  if (task.tracked === false) task.state = UNTRACKED;
+  return task;
 }
 
 export function revoke(task: Task): void {
@@ -31,7 +37,8 @@ export function revoke(task: Task): void {
     action: "Revoke 1 task",
     danger: true,
     run: async () => {
-      const answer = await call<{ state?: string; revoking?: boolean }>("DELETE", path`/v1/tasks/${task.id}`);
+      const answer = await call<{ state?: string; tracked?: boolean }>("DELETE", path`/v1/tasks/${task.id}`);
+      if (answer.tracked === false) return "No worker starts it any more";
       return answer.state === "REVOKED" ? "The task is revoked" : "Its worker is asked to drop it";
     },
   });
@@ -119,8 +126,9 @@ export function TaskView({ id }: { id: string }) {
   const { data, problem, again } = found;
   const listed = data?.task ?? null;
   const task = useTask(id, listed);
-  useFresh(id, found, task !== null && FINAL.has(task.state));
-  const timeline = useTimeline(id, task?.state ?? "");
+  const untracked = task?.state === UNTRACKED;
+  useFresh(id, found, untracked || (task !== null && FINAL.has(task.state)));
+  const timeline = useTimeline(id, untracked ? "" : task?.state ?? "");
   if (!task || !data) {
     return problem ? (
       <Section title="Task" id="task">
@@ -141,11 +149,12 @@ export function TaskView({ id }: { id: string }) {
         {ended && may("submit") && task.task && listed?.request && !listed.request.masked && (
           <button type="button" onClick={() => edit(task.task!, queue ?? "", cut(sourceOf(listed), "request")!, ["args", "kwargs"])}>Correct and submit…</button>
         )}
-        {!ended && may("submit") && task.state === "PENDING" && <button type="button" class="danger" onClick={() => revoke(task)}>Revoke</button>}
+        {!ended && may("submit") && (untracked || task.state === "PENDING") && <button type="button" class="danger" onClick={() => revoke(task)}>Revoke</button>}
         {!ended && may("submit") && task.state !== "PENDING" && <button type="button" class="danger" onClick={() => terminate(task)}>Terminate</button>}
       </span>
     }>
       <p class="task-head"><State state={task.state} /> <span class="mono break">{id}</span></p>
+      {untracked && <p class="notice">{whyUntracked()}{data.history && " The timeline has what workers said of it."}</p>}
       <Bar progress={ended ? undefined : task.progress} />
       <dl class="facts">
         <Fact name="Accepted">{task.accepted_at ? <Ago at={task.accepted_at} /> : "–"}</Fact>
