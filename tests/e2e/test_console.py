@@ -167,6 +167,16 @@ async def test_a_schedule_is_made_run_switched_off_changed_and_deleted(http, con
         return True
 
     await eventually(lambda: kept(enabled=False, every=3600))
+    await console.click("New schedule")
+    await console.fill("#schedule-name", "by hand")
+    await console.fill("#schedule-task", "demo.echo")
+    await console.click("Save")
+    await console.sees("Replace by hand, which runs demo.add?", "dialog")
+    await console.sees("every 1 h", "dialog")
+    assert await console.page.run("!!document.querySelector('dialog button.danger')")
+    await console.click("Cancel", "dialog")
+    await console.click("Cancel", ".editor")
+    assert await kept(task="demo.add")
     await console.click("Edit by hand")
     await console.fill("#schedule-kind", "crontab")
     await console.fill("#schedule-cron", "5 4 * * 1")

@@ -101,6 +101,7 @@ async def test_a_task_that_is_not_tracked_says_so_and_why(make_gateway, tmp_path
         'routing_key = "default"\nignore_result = true\n'
     )
     client = await make_gateway(topology_file=layout)
+    await built(check=True)
     async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
         await page.open("/submit?task=demo.quiet")
         task = await submit(page)

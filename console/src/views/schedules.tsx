@@ -69,7 +69,13 @@ function draftOf(schedule: Schedule | null): Draft {
   };
 }
 
-function Editor({ schedule, close }: { schedule: Schedule | null; close: () => void }) {
+/** Which schedule a new one would take the place of: one's own, and with `admin` a shipped one. */
+function taken(schedules: Schedule[], name: string): Schedule | undefined {
+  const tenants = [caller.value?.tenant, ...(isAdmin.value ? ["admin"] : [])];
+  return tenants.map((tenant) => schedules.find((one) => one.tenant === tenant && one.name === name)).find(Boolean);
+}
+
+function Editor({ schedule, others = [], close }: { schedule: Schedule | null; others?: Schedule[]; close: () => void }) {
   const [draft, setDraft] = useState(() => draftOf(schedule));
   const [problem, setProblem] = useState("");
   const tasks = useResource<{ tasks: CatalogTask[] }>("/v1/catalog", 60_000).data.value?.tasks ?? [];
@@ -100,10 +106,15 @@ function Editor({ schedule, close }: { schedule: Schedule | null; close: () => v
       setProblem(error instanceof SyntaxError ? "Arguments and options are JSON: texts stand in quotes" : words(error) && (error as Error).message);
       return;
     }
+    const replaced = schedule ? undefined : taken(others, draft.name);
     ask({
-      title: schedule ? `Change ${schedule.name}?` : `Make ${draft.name}?`,
-      body: <p>One schedule, which runs <b>{draft.task}</b>.</p>,
-      action: schedule ? "Change 1 schedule" : "Make 1 schedule",
+      title: schedule ? `Change ${schedule.name}?` : replaced ? `Replace ${draft.name}, which runs ${replaced.task}?` : `Make ${draft.name}?`,
+      body: replaced
+        ? <p>There is a schedule of this name{replaced.tenant !== caller.value?.tenant && ", shipped with the deployment"}: <b>{replaced.task}</b>, {when(replaced)}.
+          It ends, and <b>{draft.task}</b> runs in its place.</p>
+        : <p>One schedule, which runs <b>{draft.task}</b>.</p>,
+      action: `${schedule ? "Change" : replaced ? "Replace" : "Make"} 1 schedule`,
+      danger: replaced !== undefined,
       run: async () => {
         await call("PUT", schedule ? at(schedule) : path`/v1/schedules/${draft.name}`, made);
         close();
@@ -184,7 +195,7 @@ export function Schedules() {
   return (
     <Section title="Schedules" id="schedules" aside={<button type="button" onClick={() => setEditing(editing === "new" ? null : "new")}>New schedule</button>}>
       {found.data.value?.warning && <p class="notice warn" role="status">{found.data.value.warning}</p>}
-      {editing === "new" && <Editor schedule={null} close={() => setEditing(null)} />}
+      {editing === "new" && <Editor schedule={null} others={schedules ?? []} close={() => setEditing(null)} />}
       <Stale of={found} />
       {!schedules ? (found.problem.value ? <Trouble problem={found.problem.value} what="schedules" /> : <Loading />)
         : schedules.length === 0 ? <Empty>There are no schedules.</Empty>
