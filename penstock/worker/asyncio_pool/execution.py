@@ -1,5 +1,6 @@
 """One delivery of a coroutine task, from the pool's call to its answer."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -7,14 +8,14 @@ from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
-from celery.app.trace import prepare_accept_content
 from celery.worker.request import Request
-from kombu.serialization import loads
 
 from penstock.worker import tracing
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.request_id import request_id_of
 from penstock.worker.running.runtime import Limits, Running
+
+_logger = logging.getLogger(__name__)
 
 
 class Callbacks(NamedTuple):
@@ -23,6 +24,12 @@ class Callbacks(NamedTuple):
     on_success: Callable[..., Any] | None
     on_accepted: Callable[..., Any] | None
     on_failure: Callable[..., Any] | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Celery's pools call them."""
+        names = ("callback", "accept_callback", "error_callback")
+        return dict(zip(names, self, strict=True))
 
 
 class Execution:
@@ -70,7 +77,10 @@ class Execution:
         """Say once that it begins."""
         if not self._accepted and self.origin.on_accepted is not None:
             self._accepted = True
-            self.origin.on_accepted(os.getpid(), time.monotonic())
+            try:
+                self.origin.on_accepted(os.getpid(), time.monotonic())
+            except Exception:  # it runs all the same
+                _logger.exception("start not noted: %r", self)
 
     def end(self, answer: Any) -> None:
         """Call what Celery does at an end.
@@ -83,8 +93,11 @@ class Execution:
 
     def break_off(self, info: ExceptionInfo) -> None:
         """Call what Celery does when a task could not be executed."""
-        if self.origin.on_failure is not None:
-            self.origin.on_failure(info)
+        try:
+            if self.origin.on_failure is not None:
+                self.origin.on_failure(info)
+        except Exception:
+            _logger.exception("end not handled: %r", self)
 
     def stop(self, reason: str) -> None:
         """Cancel the coroutine, or let it never begin; from any thread.
@@ -144,12 +157,3 @@ def context_of(request: dict[str, Any]) -> Context:
     request["called_directly"] = False
     context.__dict__ = request
     return context
-
-
-def parts_of(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
-    """Return what Celery's tracer adds to a request: its arguments, and what follows it."""
-    if content_type:
-        accept = prepare_accept_content(app.conf.accept_content)
-        body = loads(body, content_type, content_encoding, accept=accept)
-    args, kwargs, embed = body
-    return {"args": args, "kwargs": kwargs, "is_eager": False, **(embed or {})}

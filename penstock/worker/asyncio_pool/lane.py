@@ -9,7 +9,7 @@ import logging
 from typing import Any
 from weakref import ref
 
-from celery import signals
+from celery import Task, signals
 from celery.app import trace
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -21,7 +21,7 @@ from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
-from penstock.worker.asyncio_pool.requests import Intake, LightRequest
+from penstock.worker.asyncio_pool.requests import Intake, LightRequest, OurRequest
 from penstock.worker.asyncio_pool.telling import Events, Lines
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.consuming import flow
@@ -76,7 +76,7 @@ class Lane:
                 outbox=outbox,
             )
             for name, plan in plans.items()
-            if plan.ours
+            if plan.ours and _is_ours(plan.task, consumer.pool)
         }
 
     def execution_of(self, delivery: Delivery) -> Execution | None:
@@ -195,6 +195,11 @@ class Lane:
                 eta=None,
                 expires=None,
             )
+
+
+def _is_ours(task: Any, pool: Any) -> bool:
+    """Return whether Celery's way would take our request and its own strategy."""
+    return task.Request is OurRequest and pool.strategy_of(task) == Task.Strategy
 
 
 def _share_id(headers: dict[str, Any], properties: dict[str, Any]) -> None:

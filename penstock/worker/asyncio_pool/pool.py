@@ -21,7 +21,7 @@ from celery.worker import state as worker_state
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
-from penstock.worker.asyncio_pool.execution import Callbacks, Execution, parts_of
+from penstock.worker.asyncio_pool.execution import Callbacks, Execution
 from penstock.worker.asyncio_pool.executor import Executor
 from penstock.worker.asyncio_pool.heartbeats import keep_alive
 from penstock.worker.asyncio_pool.lane import Lane
@@ -32,7 +32,9 @@ from penstock.worker.asyncio_pool.requests import stoppable
 from penstock.worker.asyncio_pool.telling import Events
 from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
 from penstock.worker.asyncio_pool.windows import Windows
+from penstock.worker.ending.answering import answering
 from penstock.worker.errors import LoopLostError
+from penstock.worker.messages.envelope import parts_of
 from penstock.worker.running.runtime import Limits, Runtime
 
 FUNCTION_THREADS = 8
@@ -75,7 +77,6 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._thread_count = min(self.limit, FUNCTION_THREADS)
         self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="functions")
         self._executor: Executor | None = None
-        self._lane: Lane | None = None
         self._watchdog: Watchdog | None = None
         self.windows: Any = None
         """Of the connection."""
@@ -168,20 +169,18 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             return
         connection = consumer.task_consumer.channel.connection
         if Reader.reads(connection):
-            self._lane = Lane(consumer, self._plans, self.outbox, self.windows, events)
-            reader = Reader(
-                connection, consumer.task_consumer.channel.channel_id, self._take, self._lane.told
-            )
+            lane = Lane(consumer, self._plans, self.outbox, self.windows, events)
+            channel_id = consumer.task_consumer.channel.channel_id
+            reader = Reader(connection, channel_id, partial(self._take, lane), lane.told)
             loop.add_reader(connection.sock, reader.on_readable)
 
     def _is_crowded(self) -> bool:
         """Return whether more functions wait than will soon begin."""
         return bool(self._functions > 2 * self._thread_count)
 
-    def _take(self, delivery: Delivery) -> bool:
+    def _take(self, lane: Lane, delivery: Delivery) -> bool:
         """Execute a plain delivery; False: it is Celery's."""
-        assert self._lane is not None  # noqa: S101  # made with the reader
-        execution = self._lane.execution_of(delivery)
+        execution = lane.execution_of(delivery)
         if execution is None:
             return False
         self._admit(execution)
@@ -201,31 +200,27 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
     ) -> Any:
         """Execute a task; the consumer's thread calls it."""
         plan = self._plans.get(args[0]) if args else None
+        callbacks = Callbacks(callback, accept_callback, error_callback)
         if plan is None:
-            return self._on_thread(target, args, kwargs, callback, accept_callback)
-        _, _, request, body, content_type, content_encoding = args
+            return self._on_thread(target, args or (), kwargs, callbacks)
+        _, _, request, *body = args
         try:
-            request.update(parts_of(self.app, body, content_type, content_encoding))
+            request.update(parts_of(self.app, *body))
+            execution = Execution(plan, request, callbacks, Limits(timeout, soft_timeout))
         except Exception:  # noqa: BLE001  # whatever is in a message; the consumer must live
             if error_callback is not None:
                 error_callback(ExceptionInfo())
             return None
-        limits = Limits(timeout, soft_timeout)
-        callbacks = Callbacks(callback, accept_callback, error_callback)
-        execution = Execution(plan, request, callbacks, limits)
         if not self._redeliveries.takes(execution):
             self._admit(execution)
         return execution
 
-    def _on_thread(
-        self, target: Any, args: Any, kwargs: Any, callback: Any, accept_callback: Any
-    ) -> ApplyResult:
+    def _on_thread(self, target: Any, args: Any, kwargs: Any, callbacks: Callbacks) -> ApplyResult:
         if self.suspects is not None:
             target = partial(self.suspects.call, target)
+        target, options = answering(target, callbacks.options)
         self._functions += 1
-        future = self._threads.submit(
-            apply_target, target, args or (), kwargs, callback, accept_callback
-        )
+        future = self._threads.submit(apply_target, target, args, kwargs, **options)
         future.add_done_callback(lambda _: self.outbox.post(self._function_ended))
         return ApplyResult(future)
 
@@ -321,6 +316,8 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
             _logger.exception("not executed: %r", execution)
         try:
             execution.end(answer)
+        except Exception:
+            _logger.exception("end not handled: %r", execution)
         finally:
             self._hand_back(execution, None)
 

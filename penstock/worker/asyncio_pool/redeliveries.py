@@ -6,15 +6,20 @@ redelivered ── this process had it when its connection was lost ─► the e
                       └ yes ─► a process of its own, `ALONE` at a time
 """
 
+import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
+
+from billiard.einfo import ExceptionInfo
 
 from penstock.worker.asyncio_pool.execution import Execution
 
 ALONE = 8
 """Processes at once for tasks under which one died."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Redeliveries:
@@ -70,10 +75,13 @@ class Redeliveries:
     ) -> None:
         future = threads.submit(function, execution)
         self.open += 1
-        future.add_done_callback(lambda _: self._post(self._ended))
+        future.add_done_callback(lambda done: self._post(partial(self._ended, execution, done)))
 
-    def _ended(self) -> None:
+    def _ended(self, execution: Execution, done: "Future[None]") -> None:
         self.open -= 1
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            _logger.error("end not handled: %r", execution, exc_info=error)
 
     def _look(self, execution: Execution) -> None:
         try:
@@ -88,9 +96,14 @@ class Redeliveries:
     def _execute_alone(self, execution: Execution) -> None:
         execution.stopper = self._stop
         execution.accept()
-        answer = self.suspects.execute_elsewhere(
-            execution.plan.task.name, execution.task_id, execution.request
-        )
+        try:
+            answer = self.suspects.execute_elsewhere(
+                execution.plan.task.name, execution.task_id, execution.request
+            )
+        except Exception:
+            _logger.exception("not executed: %r", execution)
+            execution.break_off(ExceptionInfo())
+            return
         if answer is None:
             self._post(partial(self._admit, execution))
         else:

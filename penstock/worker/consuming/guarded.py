@@ -22,6 +22,7 @@ from penstock.worker.consuming import flow
 from penstock.worker.consuming.announce import announcer_of, pool_name
 from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.pulse import Pulse
+from penstock.worker.consuming.request import request_class
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.consuming.telling import TRIES, tell_once
 from penstock.worker.deaths import prefork
@@ -29,6 +30,7 @@ from penstock.worker.messages.connection import drop
 from penstock.worker.messages.json_values import decode
 from penstock.worker.redis_client import sync_client
 from penstock.worker.request_id import REQUEST_ID, request_id_of
+from penstock.worker.running.task import PenstockTask
 
 Salvage = Callable[[Any, object], Any]
 """Takes a body and what its publisher said of it; returns the decoded body, or raises as `decode`
@@ -106,6 +108,9 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
 
     def update_strategies(self) -> None:
         """Make what handles each task; from now on the pool executes."""
+        for task in self.app.tasks.values():
+            if isinstance(task, PenstockTask):
+                task.Request = request_class(task.Request)
         super().update_strategies()
         self.app.suspects.watch(self.pool)
         prefork.mend(self.pool)

@@ -12,6 +12,7 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 from celery.worker.state import task_ready
@@ -293,3 +294,23 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             super().cancel(pool, signal, **more)
         else:
             _logger.warning("a function on a thread runs on: %s", self)
+
+
+def request_class(path: Any) -> type:
+    """Return the class of a task's requests: ours, behind one that the task brings along.
+
+    Args:
+        path: what the task has as `Request`: a class, or where it is.
+    """
+    theirs = symbol_by_name(path)
+    if issubclass(theirs, Request) or not issubclass(theirs, CeleryRequest):
+        return theirs  # type: ignore[no-any-return]  # Celery has no types
+    if theirs is CeleryRequest:
+        return Request
+    own = {name: getattr(theirs, name) for name in ("on_failure", "on_timeout")}
+    guards = {
+        name: _answered(method)
+        for name, method in own.items()
+        if method is not getattr(CeleryRequest, name)
+    }
+    return type(theirs.__name__, (theirs, Request), {"__module__": theirs.__module__, **guards})

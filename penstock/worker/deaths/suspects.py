@@ -28,8 +28,10 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.deaths import alone
+from penstock.worker.ending.answering import answering
 from penstock.worker.ending.ending import TraceInfo, ending_of, guarded
 from penstock.worker.errors import WorkerLost
+from penstock.worker.messages.envelope import parts_of
 from penstock.worker.process import process_token
 
 MAX_DEATHS = 3
@@ -65,17 +67,19 @@ class Suspects:
             return
         self._pool, apply = pool, pool.on_apply
 
-        def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            return apply(partial(self.call, target), *args, **options)
+        def on_apply(
+            target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any
+        ) -> Any:
+            target, options = answering(partial(self.call, target), options)
+            return apply(target, args or (), kwargs, **options)
 
         pool.on_apply = on_apply
 
     def call(self, target: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call what executes a task (`celery.app.trace.fast_trace_task`), here or elsewhere."""
-        name, uuid, request, body, *_ = args
+        name, uuid, request, *body = args
         if request["delivery_info"].get("redelivered"):
-            task_args, kwargs, embed = body
-            whole = {**request, "args": task_args, "kwargs": kwargs, "is_eager": False, **embed}
+            whole = {**request, **parts_of(self._app, *body)}
             answer = self.execute_elsewhere(name, uuid, whole)
             if answer is not None:
                 return answer

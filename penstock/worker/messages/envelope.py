@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from celery.app.task import Context
+from celery.app.trace import prepare_accept_content
 from celery.exceptions import InvalidTaskError
+from kombu.serialization import loads
 
 MAX_SIGNATURE_DEPTH = 200
 """Signatures inside signatures; Celery builds them by recursion."""
@@ -154,6 +156,25 @@ def _plain(value: Any) -> Any:
                 for key, one in value.items()
             }
     return value
+
+
+def parts_of(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
+    """Return what Celery's tracer adds to a request: its arguments, and what follows it.
+
+    Args:
+        app: whose settings say what may be decoded.
+        body: of the message, as Celery's request has it.
+        content_type: of the body; None: it is decoded.
+        content_encoding: of the body.
+
+    Raises:
+        Exception: it cannot be decoded, or may not be.
+    """
+    if content_type:
+        accept = prepare_accept_content(app.conf.accept_content)
+        body = loads(body, content_type, content_encoding, accept=accept)
+    args, kwargs, embed = body
+    return {"args": args, "kwargs": kwargs, "is_eager": False, **(embed or {})}
 
 
 def body_parts(body: Any) -> list[Any]:

@@ -63,7 +63,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     """Base of every task of an application: of functions, coroutine functions and classes."""
 
     abstract = True
-    Request = "penstock.worker.consuming.request:Request"
+    Request: str | type = "penstock.worker.consuming.request:Request"
     authored: Authored | None = None
     """What runs; None for Celery's own tasks, which run as Celery runs them."""
 
