@@ -5,7 +5,7 @@ Each message ends recorded or among the dead letters, and every slot works after
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,9 +31,12 @@ NAMES = sorted(
 )
 TASKS: dict[str, list[Any]] = {
     "demo.add": [1, 2], "demo.echo": [{"a": 1}], "demo.fail": ["x"], "demo.flaky": [1],
-    "demo.sleep": [0.01], "demo.permanent": ["x"], "demo.custom": [], "demo.nope": [],
+    "demo.sleep": [0.01], "demo.progress": [1, 0.0],
+    "demo.permanent": ["x"], "demo.custom": [], "demo.nope": [],
 }  # fmt: skip
-PATIENT = {"demo.sleep", "demo.flaky"}
+COROUTINES = ["demo.sleep", "demo.progress"]
+"""On the asyncio pool a first delivery of theirs takes a short way past Celery's strategy."""
+PATIENT = {"demo.sleep", "demo.progress", "demo.flaky"}
 """They do as they are asked for ages."""
 OPTIONS = (
     "queue", "exchange", "routing_key", "priority", "countdown", "eta", "expires", "serializer",
@@ -44,20 +47,30 @@ OPTIONS = (
 
 
 class Maker:
-    """Makes messages out of a seed."""
+    """Makes messages out of a seed.
 
-    def __init__(self, start: str) -> None:
+    Args:
+        start: the seed.
+        often: tasks of which half of the messages are; none: all are as likely.
+    """
+
+    def __init__(self, start: str, often: Sequence[str] = ()) -> None:
         self._random = random.Random(start)
         self._pick = self._random.choice
+        self._often_asked = often
 
     def message(self) -> Hostile:
         """Make a message with a few things wrong in it."""
-        task = self._pick(list(TASKS))
+        often = self._often_asked if self._often(0.5) else ()
+        task = self._pick(often or list(TASKS))
         headers: dict[str, Any] = {"task": task}
         for _ in range(self._pick((0, 1, 1, 2, 4))):
             headers[self._name()] = self.value()
         if self._often(0.1):
             headers |= self._times()
+        if self._often(0.1):
+            name = self._pick(("id", "task", *PROTOCOL))
+            headers[name] = self._pick(([], [self.value(4)], {}, {"a": self.value(4)}))
         made = Hostile(
             headers=headers,
             args=self._list() if task not in PATIENT and self._often(0.1) else TASKS[task],
@@ -181,7 +194,8 @@ async def test_no_message_takes_a_slot(amqp_url: str, redis_url: str, tmp_path: 
     async with deployment.worker(pool, "-Q", QUEUE, concurrency=SLOTS) as worker:
         pid = worker.child.pid
         for number in rounds(budget_s() / 2 - 10):
-            maker = Maker(f"{SEED} {pool} {number}")
+            often = COROUTINES if pool == "asyncio" else ()
+            maker = Maker(f"{SEED} {pool} {number}", often)
             messages = [maker.message() for _ in range(MESSAGES)]
             publish(deployment, messages)
             await account(deployment, messages)

@@ -86,18 +86,21 @@ class Lane:
             return None
         try:
             intake = self._intakes.get(headers.get("task"))
-        except TypeError:  # no text
-            return None
-        queue = self._windows.queue_of(delivery.consumer_tag)
-        if intake is None or queue is None or not self._is_plain(intake, delivery, headers):
-            return None
-        try:
+            queue = self._windows.queue_of(delivery.consumer_tag)
+            if intake is None or queue is None or not self._is_plain(intake, delivery, headers):
+                return None
             _share_id(headers, delivery.properties)
             found = request_headers(headers, headers)
             parts = body_parts(decode(delivery.body, headers.get(JSON_HEADER)))
         except Exception:  # noqa: BLE001  # Celery's strategy finds the same, and what to do
             return None
-        return self._reserve(intake, self._message(delivery, queue), found, parts)
+        message: Any = self._message(delivery, queue)
+        try:
+            return self._reserve(intake, message, found, parts)
+        except Exception:
+            message.counted()  # Celery's way counts it again
+            flow.taken[message.queue_name] -= 1
+            raise
 
     def _is_plain(self, intake: Intake, delivery: Delivery, headers: dict[str, Any]) -> bool:
         properties = delivery.properties

@@ -180,7 +180,11 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _take(self, lane: Lane, delivery: Delivery) -> bool:
         """Execute a plain delivery; False: it is Celery's."""
-        execution = lane.execution_of(delivery)
+        try:
+            execution = lane.execution_of(delivery)
+        except Exception:  # whatever is in a message; Celery's way has a guard
+            _logger.exception("left to Celery: routing_key=%s", delivery.routing_key)
+            return False
         if execution is None:
             return False
         self._admit(execution)
