@@ -93,6 +93,18 @@ def fail():
     raise OddError("one", "two")
 
 
+@app.task(name="installed.odd")
+def odd(bytes_more: int):
+    """Return what stock Celery stores."""
+    return [float("nan"), float("inf"), "x" * bytes_more]
+
+
+@app.task(name="installed.odd_async")
+async def odd_async(bytes_more: int):
+    """Do so as a coroutine."""
+    return [float("nan"), float("inf"), "x" * bytes_more]
+
+
 @app.task(name="installed.flaky", bind=True, autoretry_for=(ValueError,), default_retry_delay=0)
 def flaky(self, times: int):
     """Fail some times before it succeeds."""

@@ -71,7 +71,9 @@ def _decode_lenient(data: bytes) -> Record | None:
         )
         if not isinstance(found, dict) or not isinstance(found.get("status"), str):
             return None
-        result = msgspec.Raw(json.dumps(found.get("result")).encode())
+        meaning = found.get("json")
+        compact = json.dumps(found.get("result"), separators=(",", ":")).encode()
+        result = msgspec.Raw(without_marks(compact, meaning if isinstance(meaning, str) else None))
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (

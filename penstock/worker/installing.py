@@ -14,6 +14,7 @@ from celery.app.autoretry import add_autoretry_behaviour
 from celery.exceptions import ImproperlyConfigured
 
 from penstock.worker.layout import OfTheApp
+from penstock.worker.messages.json_values import Form
 from penstock.worker.policy import OURS
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.task import PenstockTask, with_ours
@@ -22,6 +23,8 @@ from penstock.worker.tracked import Tracked
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         **OURS,
+        # What ends as SUCCESS without this library does so with it.
+        "penstock_max_result_bytes": None,
         "worker_consumer": "penstock.worker.consuming.guarded:GuardedConsumer",
         # The question whether a task may start waits for Redis; a failure would be its end.
         "result_backend_always_retry": True,
@@ -56,6 +59,8 @@ class AppTask(PenstockTask):
 
 class AppBackend(RedisBackend):
     """States of an application that owns its queues; a gateway sees to its callbacks itself."""
+
+    form = Form.COMPACT  # with NaN, infinity and halves of surrogate pairs, as Celery stores them
 
     def announce_end(self, request: Any, state: str) -> None:
         """Leave it to the gateway, which watches what it has published."""

@@ -62,7 +62,7 @@ POLICY: Mapping[str, Any] = MappingProxyType(
 
 OURS: Mapping[str, Any] = MappingProxyType(
     {
-        # A result whose JSON is longer makes its task FAILURE `ResultTooLarge`.
+        # A result whose JSON is longer makes its task FAILURE `ResultTooLarge`; None: none does.
         "penstock_max_result_bytes": 8 * 1024 * 1024,
         # A task that is over its hard limit by so much has cost its slot: it is ended, and the
         # worker replaces itself.

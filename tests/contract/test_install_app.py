@@ -1,6 +1,9 @@
 """`penstock.install`: what becomes of an application, without servers."""
 
+import json
+import math
 import pickle
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +12,13 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 import penstock
+from gateway.states.records import decode
+from penstock.worker.errors import ResultTooLarge
 from penstock.worker.installing import AppBackend, Installed
 from penstock.worker.running.task import PenstockTask
 
 REDIS = "redis://localhost:1/0"
+PUBLISHED = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 class Own(Celery):  # type: ignore[misc]  # Celery has no types
@@ -168,6 +174,42 @@ def test_keys_have_the_prefix_of_the_application():
 
     assert app.backend.keys_of("1").record == "acme_celery-task-meta-1"
     assert app.backend.get_key_for_task("1") == b"acme_celery-task-meta-1"
+
+
+ODD = [math.nan, math.inf, -math.inf, "\ud800", {"__type__": "x", "__value__": 1}, PUBLISHED]
+"""What stock Celery stores, and not every reader of JSON takes."""
+
+
+def test_results_are_stored_that_celery_stores():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(app)
+    app.backend.check_result(ODD)
+
+    call = app.backend.record_call("1", ODD, "SUCCESS", None, None)
+    stored = ("{" + str(call.args[0])).encode()
+    read = app.backend.decode(stored)["result"]
+    assert read[1:] == ODD[1:]
+    assert math.isnan(read[0])
+
+    record = decode(stored)
+    assert record is not None
+    assert record.status == "SUCCESS"
+    assert json.loads(bytes(record.result)) == [
+        None, None, None, "\ufffd", {"__type__": "x", "__value__": 1},
+        {"__type__": "datetime", "__value__": "2026-01-31T00:00:00+00:00"},
+    ]  # fmt: skip
+
+
+def test_results_of_any_length_are_stored_unless_the_application_sets_a_limit():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(app)
+    app.backend.check_result("x" * (9 << 20))
+
+    bounded: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    bounded.conf.penstock_max_result_bytes = 1000
+    penstock.install(bounded)
+    with pytest.raises(ResultTooLarge):
+        bounded.backend.check_result("x" * 1000)
 
 
 def test_what_result_extended_adds_is_stored():

@@ -94,6 +94,18 @@ async def test_progress_and_lines_are_pushed(app: Lasting, task: str):
     assert [one["log"]["line"] for one in events if "log" in one] == ["done"]
 
 
+@pytest.mark.parametrize("bytes_more", [1, 9 << 20])
+@pytest.mark.parametrize("task", ["odd", "odd_async"])
+async def test_a_result_that_celery_stores_is_stored(app: Lasting, task: str, bytes_more: int):
+    task_id = publish(app, task, bytes_more)
+
+    record = await app.ended(task_id)
+    assert record["status"] == "SUCCESS", record["result"]
+    not_a_number, infinite, text = record["result"]
+    assert (repr(not_a_number), infinite, len(text)) == ("nan", float("inf"), bytes_more)
+    assert app.states(task_id) == ["STARTED", "SUCCESS"]
+
+
 async def test_what_was_revoked_never_runs(app: Lasting):
     task_id = str(uuid.uuid4())
     app.redis.set(TaskKeys.of(task_id).revoked, "asked")

@@ -6,8 +6,7 @@ and to what stock Celery published; what a client sent stays what it is (penstoc
 """
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -49,18 +48,32 @@ class _Encoder(JSONEncoder):
         return written
 
 
-_STRICT: Mapping[str, Any] = MappingProxyType({"separators": (",", ":"), "allow_nan": False})
-_LOOSE: Mapping[str, Any] = MappingProxyType({})
-_write_strict = JSONEncoder(**_STRICT).encode
-_write_loose = JSONEncoder(**_LOOSE).encode
+class Form(Enum):
+    """How JSON is written: what separates items and keys, and whether NaN and infinity may be."""
+
+    CELERYS = (None, True)
+    """As kombu writes it."""
+
+    COMPACT = ((",", ":"), True)
+    STRICT = ((",", ":"), False)
+    """Every reader takes it."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of `json.JSONEncoder`."""
+        separators, allow_nan = self.value
+        return {"separators": separators, "allow_nan": allow_nan}
 
 
-def encode(value: Any, *, strict: bool = False) -> tuple[str, str | None]:
+_WRITE = {form: JSONEncoder(**form.options).encode for form in Form}
+
+
+def encode(value: Any, form: Form = Form.CELERYS) -> tuple[str, str | None]:
     """Write a value as JSON.
 
     Args:
         value: What `kombu.utils.json.JSONEncoder` takes.
-        strict: Without white space, and without NaN and infinity; else as kombu writes it.
+        form: How.
 
     Returns:
         The JSON, and what it means; None: what Celery says.
@@ -68,10 +81,10 @@ def encode(value: Any, *, strict: bool = False) -> tuple[str, str | None]:
     Raises:
         TypeError, ValueError, RecursionError: It has no JSON.
     """
-    text = _write_strict(value) if strict else _write_loose(value)
+    text = _WRITE[form](value)
     if TYPE_KEY not in text:
         return text, None
-    options = _STRICT if strict else _LOOSE
+    options = form.options
     encoder = _Encoder(**options)
     text = encoder.encode(value)
     if text.count(TYPE_KEY) == encoder.values:
@@ -111,18 +124,20 @@ def decode(body: Any, meaning: object = None) -> Any:
     return json.loads(text, object_hook=value_or_data)
 
 
-def encode_record(value: Any, *, strict: bool = False) -> str:
+def encode_record(value: Any, form: Form = Form.CELERYS) -> str:
     """Write what is stored in Redis as JSON that says itself what it means.
 
     Args:
         value: A dict, or a list `[1, task id, state, result]`: a part of a chord
             (`celery.backends.redis.RedisBackend.on_chord_part_return`).
-        strict: As `encode`.
+        form: How it is written; STRICT is also without halves of surrogate pairs.
 
     Raises:
         TypeError, ValueError, RecursionError: It has no JSON.
     """
-    text, meaning = encode(value, strict=strict)
+    text, meaning = encode(value, form)
+    if form is Form.STRICT and "\\ud" in text:
+        _check_pairs(text)
     if meaning is None:
         return text
     if text.startswith("{"):
@@ -163,11 +178,8 @@ def _value(found: dict[str, Any]) -> Any:
         return found
 
 
-def check_pairs(text: str) -> None:
+def _check_pairs(text: str) -> None:
     """Look for half of a surrogate pair, which is no text in any other language.
-
-    Args:
-        text: JSON.
 
     Raises:
         UnicodeEncodeError: There is one.

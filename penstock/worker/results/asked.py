@@ -14,7 +14,7 @@ from penstock.wire.headers import CALLBACK_HEADER, JSON_HEADER, UNKEPT_HEADER, i
 from penstock.wire.json_meaning import DATA, TYPE_KEY
 from penstock.wire.keys import MAX_REQUEST_BYTES
 from penstock.worker.ending.failures import safely
-from penstock.worker.messages.json_values import encode
+from penstock.worker.messages.json_values import Form, encode
 from penstock.worker.tenancy import tenant_of
 
 _FOLLOWING = ("callbacks", "errbacks", "chain")
@@ -65,7 +65,7 @@ def _asked_with(app: Any, request: Any) -> str:
         return ""
     embed = {name: getattr(request, name, None) for name in _FOLLOWING}
     parts = [request.args, request.kwargs, {key: one for key, one in embed.items() if one}]
-    texts = [encode(part, strict=True) for part in parts]
+    texts = [encode(part, Form.STRICT) for part in parts]
     found: dict[str, Any] = {"id": request.id, "task": request.task}
     if sum(len(text.encode()) for text, _ in texts) > MAX_REQUEST_BYTES:
         return orjson.dumps({**found, "too_large": True}).decode()

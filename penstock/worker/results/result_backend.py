@@ -9,6 +9,7 @@ What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()
 import contextlib
 import json
 import logging
+import math
 import random
 import threading
 import time
@@ -34,7 +35,7 @@ from penstock.worker.celery_versions import decompress_payload
 from penstock.worker.ending.ending import ending_of, failure_of
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import NotNeeded, ResultTooLarge, TaskError
-from penstock.worker.messages.json_values import check_pairs, decode_record, encode_record
+from penstock.worker.messages.json_values import Form, decode_record, encode_record
 from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
 from penstock.worker.results.asked import asked_with, origin
@@ -64,6 +65,8 @@ def _unneeded(result: Any) -> bool:
 class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
     """States in Redis as `penstock.wire.records` says."""
 
+    form = Form.STRICT  # of results
+
     def __init__(self, app: Any, url: str, **options: Any) -> None:
         address = read(url)
         self._sentinels = url if address.sentinels else ""
@@ -75,7 +78,7 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         self._failure_expires: Any = getattr(self, "failure_expires", self.expires)
         self._record_prefix: str = bytes_to_str(self.task_keyprefix)
         self._extended = bool(self.app.conf.result_extended)
-        self._max_result_bytes: int = self.app.conf.penstock_max_result_bytes
+        self._max_result_bytes: float = self.app.conf.penstock_max_result_bytes or math.inf
         self._copies: int = self.app.conf.penstock_wait_replicas
 
     def keys_of(self, task_id: str) -> TaskKeys:
@@ -309,15 +312,13 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         """Encode a record without its opening brace.
 
         Raises:
-            EncodeError: it cannot be written as JSON that every reader accepts.
+            EncodeError: it cannot be written as JSON of the form.
         """
         if type(meta["result"]) in _SCALARS:
             with contextlib.suppress(TypeError):  # an integer over 64 bits, half a surrogate pair
                 return orjson.dumps(meta).decode()[1:]
         try:
-            text = encode_record(meta, strict=True)
-            if "\\ud" in text:
-                check_pairs(text)
+            text = encode_record(meta, self.form)
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(f"the result cannot be stored as JSON: {error}") from error
         return text[1:]
