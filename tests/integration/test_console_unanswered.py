@@ -3,8 +3,9 @@
 import aio_pika
 import pytest
 
+from devstack import console as building
 from devstack.proxy import Direction, TcpProxy
-from tests.console import Console, built, console_page
+from tests.console import Console, console_page
 from tests.waiting import eventually
 
 WATCH = """
@@ -21,6 +22,12 @@ AbortSignal.timeout = (ms) => { patience.push(ms); return timeout(ms); };
 PERHAPS = "It may have been done: look before you repeat it."
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _built():
+    """Build before a gateway starts: it serves what it has read then."""
+    assert building.build()
+
+
 @pytest.fixture
 async def proxy(gateway):
     async with TcpProxy(gateway.port) as proxy:
@@ -29,7 +36,6 @@ async def proxy(gateway):
 
 @pytest.fixture
 async def page(tmp_path, proxy):
-    await built()
     async with console_page(tmp_path, f"http://127.0.0.1:{proxy.port}") as page:
         await page.open("/submit?task=demo.add")
         await page.page.run(WATCH)

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import pytest
 import redis
 
+from devstack import console as building
 from gateway.api import parts
 from penstock.describe import parameter
 from penstock.wire.announcements import CATALOG_KEY
-from tests.console import Console, built, console_page
+from tests.console import Console, console_page
 from tests.dead_letters import DeadLetterBroker
 from tests.waiting import eventually
 
@@ -96,9 +97,14 @@ async def announce(client: Any, redis_url: str, *tasks: Callable[..., None]) -> 
     await client.app[parts.SUBMITTING].catalog.refresh()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _built():
+    """Build before a gateway starts: it serves what it has read then."""
+    assert building.build()
+
+
 @pytest.fixture
 async def console(client, redis_url, tmp_path):
-    await built()
     await announce(client, redis_url, nullable, rest, kinds, mixed)
     async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
         await page.open("/dead-letters/default")
