@@ -13,6 +13,7 @@ from celery.app.trace import build_tracer
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
+from penstock.worker.running.dumping import dumping
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
 from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
@@ -59,6 +60,7 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     run = getattr(task, "_orig_run", task.run)  # what `autoretry_for` has wrapped
     if not inspect.iscoroutinefunction(inspect.unwrap(run)):
         return None
+    run = dumping(run)
     name = "_orig_run" if hasattr(task, "_orig_run") else "run"
     if _overrides(task, "before_start", "__call__"):
         setattr(task, name, _waited_for(task, run, runtime_of))

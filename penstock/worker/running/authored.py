@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_origin
 
 from penstock.worker.running.context import TaskContext
+from penstock.worker.running.dumping import dumping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,12 @@ class Authored:
     def of(cls, run: Callable[..., Any], *, takes_self: bool) -> "Authored":
         """Look at a function."""
         written = inspect.unwrap(run)
+        is_coroutine = inspect.iscoroutinefunction(written)
         return cls(
-            run=run,
+            run=dumping(run) if is_coroutine else run,
             takes_self=takes_self,
             takes_context=is_context(next(iter(_hints(written, takes_self=takes_self)), None)),
-            is_coroutine=inspect.iscoroutinefunction(written),
+            is_coroutine=is_coroutine,
         )
 
     @property
