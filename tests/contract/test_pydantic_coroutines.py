@@ -9,6 +9,8 @@ from celery import Celery, Task
 from pydantic import BaseModel, ValidationError, field_validator
 
 import penstock
+from penstock.worker.asyncio_pool.plans import plan_of
+from penstock.worker.running.runtime import Runtime
 
 REDIS = "redis://localhost:1/0"
 
@@ -95,3 +97,14 @@ def test_arguments_are_validated_once_and_others_refused(app: Any):
     assert task.apply(({"name": "a", "price": 2},)).result["price"] == 2.0
     assert validated == [2.0]
     assert app.tasks["optional"].apply((None,), throw=True).result is None
+
+
+def test_the_asyncio_pool_dumps_it_in_an_application_without_the_library():
+    made: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    made.task(name="same", pydantic=True)(same)
+    made.finalize()
+    plan = plan_of(made.tasks["same"], made, "worker", lambda: Runtime(None))
+    assert plan is not None
+
+    result = asyncio.run(plan.begin(None, ({"name": "a", "price": 2},), {}))
+    assert result == {"name": "a", "price": 2.0}
