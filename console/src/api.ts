@@ -51,6 +51,7 @@ export function may(scope: string): boolean {
 export function useKey(value: string): void {
   sessionStorage.setItem(KEPT, value);
   keyWanted.value = false;
+  caller.value = null;
   apiKey.value = value;
 }
 

@@ -1,9 +1,9 @@
 // The one WebSocket: states and log lines of every task that is on the page.
 import { batch, signal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { apiKey, keyWanted, post, Refusal } from "./api";
+import { apiKey, call, caller, keyWanted, post, Refusal } from "./api";
 import { parse } from "./json";
-import { FINAL, type Task } from "./types";
+import { FINAL, type KeyShown, type Task } from "./types";
 
 const MOST_LINES = 1000;
 /** What one frame may spend on changes, in milliseconds; the rest is for the next. */
@@ -156,7 +156,10 @@ function showState(id: string, message: Heard): void {
 async function connect(): Promise<void> {
   if (socket) return;
   try {
-    const { ticket } = await post<{ ticket: string }>("/v1/tickets", {}, { asks: true, signal: AbortSignal.timeout(TICKET_MS) });
+    const options = { asks: true, signal: AbortSignal.timeout(TICKET_MS) };
+    const { scopes } = caller.peek() ?? (await call<KeyShown>("GET", "/v1/key", undefined, options));
+    const whose = scopes.includes("admin") ? { tenants: "all" } : {};
+    const { ticket } = await post<{ ticket: string }>("/v1/tickets", whose, options);
     const url = new URL(`/v1/stream?ticket=${encodeURIComponent(ticket)}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     open(new WebSocket(url, "penstock.v1"));

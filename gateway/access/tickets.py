@@ -7,8 +7,8 @@ Signed with the keys of the task ids, in a domain of their own, so that no signa
 is one of the other. A ticket goes with the API key that it was made with, which the mark names:
 once that is removed, or may no longer read for this tenant, it opens nothing.
 
-Only streams take tickets, so that of an `admin` key shows the states and lines of every tenant and
-changes nothing; named ids make it good for these alone.
+Only streams take tickets. That of an `admin` key shows the states and lines of other tenants too,
+where it was asked to, or names their ids.
 """
 
 import base64
@@ -42,9 +42,9 @@ class Ticket:
     key: Caller
     """Whose key it was made with."""
     caller: Caller
-    """The same with the scope `read`, and `admin` where an `admin` key made the ticket."""
+    """The same with the scope `read`, and `admin` where it is for tasks of any tenant."""
     fingerprints: frozenset[bytes] | None
-    """Of the ids it is good for; None: all that the caller may read."""
+    """Of the ids it is good for; None: all of the tenant's, or of every tenant's."""
 
     def covers(self, task_id: str) -> bool:
         """Whether it is good for the id."""
@@ -64,16 +64,19 @@ class Tickets:
         self._keys = dict(keys)
         self._signing_number = next(iter(self._keys))
 
-    def issue(self, caller: Caller, ids: Iterable[str] | None) -> tuple[str, float]:
+    def issue(
+        self, caller: Caller, ids: Iterable[str] | None, *, every_tenant: bool = False
+    ) -> tuple[str, float]:
         """A ticket, and when it expires (unix seconds).
 
         Args:
-            caller: Who asks; `admin` watches every tenant's tasks by it, and those of others'
-                publishers.
-            ids: Ids that it is good for, at most `MAX_IDS`; None: all that the caller may read.
+            caller: Who asks; `admin` reads other tenants' tasks by it, if ids are named.
+            ids: Ids that it is good for, at most `MAX_IDS`; None: all of the tenant's.
+            every_tenant: Whether that of an `admin` key without ids is for all tasks.
         """
         expires_at = int(time.time()) + VALID_S
-        traits = (0 if ids is None else _SOME_IDS) | (_ADMIN if caller.admin else 0)
+        wide = caller.admin and (every_tenant or ids is not None)
+        traits = (0 if ids is None else _SOME_IDS) | (_ADMIN if wide else 0)
         tenant = caller.tenant.encode()
         body = b"".join(
             (

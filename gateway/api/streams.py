@@ -3,7 +3,7 @@
 import contextlib
 import re
 import socket as sockets_api
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -38,7 +38,9 @@ class TicketRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Body of POST /v1/tickets."""
 
     ids: Annotated[list[str], msgspec.Meta(max_length=MAX_IDS)] | None = None
-    """Tasks that it is for; by default all that the key may read."""
+    """Tasks that it is for; by default all of the tenant."""
+    tenants: Literal["all"] | None = None
+    """With `admin`: it is for the tasks of every tenant, and for those of other publishers."""
 
 
 class Ticket(msgspec.Struct):
@@ -153,7 +155,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def ticket(request: web.Request) -> web.StreamResponse:
-    """Return a ticket for all tasks that the caller may read, or for some of them."""
+    """Return a ticket for the caller's tasks, for some, or for those of every tenant."""
     caller = require(request, "read")
     asked = await request.app[INTAKE].bodies.read(request, _MAX_TICKET_BYTES)
     if asked:
@@ -162,7 +164,11 @@ async def ticket(request: web.Request) -> web.StreamResponse:
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
     if ids is not None and len(request.app[ACCESS].known_ids.of_tasks(caller, ids)) < len(ids):
         raise unknown_task_id()
-    ticket_text, expires_at = request.app[ACCESS].tickets.issue(caller, ids)
+    every = wanted.tenants == "all"
+    if every:
+        require(request, "admin")
+    tickets = request.app[ACCESS].tickets
+    ticket_text, expires_at = tickets.issue(caller, ids, every_tenant=every)
     body = msgspec.json.encode(Ticket(ticket_text, rfc3339(expires_at)))
     return web.Response(body=body, headers=_JSON)
 

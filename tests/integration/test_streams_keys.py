@@ -61,26 +61,32 @@ async def test_an_admins_ticket_watches_what_its_key_reads_and_does_nothing_else
     published = str(uuid4())  # as `.delay()` makes ids
     await worker.start(published)
     await worker.fail(theirs, "no")
-    unnamed = await ticket(client, {}, "root")
+    every = await ticket(client, {"tenants": "all"}, "root")
+    own = await ticket(client, {}, "root")
     named = await ticket(client, {"ids": [theirs, published]}, "root")
     told = {}
-    for text in (unnamed, named):
+    for text in (every, named, own):
         ids = f"{theirs},{published},{other}"
         async with client.ws_connect(f"/v1/stream?ticket={text}&ids={ids}") as socket:
             told[text] = {one["id"]: one for one in await Stream(socket).take(3)}
     changes = [
-        await client.request(method, path, params={"ticket": unnamed}, json={})
+        await client.request(method, path, params={"ticket": every}, json={})
         for method, path in (
             ("DELETE", f"/v1/tasks/{published}"), ("POST", "/v1/tasks"), ("GET", "/v1/workers"),
             ("GET", f"/v1/tasks/{theirs}"), ("POST", "/v1/tickets"),
         )
     ]  # fmt: skip
 
-    for text in (unnamed, named):
+    for text in (every, named):
         assert told[text][theirs]["error"]["traceback"] == "Traceback: secret line"
         assert told[text][published]["state"] == "STARTED"
-    assert told[unnamed][other]["state"] == "PENDING"
+    assert told[every][other]["state"] == "PENDING"
     assert told[named][other]["code"] == "forbidden"
+    assert {one["code"] for one in told[own].values()} == {"unknown-task-id"}
+    response = await client.post(
+        "/v1/tickets", json={"tenants": "all"}, headers=client.as_("reader")
+    )
+    assert (response.status, (await response.json())["code"]) == (403, "forbidden")
     assert [answer.status for answer in changes] == [401] * 5
 
 
@@ -102,7 +108,8 @@ async def test_a_ticket_of_another_key_watches_nothing_that_others_publish(
 async def test_without_keys_a_ticket_watches_what_others_publish(watching, worker):
     published = str(uuid4())
     await worker.start(published)
-    text = (await (await watching.post("/v1/tickets")).json())["ticket"]
+    response = await watching.post("/v1/tickets", json={"tenants": "all"})
+    text = (await response.json())["ticket"]
     async with watching.ws_connect(f"/v1/stream?ticket={text}&ids={published}") as socket:
         assert (await Stream(socket).next())["state"] == "STARTED"
 
@@ -142,8 +149,8 @@ async def test_an_expired_ticket_is_refused(make_keyed_gateway):
     client = await make_keyed_gateway()
 
     class Yesterday(Tickets):
-        def issue(self, caller, ids):
-            text, _ = super().issue(caller, ids)
+        def issue(self, caller, ids, *, every_tenant=False):
+            text, _ = super().issue(caller, ids, every_tenant=every_tenant)
             signed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             body = bytearray(signed[:-16])
             body[3:7] = (int(time.time()) - 1).to_bytes(4, "big")
@@ -235,7 +242,7 @@ async def test_an_admins_ticket_shows_less_once_its_key_is_none(
 ):
     client = await make_keyed_gateway()
     mine, foreign = (client.app[parts.ACCESS].task_ids.issue(tenant) for tenant in ("ops", "acme"))
-    text = await ticket(client, {"ids": [mine, foreign]} if named else {}, "root")
+    text = await ticket(client, {"ids": [mine, foreign]} if named else {"tenants": "all"}, "root")
     _replace(tmp_path / "keys.toml", ("root", "ops", ["read"]), ("a", "acme", ["read"]))
 
     async def taken():
