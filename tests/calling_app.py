@@ -4,10 +4,10 @@
 import asyncio
 import os
 
-from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from penstock import Penstock
+from penstock.worker.errors import PermanentError
 
 app = Penstock("calling", broker=os.environ["AMQP_URL"], backend=os.environ["REDIS_URL"])
 app.conf.task_always_eager = True
@@ -41,7 +41,7 @@ async def own_run_elsewhere(self, depth: int) -> int:
     return 0 if depth == 0 else 1 + await asyncio.to_thread(self.run, depth - 1)
 
 
-class Base(Task):
+class Base(app.Task):
     """A task of a class."""
 
     name = "calling.base"
@@ -62,8 +62,33 @@ class Derived(Base):
         return 1 + await super().run(number)
 
 
-app.register_task(Base())
-app.register_task(Derived())
+class Refusing(app.Task):
+    """A task that fails for good."""
+
+    name = "calling.refusing"
+
+    def run(self) -> None:
+        """Fail."""
+        raise PermanentError("no")
+
+
+class Refused(Refusing):
+    """One that goes on without its base, or fails with it."""
+
+    name = "calling.refused"
+
+    def run(self, catches: bool) -> str:
+        """Do without, or fail."""
+        try:
+            super().run()
+        except PermanentError:
+            if not catches:
+                raise
+        return "without"
+
+
+for one in (Base, Derived, Refusing, Refused):
+    app.register_task(one())
 
 
 @app.task(name="calling.eager")

@@ -1,4 +1,4 @@
-"""Coroutine tasks that call themselves, their base or each other, on each pool."""
+"""Tasks that call themselves, their base or each other, on each pool."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployment.lasting import Lasting
+from tests.waiting import eventually
 
 DEPLOYMENT = {"app": "tests.calling_app"}
 pytestmark = pytest.mark.parametrize("pool", ["asyncio", "threads", "prefork"], scope="module")
@@ -51,3 +52,13 @@ async def test_what_follows_the_caller_takes_its_result(deployment: Lasting):
 
     record = await deployment.ended(first)
     assert (record["status"], record["result"]) == ("SUCCESS", 2), record
+
+
+async def test_what_a_base_raises_is_an_end_only_where_it_leaves_the_task(deployment: Lasting):
+    caught, failed = (deployment.publish("calling.refused", [one]) for one in (True, False))
+
+    record = await deployment.ended(caught)
+    assert (record["status"], record["result"]) == ("SUCCESS", "without"), record
+    assert (await deployment.ended(failed))["status"] == "FAILURE"
+    await eventually(lambda: deployment.depth("default.dead") >= 1)
+    assert deployment.depth("default.dead") == 1

@@ -83,12 +83,14 @@ class RevokedError(Ignore):  # type: ignore[misc]  # Celery has no types
 class Ending:
     """What is known of the end of the execution on this thread."""
 
-    __slots__ = ("answer", "asked", "described", "marking", "stored", "task_id", "told")
+    __slots__ = ("answer", "asked", "begun", "described", "marking", "stored", "task_id", "told")
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         self.asked = False
         """Whether Redis was asked whether it may start."""
+        self.begun = False
+        """Whether the body runs, or has run."""
         self.marking = False
         """Whether the tracer is about to store the end: before that, states are the task's own."""
         self.stored = False

@@ -205,13 +205,12 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             raise Reject(repr(error), requeue=retryable(self, error)) from error
 
     def execute(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run what the author wrote, and turn what it raises into what Celery understands.
-
-        A coroutine that calls a coroutine, its own too, is given one to await.
-        """
+        """Run what the author wrote, and turn what it raises into what Celery understands."""
         request = self.request
-        if authored.is_coroutine and self._is_awaited(request):
+        ending = ending_of(request.id)
+        if ending.begun or self._is_awaited(request):  # a part of what runs: `super().run(…)`
             return self.begin(authored, request, args, kwargs)
+        ending.begun = True
         try:
             told = outcome_of(request.id)
             result = told.take() if told else self._call(authored, request, args, kwargs)
