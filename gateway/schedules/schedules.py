@@ -46,7 +46,8 @@ class Entry:
     owner: Owner | None
     """None: it is shipped, or another program wrote it."""
     raw_owner: str = ""
-    """As it was read."""
+    raw_definition: bytes = b""
+    """Both as they were read."""
 
     @property
     def task(self) -> str:
@@ -170,7 +171,8 @@ class Schedules:
         """Make or replace a schedule.
 
         A schedule whose times changed, or that was switched on, counts from now: it must not run
-        for a time that has passed under the old ones.
+        for a time that has passed under the old ones. So does one that another request, or the
+        guard, changed since it was read here.
 
         Args:
             tenant: Whose it is.
@@ -248,22 +250,20 @@ class Schedules:
     ) -> int:
         now = time.time()
         ran_at = before.last_run_at if before else None
-        score = ""
-        if changed:
-            try:
-                due = next_run(definition["schedule"], now)
-            except ValueError:
-                due = now  # beat says what is wrong with it
-            score = repr(NEVER if due is None else due)
+        try:
+            due = next_run(definition["schedule"], now)
+        except ValueError:
+            due = now  # beat says what is wrong with it
         existed = await self._put(
             keys=[PREFIX + internal, SCHEDULE_KEY],
             args=[
                 orjson.dumps(definition),
-                score,
-                orjson.dumps(redbeat_time(now)) if changed else "",
+                repr(NEVER if due is None else due),
+                orjson.dumps(redbeat_time(now)),
                 orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
                 owner.dump(),
                 before.raw_owner if before and unless_written_since else "",
+                before.raw_definition if before and not changed else "",
             ],
         )
         return int(existed)
@@ -297,6 +297,7 @@ def _schedule(
         total_runs=total_runs if isinstance(total_runs, int) else 0,
         owner=Owner.load(owned),
         raw_owner=(owned or b"").decode("utf-8", "replace"),
+        raw_definition=definition or b"",
     )
 
 
