@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gateway.access.auth import Caller
@@ -93,9 +94,17 @@ class Documents:
         lane = self._lanes.find(caller.tenant, collection)
         if not caller.may_ingest(collection):
             raise Problem("forbidden", f"the key does not allow {collection!r}", queued="no")
+        self._check_room(lane)
+        return lane
+
+    def _check_room(self, lane: Lane) -> None:
+        """Refuse what would take the tenant beyond its quota, or a queue beyond its limit.
+
+        Raises:
+            Problem: `rate-limited`, `queue-full`, `broker-unavailable` (queued: no).
+        """
         self._room.check_results(lane.tenant)
         self._room.check(lane.queues)
-        return lane
 
     def copies_of(self, lane: Lane, carried: Carried, nonce: str) -> Lane:
         """Return the lane for batches that may be published twice under one id.
@@ -174,6 +183,7 @@ class Documents:
                 lane,
                 self._held,
                 pace.work,
+                check=partial(self._check_room, lane),
                 every_id=options.every_id,
                 copies=copies,
             ),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.access.copies import Copy
@@ -78,6 +78,8 @@ class RequestBatches:
         lane: Where to.
         held: Counts what is held back until the body proves sound.
         work: Pays for each batch.
+        check: Raises a Problem (queued: no) while no batch may follow; asked before each, but for
+            copies: what they are copies of may be queued.
         every_id: List the ids however many they are.
         copies: What each batch is a copy of, when its id was issued before.
     """
@@ -89,6 +91,7 @@ class RequestBatches:
         held: HeldBytes,
         work: Work,
         *,
+        check: Callable[[], None],
         every_id: bool,
         copies: Sequence[Copy] = (),
     ) -> None:
@@ -96,6 +99,7 @@ class RequestBatches:
         self._lane = lane
         self._held = held
         self._work = work
+        self._check = check
         self._every_id = every_id
         self._copies = deque(copies)
         self._filling: Filling[bytes] = Filling()
@@ -158,6 +162,8 @@ class RequestBatches:
             batch = self._full[0]
             copy = self._copies.popleft() if self._copies else None
             try:
+                if copy is None:
+                    self._check()
                 published = await self._publisher.publish_when_possible(
                     self._lane, batch.documents, batch.count, copy
                 )

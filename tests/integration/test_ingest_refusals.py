@@ -5,15 +5,19 @@ import hashlib
 import io
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
+from redis.asyncio import from_url
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
+from gateway.config import Quotas
 from gateway.ingesting.filling import MAX_BATCH_BYTES
 from gateway.ingesting.ingestion import HELD_BYTES
+from penstock.wire.kept_results import usage_key
 from tests.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -110,6 +114,65 @@ async def test_a_full_queue_is_refused_before_anything_is_read(make_gateway, amq
 
     assert (response.status, (await response.json())["code"]) == (429, "queue-full")
     assert response.headers["Retry-After"]
+
+
+@pytest.mark.bare_vhost
+@pytest.mark.parametrize("behind_a_prefix", [False, True])
+async def test_a_queue_that_becomes_full_ends_an_open_stream(
+    make_gateway, amqp_url, tmp_path, behind_a_prefix
+):
+    gateway = await make_gateway(topology_file=layout(tmp_path, limit=5))  # RabbitMQ's is 50
+    begin, singles = (LINE * 9000, 0) if behind_a_prefix else (LINE, 6)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield begin
+        for _ in range(singles):
+            assert (await gateway.post("/v1/ingest/some", json={})).status == 202
+        await eventually(lambda: gateway.app[parts.BROKER].depths.full("mongo_queue"), 10)
+        yield LINE * 9000
+
+    response = await gateway.post("/v1/ingest/some", data=body(), headers=NDJSON)
+    answer = await response.json()
+
+    assert answer["accepted"] == await stored(amqp_url) - singles
+    assert answer["unknown"] == 0
+    assert answer["refused"] > 0
+    if behind_a_prefix:
+        assert response.status == 207
+        assert HELD_BYTES < answer["accepted"] * len(LINE) <= len(begin)
+        assert answer["problem"]["code"] == "queue-full"
+        assert "limit of 5 messages" in answer["problem"]["detail"]
+        assert len(answer["ids"]) == answer["accepted"]
+    else:
+        assert (response.status, answer["code"], answer["queued"]) == (429, "queue-full", "no")
+        assert answer["accepted"] == 0
+        assert response.headers["Retry-After"]
+
+
+async def test_a_quota_that_is_used_up_ends_an_open_stream(make_gateway, amqp_url, redis_url):
+    gateway = await make_gateway(quotas=Quotas(result_bytes=1000))
+    kept, publisher = gateway.app[parts.ACCESS].kept_results, gateway.app[parts.BROKER].publisher
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for sent in range(9000, 60_000, 1000):
+            yield LINE * (9000 if sent == 9000 else 1000)
+            await eventually(lambda: not publisher.inflight_messages)
+            await kept.look()  # forgets who has submitted
+            if sent == 9000:
+                async with from_url(redis_url) as redis:
+                    await redis.hset(usage_key("anonymous"), str(int(time.time()) + 3600), 5000)
+
+    response = await gateway.post("/v1/ingest/a", data=body(), headers=NDJSON)
+    answer = await response.json()
+
+    assert response.status == 207, answer
+    assert answer["problem"]["code"] == "rate-limited"
+    assert "quota of 1000 bytes" in answer["problem"]["detail"]
+    assert answer["unknown"] == 0
+    assert HELD_BYTES < answer["accepted"] * len(LINE) < sent * len(LINE)
+    assert len(answer["ids"]) == answer["accepted"] == await stored(amqp_url)
 
 
 @pytest.mark.bare_vhost
