@@ -39,7 +39,7 @@ from penstock.wire.names import CALLBACKS_QUEUE
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 128
-"""Events in hand at once: more than `Receivers` has places, so that what finds none goes on."""
+"""Events in hand at once: more than `Receivers` gives to those that hang, so that others go on."""
 
 
 class CallbackDelivery:
@@ -124,13 +124,14 @@ class CallbackDelivery:
     async def _put_off(self, event: CallbackEvent, busy: ReceiverBusyError) -> None:
         """Publish an event again that was not tried.
 
-        The tries of others speak for it while its receiver is silent: so its end comes, too.
+        The tries of others speak for it while its receiver is silent: so its end comes, too. A
+        receiver that was not called, or failed once, ends none.
         """
         now = time.time()
         since = event.put_off_at or now
         event = msgspec.structs.replace(event, put_off_at=since)
         if busy.silent and now - since >= GIVE_UP_S:
-            await self._give_up(event, "its receiver has not answered for a day")
+            await self._give_up(event, "it was put off for a day, and its receiver does not answer")
             return
         await insist(lambda: self._events.again(event, busy.delay_s))
 

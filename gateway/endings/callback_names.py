@@ -2,12 +2,14 @@
 
 A thread that waits for one cannot be stopped, also when its callback has long failed. So each name
 has at most one thread, whose answer all callbacks to it share, and no other part of the process
-waits for these threads.
+waits for these threads. No name waits for a thread: the last ones are for names that have been
+found before, and where none is free, the look-up fails at once.
 """
 
 import asyncio
 import ipaddress
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,10 +19,18 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _THREADS: Final = 64
+_FOR_ANY_NAME: Final = 48
+"""Threads that a name may take which was not found at its last look-up."""
+_REMEMBERED: Final = 4096
+"""Names that were found, the latest ones."""
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 LookUp = Callable[..., list[Any]]
 """As `socket.getaddrinfo`."""
+
+
+class NotLookedUpError(OSError):
+    """Too many names are being looked up: this one was not."""
 
 
 class Resolver(AbstractResolver):
@@ -36,6 +46,7 @@ class Resolver(AbstractResolver):
         self._look_up = look_up
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="callback-names")
         self._under_way: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
+        self._found_before: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __repr__(self) -> str:
         """Count the names that are being looked up."""
@@ -47,6 +58,7 @@ class Resolver(AbstractResolver):
         """The addresses of a host.
 
         Raises:
+            NotLookedUpError: No thread is free for it.
             OSError: It has none, or none that is public.
         """
         found = [_result(host, port, one) for one in await self._found(host, family)]
@@ -59,6 +71,14 @@ class Resolver(AbstractResolver):
         key = (host, family)
         answer = self._under_way.get(key)
         if answer is None:
+            threads = _THREADS if key in self._found_before else _FOR_ANY_NAME
+            if len(self._under_way) >= threads:
+                raise NotLookedUpError(
+                    socket.EAI_AGAIN,
+                    f"{host} was not looked up: {len(self._under_way)} other names are, "
+                    f"and at most {threads} may be",
+                )
+            self._found_before.pop(key, None)
             look_up = partial(
                 self._look_up, host, 0, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG
             )
@@ -69,8 +89,11 @@ class Resolver(AbstractResolver):
 
     def _done(self, key: tuple[str, int], answer: "asyncio.Future[list[Any]]") -> None:
         del self._under_way[key]
-        if not answer.cancelled():
-            answer.exception()  # whoever asked may have left
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        self._found_before[key] = None
+        if len(self._found_before) > _REMEMBERED:
+            self._found_before.popitem(last=False)
 
     async def close(self) -> None:
         """Look nothing up any more."""

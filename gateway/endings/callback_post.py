@@ -7,6 +7,7 @@ know the event yet: delivery is at least once.
 
 import hashlib
 import hmac
+import socket
 import time
 from fnmatch import fnmatchcase
 
@@ -14,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.config import GatewayConfig
-from gateway.endings.callback_names import Resolver, is_public
+from gateway.endings.callback_names import LookUp, NotLookedUpError, Resolver, is_public
 from gateway.errors import invalid_request
 from gateway.telemetry.tracing import Spans
 from penstock.wire.headers import TRACEPARENT
@@ -31,10 +32,10 @@ class CallbackFailedError(Exception):
     Args:
         reason: For logs and dead letters; holds no secrets.
         final: Trying again cannot help.
-        answered: There was an answer, with a status that is no 2xx.
+        answered: There was an answer, with a status that is no 2xx; None: it was not called.
     """
 
-    def __init__(self, reason: str, *, final: bool = False, answered: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False, answered: bool | None = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.final = final
@@ -95,11 +96,18 @@ class CallbackPost:
     Args:
         config: Allowed hosts, whether private addresses are allowed, the secret.
         spans: Of the gateway; None: tracing is off.
+        look_up: Finds addresses of names.
     """
 
-    def __init__(self, config: GatewayConfig, spans: Spans | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        spans: Spans | None = None,
+        look_up: LookUp = socket.getaddrinfo,
+    ) -> None:
         self._config = config
         self._spans = spans
+        self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
         self._resolver: Resolver | None = None
 
@@ -155,7 +163,10 @@ class CallbackPost:
             ) as response:
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise CallbackFailedError(f"{type(error).__name__}: {error}"[:500]) from error
+            called = not isinstance(error.__cause__, NotLookedUpError)
+            raise CallbackFailedError(
+                f"{type(error).__name__}: {error}"[:500], answered=False if called else None
+            ) from error
         if not 200 <= status < 300:
             raise CallbackFailedError(f"the answer was {status}", answered=True)
 
@@ -167,7 +178,7 @@ class CallbackPost:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._resolver = Resolver(private=self._config.callback_private)
+            self._resolver = Resolver(private=self._config.callback_private, look_up=self._look_up)
             self._session = aiohttp.ClientSession(
                 # No limit: `Receivers` bounds calls, and knows which receiver must wait.
                 connector=aiohttp.TCPConnector(

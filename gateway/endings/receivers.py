@@ -1,20 +1,26 @@
 """Which receivers of callbacks may be called now: one that hangs holds up its own callbacks only.
 
-    receiver                                        calls at once to it     to all of its kind
+    receiver                                        calls at once to it     beyond the first, to all
     quick: answers within a second                          32                     40
     slow, or never called                                    8                     16
-    silent: its last call had no answer                      2                      8
+    silent: its last call had no answer                      1, at intervals
 
-What all of a kind may have is shared as tenants share (`gateway/sharing/shares.py`). A call that
-finds no place waits for one where that is a matter of moments. Else its event goes back to the
-broker, for so long that the events of one receiver come again one by one, at a pace that the
-receiver can follow: the longer its backlog, the longer the delay.
+The first call to a receiver that answers is always made. Of those that are silent or were never
+called, `_STRANGERS` may be called at once: half of the events in hand. The intervals of silent ones
+grow with their number and with what their calls take, so that those never called find most of it.
+Further calls share as tenants share (`gateway/sharing/shares.py`).
+
+A call that finds no place waits for one where that is a matter of moments. Else its event goes back
+to the broker, for so long that the events of one receiver come again one by one, at a pace that
+the receiver can follow: the longer its backlog, the longer the delay. It never waits behind the
+backlog of another.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
+import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
@@ -39,12 +45,29 @@ _GUESS_S: Final = 0.1
 """What a call of an unknown receiver takes."""
 _SMOOTHING: Final = 8
 _REMEMBERED: Final = 1024
-"""Receivers without a call, the latest ones."""
+"""Receivers without a call, the latest ones: so many that answer, and so many silent ones."""
+_STRANGERS: Final = 64
+"""Receivers with a call that are silent or were never called."""
+_STRANGER_S: Final = 10
+"""Longest delay of an event that finds as many; longer where more than this come in a second:"""
+_STRANGERS_PACE: Final = 200.0
+_PROBE_S: Final = 5.0
+"""Between two calls of a silent receiver; twice as long after each, up to:"""
+_LONGEST_OWN_PROBE_S: Final = 60.0
+_SILENT_PLACES: Final = 8
+"""What silent receivers take of `_STRANGERS` on average, as long as intervals can grow to:"""
+_LONGEST_PROBE_S: Final = 600.0
+"""With 1,024 that hang for 15 s: 26 of 64; and 34 threads that look up names for 20 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How many calls may be under way at once."""
+    """How many calls may be under way at once.
+
+    Args:
+        of_one: To one receiver.
+        of_all: To all receivers of the kind, the first one to each not counted.
+    """
 
     name: str
     of_one: int
@@ -53,8 +76,7 @@ class _Kind:
 
 _QUICK: Final = _Kind("quick", 32, 40)
 _SLOW: Final = _Kind("slow", 8, 16)
-_SILENT: Final = _Kind("silent", 2, 8)
-_KINDS: Final = (_QUICK, _SLOW, _SILENT)
+_SILENT: Final = _Kind("silent", 1, 0)
 
 
 class _Returns:
@@ -65,14 +87,15 @@ class _Returns:
     def __init__(self) -> None:
         self.last_at = 0.0
 
-    def next_s(self, now: float, pace: float) -> int:
+    def next_s(self, now: float, pace: float, earliest: float = 0.0) -> int:
         """Return after how many whole seconds the next one comes.
 
         Args:
             now: Monotonic seconds.
             pace: Events in a second.
+            earliest: None comes before; monotonic seconds.
         """
-        after = max(self.last_at, now) + 1 / pace
+        after = max(self.last_at, now, earliest) + 1 / pace
         self.last_at = min(after, now + LONGEST_PUT_OFF_S)
         return math.ceil(self.last_at - now)
 
@@ -82,7 +105,7 @@ class ReceiverBusyError(Exception):
 
     Args:
         delay_s: When to try again; whole seconds.
-        silent: Whether its last call had no answer.
+        silent: Whether calls had no answer, two at least, and none after them had one.
     """
 
     def __init__(self, delay_s: int, *, silent: bool) -> None:
@@ -94,7 +117,18 @@ class ReceiverBusyError(Exception):
 class _Receiver:
     """What is known of one."""
 
-    __slots__ = ("answered", "heard_at", "name", "returns", "took_s", "under_way", "waiting")
+    __slots__ = (
+        "answered",
+        "failed_at",
+        "failures",
+        "heard_at",
+        "name",
+        "probe_at",
+        "returns",
+        "took_s",
+        "under_way",
+        "waiting",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -105,6 +139,12 @@ class _Receiver:
         self.under_way = 0
         self.heard_at = 0.0
         """When it last answered, or was called after a pause."""
+        self.failures = 0
+        """Calls without an answer, one after the other, since it last answered."""
+        self.failed_at = -math.inf
+        """When the last of these ended."""
+        self.probe_at = 0.0
+        """When it may be called while it is silent."""
         self.returns = _Returns()
         """Of events that were put off because it has enough calls."""
         self.waiting: deque[asyncio.Future[None]] = deque()
@@ -141,19 +181,22 @@ class Receivers:
     def __init__(self, now: Callable[[], float] = time.monotonic, wait_s: float = WAIT_S) -> None:
         self._now = now
         self._wait_s = wait_s
-        self._known: OrderedDict[str, _Receiver] = OrderedDict()
-        self._shares = {kind: Shares() for kind in _KINDS}
-        self._returns = {kind: _Returns() for kind in _KINDS}
-        """Of events that were put off because all of the kind together have enough calls."""
+        self._called: dict[str, _Receiver] = {}
+        """Those with a call under way."""
+        self._answering: OrderedDict[str, _Receiver] = OrderedDict()
+        self._silent: OrderedDict[str, _Receiver] = OrderedDict()
+        self._further = {_QUICK: Shares(), _SLOW: Shares()}
+        """Calls beyond the first to a receiver."""
+        self._strangers = _Returns()
 
     def __repr__(self) -> str:
-        """Count calls by the kind of their receivers."""
-        calls = (f"{kind.name} {shares!r}" for kind, shares in self._shares.items())
-        return f"<Receivers {len(self._known)}: {', '.join(calls)}>"
+        """Count receivers, and calls by the kind of their receivers."""
+        further = (f"{kind.name} {shares!r}" for kind, shares in self._further.items())
+        return f"<Receivers {len(self)}, {len(self._called)} called, further {', '.join(further)}>"
 
     def __len__(self) -> int:
         """Return how many are remembered."""
-        return len(self._known)
+        return len(self._called) + len(self._answering) + len(self._silent)
 
     @contextlib.asynccontextmanager
     async def calling(self, url: str) -> AsyncIterator[None]:
@@ -165,8 +208,7 @@ class Receivers:
         Raises:
             ReceiverBusyError: There is no place now.
         """
-        receiver = self._find(receiver_of(url))
-        kind = await self._place(receiver)
+        receiver, shares = await self._place(receiver_of(url))
         began_at = self._now()
         answered: bool | None = None
         try:
@@ -176,78 +218,126 @@ class Receivers:
             answered = None if failed.final else failed.answered
             raise
         finally:
-            self._shares[kind].give_back(receiver.name, 0)
+            if shares is not None:
+                shares.give_back(receiver.name, 0)
             receiver.under_way -= 1
             if answered is not None:
-                self._learn(receiver, self._now() - began_at, answered=answered)
+                self._learn(receiver, began_at, answered=answered)
             for _ in range(receiver.kind(self._now()).of_one - receiver.under_way):
                 if receiver.waiting:
                     receiver.waiting.popleft().set_result(None)
+            if not receiver.under_way:
+                self._remember(receiver)
 
-    async def _place(self, receiver: _Receiver) -> _Kind:
-        """Take a place, and return of which kind; wait for it where that is short.
+    async def _place(self, name: str) -> tuple[_Receiver, Shares | None]:
+        """Take a place, and return of whom and where it counts; wait for it where that is short.
 
         Raises:
             ReceiverBusyError: There is none.
         """
         until = self._now() + self._wait_s
-        while (kind := self._take(receiver)) is None:
+        while True:
+            receiver = self._find(name)
             now = self._now()
+            if not receiver.under_way:
+                if self._may_begin(receiver, now):
+                    return self._begin(receiver, now), None
+            elif (shares := self._take_further(receiver, now)) is not None:
+                return receiver, shares
             free = receiver.free_s(now) <= until - now and await _woken(receiver, until - now)
             if not free:
                 delay_s = self._put_off_s(receiver, self._now())
-                raise ReceiverBusyError(delay_s, silent=receiver.answered is False)
-        return kind
+                raise ReceiverBusyError(delay_s, silent=receiver.failures > 1)
 
-    def _take(self, receiver: _Receiver) -> _Kind | None:
-        now = self._now()
+    def _may_begin(self, receiver: _Receiver, now: float) -> bool:
+        """Whether a receiver may be called that has no call under way."""
+        if receiver.answered:
+            return True
+        strangers = sum(not one.answered for one in self._called.values())
+        return now >= receiver.probe_at and strangers < _STRANGERS
+
+    def _begin(self, receiver: _Receiver, now: float) -> _Receiver:
+        self._answering.pop(receiver.name, None)
+        self._silent.pop(receiver.name, None)
+        self._called[receiver.name] = receiver
+        receiver.heard_at = now
+        receiver.probe_at = now + _PROBE_S  # of interest while it is silent
+        receiver.under_way = 1
+        return receiver
+
+    def _take_further(self, receiver: _Receiver, now: float) -> Shares | None:
         kind = receiver.kind(now)
-        shares = self._shares[kind]
-        if receiver.under_way >= kind.of_one or not shares.admit(receiver.name, 0, kind.of_all, 0):
+        shares = self._further.get(kind)
+        if (
+            shares is None
+            or receiver.under_way >= kind.of_one
+            or not shares.admit(receiver.name, 0, kind.of_all, 0)
+        ):
             return None
         shares.take(receiver.name, 0)
-        if not receiver.under_way:
-            receiver.heard_at = now
         receiver.under_way += 1
-        return kind
+        return shares
 
     def _put_off_s(self, receiver: _Receiver, now: float) -> int:
         """Whole seconds until an event that finds no place is to come again."""
         kind = receiver.kind(now)
+        if not receiver.under_way and now >= receiver.probe_at:
+            longest = max(_STRANGER_S, self._strangers.next_s(now, _STRANGERS_PACE))
+            return random.randint(1, longest)  # noqa: S311  # jitter: all have the same chance
+        if kind is _SILENT:
+            return receiver.returns.next_s(now, _PACE, receiver.probe_at)
         if receiver.under_way >= kind.of_one:
             return receiver.returns.next_s(now, receiver.pace(now, kind.of_one))
-        return self._returns[kind].next_s(now, receiver.pace(now, kind.of_all))
+        pace = receiver.pace(now, kind.of_all) / max(1, len(self._called))
+        return receiver.returns.next_s(now, pace)
 
-    def _learn(self, receiver: _Receiver, took_s: float, *, answered: bool) -> None:
+    def _learn(self, receiver: _Receiver, began_at: float, *, answered: bool) -> None:
         now = self._now()
         was_quick, was_silent = receiver.kind(now) is _QUICK, receiver.answered is False
         receiver.answered = answered
         if not answered:
+            if began_at >= receiver.failed_at:  # not one of several that failed together
+                receiver.failures += 1
+            receiver.failed_at = now
+            receiver.probe_at = now + self._probe_s(receiver, now - began_at)
             if not was_silent:
                 log.warning("callback-receiver-silent", extra={"receiver": receiver.name})
             return
         if was_silent:
             log.info("callback-receiver-answers", extra={"receiver": receiver.name})
+        receiver.failures = 0
+        receiver.probe_at = 0.0
         receiver.heard_at = now
-        receiver.took_s += (took_s - receiver.took_s) / _SMOOTHING
+        receiver.took_s += (now - began_at - receiver.took_s) / _SMOOTHING
         if receiver.kind(now) is _QUICK and not was_quick:
             receiver.returns = _Returns()  # what comes now need not wait behind its backlog
 
-    def _find(self, name: str) -> _Receiver:
-        receiver = self._known.get(name)
-        if receiver is None:
-            receiver = self._known[name] = _Receiver(name)
-            self._forget()
-        self._known.move_to_end(name)
-        return receiver
+    def _probe_s(self, receiver: _Receiver, took_s: float) -> float:
+        """How long a silent receiver is not called.
 
-    def _forget(self) -> None:
-        """Forget the one that was called longest ago, unless it has a call under way."""
-        if len(self._known) > _REMEMBERED:
-            for one in self._known.values():
-                if not one.under_way and not one.waiting:
-                    del self._known[one.name]
-                    return
+        Args:
+            receiver: Its failures are counted.
+            took_s: The call that had no answer.
+        """
+        own = min(_LONGEST_OWN_PROBE_S, _PROBE_S * 2.0 ** min(receiver.failures - 1, 10))
+        silent = len(self._silent) + sum(one.answered is False for one in self._called.values())
+        return max(own, min(_LONGEST_PROBE_S, took_s * silent / _SILENT_PLACES))
+
+    def _find(self, name: str) -> _Receiver:
+        for some in (self._called, self._answering, self._silent):
+            if name in some:
+                return some[name]
+        return _Receiver(name)
+
+    def _remember(self, receiver: _Receiver) -> None:
+        """Keep what is known of a receiver whose last call has ended."""
+        del self._called[receiver.name]
+        if receiver.answered is None:
+            return
+        known = self._answering if receiver.answered else self._silent
+        known[receiver.name] = receiver
+        if len(known) > _REMEMBERED:
+            known.popitem(last=False)
 
 
 def receiver_of(url: str) -> str:

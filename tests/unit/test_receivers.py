@@ -86,15 +86,57 @@ async def test_an_unknown_receiver_gets_eight_places_and_one_that_answers_32(rec
         assert await put_off(receivers) == 1
 
 
-async def test_a_silent_receiver_gets_two_places_until_it_answers(receivers, clock):
-    await hang(receivers)
+async def test_a_silent_receiver_gets_one_call_at_growing_intervals_until_it_answers(
+    receivers, clock
+):
+    for interval_s in (5, 10, 20, 40, 60, 60):
+        await hang(receivers)
+        clock.now += interval_s - 1
+        assert await put_off(receivers) == 2
+        clock.now += 1
     async with calls(receivers, *[URL] * 10) as begun:
-        assert len(begun) == 2
-    await hang(receivers)
-    await answer(receivers)
+        assert len(begun) == 1
 
     async with calls(receivers, *[URL] * 10) as begun:
         assert len(begun) == 10
+
+
+async def test_calls_that_fail_together_are_one_failure(receivers, clock):
+    async def fail(over: asyncio.Event) -> None:
+        async with receivers.calling(URL):
+            await over.wait()
+            clock.now += 1
+            raise CallbackFailedError("TimeoutError")
+
+    over = asyncio.Event()
+    together = [asyncio.create_task(fail(over)) for _ in range(8)]
+    await asyncio.sleep(0)
+    over.set()
+    await asyncio.wait(together)
+    clock.now += 5
+
+    await answer(receivers)
+
+
+async def test_a_receiver_counts_as_silent_after_two_calls_without_an_answer(receivers, clock):
+    silent = []
+    for _ in range(2):
+        await hang(receivers)
+        with pytest.raises(ReceiverBusyError) as busy:
+            await answer(receivers)
+        silent.append(busy.value.silent)
+        clock.now += 5
+
+    assert silent == [False, True]
+
+
+async def test_a_receiver_that_could_not_be_called_is_not_silent(receivers):
+    await answer(receivers)
+    with pytest.raises(CallbackFailedError):
+        async with receivers.calling(URL):
+            raise CallbackFailedError("NotLookedUpError", answered=None)
+
+    await answer(receivers)
 
 
 async def test_an_answer_that_is_no_2xx_makes_nobody_silent(receivers, clock):
@@ -119,20 +161,22 @@ async def test_receivers_that_hang_leave_the_places_of_others(receivers, clock):
     await answer(receivers, good)
     names = [f"https://{n}.example/" for n in range(100)]
     async with calls(receivers, *[name for name in names for _ in range(8)]) as unknown:
-        assert 16 <= len(unknown) <= 20
-        await answer(receivers, good)
-    for name in names:
-        await hang(receivers, name)
-
-    async with calls(receivers, *names) as silent:
-        assert 8 <= len(silent) <= 10
+        assert len(set(unknown)) == 64
+        assert 64 + 16 <= len(unknown) <= 64 + 20
         async with calls(receivers, *[good] * 40) as begun:
             assert len(begun) == 32
+        assert 1 <= await put_off(receivers) <= 10
+
+
+async def test_a_receiver_of_which_all_events_are_put_off_is_not_remembered(receivers):
+    names = [f"https://{n}.example/" for n in range(2000)]
+    async with calls(receivers, *names) as begun:
+        assert len(receivers) == len(begun) == 64
 
 
 async def test_the_longer_the_backlog_the_longer_the_delay(receivers, clock):
-    await hang(receivers)
-    async with receivers.calling(URL), receivers.calling(URL):
+    async with calls(receivers, *[URL] * 8):
+        clock.now += 2
         delays = [await put_off(receivers) for _ in range(1000)]
         assert delays == sorted(delays)
         assert max(delays.count(one) for one in set(delays)) <= 11  # that many in a second
@@ -144,8 +188,7 @@ async def test_the_longer_the_backlog_the_longer_the_delay(receivers, clock):
 async def test_what_comes_when_a_receiver_is_well_again_does_not_wait_behind_its_backlog(
     receivers, clock
 ):
-    await hang(receivers)
-    async with receivers.calling(URL), receivers.calling(URL):
+    async with calls(receivers, *[URL] * 8):
         for _ in range(1000):
             await put_off(receivers)
     async with AsyncExitStack() as hanging:
@@ -166,20 +209,29 @@ async def test_a_call_waits_for_a_place_that_is_free_in_a_moment():
     await ninth
 
 
-async def test_receivers_are_forgotten_but_for_those_with_a_call(receivers):
+async def test_receivers_are_forgotten_but_for_those_with_a_call(receivers, clock):
     others = [f"https://{n}.example/" for n in range(3000)]
-    await hang(receivers)
-    async with receivers.calling(URL), receivers.calling(URL):
+    async with receivers.calling(URL):
         for other in others:
             await answer(receivers, other)
-        assert len(receivers) == 1024
-        await put_off(receivers)
-    await hang(receivers)
+        assert len(receivers) == 1 + 1024
+        async with calls(receivers, *[URL] * 10) as begun:
+            assert len(begun) == 7
     for other in others:
         await answer(receivers, other)
 
     async with calls(receivers, *[URL] * 10) as begun:
         assert len(begun) == 8  # as one that was never called
+
+
+async def test_silent_receivers_make_it_forget_silent_ones_only(receivers):
+    await answer(receivers)
+    for n in range(3000):
+        await hang(receivers, f"https://{n}.example/")
+
+    assert len(receivers) == 1 + 1024
+    async with calls(receivers, *[URL] * 10) as begun:
+        assert len(begun) == 10
 
 
 def test_a_receiver_is_scheme_host_and_port():
