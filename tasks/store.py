@@ -45,11 +45,19 @@ _ONE_DOCUMENT_TO_BLAME = frozenset({2, 9, 14, 15, 22, 10334})
 """Codes with which mongod refuses a whole command because of one document in it: BadValue,
 FailedToParse, TypeMismatch, Overflow (over 200 levels), InvalidBSON, BSONObjectTooLarge."""
 
-_PASSING = frozenset(
-    {6, 7, 89, 91, 112, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436, 14031},
-)
-"""Codes that a single write can carry although nothing is wrong with its document: host away,
-shutting down, stepping down, write conflict, disk full. The batch is tried again."""
+_PASSING = frozenset((
+    6, 7, 89, 9001,  # a host is away, or too slow
+    24, 46, 50, 64, 202, 262, 290, 462,  # a lock, or the time, that an operation had
+    91, 189, 10058, 10107, 11600, 11601, 11602, 13435, 13436,  # shutting or stepping down
+    70, 133, 134,  # a shard that is not found, or has no primary
+    63, 150, 249, 13388,  # a chunk that moves between shards
+    112, 117,  # a conflict with another operation
+    8000, 14031,  # no room
+))  # fmt: skip
+"""Codes that a single write can carry although nothing is wrong with its document
+(`error_codes.yml` of MongoDB). The batch is tried again."""
+_NOT_KNOWN = "rite results unavailable"
+"""In the message of a `mongos` that had no answer of a shard, whatever the code."""
 
 _ENCODED_AT_ONCE = 500
 """Documents: some milliseconds of small ones, with their check."""
@@ -269,7 +277,7 @@ async def _insert_together(
     try:
         await target.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        return _sort_write_errors(error, batches)
+        return sort_write_errors(error, batches)
     except OperationFailure as error:
         if error.code == _INVALID_NAMESPACE:
             text = f"collection {target.name[:80]!r}: {text_of(error)}"
@@ -311,7 +319,7 @@ async def _insert_halves(
     return [Inserted(duplicates, first_half.failed + second_half.failed)]
 
 
-def _sort_write_errors(error: BulkWriteError, batches: Sequence[Batch]) -> Sequence[Answer]:
+def sort_write_errors(error: BulkWriteError, batches: Sequence[Batch]) -> Sequence[Answer]:
     """Give each batch what is said of its own documents."""
     details = error.details or {}
     write_errors = {one["index"]: one for one in details.get("writeErrors", [])}
@@ -335,7 +343,7 @@ def _answer(own: Sequence[tuple[tuple[int, Any], Mapping[str, Any]]]) -> Answer:
     """Tell a batch of its write errors, each with the document that it is about."""
     failed = []
     for (index, document), one in own:
-        if one["code"] in _PASSING:
+        if one["code"] in _PASSING or _NOT_KNOWN in one["errmsg"]:
             return RetryableError(f"MongoDB: {clean(one['errmsg'])}")
         if one["code"] != _DUPLICATE_KEY or not _is_primary_key(one):
             failed.append(failed_of(index, document, clean(one["errmsg"])))

@@ -98,6 +98,15 @@ async def end_process_later(mark: str) -> None:
     end_process(mark, "exit")
 
 
+def end_process_when(mark: str, file: str) -> None:
+    """End the process once a file of this run is there."""
+    note(mark)
+    number = Path(os.environ["RUNS_FILE"]).read_text(encoding="utf-8").count(mark)
+    while not Path(f"{file}-{number}").exists():
+        time.sleep(0.02)
+    os._exit(3)
+
+
 def meet(mark: str, others: int) -> int:
     """Wait until that many run at once."""
     note(mark)
@@ -182,6 +191,7 @@ EXTRA = (
     TaskSpec("demo.bulky", bulky),
     TaskSpec("demo.end_process", end_process),
     TaskSpec("demo.end_process_later", end_process_later),
+    TaskSpec("demo.end_process_when", end_process_when),
     TaskSpec("demo.meet", meet),
     TaskSpec("demo.permanent", permanent),
     TaskSpec("demo.hopeless", hopeless, {"max_retries": 1}),

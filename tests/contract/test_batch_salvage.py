@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -69,6 +70,20 @@ def test_what_is_wrong_elsewhere_stays_wrong(raw: bytes):
     for body in (raw, raw.decode()):
         with pytest.raises((ValueError, RecursionError)):
             salvage(body, DATA)
+
+
+@pytest.mark.parametrize("unit", ['\\"', '\\"[', '"', "\\", '{"', '","'])
+def test_a_body_that_is_cut_off_takes_no_longer_than_it_is_long(unit: str):
+    def took_s(times: int) -> float:
+        cut = b'[["papers",[{"_id":"a","t":"' + (unit * times).encode()
+        began = time.process_time()
+        with pytest.raises((ValueError, RecursionError)):
+            salvage(cut, DATA)
+        return time.process_time() - began
+
+    # The square of eight is 64; the least of five, since the machine has other work.
+    short_s, long_s = (min(took_s(times) for _ in range(5)) for times in (2_000, 16_000))
+    assert long_s < 24 * short_s + 0.01
 
 
 def test_a_worker_names_the_document_and_stores_the_others():

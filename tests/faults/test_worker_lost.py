@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from devstack.children import Child
 from devstack.product import celerys_pool
+from devstack.proxy import TcpProxy
 from tests.deployment.workers import FINAL, Deployment
 from tests.hostile import QUEUE, Hostile, publish, slots_work
 from tests.waiting import eventually
@@ -152,3 +154,37 @@ async def test_whoever_kills_the_worker_does_not_charge_its_tasks(
 
 def _have_begun(deployment: Deployment, times: int) -> bool:
     return all(deployment.runs.count(f"{mark} begins") == times for mark in ("long", "dozing"))
+
+
+async def test_a_death_while_redis_is_away_is_not_the_end(
+    deployment: Deployment, pool: str, tmp_path: Path
+):
+    """It is not counted, and the next one is."""
+    file = tmp_path / "end"
+    deadly = Hostile(headers={"task": "demo.end_process_when"}, args=["deadly", str(file)])
+    alone = 3 if pool == "asyncio" else 2  # the run that has a process of its own
+    async with TcpProxy(urlsplit(deployment.redis_url).port or 0) as proxy:
+        deployment.env = {"REDIS_URL": proxy.url_through(deployment.redis_url)}
+        async with kept_worker(deployment, pool) as child:
+            publish(deployment, [deadly])
+            for run in range(1, alone + 1):
+                await eventually(partial(_has_run, deployment, run), 60)
+                if run == alone:
+                    proxy.cut(refuse=True)
+                _let_die(file, run)
+            await eventually(lambda: b"not counted" in child.logged(), 30)
+            for run in range(alone + 1, DEATHS + 2):
+                _let_die(file, run)
+            proxy.resume()
+            await all_end(deployment, [deadly.key])
+
+    assert is_lost(deployment, deadly.key)
+    assert deployment.runs.count("deadly") == DEATHS + 1
+
+
+def _let_die(file: Path, run: int) -> None:
+    Path(f"{file}-{run}").touch()
+
+
+def _has_run(deployment: Deployment, times: int) -> bool:
+    return deployment.runs.count("deadly") >= times

@@ -25,6 +25,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.app.trace import FAILURE, trace_ok_t
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from redis.exceptions import RedisError
 
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.deaths import alone
@@ -142,7 +143,11 @@ class Suspects:
                 _logger.exception("no process of its own: task=%s task_id=%s", task.name, uuid)
                 return None
             except alone.DiedError as died:
-                deaths = backend.charge(uuid)
+                try:
+                    deaths = backend.charge(uuid)
+                except RedisError as away:
+                    _logger.warning("death of a process not counted: %s error=%r", uuid, away)
+                    continue  # the next process waits for Redis before it executes
                 _logger.error("its process died (%s): task_id=%s deaths=%d", died, uuid, deaths)  # noqa: TRY400  # its traceback is ours
                 if deaths >= MAX_DEATHS:
                     return self._lost(task, context, WorkerLost.after(deaths, str(died)))
