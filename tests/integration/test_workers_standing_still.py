@@ -1,11 +1,13 @@
 """A worker whose loop stands still does nothing, though its threads go on: it is silent."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery
 
+from devstack.process import Process
 from penstock.wire.announcements import SILENT_AFTER_S
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
@@ -36,6 +38,10 @@ async def problems(gateway: Any) -> set[tuple[str, str]]:
     async with gateway.get("/v1/problems") as response:
         found = (await response.json())["problems"]
     return {(one["code"], one["subject"].partition("@")[0]) for one in found}
+
+
+def _logged(worker: Process, words: bytes) -> bool:
+    return words in worker.child.logged()
 
 
 @pytest.mark.timeout(180)
@@ -71,8 +77,8 @@ async def test_a_loop_that_stands_still_is_a_problem_until_it_goes_on(gateway, d
         await eventually(all_silent, SILENT_AFTER_S + TOLD_WITHIN_S, 0.3)
         assert told == {("task-stuck", holder), *(("worker-silent", name) for name in pools)}
         for name, worker in running.items():
-            logged = worker.child.log_tail(400)
-            assert ("in stand_still\n" in logged) == (name != "held"), name
+            named = b"in stand_still\n" if name != "held" else b"in holds\n"
+            await eventually(partial(_logged, worker, named), 10)
 
         async def mended() -> bool:
             online = await workers(gateway) == dict.fromkeys(pools, "online")
