@@ -34,10 +34,8 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 
 FORMAT = 1
 """Version of the file: a reader refuses another."""
-
 SECRET = re.compile("pass|secret|token|api_?key|private|signature|credential", re.IGNORECASE)
 """Names whose values stay out of the file."""
-
 SETTINGS = (
     "control_exchange", "enable_utc", "event_exchange", "result_compression", "result_expires",
     "result_extended", "task_acks_late", "task_always_eager", "task_compression",
@@ -46,18 +44,16 @@ SETTINGS = (
     "worker_send_task_events",
 )  # fmt: skip
 """Settings that decide what a gateway in front of the application can do."""
-
 TASK_OPTIONS = ("ignore_result", "serializer", "time_limit", "soft_time_limit")
 SENT_OPTIONS = ("priority", "expires")
 """Options of a task or its route that its messages carry, and that its workers do not know."""
-
 _READ = re.compile(r"(py)?amqps?|librabbitmq|rediss?|sentinel|memory", re.IGNORECASE)
 """Schemes of servers that a gateway uses: of others nothing else is written."""
 _NEXT_URL = re.compile(r";(?=\s*[a-z+]+://)", re.IGNORECASE)
 
 _SIMPLE = {
     int: "integer", float: "number", str: "string", bool: "boolean",
-    type(None): "null", list: "array", dict: "object",
+    type(None): "null", None: "null", list: "array", dict: "object",
 }  # fmt: skip
 _NULL = {"type": "null"}
 _TYPED = (dt.datetime, dt.date, dt.time, uuid.UUID, Decimal, bytes)
@@ -110,8 +106,7 @@ def describe(app: Any, name: str) -> dict[str, Any]:
         "backend": _backend(app),
         "protocol": conf.task_protocol,
         "serializers": {
-            "task": conf.task_serializer,
-            "result": conf.result_serializer,
+            "task": conf.task_serializer, "result": conf.result_serializer,
             "accept": sorted(map(str, conf.accept_content or ())),
         },
         "timezone": str(app.timezone),
@@ -124,7 +119,7 @@ def describe(app: Any, name: str) -> dict[str, Any]:
         "schedules": [_schedule(app, *one) for one in sorted(conf.beat_schedule.items())],
         "beat": str(conf.beat_scheduler),
         "installed": any(getattr(app.tasks[name], "authored", None) for name in own),
-    }
+    }  # fmt: skip
 
 
 def _json(value: Any) -> Any:
@@ -151,17 +146,15 @@ def without_password(url: str) -> str:
         return f"{parts.scheme}://{url.rpartition('@')[2]}"
     kept = [pair for pair in parse_qsl(parts.query) if not SECRET.search(pair[0])]
     user = user.partition(":")[0]
-    netloc = user + "@" + host if user else host
+    place = f"{user}@{host}" if user else host
     # By hand: `geturl` makes `amqp:` of `amqp://`, which is this machine's server.
-    query = "?" + urlencode(kept) if kept else ""
-    return parts.scheme + "://" + netloc + parts.path + query
+    return f"{parts.scheme}://{place}{parts.path}{'?' if kept else ''}{urlencode(kept)}"
 
 
 def urls_of(setting: Any) -> list[str]:
     """Return the servers that a setting names: a list, or a text with `;` between them."""
-    several = isinstance(setting, (list, tuple))
-    urls = setting if several else _NEXT_URL.split(str(setting or ""))
-    return [str(url) for url in urls if url]
+    given = setting if isinstance(setting, (list, tuple)) else _NEXT_URL.split(str(setting or ""))
+    return [str(url) for url in given if url]
 
 
 def _transport(url: str) -> str:
@@ -215,11 +208,9 @@ def _queue(queue: Any) -> dict[str, Any]:
         "arguments": _json(arguments),
         "broadcast": broadcast,
         "bindings": [
-            {
-                "exchange": exchange.name, "exchange_type": exchange.type,
-                "key": key or "", "arguments": _json(given or {}),
-            }
-            for exchange, key, given in sorted(more, key=lambda one: (one[0].name, one[1] or ""))
+            {"exchange": to.name, "exchange_type": to.type, "key": key or "",
+             "arguments": _json(given or {})}
+            for to, key, given in sorted(more, key=lambda one: (one[0].name, one[1] or ""))
         ],
     }  # fmt: skip
 
@@ -240,12 +231,11 @@ def _route(app: Any, task: Any) -> dict[str, Any]:
         options = app.amqp.router.route(options, task.name, (), {}, task)
     except Exception as error:  # noqa: BLE001  # a router is the user's
         return {"error": repr(error)}
-    queue, exchange = options.get("queue"), options.get("exchange")
+    queue, exchange, key = map(options.get, ("queue", "exchange", "routing_key"))
     if queue is None and exchange is None:
         queue = app.amqp.default_queue
     if isinstance(queue, str):
         queue = app.amqp.queues[queue]
-    key = options.get("routing_key")
     type_ = options.get("exchange_type") or (queue.exchange.type if queue else "direct")
     name = queue.name if queue else None
     if (not exchange or not key) and type_ == "direct":
@@ -300,13 +290,9 @@ def _signature(task: Any, run: Any) -> inspect.Signature:
         hints = typing.get_type_hints(getattr(run, "__func__", run))
     except Exception:  # noqa: BLE001  # names that only a type checker knows
         hints = {}
-    return found.replace(
-        parameters=[
-            one.replace(annotation=hints.get(one.name, inspect.Parameter.empty))
-            for one in found.parameters.values()
-        ],
-        return_annotation=hints.get("return", inspect.Signature.empty),
-    )
+    empty, params = inspect.Parameter.empty, found.parameters.values()
+    hinted = [one.replace(annotation=hints.get(one.name, empty)) for one in params]
+    return found.replace(parameters=hinted, return_annotation=hints.get("return", empty))
 
 
 def schema(hint: Any) -> dict[str, Any]:
@@ -324,7 +310,6 @@ def schema(hint: Any) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": schema(arguments[1])}
     if origin in (list, dict) and not arguments:  # typing.List of Python 3.8
         hint = origin
-    hint = type(None) if hint is None else hint
     simple = next((word for known, word in _SIMPLE.items() if known is hint), None)
     return {"type": simple} if simple else {}
 
@@ -370,23 +355,18 @@ def _schedule(app: Any, name: str, entry: Any) -> dict[str, Any]:
 def when(app: Any, found: Any) -> dict[str, Any]:
     """Return when a schedule is due, as the gateway's API writes it."""
     if isinstance(found, schedules.crontab):
-        fields = {field: _numbers(getattr(found, "_orig_" + field)) for field in _CRONTAB_FIELDS}
+        given = {field: getattr(found, "_orig_" + field) for field in _CRONTAB_FIELDS}
+        fields = {  # Celery takes a number, or several, as well
+            field: str(one) if isinstance(one, (int, str)) else ",".join(map(str, sorted(one)))
+            for field, one in given.items()
+        }
         return {"crontab": dict(fields, timezone=str(app.timezone))}
     if isinstance(found, schedules.solar):
         return {"solar": {"event": found.event, "latitude": found.lat, "longitude": found.lon}}
-    every = getattr(found, "run_every", found)
-    if hasattr(every, "total_seconds"):
-        every = every.total_seconds()
+    every = _json(getattr(found, "run_every", found))
     if type(found) in (int, float, schedules.schedule) or hasattr(found, "total_seconds"):
         return {"every": every}
     return {"other": repr(found)}
-
-
-def _numbers(given: Any) -> str:
-    """Return a field of a crontab as text: Celery takes a number, or several, as well."""
-    if isinstance(given, (int, str)):
-        return str(given)
-    return ",".join(str(number) for number in sorted(given))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -406,8 +386,8 @@ def main(arguments: list[str] | None = None) -> int:
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     if options.output:
         Path(options.output).write_text(text, encoding="utf-8")
-        counts = [f"{len(found[one])} {one}" for one in ("tasks", "queues", "schedules")]
-        sys.stderr.write(f"{options.output}: {', '.join(counts)}\n")
+        counts = ", ".join(f"{len(found[one])} {one}" for one in ("tasks", "queues", "schedules"))
+        sys.stderr.write(f"{options.output}: {counts}\n")
     else:
         sys.stdout.write(text)
     return 0
