@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 import devstack.redis_server
+from devstack.ports import free_port
 from gateway.endings.revocation import revoked_record
 from penstock.wire.keys import FormerKeys, TaskKeys
 from penstock.wire.scripts import script
@@ -20,7 +21,9 @@ KEPT_S = 3600
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Redis]:
     """A cluster of one node: it refuses a script whose keys lie in several slots."""
-    server = devstack.redis_server.Redis(tmp_path, more=["cluster-enabled yes"])
+    server = devstack.redis_server.Redis(
+        tmp_path, more=["cluster-enabled yes", f"cluster-port {free_port()}"]
+    )
     await server.start()
     async with Redis.from_url(server.url) as client:
         await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
