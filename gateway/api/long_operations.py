@@ -57,7 +57,7 @@ OPERATION_EXAMPLE = {
     "state": "running",
 }
 SHOW = Operation(
-    summary="How far a long operation is, whichever gateway does it; known for 7 days.",
+    summary="How far an operation is, whichever gateway does it; known for 7 days after its end.",
     tag="Queues",
     scope="read",
     answers={200: answer("How far.", Content(OperationState, OPERATION_EXAMPLE))},

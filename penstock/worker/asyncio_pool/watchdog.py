@@ -5,9 +5,7 @@ No time limit ends it: those are the loop's. The connection to the broker is kep
 
 import asyncio
 import logging
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +13,7 @@ from celery.worker import state
 
 from penstock.looper import ThreadLooper
 from penstock.worker.errors import LoopLostError
+from penstock.worker.process import stack_of
 from penstock.worker.running.runtime import Runtime
 
 BLOCKED_LOOP_S = 1.0
@@ -98,12 +97,10 @@ def _log(runtime: Runtime, blocked_s: float) -> None:
     task = asyncio.current_task(runtime.loop)
     task_id = runtime.task_id_of(task)
     request = state.requests.get(task_id) if task_id is not None else None
-    frame = sys._current_frames().get(runtime.thread_id)  # noqa: SLF001  # what the module offers
-    stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
     _logger.error(
         "the event loop is blocked: task=%s task_id=%s for_s=%g\n%s",
         getattr(request, "name", None),
         task_id,
         blocked_s,
-        stack,
+        stack_of(runtime.thread_id),
     )

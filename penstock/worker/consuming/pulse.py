@@ -3,10 +3,8 @@
 A thread tells of a worker, and would go on to tell long after it has stopped working.
 """
 
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from celery.utils.log import get_logger
 
 from penstock.wire.announcements import SILENT_AFTER_S
+from penstock.worker.process import stack_of
 
 BEAT_S = 1.0
 """How often Celery's loop is asked to come by; the one without a hub comes every two seconds."""
@@ -88,7 +87,6 @@ class Pulse:
             self._told = False
         elif not self._told:
             self._told = True
-            frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # what the module offers
-            stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+            stack = stack_of(self._thread)
             _logger.error("this worker has stood still for %.0f s, in:\n%s", still_s, stack)
         return time.time() - still_s
