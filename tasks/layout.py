@@ -35,6 +35,17 @@ class DeclaredLayout:
         except DeclarationError as error:
             raise LayoutError(explain(error, self._topology.source)) from error
 
+    def recognise(self, connection: Any, consumed: Iterable[str]) -> Sequence[str] | None:  # noqa: ARG002  # all of it
+        """Find the layout as it was declared before; None: not all of it is there.
+
+        Raises:
+            LayoutError: RabbitMQ refused to say.
+        """
+        try:
+            return kombu_queues.still_there(connection, self._topology)
+        except DeclarationError as error:
+            raise LayoutError(explain(error, self._topology.source)) from error
+
     def examine(self, connection: Any, consumed: Iterable[str]) -> None:
         """See that the queues that are consumed exist; `python -m topology check` compares all."""
         must_exist(connection, consumed)

@@ -19,7 +19,7 @@ from amqp.exceptions import (
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
-from penstock.wire.refusals import is_away
+from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
 from topology.conflicts import read_conflict, refused_at
 from topology.declarations import (
     BindingDeclaration,
@@ -38,6 +38,7 @@ __all__ = [
     "DeclarationError",
     "celery_routes",
     "declare",
+    "still_there",
     "work_queues",
 ]
 
@@ -45,10 +46,13 @@ AT_ONCE = 128
 """Declarations that are sent before an answer is waited for."""
 QUEUES_AT_ONCE = 16
 """The same of queues, each of which elects a leader when it is made."""
-ONE_NODE_WITHIN_S = 3.0
-"""How long the node of a queue that lives on it alone may take to answer."""
 
 Router = Callable[..., dict[str, Any] | None]
+Entity = ExchangeDeclaration | QueueDeclaration
+Send = Callable[..., None]
+"""Sends one on a channel; with `nowait` RabbitMQ answers a refusal alone."""
+One = Callable[[Any, Any], None]
+"""Sends one on a channel, waits for the answer, and notes it."""
 
 
 def work_queues(topology: Topology) -> list[Queue]:
@@ -118,25 +122,47 @@ def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
     seen = _Seen()
     alone = [queue for queue in plan.queues if queue.on_one_node]
     try:
-        _each(open_channel, plan.exchanges, seen.declare)
+        _each(open_channel, plan.exchanges, _send, seen.declare)
     except InvalidCommand as error:
         raise DeclarationError(
             NO_PLUGIN if lacks_plugin(error.reply_text) else error.reply_text
         ) from error
     quorum = [queue for queue in plan.queues if queue not in alone]
-    _each(open_channel, quorum, seen.declare, QUEUES_AT_ONCE)
+    _each(open_channel, quorum, _send, seen.declare, QUEUES_AT_ONCE)
     for queue in alone:
         seen.declare_alone(open_channel(), queue)
     if seen.conflicts:
         raise DeclarationConflict(seen.conflicts)
     reached = [binding for binding in plan.bindings if binding.destination not in seen.away]
-    _each(open_channel, [one for one in reached if not one.spreads], _bind_one)
+    _each(open_channel, [one for one in reached if not one.spreads], _send, _bind_one)
     if plan.replaced:
         with closing(open_channel()) as channel:
             for binding in plan.replaced:
                 _unbind_one(channel, binding)
-    _each(open_channel, [one for one in reached if one.spreads], _bind_one)
+    _each(open_channel, [one for one in reached if one.spreads], _send, _bind_one)
     return tuple(seen.away)
+
+
+def still_there(connection: Connection, topology: Topology) -> tuple[str, ...] | None:
+    """Find every exchange and queue of a layout that was declared before; change nothing.
+
+    A node answers such questions from what it knows, also while another one has vanished without a
+    word: to make a queue or a binding, even one that is there, it would wait for that node.
+
+    Args:
+        connection: kombu's; the questions use channels of their own.
+        topology: the layout.
+
+    Returns:
+        The queues that are there and whose nodes are down; None: something is missing.
+
+    Raises:
+        DeclarationError: RabbitMQ refused for another reason.
+    """
+    plan = declarations(topology)
+    seen = _Seen()
+    _each(_opener(connection), [*plan.exchanges, *plan.queues], _find, seen.find)
+    return None if seen.missing else tuple(seen.away)
 
 
 def _undeclared(name: str, arguments: Mapping[str, Any]) -> Queue:
@@ -164,23 +190,32 @@ class _Seen:
     def __init__(self) -> None:
         self.conflicts: list[Conflict] = []
         self.away: list[str] = []
+        self.missing: list[str] = []
 
-    def declare(self, channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> None:
+    def declare(self, channel: Any, declaration: Entity) -> None:
         """Declare one, or find it where the account may not, and note what came of it."""
-        kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
         try:
             try:
                 _send(channel, declaration)
             except AccessRefused:
                 _find(channel, declaration)
         except (PreconditionFailed, ResourceLocked) as error:
+            kind = _kind(declaration)
             self.conflicts.append(read_conflict(kind, declaration.name, error.reply_text))
         except ChannelError as error:
-            if not is_away(error.reply_text):
-                raise DeclarationError(
-                    f"{kind} {declaration.name!r}: {error.reply_text}"
-                ) from error
-            self.away.append(declaration.name)
+            self._refused(declaration, error)
+
+    def find(self, channel: Any, declaration: Entity) -> None:
+        """Look for one, and note what came of it."""
+        try:
+            _find(channel, declaration)
+        except NotFound as error:
+            if is_away(error.reply_text):
+                self.away.append(declaration.name)
+            else:
+                self.missing.append(declaration.name)
+        except ChannelError as error:
+            self._refused(declaration, error)
 
     def declare_alone(self, channel: Any, queue: QueueDeclaration) -> None:
         """Declare a queue of one node, on a channel that nothing else needs."""
@@ -192,11 +227,22 @@ class _Seen:
         else:
             channel.close()
 
+    def _refused(self, declaration: Entity, error: ChannelError) -> None:
+        if not is_away(error.reply_text):
+            what = f"{_kind(declaration)} {declaration.name!r}"
+            raise DeclarationError(f"{what}: {error.reply_text}") from error
+        self.away.append(declaration.name)
+
+
+def _kind(declaration: Entity) -> str:
+    return "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
+
 
 def _each(
     open_channel: Callable[[], Any],
     wanted: Iterable[Any],
-    one: Callable[[Any, Any], None],
+    send: Send,
+    one: One,
     at_once: int = AT_ONCE,
 ) -> None:
     """Send all without waiting for an answer, and only what may have been refused one by one."""
@@ -204,20 +250,20 @@ def _each(
     with closing(open_channel()) as channel:
         while left:
             some = left[:at_once]
-            made = _made(channel, some)
-            left = left[made:]
-            if made < len(some):
+            sent = _sent(channel, some, send)
+            left = left[sent:]
+            if sent < len(some):
                 one(channel, left.pop(0))
 
 
-def _made(channel: Any, wanted: Sequence[Any]) -> int:
-    """Send all of them, and wait once; return how many were made before one was refused.
+def _sent(channel: Any, wanted: Sequence[Any], send: Send) -> int:
+    """Send all of them, and wait once; return how many RabbitMQ had taken before it refused one.
 
     After a refusal, which closes it, amqp has reopened the channel (``amqp.Channel._on_close``).
     """
     try:
         for one in wanted:
-            _send(channel, one, nowait=True)
+            send(channel, one, nowait=True)
         # Whatever has an answer: RabbitMQ does in order what comes on a channel.
         channel.basic_qos(0, 0, a_global=False)
     except ChannelError as error:
@@ -262,9 +308,9 @@ def _send(channel: Any, declaration: Declaration, *, nowait: bool = False) -> No
             bind(destination, source, key, nowait=nowait, arguments=arguments)
 
 
-def _find(channel: Any, declaration: ExchangeDeclaration | QueueDeclaration) -> None:
+def _find(channel: Any, declaration: Entity, *, nowait: bool = False) -> None:
     """See that it is there: for that no permission is needed."""
     if isinstance(declaration, QueueDeclaration):
-        channel.queue_declare(declaration.name, passive=True)
+        channel.queue_declare(declaration.name, passive=True, nowait=nowait)
     else:
-        channel.exchange_declare(declaration.name, declaration.type, passive=True)
+        channel.exchange_declare(declaration.name, declaration.type, passive=True, nowait=nowait)

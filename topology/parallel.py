@@ -17,16 +17,13 @@ from aiormq.exceptions import (
     ChannelPreconditionFailed,
 )
 
-from penstock.wire.refusals import is_away
+from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
 from topology.conflicts import read_conflict
 from topology.declarations import BindingDeclaration, ExchangeDeclaration, QueueDeclaration
 from topology.errors import Conflict, DeclarationError
 
 RPC_TIMEOUT_S = 10.0
 """How long RabbitMQ may take for one declaration; a quorum queue elects a leader meanwhile."""
-ONE_NODE_WITHIN_S = 3.0
-"""How long the node of a queue that lives on it alone may take to answer: one that has vanished
-without a word does not before its net tick, a minute later."""
 AT_ONCE = 24
 """Channels: a round trip for so many declarations."""
 _numbers = itertools.cycle(range(100, 2000))

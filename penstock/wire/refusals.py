@@ -1,4 +1,10 @@
-"""What RabbitMQ says when it refuses, as far as it matters to more than one process."""
+"""What RabbitMQ says when it refuses, or that it says nothing: what more than one process reads."""
+
+from typing import Final
+
+ONE_NODE_WITHIN_S: Final = 3.0
+"""How long the node of a queue that lives on it alone may take to answer: one that has vanished
+without a word does not before its net tick, a minute later."""
 
 _AWAY = (
     "is down or inaccessible",  # home node '…' of durable queue '…' in vhost '…'

@@ -5,8 +5,8 @@ any other consumes queues `AsDeclared`: a gateway has made them, and this proces
 are.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from amqp.exceptions import NotFound
@@ -14,10 +14,14 @@ from kombu.entity import Exchange, Queue
 
 from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
 from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE, MOST_SHARDS, shard_names
-from penstock.wire.refusals import is_away
+from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
 
 NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
 """What a worker publishes and binds to besides the queues of its tasks."""
+
+LEADER_WITHIN_S = 0.2
+"""How much longer the answer about a queue may take than any other. RabbitMQ asks the leader of a
+quorum queue for 250 ms, and then answers without it (``rabbit_quorum_queue:stat``, 3.10 to 4.x)."""
 
 NO_LAYOUT = (
     "RabbitMQ has no exchange {!r}: start a gateway on this broker first, or run `python -m "
@@ -52,6 +56,23 @@ class Layout(Protocol):
 
         Raises:
             LayoutError: RabbitMQ has something else, or refuses.
+        """
+
+    def recognise(self, connection: Any, consumed: Iterable[str]) -> Sequence[str] | None:
+        """Find all of it as this process has declared it before; change nothing.
+
+        A node of a cluster answers that at once while another one is silent. To declare what is
+        there all the same, it would wait for that node.
+
+        Args:
+            connection: kombu's.
+            consumed: queues that this process is about to consume.
+
+        Returns:
+            As `declare`; None: something is missing, and all of it is to be declared.
+
+        Raises:
+            LayoutError: RabbitMQ refuses to say.
         """
 
     def examine(self, connection: Any, consumed: Iterable[str]) -> None:
@@ -119,6 +140,14 @@ class AsDeclared:
                 self._shards[queue] = shards
                 self._named |= dict.fromkeys(shards[1:], queue)
         return away
+
+    def recognise(self, connection: Any, consumed: Iterable[str]) -> Sequence[str]:
+        """See that a gateway has declared its layout, as `declare` does.
+
+        Raises:
+            LayoutError: none has, or its layout lacks a queue.
+        """
+        return self.declare(connection, consumed)
 
     def examine(self, connection: Any, consumed: Iterable[str]) -> None:
         """See that a gateway has declared its layout, with the queues that are consumed.
@@ -192,57 +221,97 @@ def must_exist(connection: Any, queues: Iterable[str]) -> list[str]:
     """See that RabbitMQ has the exchanges of every layout, and these queues.
 
     Returns:
-        Queues that are there, on a node that is down.
+        Queues that are there, on a node that is down or does not answer.
 
     Raises:
         LayoutError: one is missing.
     """
-    channel = connection.channel()
+    questions = _Questions(connection)
     try:
         for name in NEEDED_EXCHANGES:
-            _is_here(Exchange(name, channel=channel, passive=True).declare, NO_LAYOUT, name)
-        return [
-            name
-            for name in queues
-            if not _is_here(
-                partial(Queue(name, channel=channel).queue_declare, passive=True), NO_QUEUE, name
-            )
-        ]
+            if not questions.has_exchange(name):
+                raise LayoutError(NO_LAYOUT.format(name))
+        away = []
+        for name in queues:
+            has = questions.has_queue(name)
+            if has is None:
+                away.append(name)
+            elif not has:
+                raise LayoutError(NO_QUEUE.format(name))
+        return away
     finally:
-        channel.close()
+        questions.close()
 
 
 def find_shards(connection: Any, queue: str) -> tuple[str, ...]:
     """Name the shards of a queue that a gateway has declared; the first is the queue itself."""
-    channel = connection.channel()
+    questions = _Questions(connection)
     try:
         count = 1
         while count < MOST_SHARDS:
-            name = shard_names(queue, count + 1)[-1]
-            try:
-                Queue(name, channel=channel).queue_declare(passive=True)
-            except NotFound as error:
-                if not is_away(error.reply_text):
-                    break
+            if questions.has_queue(shard_names(queue, count + 1)[-1]) is False:
+                break
             count += 1
         return shard_names(queue, count)
     finally:
-        channel.close()
+        questions.close()
 
 
-def _is_here(declare_passively: Callable[[], Any], otherwise: str, name: str) -> bool:
-    """Return whether it answers; False: its node is down.
+def silent(connection: Any, queues: Iterable[str]) -> list[str]:
+    """Return the queues whose leader or node does not answer; change nothing.
 
-    Raises:
-        LayoutError: it is missing.
+    To consume one of them would hold up all that is consumed on the same channel.
     """
+    questions = _Questions(connection)
     try:
-        declare_passively()
-    except NotFound as error:
-        if is_away(error.reply_text):
+        return [name for name in queues if questions.has_queue(name) is None]
+    finally:
+        questions.close()
+
+
+def has_queue(connection: Any, name: str) -> bool | None:
+    """Return whether RabbitMQ has a queue; None: its node or leader does not answer."""
+    questions = _Questions(connection)
+    try:
+        return questions.has_queue(name)
+    finally:
+        questions.close()
+
+
+class _Questions:
+    """What RabbitMQ has, asked on one channel; on another after a question without an answer."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._channel = connection.channel()
+        began = time.monotonic()
+        self._channel.basic_qos(0, 0, a_global=False)  # whatever has an answer
+        self._answer_s = time.monotonic() - began
+
+    def has_exchange(self, name: str) -> bool:
+        """Return whether there is an exchange."""
+        try:
+            Exchange(name, channel=self._channel, passive=True).declare()
+        except NotFound:
             return False
-        raise LayoutError(otherwise.format(name)) from error
-    return True
+        return True
+
+    def has_queue(self, name: str) -> bool | None:
+        """Return whether there is a queue; None: its node or leader is down, or does not answer."""
+        began = time.monotonic()
+        try:
+            with self._channel.connection.transport.having_timeout(ONE_NODE_WITHIN_S):
+                Queue(name, channel=self._channel).queue_declare(passive=True)
+        except NotFound as error:
+            return None if is_away(error.reply_text) else False
+        except TimeoutError:
+            self._channel = self._connection.channel()
+            return None
+        return True if time.monotonic() - began < self._answer_s + LEADER_WITHIN_S else None
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._channel.close()
 
 
 class AppsQueue(Queue):

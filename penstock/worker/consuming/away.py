@@ -15,8 +15,9 @@ from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
 from penstock.looper import ThreadLooper
+from penstock.wire.refusals import ONE_NODE_WITHIN_S
 from penstock.worker.layout import LayoutError
-from penstock.worker.messages.connection import bound
+from penstock.worker.messages.connection import bound, closing_answered
 
 TRY_AGAIN_S = 3.0
 """Between two attempts to consume queues that are away."""
@@ -88,9 +89,9 @@ class AwayQueues:
         Nothing else tells whether one without a leader can be consumed, and RabbitMQ ends the
         connection with 541 where it cannot. A message that comes meanwhile is given back.
         """
-        with self._connect() as connection:
+        with closing_answered(self._connect()) as connection:
             connection.ensure_connection(max_retries=1)
-            bound(connection)
+            bound(connection, ONE_NODE_WITHIN_S)
             self._prepare(connection, name)
             channel = connection.channel()
             channel.basic_qos(0, 1, a_global=False)

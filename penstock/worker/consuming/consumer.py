@@ -9,13 +9,20 @@ from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 
-from penstock.wire.refusals import is_away
+from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
 from penstock.worker.consuming.away import AwayQueues
+from penstock.worker.consuming.declaring import Declaring
 from penstock.worker.consuming.guarded import GuardedConsumer
 from penstock.worker.consuming.steps import STEPS
 from penstock.worker.consuming.unknown_tasks import UnknownTasks
-from penstock.worker.layout import LayoutError
-from penstock.worker.messages.connection import answering, bound, try_another_host
+from penstock.worker.layout import LayoutError, has_queue
+from penstock.worker.messages.connection import (
+    answering,
+    bound,
+    closing_answered,
+    drop,
+    try_another_host,
+)
 from penstock.worker.messages.own_queue import declare_own_queue, own_queue
 
 _logger = get_logger(__name__)
@@ -44,6 +51,8 @@ class Consumer(GuardedConsumer):
         if (advice := self.app.layout.unrouted(self.app.tasks)) is not None:
             _logger.warning("%s", advice)
         self._unknown = UnknownTasks(self.app, self.hostname)
+        self._declaring = Declaring(self.app.layout, self.app.connection_for_read)
+        self._own_declared = False
         self._away = AwayQueues(
             self.app.connection_for_read,
             self._prepare,
@@ -51,7 +60,7 @@ class Consumer(GuardedConsumer):
         )
 
     def connect(self) -> Any:
-        """Declare the whole layout, then connect to consume.
+        """Declare the whole layout, or recognise it, then connect to consume.
 
         A worker that starts before the gateway, or after somebody deleted a queue, must not reject
         a message into dead letters that nobody keeps.
@@ -59,24 +68,45 @@ class Consumer(GuardedConsumer):
         Raises:
             SystemExit: RabbitMQ is not as the layout says; the log names what, and what to do.
         """
-        own, consumed = own_queue(self.hostname).name, self.app.amqp.queues.consume_from
-        with self.connection_for_read() as connection, answering(connection):
+        consumed = self.app.amqp.queues.consume_from
+        with closing_answered(self.connection_for_read()) as connection:
+            bound(connection)
             try:
-                away = self.app.layout.declare(connection, consumed)
-                declare_own_queue(connection, self.hostname)
+                away = self._declaring.on(connection, consumed)
+                self._declare_own_queue(connection)
             except LayoutError as error:
                 _logger.critical("%s", error)
                 raise SystemExit(os.EX_CONFIG) from error
-            except NotFound as error:
-                if not is_away(error.reply_text):
-                    raise
-                self._away.put(own, error)
+            if away or self.lacks_queues:
+                drop(connection)  # a channel of it may still wait
         for name in away:
             if name in consumed:
                 self._away.put(name, "its node is down, or does not answer")
         connection = super().connect()
         bound(connection)
         return connection
+
+    @property
+    def lacks_queues(self) -> bool:
+        """Whether a node is away, with queues that are to be consumed."""
+        return bool(self._away.names)
+
+    def _declare_own_queue(self, connection: Any) -> None:
+        """Declare the queue of this worker alone, or find it; unless its node is away."""
+        own = own_queue(self.hostname).name
+        why: object = "its node is down, or does not answer"
+        try:
+            found = has_queue(connection, own) if self._own_declared else False
+            if found is False:
+                with answering(connection, ONE_NODE_WITHIN_S):
+                    declare_own_queue(connection, self.hostname)
+                self._own_declared = found = True
+        except (NotFound, TimeoutError) as error:
+            if isinstance(error, NotFound) and not is_away(error.reply_text):
+                raise
+            found, why = None, error
+        if found is None:
+            self._away.put(own, why)
 
     def _prepare(self, connection: Any, name: str) -> None:
         """Have RabbitMQ make what is missing of a queue that is to be consumed."""

@@ -6,7 +6,6 @@ such.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from celery.signals import worker_shutdown
@@ -26,7 +25,7 @@ from penstock.worker.consuming.request import request_class
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.consuming.telling import TRIES, tell_once
 from penstock.worker.deaths import prefork
-from penstock.worker.messages.connection import drop
+from penstock.worker.messages.connection import drop, try_another_host
 from penstock.worker.messages.json_values import decode
 from penstock.worker.redis_client import sync_client
 from penstock.worker.request_id import REQUEST_ID, request_id_of
@@ -87,13 +86,25 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
         return tuple(name for name in names if not name.startswith(BROADCAST_QUEUE_PREFIX))
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and while nobody answers ask again every few seconds, not every 30."""
-        conn.ensure_connection = partial(
-            conn.ensure_connection,
-            interval_start=RECONNECT_FIRST_S,
-            interval_step=RECONNECT_FIRST_S,
-            interval_max=RECONNECT_LONGEST_S,
-        )
+        """Connect, and while nobody answers ask again every few seconds, not every 30.
+
+        A host that does not answer is the last one that is tried next time.
+        """
+        connect = conn.ensure_connection
+
+        def ensure_connection(errback: Callable[..., None], *args: Any, **kwargs: Any) -> Any:
+            def failed(error: Exception, interval: float, **more: Any) -> None:
+                try_another_host(self.app)
+                errback(error, interval, **more)
+
+            kwargs |= {
+                "interval_start": RECONNECT_FIRST_S,
+                "interval_step": RECONNECT_FIRST_S,
+                "interval_max": RECONNECT_LONGEST_S,
+            }
+            return connect(failed, *args, **kwargs)
+
+        conn.ensure_connection = ensure_connection
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:

@@ -20,7 +20,7 @@ from celery.worker.consumer.tasks import Tasks as CeleryTasks
 from kombu.exceptions import OperationalError
 from kombu.messaging import Consumer
 
-from penstock.worker.messages.connection import answering
+from penstock.worker.messages.connection import bound, closing_answered
 
 MINGLE_WITHIN_S = 3.0
 """How long RabbitMQ may take to answer a question to the neighbours."""
@@ -39,7 +39,9 @@ class Mingle(CeleryMingle):  # type: ignore[misc]  # Celery has no types
     """
 
     def start(self, c: Any) -> None:
-        """Ask, on a connection that is of no use afterwards."""
+        """Ask, on a connection that is of no use afterwards; not while a node is away."""
+        if c.lacks_queues:
+            return
         try:
             super().start(c)
         except (AMQPError, OperationalError, OSError) as error:
@@ -53,12 +55,12 @@ class Mingle(CeleryMingle):  # type: ignore[misc]  # Celery has no types
         # silent by now confirms nothing.
         control.mailbox.producer_pool = None
         said = {"from_node": c.hostname, "revoked": list(c.controller.state.revoked)}
-        with c.app.connection_for_read() as connection:
+        with closing_answered(c.app.connection_for_read()) as connection:
             connection.ensure_connection(max_retries=1)
-            with answering(connection, MINGLE_WITHIN_S):
-                told = control.broadcast(
-                    "hello", arguments=said, reply=True, timeout=1.0, connection=connection
-                )
+            bound(connection, MINGLE_WITHIN_S)
+            told = control.broadcast(
+                "hello", arguments=said, reply=True, timeout=1.0, connection=connection
+            )
         replies = flatten_reply(told or [])
         replies.pop(c.hostname, None)
         return replies

@@ -87,6 +87,23 @@ def drop(connection: Any) -> None:
         underlay.collect()
 
 
+@contextlib.contextmanager
+def closing_answered(connection: Any) -> Iterator[Any]:
+    """Close a connection at the end; in order only if RabbitMQ has answered everything on it.
+
+    It does not answer the farewell before it has given up each channel that waits for a node.
+
+    Args:
+        connection: kombu's.
+    """
+    with connection:
+        try:
+            yield connection
+        except OSError:
+            drop(connection)
+            raise
+
+
 def try_another_host(app: Any) -> None:
     """Have the next connections of this process begin with another host, if there is one.
 

@@ -46,6 +46,7 @@ def declare_own_queue(connection: Any, hostname: str) -> None:
 
     Raises:
         LayoutError: there is another queue of this name.
+        TimeoutError: its node does not answer; the connection is of no more use.
     """
     channel = connection.channel()
     try:
@@ -59,5 +60,4 @@ def declare_own_queue(connection: Any, hostname: str) -> None:
             f"queue {queue.name!r} is not the one that a worker declares: {error.reply_text}. "
             "Delete it; the worker declares it again."
         ) from error
-    finally:
-        channel.close()
+    channel.close()
