@@ -5,13 +5,12 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from penstock.wire.app_description import AppDescription, Server
-from penstock.wire.keys import RECORD_PREFIX
+from penstock.wire.kept_results import LONGEST_S, kept_s
+from penstock.wire.keys import DAY_S, RECORD_PREFIX
 from topology.app_report import REDIS, Finding
 
-DAY_S: Final = 86_400
+_USUAL_S: Final = DAY_S
 """Celery's `result_expires` and the gateway's `RESULT_EXPIRES_S`, unless they say otherwise."""
-_LONGEST_S: Final = 366 * DAY_S
-"""Of `RESULT_EXPIRES_S`."""
 _BROKER, _STATES, _PREFIX = "AMQP_URL", "REDIS_URL", "RESULT_KEY_PREFIX"
 _KEPT, _LISTENS = "RESULT_EXPIRES_S", "CONTROL_EXCHANGES"
 _CONTROL: Final = "celery"
@@ -33,7 +32,7 @@ def settings(apps: Iterable[AppDescription]) -> tuple[dict[str, str], list[Findi
         listening = [one[_LISTENS] for one in (common, own) if _LISTENS in one]
         exchanges = dict.fromkeys(",".join(listening).split(","))
         common = {**own, **common, _KEPT: str(kept), _LISTENS: ",".join(exchanges)}
-    usual = {_KEPT: str(DAY_S), _LISTENS: _CONTROL, _PREFIX: ""}
+    usual = {_KEPT: str(_USUAL_S), _LISTENS: _CONTROL, _PREFIX: ""}
     return {name: value for name, value in common.items() if value != usual.get(name)}, clashes
 
 
@@ -46,7 +45,7 @@ def _of(app: AppDescription) -> Iterator[tuple[str, str]]:
         exact = app.backend.task_keyprefix.removesuffix(RECORD_PREFIX)
         prefix = app.backend.global_keyprefix
         yield _PREFIX, prefix and (exact or prefix)
-    yield _KEPT, str(_kept_s(app.settings.get("result_expires", DAY_S)))
+    yield _KEPT, str(_kept_s(app.settings.get("result_expires", _USUAL_S)))
     yield _LISTENS, str(app.settings.get("control_exchange") or _CONTROL)
 
 
@@ -76,10 +75,9 @@ def _place(url: str) -> str:
 
 
 def _kept_s(result_expires: Any) -> int:
-    """Return for how long an application keeps results: whole seconds; None or 0 is for ever."""
-    if not isinstance(result_expires, int | float) or result_expires <= 0:
-        return _LONGEST_S
-    return min(max(1, int(result_expires)), _LONGEST_S)
+    """Return for how long a gateway has to count results as kept; what is no number is for ever."""
+    known = isinstance(result_expires, int | float)
+    return min(kept_s(result_expires if known else None), LONGEST_S)
 
 
 def _amqp_url(broker: Server) -> str:

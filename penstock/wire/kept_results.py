@@ -12,6 +12,10 @@ with `0`.
 
 from typing import Final
 
+from penstock.wire.keys import DAY_S
+
+LONGEST_S: Final = 366 * DAY_S
+"""For how long results are kept of an application that keeps them for ever, seconds."""
 BESIDES: Final = 290
 """Octets that a record takes besides its text: its key, its expiry, its places in Redis' tables.
 These are measured with Redis 7.0, as `used_memory` of 100,000 tasks."""
@@ -25,6 +29,17 @@ _PARTS: Final = 24
 def usage_key(tenant: str) -> str:
     """Return where it is counted what the results of a tenant take."""
     return f"penstock:kept:results:{tenant}"
+
+
+def kept_s(result_expires: float | None) -> int:
+    """Return for how long the results of an application are kept: whole seconds, at least one.
+
+    Args:
+        result_expires: Celery's setting, seconds; None, 0 or less: they never expire.
+    """
+    if result_expires is None or result_expires <= 0:
+        return LONGEST_S
+    return max(1, int(result_expires))
 
 
 def gone_by(now: float, keep_s: int) -> int:

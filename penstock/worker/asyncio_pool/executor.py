@@ -34,7 +34,7 @@ from penstock.worker.asyncio_pool.telling import Lines
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
-from penstock.worker.results.result_backend import FIRST_WAIT_S, LONGEST_WAIT_S
+from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.outcome import Outcome, telling
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError

@@ -8,24 +8,20 @@ What Celery's own backend does beyond states (groups, chords, `AsyncResult.get()
 
 import contextlib
 import json
-import logging
 import math
-import random
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from celery import states as celery_states
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
-from celery.exceptions import Reject
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 
 from penstock.redis_connections import behind_sentinels
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER, RETRIED_HEADER
+from penstock.wire.kept_results import kept_s
 from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, shown
 from penstock.wire.redis_url import read, without_login
@@ -42,17 +38,9 @@ from penstock.worker.results.asked import asked_with, origin
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
 from penstock.worker.results.parts import KEPT_TRACEBACK_CHARS, cut, extension
-from penstock.worker.results.passing import is_passing
+from penstock.worker.results.patience import Patience
 from penstock.worker.results.script_calls import ScriptCall, ScriptCalls
-from penstock.worker.stopping import stopping
 from penstock.worker.tenancy import charge
-
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 2.0
-"""Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
-
-_logger = logging.getLogger(__name__)
-
 
 _SCALARS = frozenset((str, int, bool, type(None)))
 """Types of results that every writer of JSON writes alike."""
@@ -62,7 +50,7 @@ def _unneeded(result: Any) -> bool:
     return isinstance(result, dict) and result.get("exc_type") == NotNeeded.__name__
 
 
-class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
+class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
     """States in Redis as `penstock.wire.records` says."""
 
     form = Form.STRICT  # of results
@@ -80,6 +68,10 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
         self._extended = bool(self.app.conf.result_extended)
         self._max_result_bytes: float = self.app.conf.penstock_max_result_bytes or math.inf
         self._copies: int = self.app.conf.penstock_wait_replicas
+
+    def prepare_expires(self, value: Any, type: Any = None) -> int:  # noqa: A002, ARG002  # Celery's
+        """Return for how long Redis keeps results, as `kept_s` says; our scripts need a number."""
+        return kept_s(super().prepare_expires(value))
 
     def keys_of(self, task_id: str) -> TaskKeys:
         """Name the keys of a task."""
@@ -360,41 +352,3 @@ class RedisBackend(CanvasEnds, CeleryRedisBackend):  # type: ignore[misc]  # Cel
     def _forget(self, task_id: str) -> None:
         keys = self.keys_of(bytes_to_str(task_id))
         self.client.delete(keys.record, keys.events)
-
-    def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
-        return is_passing(exc)
-
-    def _ensure_retryable(
-        self,
-        func: Callable[..., Any],
-        *args: Any,
-        fallback_exc: Callable[..., Exception] | None = None,
-        fallback_msg: str | None = None,
-        max_retries: float | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
-
-        A worker that is to stop while it waits hands the message back instead of hanging.
-        """
-        limit = self.max_retries if max_retries is None else max_retries
-        attempt, wait_s = 0, FIRST_WAIT_S
-        while True:
-            try:
-                return func(*args, **kwargs)
-            except Exception as error:
-                if not (self.always_retry and self.exception_safe_to_retry(error)):
-                    raise
-                if attempt >= limit:
-                    if fallback_exc is not None:
-                        raise fallback_exc(fallback_msg) from error
-                    raise
-                if stopping():
-                    if threading.current_thread() is threading.main_thread():
-                        raise
-                    raise Reject("the worker stops while Redis is away", requeue=True) from error
-                attempt += 1
-                _logger.warning("redis away: attempt=%d error=%r", attempt, error)
-            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)

@@ -1,0 +1,64 @@
+"""Calls of Redis that are made again until it answers."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.exceptions import Reject
+
+from penstock.worker.results.passing import is_passing
+from penstock.worker.stopping import stopping
+
+FIRST_WAIT_S = 0.05
+LONGEST_WAIT_S = 2.0
+"""Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Patience:
+    """How a result backend of Celery waits for Redis; stands before Celery's in the bases."""
+
+    always_retry: Any
+    max_retries: Any
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
+        return is_passing(exc)
+
+    def _ensure_retryable(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        fallback_exc: Callable[..., Exception] | None = None,
+        fallback_msg: str | None = None,
+        max_retries: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
+
+        A worker that is to stop while it waits hands the message back instead of hanging.
+        """
+        limit = self.max_retries if max_retries is None else max_retries
+        attempt, wait_s = 0, FIRST_WAIT_S
+        while True:
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                if not (self.always_retry and self.exception_safe_to_retry(error)):
+                    raise
+                if attempt >= limit:
+                    if fallback_exc is not None:
+                        raise fallback_exc(fallback_msg) from error
+                    raise
+                if stopping():
+                    if threading.current_thread() is threading.main_thread():
+                        raise
+                    raise Reject("the worker stops while Redis is away", requeue=True) from error
+                attempt += 1
+                _logger.warning("redis away: attempt=%d error=%r", attempt, error)
+            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
