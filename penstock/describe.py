@@ -249,14 +249,14 @@ def _route(app: Any, task: Any) -> dict[str, Any]:
 
 
 def _task(app: Any, task: Any) -> dict[str, Any]:
-    run = authored(task)
-    signature = _signature(task, run)
+    run, ours = authored(task), getattr(task, "authored", None)  # ours: where the library is
+    signature = _signature(ours, run)
     params = signature.parameters.values()
     options = {name: _json(getattr(task, name, None)) for name in TASK_OPTIONS}
     return {
         "task": str(task.name),
         "doc": inspect.cleandoc(inspect.unwrap(run).__doc__ or vars(type(task))["__doc__"] or ""),
-        "coroutine": inspect.iscoroutinefunction(inspect.unwrap(run)),
+        "coroutine": ours.is_coroutine if ours else inspect.iscoroutinefunction(run),
         "checked": bool(getattr(task, "typing", True)),
         "params": [dict(parameter(one), typed=_typed(one.annotation)) for one in params],
         "returns": schema(signature.return_annotation),
@@ -277,9 +277,8 @@ def authored(task: Any) -> Any:
     return run
 
 
-def _signature(task: Any, run: Any) -> inspect.Signature:
+def _signature(ours: Any, run: Any) -> inspect.Signature:
     """Return the arguments that a task surely takes, with hints where they can be resolved."""
-    ours = getattr(task, "authored", None)  # of an application that has the library
     if ours is not None:
         return typing.cast("inspect.Signature", ours.signature())
     try:

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,35 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
             return app.task(name=f"demo.co_{function.__name__}", **options)(function)
 
         return register
+
+    def bridged(function: Any) -> Any:
+        """Run a coroutine function as a function."""
+
+        @wraps(function)
+        def run(*args: Any) -> Any:
+            return asyncio.run(function(*args))
+
+        return run
+
+    def handed_on(function: Any) -> Any:
+        """Return its coroutine."""
+
+        @wraps(function)
+        def run(*args: Any) -> Any:
+            return function(*args)
+
+        return run
+
+    def double(how: Any) -> None:
+        async def doubled(self: Task, n: int) -> list[Any]:
+            await asyncio.sleep(0)
+            return [2 * n, self.request.id]
+
+        doubled.__name__ = how.__name__
+        task(bind=True)(how(doubled))
+
+    double(bridged)
+    double(handed_on)
 
     @task(bind=True)
     async def who(self: Task, n: int) -> bool:

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+from functools import wraps
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -116,6 +117,44 @@ async def limited() -> None:
 async def eager_limited() -> bool:
     """Find that the limit of a task holds where it is executed."""
     return isinstance(limited.delay().result, SoftTimeLimitExceeded)
+
+
+def bridged(function):
+    """Run a coroutine function as a function."""
+
+    @wraps(function)
+    def run(*args):
+        return asyncio.run(function(*args))
+
+    return run
+
+
+def handed_on(function):
+    """Return the coroutine of a coroutine function."""
+
+    @wraps(function)
+    def run(*args):
+        return function(*args)
+
+    return run
+
+
+@app.task(name="calling.bridged")
+@bridged
+async def in_bridge(depth: int) -> int:
+    """Run on an event loop of its own."""
+    await asyncio.sleep(0)
+    return depth
+
+
+@app.task(name="calling.handed_on", bind=True)
+@handed_on
+async def in_hand(self, depth: int) -> int:
+    """Count down, awaiting itself, and by what is executed where it is published."""
+    assert self.request.id
+    if depth == 0:
+        return 0
+    return 1 + await self.run(0) + await in_hand(0) + in_hand.delay(depth - 1).result
 
 
 @app.task(name="calling.from_function")

@@ -2,6 +2,7 @@
 # mypy: ignore-errors
 # Written as users of Python 3.8 write.
 
+import asyncio
 import functools
 from datetime import date, datetime
 from typing import Dict, List, Optional  # noqa: UP035  # Python 3.8
@@ -107,6 +108,27 @@ class Report(Abstract):
 
 
 app.register_task(Report())
+
+
+def bridged(function):
+    """Run a coroutine function as a function."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        return asyncio.run(function(*args, **kwargs))
+
+    return run
+
+
+@app.task(name="shop.bridged", autoretry_for=(ValueError,))
+@bridged
+async def in_bridge(x: int):
+    """Run on an event loop of its own."""
+
+
+@app.task(name="shop.retried", autoretry_for=(ValueError,))
+async def retried(x: int):
+    """Be tried again."""
 
 
 @shared_task(name="shop.coroutine")

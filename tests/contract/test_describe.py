@@ -63,7 +63,7 @@ def test_the_library_writes_what_the_copied_file_writes(described, capsys, tmp_p
 
     assert main(["describe", "-A", "tests.described_app", "--output", str(path)]) == 0
     assert json.loads(path.read_text()) == described
-    assert "12 tasks, 7 queues, 3 schedules" in capsys.readouterr().err
+    assert "14 tasks, 7 queues, 3 schedules" in capsys.readouterr().err
 
 
 def test_no_password_is_in_the_file(described):
@@ -87,7 +87,7 @@ def test_every_route_is_where_celerys_client_publishes(described):
         before_task_publish.disconnect(note)
     routes = {one["task"]: one["route"] for one in described["tasks"]}
 
-    assert len(routes) == 12
+    assert len(routes) == 14
     assert {
         name: (route["exchange"], route["routing_key"]) for name, route in routes.items()
     } == published
@@ -140,6 +140,8 @@ def test_tasks_have_what_their_authors_wrote(described):
         ("flag", "keyword_only"),
     ]
     assert task(described, "shop.coroutine")["coroutine"]
+    assert task(described, "shop.retried")["coroutine"]
+    assert not task(described, "shop.bridged")["coroutine"]
 
 
 def test_a_decorator_that_gives_arguments_leaves_them_unchecked(described):

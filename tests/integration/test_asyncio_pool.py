@@ -104,6 +104,15 @@ async def test_each_coroutine_has_its_own_request_and_current_task(pool: Pool):
         assert (record["status"], record["result"]) == ("SUCCESS", True), record
 
 
+@pytest.mark.parametrize("decorator", ["bridged", "handed_on"])
+async def test_a_coroutine_function_in_a_decorator_that_is_none(pool: Pool, decorator: str):
+    task_id = pool.publish(decorator, 3)
+
+    record = await pool.ended(task_id)
+    assert (record["status"], record["result"]) == ("SUCCESS", [6, task_id]), record
+    await pool.acknowledged()
+
+
 @pytest.mark.parametrize(
     ("how", "state", "result", "runs"),
     [

@@ -30,6 +30,8 @@ async def deployment(lasting_deployment: Lasting, pool: str) -> AsyncIterator[La
         ("eager", [6], 6),
         ("eager_limited", [], True),
         ("from_function", [3], 3),
+        ("bridged", [3], 3),
+        ("handed_on", [3], 3),
     ],
 )
 async def test_a_coroutine_that_calls_a_task_awaits_it(

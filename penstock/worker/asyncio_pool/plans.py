@@ -13,7 +13,7 @@ from celery.app.trace import build_tracer
 from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
-from penstock.worker.running.dumping import dumping
+from penstock.worker.running.dumping import dumping, makes_coroutine
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
 from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
@@ -47,7 +47,7 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     """Return how a task is executed on the event loop; None: on a thread.
 
     A coroutine whose task has hooks that must be called before it, or around it, is called on a
-    thread, which waits for it.
+    thread, which waits for it; so is one that a function of the author's may hand on.
 
     Args:
         task: Celery's.
@@ -60,9 +60,10 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     run = getattr(task, "_orig_run", task.run)  # what `autoretry_for` has wrapped
     if not inspect.iscoroutinefunction(inspect.unwrap(run)):
         return None
+    handed_on = not makes_coroutine(run)  # perhaps: by a decorator of the author's
     run = dumping(run)
     name = "_orig_run" if hasattr(task, "_orig_run") else "run"
-    if _overrides(task, "before_start", "__call__"):
+    if handed_on or _overrides(task, "before_start", "__call__"):
         setattr(task, name, _waited_for(task, run, runtime_of))
         return None
     setattr(task, name, _given_outcome(task, run))
@@ -133,18 +134,18 @@ def _given_outcome(task: Any, run: Callable[..., Any]) -> Callable[..., Any]:
 def _waited_for(
     task: Any, run: Callable[..., Any], runtime_of: Callable[[], Runtime]
 ) -> Callable[..., Any]:
-    """Return what runs a task of Celery's on the event loop, and waits for it on its thread."""
+    """Return what runs a task of Celery's, and waits on its thread for a coroutine on the loop."""
 
     @wraps(run)
     def run_and_wait(*args: Any, **kwargs: Any) -> Any:
-        request = task.request
-        if request.called_directly or runtime_of().here:  # to be awaited
-            return run(*args, **kwargs)
+        request, result = task.request, run(*args, **kwargs)
+        if not inspect.iscoroutine(result) or request.called_directly or runtime_of().here:
+            return result  # which the caller awaits
 
         async def body() -> Any:
             local_stacks.enter(task, request)
             try:
-                return await run(*args, **kwargs)
+                return await result
             finally:
                 local_stacks.leave(task)
 

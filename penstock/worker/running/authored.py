@@ -3,10 +3,13 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_origin
 
+from celery.utils.functional import head_from_fun
+
 from penstock.worker.running.context import TaskContext
-from penstock.worker.running.dumping import dumping
+from penstock.worker.running.dumping import dumping, makes_coroutine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,22 +27,29 @@ class Authored:
     is_coroutine: bool
     """Whether it runs on the event loop of the worker process."""
 
+    has_coroutine: bool
+    """Whether that, or a decorator around a coroutine function that may hand the coroutine on."""
+
     @classmethod
     def of(cls, run: Callable[..., Any], *, takes_self: bool) -> "Authored":
         """Look at a function."""
         written = inspect.unwrap(run)
-        is_coroutine = inspect.iscoroutinefunction(written)
         return cls(
-            run=dumping(run) if is_coroutine else run,
+            run=dumping(run),
             takes_self=takes_self,
             takes_context=is_context(next(iter(_hints(written, takes_self=takes_self)), None)),
-            is_coroutine=is_coroutine,
+            is_coroutine=makes_coroutine(run),
+            has_coroutine=inspect.iscoroutinefunction(written),
         )
 
     @property
     def given(self) -> int:
         """How many of its first parameters are no arguments of the task."""
         return self.takes_self + self.takes_context
+
+    def header(self) -> Callable[..., Any]:
+        """Return what Celery checks the arguments of a call with, as its own for `bind=True`."""
+        return partial(head_from_fun(self.run), *([None] * self.given))
 
     def signature(self) -> inspect.Signature:
         """Return the signature that callers see; a hint that does not exist stays a text."""

@@ -1,10 +1,11 @@
-"""Results of coroutine tasks with `pydantic=True`.
+"""Which functions make coroutines, and results of coroutine tasks with `pydantic=True`.
 
 Celery's wrapper dumps the model that a function returns. A coroutine function returns a coroutine
 to it, whose result nothing would dump.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -19,16 +20,32 @@ _WRAPPERS = {
 }
 
 
+def makes_coroutine(run: Callable[..., Any]) -> bool:
+    """Return whether a function is a coroutine function, also behind Celery's wrapper.
+
+    What is outermost decides: a decorator of the author's may run the coroutine itself.
+    """
+    function: Any = getattr(run, "__func__", run)
+    while getattr(function, "__code__", None) in _WRAPPERS:
+        function = function.__wrapped__
+    return inspect.iscoroutinefunction(function)
+
+
 def dumping(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a coroutine function whose result is dumped, if Celery's wrapper is around it."""
+    """Return a function whose coroutine has its result dumped, if Celery's wrapper is around it."""
     if not isinstance(run, FunctionType) or run.__code__ not in _WRAPPERS:
         return run
 
     @wraps(run)
-    async def dumped(*args: Any, **kwargs: Any) -> Any:
-        return _dump(run, await run(*args, **kwargs))
+    def dumped(*args: Any, **kwargs: Any) -> Any:
+        result = run(*args, **kwargs)
+        return _dumped(run, result) if inspect.iscoroutine(result) else result
 
     return dumped
+
+
+async def _dumped(wrapper: FunctionType, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return _dump(wrapper, await coroutine)
 
 
 def _dump(wrapper: FunctionType, result: Any) -> Any:

@@ -23,7 +23,6 @@ from typing import Any
 from celery import Celery, Task
 from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject
-from celery.utils.functional import head_from_fun
 
 from penstock.wire.headers import BROKER_PREFIXES
 from penstock.worker import tracing
@@ -112,7 +111,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         run.executes = True  # type: ignore[attr-defined]
         cls.run = run
         if authored.takes_context:
-            cls.__header__ = staticmethod(_header(authored))
+            cls.__header__ = staticmethod(authored.header())
         if authored.is_coroutine:
             # Taken from Celery, which knows only to kill the process.
             cls.limits = Limits(cls.time_limit, cls.soft_time_limit)
@@ -230,8 +229,15 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         return result
 
     def _call(self, authored: Authored, request: Any, args: Any, kwargs: Any) -> Any:
-        if not authored.is_coroutine:
-            return self.begin(authored, request, args, kwargs)
+        begin = partial(self.begin, authored, request, args, kwargs)
+        if authored.is_coroutine:
+            return self._wait_for(request, begin)
+        result = begin()
+        # A decorator of the author's may have handed on what a coroutine function gave it.
+        return self._wait_for(request, lambda: result) if inspect.iscoroutine(result) else result
+
+    def _wait_for(self, request: Any, begin: Callable[[], Any]) -> Any:
+        """Run a coroutine on the event loop, and wait for its end."""
         tenant, request_id, executing = tenant_of(request), REQUEST_ID.get(), tracing.carry()
 
         def start() -> Any:
@@ -240,7 +246,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             if executing is not None:
                 executing.enter()
             _REQUEST.set((self, request))
-            return self.begin(authored, request, args, kwargs)
+            return begin()
 
         limits = self.coroutine_limits(request)
         if loop_waits():
@@ -260,7 +266,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def apply(self, *args: Any, **options: Any) -> Any:
         """Execute here, as Celery's method does; a coroutine beside a loop that would wait."""
         execute = partial(super().apply, *args, **options)
-        if self.authored is None or not (self.authored.is_coroutine and in_coroutine()):
+        if self.authored is None or not (self.authored.has_coroutine and in_coroutine()):
             return execute()
         return beside(execute) if loop_waits() or self.app.runtime.here else execute()
 
@@ -391,9 +397,3 @@ def executing() -> tuple[Any, Any]:
         task = get_current_task()
         request = None if task is None else task.request
     return task, request
-
-
-def _header(authored: Authored) -> Callable[..., Any]:
-    """Return what Celery checks the arguments of a call with, as its own for `bind=True`."""
-    check = head_from_fun(authored.run)
-    return partial(check, *([None] * authored.given))
