@@ -24,8 +24,9 @@ if _config.tracing:
 
 
 async def log(text: str) -> None:
-    """Write a line, and start another task."""
+    """Write a line, and one with a field of its own, and start another task."""
     _logger.info("own line: %s", text)
+    _logger.info("own field", extra={"request_id": "of-the-author"})
     await asyncio.to_thread(current_app.tasks["demo.child"].delay)
 
 

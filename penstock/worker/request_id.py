@@ -26,18 +26,21 @@ def request_id_of(headers: Mapping[str, Any] | None) -> str:
 
 
 def mark_records() -> None:
-    """Have each log record of this process carry the id, from now on."""
-    make = logging.getLogRecordFactory()
-    if getattr(make, "marks_request_id", False):
+    """Have each log record of this process carry the id, from now on.
+
+    Where it is handed to the handlers, not where it is made: `Logger.makeRecord` raises KeyError
+    for an `extra` that the record has already, and a task may have a `request_id` of its own.
+    """
+    handle = logging.Logger.handle
+    if getattr(handle, "marks_request_id", False):
         return
 
-    def marked(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
-        record.request_id = REQUEST_ID.get()
-        return record
+    def marked(self: logging.Logger, record: logging.LogRecord) -> None:
+        record.__dict__.setdefault("request_id", REQUEST_ID.get())
+        handle(self, record)
 
     marked.marks_request_id = True  # type: ignore[attr-defined]
-    logging.setLogRecordFactory(marked)
+    logging.Logger.handle = marked  # type: ignore[method-assign]  # of loggers that exist, too
 
 
 class _Shown:

@@ -99,7 +99,8 @@ async def test_lines_of_the_worker_and_of_a_task_have_the_id_of_the_request(
         body = {"task": "demo.log_own", "args": ["hello"], "options": {"queue": "default"}}
         answer = await gateway.post("/v1/tasks", json=body, headers={"X-Request-Id": "req-7"})
         task_id = (await answer.json())["id"]
-        await deployment.ended(task_id)
+        record = await deployment.ended(task_id)
+        assert record["status"] == "SUCCESS", record
 
         def logged() -> list[str]:
             text = worker.child.logged().decode()
@@ -109,5 +110,6 @@ async def test_lines_of_the_worker_and_of_a_task_have_the_id_of_the_request(
 
     assert any(f"demo.log_own[{task_id}] received" in line for line in logged())
     assert any("own line: hello" in line for line in logged())
+    assert b"own field request_id=of-the-author\n" in worker.child.logged()
     assert any("demo.child" in line for line in logged()), "what a task starts has its id too"
     assert any(f"demo.log_own[{task_id}] succeeded" in line for line in logged())
