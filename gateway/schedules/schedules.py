@@ -170,8 +170,8 @@ class Schedules:
     ) -> tuple[Entry, bool]:
         """Make or replace a schedule.
 
-        A schedule whose times changed, or that was switched on, counts from now: it must not run
-        for a time that has passed under the old ones. So does one that another request, or the
+        A schedule whose times changed, or that was switched on or off, counts from now: it must not
+        run for a time that has passed under the old ones. So does one that another request, or the
         guard, changed since it was read here.
 
         Args:
@@ -192,7 +192,7 @@ class Schedules:
         changed = (
             before is None
             or before.definition.get("schedule") != definition["schedule"]
-            or (request.enabled and not before.definition.get("enabled", True))
+            or request.enabled != before.definition.get("enabled", True)
             or (before.owner is not None and before.owner.suspended != "")
         )
         await self._check_quota(tenant, name, len(orjson.dumps(definition)))
@@ -250,10 +250,12 @@ class Schedules:
     ) -> int:
         now = time.time()
         ran_at = before.last_run_at if before else None
-        try:
-            due = next_run(definition["schedule"], now)
-        except ValueError:
-            due = now  # beat says what is wrong with it
+        due: float | None = None
+        if definition.get("enabled", True):
+            try:
+                due = next_run(definition["schedule"], now)
+            except ValueError:
+                due = now  # beat says what is wrong with it
         existed = await self._put(
             keys=[PREFIX + internal, SCHEDULE_KEY],
             args=[

@@ -23,7 +23,8 @@ LOCK_KEY = "redbeat::lock"
 """RedBeat's `redbeat_key_prefix`, `schedule_key` and `lock_key`, as they are by default."""
 
 NEVER = -1.0
-"""The score of an entry that is not due again, or suspended; beat looks at none below 0."""
+"""The score of an entry that is not due again, switched off or suspended; beat looks at none below
+0."""
 
 BEAT_KEY = "penstock:beat"
 BEAT_SILENT_S = 15

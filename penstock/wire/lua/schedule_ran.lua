@@ -1,6 +1,7 @@
 -- Note a run of a schedule, and when the next is due.
 -- An entry that was deleted meanwhile stays so; in one whose times were changed, which counts from
--- the change, only the count goes up; one that was suspended stays so.
+-- the change, only the count goes up; one that was suspended stays so. Who writes a definition or a
+-- meta writes the score, too: after a change it is that one's.
 -- KEYS: entry, schedule
 -- ARGV: definition and meta that were read, meta to write ('' = only the score), score
 -- Answer: 0 deleted, 1 changed or suspended meanwhile, 2 planned
@@ -19,6 +20,8 @@ elseif ARGV[3] ~= '' then
     change.ran_at = ran.last_run_at
     redis.call('HSET', KEYS[1], 'penstock', cjson.encode(change))
   end
+  return 1
+elseif (meta or '') ~= ARGV[2] then
   return 1
 end
 if definition ~= ARGV[1] then return 1 end

@@ -40,14 +40,14 @@ LOCK_TIMEOUT_S = 5
 LOOP_INTERVAL_S = 1
 """The most between two looks at the schedule; the lock is renewed at each."""
 
+RENEWALS = 5
+"""How often the lock is renewed within its time, however long one look at the schedule takes."""
+
 BROKER_WAIT_S = 3
 """For a connection to RabbitMQ, and for a confirm: each is shorter than the lock's time."""
 
 UNREADABLE_WAIT_S = 60
-"""Between two looks at an entry that cannot be read, or is switched off."""
-
-RENEW_EVERY = 200
-"""Entries that are planned in much less than the lock's time."""
+"""Between two looks at an entry that cannot be read."""
 
 CLOCK_STEP_S = 1.0
 """A change of the clock against the monotonic one by more than this is a step, and no drift."""
@@ -97,6 +97,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             None  # so that RedBeat's signal handler and its `close` leave the lock to us
         )
         self._lock: Lock | None = None
+        self._renewed_at = 0.0
         self._planned = False
         self._seeds = Seeds(app)
         self._clock = _clock()
@@ -120,10 +121,9 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
                 self.faults.well()
                 touch(self._health_file)
                 return float(self.max_interval)
-            touch(self._health_file)
             self._say_alive()
             self._plan(lock)
-            waits = [self._fire_when_due(entry, lock) for entry in self._entries()]
+            waits = [self._fire_when_due(entry, lock) for entry in self._entries(lock)]
             touch(self._health_file)
         except RedisError as error:
             self.faults.failed(error)
@@ -170,45 +170,65 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
     def _lead(self) -> Lock | None:
         """Renew the lock, or try to take it; None while another beat has it."""
         if self._lock is not None:
-            renew(self._lock)
+            self._renew(self._lock)
             return self._lock
         lock = Lock(get_redis(self.app), self._lock_key, timeout=self.lock_timeout)
         if not lock.acquire(blocking=False):
             return None
         _logger.info("beat: leading")
-        self._lock = lock
+        self._lock, self._renewed_at = lock, time.monotonic()
         self._planned = False
         return lock
 
+    def _renew(self, lock: Lock) -> None:
+        """Give the lock its whole time again.
+
+        Raises:
+            LockNotOwnedError: a RedisError; it ran out, and another beat may lead.
+        """
+        lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
+        self._renewed_at = time.monotonic()
+
+    def _keep(self, lock: Lock) -> None:
+        """Stay the leader, and show it, in the middle of a long look.
+
+        Raises:
+            LockNotOwnedError: a RedisError; it ran out, and another beat may lead.
+        """
+        if time.monotonic() - self._renewed_at >= self.lock_timeout / RENEWALS:
+            self._renew(lock)
+            self._say_alive()
+
     def _say_alive(self) -> None:
+        touch(self._health_file)
         sign = {"at": time.time(), "host": socket.gethostname()}
         get_redis(self.app).set(BEAT_KEY, json.dumps(sign), ex=4 * BEAT_SILENT_S)
 
     def _plan(self, lock: Lock) -> None:
-        """Work out when each entry is due: at first, and after the clock was set."""
+        """Work out when each entry is due: at first, and after the clock was set.
+
+        Those that are never due are not read: who changes one says when it is due.
+        """
         clock, before = _clock(), self._clock
         if self._planned and abs(clock - before) < CLOCK_STEP_S:
             return
         if self._planned:
             _logger.warning("beat: the clock was set by %+.1f s", clock - before)
         else:
-            self._seeds.sow()
-        keys = get_redis(self.app).zrange(self.app.redbeat_conf.schedule_key, 0, -1)
-        for number, entry in enumerate(self._read(keys)):
-            if number % RENEW_EVERY == 0:
-                renew(lock)
+            self._seeds.sow(lambda: self._keep(lock))
+        for entry in self._read("+inf", lock):
             entry.plan()
         self._planned, self._clock = True, clock
 
-    def _entries(self) -> Iterator[PeriodicEntry]:
+    def _entries(self, lock: Lock) -> Iterator[PeriodicEntry]:
         """Read what is due, and what will be before the next look."""
-        until = time.time() + self.max_interval
-        schedule_key = self.app.redbeat_conf.schedule_key
-        return self._read(get_redis(self.app).zrangebyscore(schedule_key, 0, until))
+        return self._read(time.time() + self.max_interval, lock)
 
-    def _read(self, keys: list[str]) -> Iterator[PeriodicEntry]:
+    def _read(self, until: float | str, lock: Lock) -> Iterator[PeriodicEntry]:
+        """Read what is due by then, however long the reader takes for each entry."""
         client, schedule_key = get_redis(self.app), self.app.redbeat_conf.schedule_key
-        for key in keys:
+        for key in client.zrangebyscore(schedule_key, 0, until):
+            self._keep(lock)
             try:
                 yield self.Entry.from_key(key, app=self.app)
             except KeyError:
@@ -221,16 +241,15 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         now = self.app.now()
         try:
             is_due, next_s = entry.is_due()
-            if not entry.enabled:
-                entry.look_again_in(UNREADABLE_WAIT_S)
-            elif not is_due and (next_s is None or next_s > self.max_interval):
-                entry.plan()  # whoever wrote it could not compute when it is due
+            if not is_due and (next_s is None or next_s > self.max_interval):
+                # Who wrote it could not compute when it is due, or switched it off.
+                entry.plan()
             elif is_due and self._is_too_late(entry):
                 _logger.warning("beat: %s is too late for its last time", entry.name)
                 entry.skip(now)
             elif is_due:
                 producer = self.producer  # connects, which can take longer than the lock lasts
-                renew(lock)
+                self._renew(lock)
                 entry.options = attempt_options(entry)  # of this object only; it is not saved
                 self.apply_async(entry, producer=producer, advance=False)
                 entry.ran(now)
@@ -259,15 +278,6 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         connection = self.__dict__.pop("connection", None)
         if connection is not None:
             _ignore_errors(connection.collect)
-
-
-def renew(lock: Lock) -> None:
-    """Give the lock its whole time again.
-
-    Raises:
-        LockNotOwnedError: a RedisError; it ran out, and another beat may lead.
-    """
-    lock.extend(int(lock.timeout or LOCK_TIMEOUT_S), replace_ttl=True)
 
 
 def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:

@@ -121,7 +121,13 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
 
     @property
     def score(self) -> float:
-        """When it is due, unix seconds; below 0: never. Times in the past stay what they are."""
+        """When it is due, unix seconds; below 0: never. Times in the past stay what they are.
+
+        One that is switched off or suspended is never due, so that beat does not look at it: who
+        switches it on writes when it is due.
+        """
+        if not self.enabled:
+            return NEVER
         if self.last_run_at is None:
             return float(self.app.now().timestamp())
         if isinstance(self.schedule, Recurring):
@@ -131,12 +137,14 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
 
     def is_due(self) -> schedstate:
         """Return whether it is due, and the seconds to the next look."""
-        if not self.enabled or not isinstance(self.schedule, Recurring):
+        if not self.enabled:
+            return schedstate(False, None)  # noqa: FBT003  # Celery's
+        if not isinstance(self.schedule, Recurring):
             return schedstate(*super().is_due())
         now = self.app.now().timestamp()
         due = 0.0 if self.last_run_at is None else self.score
         if due == NEVER:
-            return schedstate(False, None)  # noqa: FBT003  # Celery's
+            return schedstate(False, None)  # noqa: FBT003
         if due > now:
             return schedstate(False, due - now)  # noqa: FBT003
         following = next_run(self.schedule.stored, now)
@@ -196,10 +204,6 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         repeats = isinstance(self.schedule, Recurring) and self.schedule.repeats
         return bool(ahead_s > (1 if repeats else CLOCK_SET_BACK_S))
 
-    def look_again_in(self, seconds: float) -> None:
-        """Have the entry looked at again after so many seconds."""
-        self._note(score=self.app.now().timestamp() + seconds)
-
     def _next_instance(
         self,
         last_run_at: datetime | None = None,
@@ -211,13 +215,12 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
 
     __next__ = next = _next_instance
 
-    def _note(self, *, with_meta: bool = False, score: float | None = None) -> None:
+    def _note(self, *, with_meta: bool = False) -> None:
         meta = {"last_run_at": self.last_run_at, "total_run_count": self.total_run_count}
         body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
-        due = self.score if score is None else score
         text = script("schedule_ran").text
-        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(due))
+        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(self.score))
 
 
 class _Values(RedBeatJSONDecoder):  # type: ignore[misc]  # RedBeat has no hints

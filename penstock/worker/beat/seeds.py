@@ -10,7 +10,7 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -40,8 +40,11 @@ class Seeds:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def sow(self) -> None:
+    def sow(self, keep: Callable[[], None] = lambda: None) -> None:
         """Bring the schedule to what the code says; to be called while this beat leads.
+
+        Args:
+            keep: Called before each entry: there may be many.
 
         Raises:
             RedisError: Redis is away.
@@ -51,6 +54,7 @@ class Seeds:
         known = client.hgetall(FINGERPRINTS_KEY)
         before = client.smembers(self._app.redbeat_conf.statics_key)
         for name, definition in wanted.items():
+            keep()
             self._sow(name, definition, known.get(name), seeded=name in before)
         for name in known.keys() - self._seeds().keys():
             self._remove(name, known[name])

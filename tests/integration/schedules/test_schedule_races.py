@@ -123,3 +123,14 @@ async def test_a_schedule_that_is_put_again_as_it_is_keeps_its_times(daily, depl
     assert deployment.redis.hgetall(KEY) == before
     await daily.put("acme", "x", wanted(args=[3, 4]), "old")
     assert deployment.redis.zscore(SCHEDULE_KEY, KEY) == 5
+
+
+async def test_one_that_is_switched_off_is_never_due_until_it_is_switched_on(daily, deployment):
+    for args in ([1, 2], [3, 4]):
+        await daily.put("acme", "x", wanted(enabled=False, args=args), "old")
+        assert deployment.redis.zscore(SCHEDULE_KEY, KEY) == NEVER
+
+    schedule, _ = await daily.put("acme", "x", wanted(), "old")
+
+    assert schedule.next_run_at is not None
+    assert is_due_in(deployment.redis, DAY_S)
