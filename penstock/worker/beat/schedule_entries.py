@@ -200,7 +200,8 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         """Return whether the last run lies so far in the future that it cannot be counted from."""
         if self.last_run_at is None:
             return False
-        ahead_s = (self.last_run_at - self.app.now()).total_seconds()
+        # Not their difference: Python takes that of two times of one zone by the wall clock.
+        ahead_s = self.last_run_at.timestamp() - self.app.now().timestamp()
         repeats = isinstance(self.schedule, Recurring) and self.schedule.repeats
         return bool(ahead_s > (1 if repeats else CLOCK_SET_BACK_S))
 
@@ -216,11 +217,20 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
     __next__ = next = _next_instance
 
     def _note(self, *, with_meta: bool = False) -> None:
-        meta = {"last_run_at": self.last_run_at, "total_run_count": self.total_run_count}
+        meta = {"last_run_at": instant(self.last_run_at), "total_run_count": self.total_run_count}
         body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
         text = script("schedule_ran").text
         get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(self.score))
+
+
+def instant(at: datetime | None) -> datetime | None:
+    """Return a time in UTC: RedBeat keeps of one in a zone the wall clock, which shows some twice.
+
+    Args:
+        at: Aware.
+    """
+    return None if at is None else at.astimezone(UTC)
 
 
 class _Values(RedBeatJSONDecoder):  # type: ignore[misc]  # RedBeat has no hints

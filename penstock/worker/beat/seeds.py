@@ -11,6 +11,7 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -91,7 +92,7 @@ class Seeds:
 
     def _write(self, name: str, definition: str) -> None:
         """Write an entry, which counts from now; a new shipped one is due at once."""
-        client, key, now = get_redis(self._app), PREFIX + name, self._app.now()
+        client, key, now = get_redis(self._app), PREFIX + name, datetime.now(UTC)
         meta, change = (_object(text) for text in client.hmget(key, "meta", "penstock"))
         ran_at = meta.get("last_run_at")
         if ran_at == change.get("changed_at"):  # it was no run
