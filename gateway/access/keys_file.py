@@ -9,7 +9,8 @@
     queues = ["default"]
     collections = ["sensors-*"]
     rate = 100                        # optional: pieces of work each second, of all gateways
-    burst = 500                       # optional: how many at once (default: two seconds' worth)
+    burst = 500                       # optional: how many at once, 1 or more (default: two seconds'
+                                      # worth, at least 1)
 
 A field that is not known is a fault: a misspelt allow-list would allow everything.
 """
@@ -132,6 +133,8 @@ def _faults(entry: Mapping[str, Any]) -> Iterator[str]:
         value = entry.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
             yield f"{name!r} must be a number above 0"
+        elif name == "burst" and value < 1:
+            yield "'burst' must be at least 1: with less no request would ever be admitted"
     if "burst" in entry and "rate" not in entry:
         yield "'burst' needs a 'rate'"
 
@@ -144,7 +147,7 @@ def _caller(entry: Mapping[str, Any], digest: bytes) -> Caller:
         tenant=entry.get("tenant", entry["name"]),
         scopes=frozenset(entry["scopes"]),
         rate=rate,
-        burst=entry.get("burst", 2 * rate if rate else None),
+        burst=entry.get("burst", max(1, 2 * rate) if rate else None),
         digest=digest,
         **lists,
     )

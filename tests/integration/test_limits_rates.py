@@ -12,6 +12,7 @@ from redis.asyncio import from_url
 
 from devstack.proxy import TcpProxy
 from gateway.access.auth import Caller
+from gateway.access.keys_file import parse_keys
 from gateway.access.limits import Limits
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
@@ -61,6 +62,14 @@ async def test_a_key_without_a_rate_is_not_limited(client, redis):
 
 async def test_a_burst_is_admitted_and_not_one_more(client):
     assert await count(Limits(client), limited("a", rate=0.5, burst=5), 20) == 5
+
+
+async def test_a_key_of_few_pieces_of_work_gets_them(client):
+    slow = {"name": "slow", "sha256": "0" * 64, "scopes": ["read"], "rate": 0.01}
+    (caller,) = parse_keys({"key": [slow]}).values()
+
+    assert await count(Limits(client), caller, 3) == 1
+    assert await count(Limits(None), caller, 3) == 1
 
 
 async def test_requests_at_once_share_the_burst_exactly(client):

@@ -141,6 +141,13 @@ def test_every_fault_of_the_file_is_in_one_error():
     assert digest("x") not in told
 
 
+def test_a_burst_that_admits_nothing_is_a_fault(keys_file: Path):
+    write(keys_file, entry("a", "1", 'scopes = ["read"]\nrate = 1\nburst = 0.9'))
+
+    with pytest.raises(KeysFileError, match="key 1: 'burst' must be at least 1"):
+        read_keys(keys_file)
+
+
 def test_two_keys_with_one_hash_are_a_fault(keys_file: Path):
     with pytest.raises(KeysFileError, match="the same sha256 as 'a'"):
         read_keys(write(keys_file, entry("a", "x"), entry("b", "x")))
