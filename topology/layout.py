@@ -79,7 +79,7 @@ def _document(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         TopologyError: as `load`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows write a mark
     except OSError as error:
         raise TopologyError([f"{path}: {error.strerror or error}"]) from error
     except ValueError as error:

@@ -61,7 +61,7 @@ def read_keys(path: Path) -> dict[bytes, Caller]:
 
 
 def _text(path: Path) -> str:
-    """What stands in the file.
+    """What stands in the file, without a byte order mark.
 
     Raises:
         OSError: It cannot be read.
@@ -75,7 +75,7 @@ def _text(path: Path) -> str:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise KeysFileError((f"{path}: over {MAX_FILE_BYTES} bytes",))
-    return content.decode()
+    return content.decode("utf-8-sig")
 
 
 def parse_keys(document: Mapping[str, Any]) -> dict[bytes, Caller]:

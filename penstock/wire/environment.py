@@ -37,7 +37,7 @@ class Environment:
             return default
         if file:
             try:
-                value = Path(file).read_text(encoding="utf-8").strip()
+                value = Path(file).read_text(encoding="utf-8-sig").strip()
             except OSError as error:
                 self.faults.append(f"{name}_FILE: {file} cannot be read: {error.strerror}")
             except ValueError:

@@ -74,6 +74,13 @@ def test_no_or_a_bad_key_is_unauthenticated_and_queues_nothing(keys_file: Path, 
     assert "secret" not in refused.value.detail
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(keys_file: Path):
+    write(keys_file, entry("a", "1"))
+    keys_file.write_bytes(b"\xef\xbb\xbf" + keys_file.read_bytes())
+
+    assert KeyRing(keys_file).caller("Bearer 1").name == "a"
+
+
 def test_the_hash_itself_is_no_key(keys_file: Path):
     ring = KeyRing(write(keys_file, entry("a", "secret-a")))
 

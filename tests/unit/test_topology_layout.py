@@ -92,6 +92,12 @@ def test_topology_file_names_another_layout(tmp_path):
     assert load_from_env({}).queues == load(DEFAULT_LAYOUT).queues
 
 
+def test_a_layout_may_begin_with_a_byte_order_mark(tmp_path):
+    file = write(tmp_path, "\ufeff[queues.only]\nlimit = 3\n")
+
+    assert list(load(file).queues) == ["only"]
+
+
 def test_every_field_can_be_written(tmp_path):
     topology = load(
         write(

@@ -30,6 +30,8 @@ def test_a_setting_stands_in_its_variable_or_in_a_file(tmp_path: Path):
     assert url({"A_URL": f" {URL}\n"}) == (URL, [])
     assert url({"A_URL_FILE": file}) == (URL, [])
     assert url({"A_URL": "", "A_URL_FILE": file}) == (URL, [])
+    marked = written(tmp_path / "marked", b"\xef\xbb\xbf" + URL.encode())
+    assert url({"A_URL_FILE": marked}) == (URL, [])
     assert url({"A_URL": " ", "A_URL_FILE": file}) == (URL, [])
     assert url({"A_URL": URL, "A_URL_FILE": ""}) == (URL, [])
 
