@@ -10,6 +10,7 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -63,6 +64,9 @@ class Seeds:
     def _sow(self, name: str, definition: str, known: str | None, *, seeded: bool) -> None:
         client, key = get_redis(self._app), PREFIX + name
         found, mark = client.hget(key, "definition"), fingerprint(definition)
+        if found and fingerprint(found) == mark:
+            # A release that wrote the two one after the other may have died in between.
+            client.zadd(self._app.redbeat_conf.schedule_key, {key: time.time()}, nx=True)
         if known == mark:
             return
         if not seeded and known is None and not found:
@@ -105,9 +109,11 @@ class Seeds:
             "meta": json.dumps(count, cls=RedBeatJSONEncoder),
             "penstock": json.dumps({"changed_at": now, "ran_at": ran_at}, cls=RedBeatJSONEncoder),
         }
-        client.hset(key, mapping=fields)
-        client.hdel(key, "owner")  # who edited it, and edited it back
-        client.zadd(self._app.redbeat_conf.schedule_key, {key: now.timestamp()})
+        with client.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping=fields)
+            pipe.hdel(key, "owner")  # who edited it, and edited it back
+            pipe.zadd(self._app.redbeat_conf.schedule_key, {key: now.timestamp()})
+            pipe.execute()
 
     def _seeds(self) -> dict[str, Mapping[str, Any]]:
         """Those of the first schedule are due at once in a new deployment, others after a while."""

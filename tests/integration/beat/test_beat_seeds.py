@@ -1,21 +1,28 @@
 """The periodic tasks that ship: planted in Redis once, and the users' own from then on."""
 
 import json
+import secrets
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery.schedules import crontab
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from redis import Redis
+from redis.exceptions import RedisError
 
 from penstock.worker.app import Penstock
 from penstock.worker.beat.seeds import Seeds
 from penstock.worker.beat.solar import Solar
+from tasks.app import build_app
+from tasks.config import WorkerConfig
 from tasks.periodic import SHIPPED
-from tests.beats import BeatMaker, every, is_due, leading, messages, runs
+from tests.beats import BeatMaker, due, every, is_due, leading, messages, runs
 from tests.waiting import eventually
+from topology.model import Topology
 
 
 async def test_the_shipped_tasks_are_seeded_and_published_to_their_queues(
@@ -102,6 +109,58 @@ def test_seeds_of_before_there_were_fingerprints_are_known_again(
 
     assert sowing(a=10, b=21, c=30) == {"a": 10, "b": 20}
     assert sowing(a=11, b=21, c=30) == {"a": 11, "b": 20}
+
+
+@pytest.fixture
+def refused_app(
+    client: Redis, amqp_url: str, redis_url: str, topology: Topology
+) -> Iterator[Penstock]:
+    """An application whose Redis takes a hash of it and no sorted set."""
+    name, password = "half", secrets.token_hex()
+    client.acl_setuser(
+        name,
+        enabled=True,
+        passwords=[f"+{password}"],
+        categories=["+@all"],
+        commands=["-zadd"],
+        keys=["*"],
+    )
+    url = urlsplit(redis_url)
+    netloc = f"{name}:{password}@{url.hostname}:{url.port}"
+    config = WorkerConfig(amqp_url=amqp_url, redis_url=urlunsplit(url._replace(netloc=netloc)))
+    app = build_app(config, topology)
+    yield app
+    get_redis(app).close()
+    client.acl_deluser(name)
+
+
+def test_a_seed_that_redis_takes_in_part_only_is_sown_at_the_next_lead(
+    refused_app: Penstock, app: Penstock, client: Redis
+):
+    app.conf.beat_schedule = {"mine": {"task": "demo.add", "schedule": 5}}
+    refused_app.conf.update(beat_schedule=app.conf.beat_schedule, penstock_first_schedule={})
+    with pytest.raises(RedisError):
+        Seeds(refused_app).sow()
+    assert not client.exists("redbeat:mine")
+
+    Seeds(app).sow()
+    get_redis(app).close()
+
+    assert due(client, "mine")
+
+
+def test_a_seed_that_an_older_release_sowed_in_part_runs_again(app: Penstock, client: Redis):
+    app.conf.beat_schedule = {"mine": {"task": "demo.add", "schedule": 5}}
+    Seeds(app).sow()
+    client.zrem("redbeat::schedule", "redbeat:mine")
+
+    Seeds(app).sow()
+    assert due(client, "mine")
+    client.zadd("redbeat::schedule", {"redbeat:mine": 5})
+    Seeds(app).sow()
+    get_redis(app).close()
+
+    assert due(client, "mine") == 5
 
 
 def test_what_cannot_be_kept_stops_no_other_seed(app: Penstock, client: Redis):
