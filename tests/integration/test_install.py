@@ -116,6 +116,18 @@ async def test_what_was_revoked_never_runs(app: Lasting):
     assert app.runs == []
 
 
+async def test_a_running_task_that_is_revoked_without_terminate_ends_as_it_ends(
+    app: Lasting, client: Any
+):
+    task_id = publish(app, "sleep", 2)
+    await eventually(lambda: app.record(task_id).get("status") == "STARTED")
+
+    client.control.revoke(task_id, reply=True, timeout=1)
+
+    assert (await app.ended(task_id))["status"] == "SUCCESS"
+    assert app.states(task_id) == ["STARTED", "SUCCESS"]
+
+
 async def test_errors_have_their_true_text(app: Lasting):
     record = await app.ended(publish(app, "fail"))
 

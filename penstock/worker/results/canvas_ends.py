@@ -15,7 +15,6 @@ from celery import states
 from celery.app.task import Context
 from celery.exceptions import TaskRevokedError
 
-from penstock.wire.keys import ASKED
 from penstock.worker.errors import NotNeeded
 from penstock.worker.messages.envelope import signature_context
 from penstock.worker.results.errbacks import Errbacks, errback_ids
@@ -37,8 +36,7 @@ class CanvasEnds(Errbacks):
     get_task_meta: Any
     store_result: Any
     on_chord_part_return: Any
-    client: Any
-    keys_of: Any
+    hear_of_revocation: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._called = _Called()
@@ -88,10 +86,10 @@ class CanvasEnds(Errbacks):
     ) -> None:
         """Store the end of a revoked task, and that nothing behind it will begin.
 
-        Without a request the worker only heard of it (`celery.worker.control._revoke`). Where a
-        gateway asked, the end is told by who drops the task: there may be none of that id.
+        Without a request the worker only heard of it (`celery.worker.control._revoke`).
         """
-        if request is None and self.client.get(self.keys_of(task_id).revoked) == ASKED:
+        if request is None:
+            self.hear_of_revocation(task_id, reason)
             return
         super().mark_as_revoked(task_id, reason, request, store_result, state)
         chain = getattr(request, "chain", None)

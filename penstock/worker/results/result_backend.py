@@ -16,13 +16,14 @@ from typing import Any
 import orjson
 from celery import states as celery_states
 from celery.backends.redis import RedisBackend as CeleryRedisBackend
+from celery.exceptions import TaskRevokedError
 from kombu.exceptions import EncodeError
 from kombu.utils.encoding import bytes_to_str
 
 from penstock.redis_connections import behind_sentinels
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER, RETRIED_HEADER
 from penstock.wire.kept_results import kept_s
-from penstock.wire.keys import DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
+from penstock.wire.keys import ASKED, DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, shown
 from penstock.wire.redis_url import read, without_login
 from penstock.wire.scripts import script
@@ -194,6 +195,22 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
         """Store a failure and notify those who wait for it, as Celery's method does."""
         ending_of(task_id).marking = True
         super().mark_as_failure(task_id, *args, **options)
+
+    def hear_of_revocation(self, task_id: str, reason: str) -> None:
+        """Have a task never start that is to be revoked; one that waits has ended.
+
+        Workers of Celery 5.6 say so of each id that they hear, whoever executes it: what runs goes
+        on to its own end. Where a gateway asked, the end is told by who drops the task: there may
+        be none of that id.
+        """
+        keys = self.keys_of(task_id)
+        if self.client.get(keys.revoked) == ASKED:
+            return
+        error = self.prepare_exception(TaskRevokedError(reason))
+        body = self._body(self._meta(task_id, error, celery_states.REVOKED, None, None))
+        names = (keys.record, keys.events, keys.ended, keys.revoked, FormerKeys.of(task_id).ended)
+        arguments = [body, self.expires, REVOKED_S]
+        self._ensure_retryable(self.scripts.call, script("task_revoke"), names, arguments)
 
     def prepare_exception(self, exc: BaseException, serializer: Any = None) -> dict[str, Any]:  # noqa: ARG002  # Celery's
         """Describe an exception as a record holds it; raises nothing."""
