@@ -34,7 +34,7 @@ from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
 from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.ending.answering import answering
 from penstock.worker.errors import LoopLostError
-from penstock.worker.messages.envelope import parts_of
+from penstock.worker.messages.envelope import is_delivery, parts_of
 from penstock.worker.running.runtime import Limits, Runtime
 
 FUNCTION_THREADS = 8
@@ -203,13 +203,12 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         **_: Any,
     ) -> Any:
         """Execute a task; the consumer's thread calls it."""
-        plan = self._plans.get(args[0]) if args else None
+        plan = self._plans.get(args[0]) if is_delivery(args) else None
         callbacks = Callbacks(callback, accept_callback, error_callback)
         if plan is None:
             return self._on_thread(target, args or (), kwargs, callbacks)
-        _, _, request, *body = args
         try:
-            request.update(parts_of(self.app, *body))
+            (request := args[2]).update(parts_of(self.app, *args[3:]))
             execution = Execution(plan, request, callbacks, Limits(timeout, soft_timeout))
         except Exception:  # noqa: BLE001  # whatever is in a message; the consumer must live
             if error_callback is not None:
@@ -220,9 +219,10 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         return execution
 
     def _on_thread(self, target: Any, args: Any, kwargs: Any, callbacks: Callbacks) -> ApplyResult:
-        if self.suspects is not None:
-            target = partial(self.suspects.call, target)
-        target, options = answering(target, callbacks.options)
+        options = callbacks.options
+        if is_delivery(args):
+            call = target if self.suspects is None else partial(self.suspects.call, target)
+            target, options = answering(call, options)
         self._functions += 1
         future = self._threads.submit(apply_target, target, args, kwargs, **options)
         future.add_done_callback(lambda _: self.outbox.post(self._function_ended))

@@ -32,7 +32,7 @@ from penstock.worker.deaths import alone
 from penstock.worker.ending.answering import answering
 from penstock.worker.ending.ending import TraceInfo, ending_of, guarded
 from penstock.worker.errors import WorkerLost
-from penstock.worker.messages.envelope import parts_of
+from penstock.worker.messages.envelope import is_delivery, parts_of
 from penstock.worker.process import process_token
 
 MAX_DEATHS = 3
@@ -71,6 +71,8 @@ class Suspects:
         def on_apply(
             target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any
         ) -> Any:
+            if not is_delivery(args):
+                return apply(target, args or (), kwargs, **options)
             target, options = answering(partial(self.call, target), options)
             return apply(target, args or (), kwargs, **options)
 

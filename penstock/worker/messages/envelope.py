@@ -158,6 +158,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def is_delivery(args: Any) -> bool:
+    """Return whether a pool is to execute a delivery; an application may give it other work, too.
+
+    Args:
+        args: of what the pool calls; Celery's tracer takes name and id of a task, the request, and
+            the body.
+    """
+    name, _, request = [*(args or ()), None, None, None][:3]
+    return isinstance(name, str) and isinstance(request, dict) and "delivery_info" in request
+
+
 def parts_of(app: Any, body: Any, content_type: Any, content_encoding: Any) -> dict[str, Any]:
     """Return what Celery's tracer adds to a request: its arguments, and what follows it.
 
