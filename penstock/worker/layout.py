@@ -14,14 +14,16 @@ from kombu.entity import Exchange, Queue
 
 from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
 from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE, MOST_SHARDS, shard_names
-from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
+from penstock.wire.refusals import is_away
 
 NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
 """What a worker publishes and binds to besides the queues of its tasks."""
 
+NODE_WITHIN_S = 1.0
+"""How much longer the answer about a queue may take than any other, where its node must give it."""
 LEADER_WITHIN_S = 0.2
-"""How much longer the answer about a queue may take than any other. RabbitMQ asks the leader of a
-quorum queue for 250 ms, and then answers without it (``rabbit_quorum_queue:stat``, 3.10 to 4.x)."""
+"""The same, where its leader must: RabbitMQ asks that of a quorum queue for 250 ms, and then
+answers without it (``rabbit_quorum_queue:stat``, 3.10 to 4.x)."""
 
 NO_LAYOUT = (
     "RabbitMQ has no exchange {!r}: start a gateway on this broker first, or run `python -m "
@@ -300,7 +302,7 @@ class _Questions:
         """Return whether there is a queue; None: its node or leader is down, or does not answer."""
         began = time.monotonic()
         try:
-            with self._channel.connection.transport.having_timeout(ONE_NODE_WITHIN_S):
+            with self._channel.connection.transport.having_timeout(self._answer_s + NODE_WITHIN_S):
                 Queue(name, channel=self._channel).queue_declare(passive=True)
         except NotFound as error:
             return None if is_away(error.reply_text) else False

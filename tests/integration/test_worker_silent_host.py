@@ -38,6 +38,7 @@ async def test_a_silent_host_is_left_at_once(
             max(hosts, key=lambda host: host.connections).stall()
             lost = b"Connection to broker lost"
             await eventually(lambda: lost in worker.child.logged(), timeout_s=60)
+            assert b"RabbitMQ has said nothing for" in worker.child.logged()
 
             second = deployment.publish("demo.add", [3, 4])
             assert (await deployment.ended(second, _GOES_ON_WITHIN_S))["result"] == 7

@@ -21,11 +21,14 @@ from penstock.worker.messages.connection import (
     bound,
     closing_answered,
     drop,
+    leave_host,
     try_another_host,
 )
 from penstock.worker.messages.own_queue import declare_own_queue, own_queue
 
 _logger = get_logger(__name__)
+
+_NO_ANSWER = "its node is down, or does not answer"
 
 DROPPED_STEPS = frozenset(
     # It binds every queue of a topic exchange with `#.<key>`, which also matches other queues'
@@ -72,16 +75,15 @@ class Consumer(GuardedConsumer):
         with closing_answered(self.connection_for_read()) as connection:
             bound(connection)
             try:
-                away = self._declaring.on(connection, consumed)
+                for name in self._declaring.on(connection, consumed):
+                    if name in consumed:
+                        self._away.put(name, _NO_ANSWER)
                 self._declare_own_queue(connection)
             except LayoutError as error:
                 _logger.critical("%s", error)
                 raise SystemExit(os.EX_CONFIG) from error
-            if away or self.lacks_queues:
+            if self.lacks_queues:
                 drop(connection)  # a channel of it may still wait
-        for name in away:
-            if name in consumed:
-                self._away.put(name, "its node is down, or does not answer")
         connection = super().connect()
         bound(connection)
         return connection
@@ -94,26 +96,25 @@ class Consumer(GuardedConsumer):
     def _declare_own_queue(self, connection: Any) -> None:
         """Declare the queue of this worker alone, or find it; unless its node is away."""
         own = own_queue(self.hostname).name
-        why: object = "its node is down, or does not answer"
+        if self.lacks_queues and self._own_declared:
+            self._away.put(own, "other queues do not answer")  # it is asked behind
+            return
         try:
-            found = has_queue(connection, own) if self._own_declared else False
-            if found is False:
-                with answering(connection, ONE_NODE_WITHIN_S):
-                    declare_own_queue(connection, self.hostname)
-                self._own_declared = found = True
+            with answering(connection, ONE_NODE_WITHIN_S):
+                self._prepare(connection, own)
         except (NotFound, TimeoutError) as error:
             if isinstance(error, NotFound) and not is_away(error.reply_text):
                 raise
-            found, why = None, error
-        if found is None:
-            self._away.put(own, why)
+            self._away.put(own, error)
 
     def _prepare(self, connection: Any, name: str) -> None:
         """Have RabbitMQ make what is missing of a queue that is to be consumed."""
         if name == own_queue(self.hostname).name:
-            declare_own_queue(connection, self.hostname)
-        elif name in self.app.layout.declare(connection, [name]):
-            raise NotFound("its node is down, or does not answer")
+            if not (self._own_declared and has_queue(connection, name)):
+                declare_own_queue(connection, self.hostname)
+                self._own_declared = True
+        elif name in self._declaring.on(connection, [name]):
+            raise NotFound(_NO_ANSWER)
 
     def _consume_again(self, name: str) -> None:
         """Consume a queue that can be consumed again; on the consumer's thread."""
@@ -147,7 +148,7 @@ class Consumer(GuardedConsumer):
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Take another host next time."""
-        try_another_host(self.app)
+        leave_host(self.app, self.connection)
         super().on_connection_error_after_connected(exc)
 
     def connection_for_write(self, url: str | None = None, heartbeat: Any = None) -> Any:

@@ -22,6 +22,7 @@ from penstock.worker.consuming.announce import announcer_of, pool_name
 from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.pulse import Pulse
 from penstock.worker.consuming.request import request_class
+from penstock.worker.consuming.silence import Silence
 from penstock.worker.consuming.slots import Slots
 from penstock.worker.consuming.telling import TRIES, tell_once
 from penstock.worker.deaths import prefork
@@ -56,7 +57,8 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
             self.app.conf.penstock_slot_grace_s,
             lambda: int(getattr(self.pool, "blocked", 0)),
         )
-        self._pulse = Pulse(lambda: float(getattr(self.pool, "blocked_s", 0.0)))
+        self._silence = Silence()
+        self._pulse = Pulse(lambda: float(getattr(self.pool, "blocked_s", 0.0)), self._silence.look)
         if pool_name(type(self.pool)) != "solo":  # which executes in this loop, and may hold it
             self.loop: Any = self._pulse.watched(self.loop)
         self._announcer = announcer_of(
@@ -151,8 +153,9 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
                 self.on_poison(message, error)
 
         if self.event_dispatcher is not None:
-            tell_once(self.event_dispatcher)
+            tell_once(self.event_dispatcher, lambda: self.connection is not None)
         self._consumes = True
+        self._silence.watch(self.connection)
         self._pulse.begin(self.timer if self.hub else None)
         self._pauses.begin()
         self._flow.begin()

@@ -27,10 +27,14 @@ class Pulse:
 
     Args:
         pool_blocked_s: returns for how long the pool's own event loop has been held, seconds.
+        on_beat: is called by Celery's loop with each beat.
     """
 
-    def __init__(self, pool_blocked_s: Callable[[], float]) -> None:
+    def __init__(
+        self, pool_blocked_s: Callable[[], float], on_beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._pool_blocked_s = pool_blocked_s
+        self._on_beat = on_beat
         self._at: float | None = None
         self._entry: Any = None
         self._thread = 0
@@ -72,6 +76,7 @@ class Pulse:
         """Be called by the loop, each time that it comes round."""
         if self._at is not None:
             self._at = time.monotonic()
+        self._on_beat()
 
     def still_s(self) -> float:
         """Return for how long a loop has stood still; 0: all go round, or none is to."""

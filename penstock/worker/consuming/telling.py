@@ -7,6 +7,7 @@ end: the worker's loop stands still, and consumes no more (`celery.worker.heartb
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from penstock.worker.messages.connection import bound
@@ -17,11 +18,15 @@ TRIES = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
 """Of such a connection, in kombu's `transport_options`: its loop has other things to do."""
 
 
-def tell_once(dispatcher: Any, again_s: float = AGAIN_S) -> None:
+def tell_once(
+    dispatcher: Any, consumes: Callable[[], bool] = lambda: True, again_s: float = AGAIN_S
+) -> None:
     """Have a dispatcher try each event once; what fails is sent when it has connected again.
 
     Args:
         dispatcher: Celery's, of a connection that begins to consume.
+        consumes: returns whether that connection is there; without it, Celery is about to connect,
+            and sends with a new dispatcher what waits.
         again_s: Between two tries to connect, seconds.
     """
     publish, again_at = dispatcher._publish, 0.0  # noqa: SLF001  # what every event passes
@@ -34,7 +39,7 @@ def tell_once(dispatcher: Any, again_s: float = AGAIN_S) -> None:
             publish(event, producer, routing_key, **{**how, "retry": False})
             return
         waiting.append((event, routing_key))
-        if time.monotonic() < again_at:
+        if time.monotonic() < again_at or not consumes():
             return
         again_at = time.monotonic() + again_s
         connection.collect()

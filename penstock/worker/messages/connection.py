@@ -6,6 +6,7 @@ from typing import Any
 
 from kombu.connection import Connection as KombuConnection
 from kombu.connection import ConnectionPool, PooledConnection
+from kombu.utils.url import parse_url
 
 from penstock.wire.hosts import rotated
 
@@ -113,3 +114,21 @@ def try_another_host(app: Any) -> None:
     urls = app.conf.broker_url
     if not isinstance(urls, str) and len(urls) > 1:
         app.conf.update(broker_url=rotated(urls))
+
+
+def leave_host(app: Any, connection: Any) -> None:
+    """Have the next connections of this process try the host of a connection last.
+
+    Args:
+        app: Celery's.
+        connection: kombu's, which is lost; None: of no host in particular.
+    """
+    urls = app.conf.broker_url
+    if connection is None or isinstance(urls, str):
+        return
+    lost = (connection.hostname, connection.port)
+    at = {
+        url: (parts["hostname"], parts["port"] or connection.port)
+        for url, parts in zip(urls, map(parse_url, urls), strict=True)
+    }
+    app.conf.update(broker_url=sorted(urls, key=lambda url: at[url] == lost))
