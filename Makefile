@@ -69,7 +69,7 @@ bench:  ## measure everything side by side and write bench/results (about two ho
 secrets:  ## write .env with fresh passwords, signing keys and an API key, for docker compose
 	@exec sh devstack/secrets.sh
 
-tree:  ## write the tree of docs/architecture.md again
+tree:  ## write docs/tree.md again
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.tree
 
 lock:  ## resolve pyproject.toml into requirements.lock again, with hashes

@@ -1,4 +1,4 @@
-"""`make tree`: the tree of docs/architecture.md, written from the first sentence of each file."""
+"""`make tree`: writes docs/tree.md from the first sentence of each file."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ARCHITECTURE = ROOT / "docs/architecture.md"
+PAGE = ROOT / "docs/tree.md"
 PACKAGES = ("penstock", "topology", "gateway", "history", "tasks", "devstack", "bench")
 _SECTION = re.compile(r"(<!-- tree:[^\n]*-->\n).*?(<!-- /tree -->)", re.DOTALL)
 _WIDTH = 120
@@ -27,7 +27,7 @@ def tree() -> str:
         folder = ROOT / package
         if not (folder / "__init__.py").is_file():
             continue
-        lines.append(_line(f"{package}/", _sentence(folder / "__init__.py").upper()[:80]))
+        lines.append(_line(f"{package}/", _sentence(folder / "__init__.py").upper()))
         for path in sorted(_files(folder)):
             name = path.relative_to(folder).as_posix()
             lines.append(_line(f"  {name}", _sentence(path)))
@@ -37,7 +37,7 @@ def tree() -> str:
 
 
 def rewrite(text: str) -> str:
-    """Return the text of docs/architecture.md with the tree as it is now."""
+    """Return the text of docs/tree.md with the tree as it is now."""
     return _SECTION.sub(lambda found: f"{found[1]}```\n{tree()}\n```\n{found[2]}", text)
 
 
@@ -64,5 +64,5 @@ def _line(name: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    ARCHITECTURE.write_text(rewrite(ARCHITECTURE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     sys.exit(0)

@@ -13,8 +13,8 @@ from history.database import Database
 from history.health import ROUTES
 from history.keys import LAG, METRICS
 from history.metrics import Metrics
+from history.parts import SERVERS_AWAY, Writing
 from history.server import make_app
-from history.writing.parts import SERVERS_AWAY, Writing
 
 _FINISH_S = 3.0
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pymongo.uri_parser import parse_uri
 
 from devstack.ports import free_port
 from history.config import HistoryConfig
+from history.parts import Writing
 from history.serving import running
-from history.writing.parts import Writing
 from penstock.wire.keys import HISTORY_CHANGES
 from tests.waiting import eventually
 

@@ -12,14 +12,14 @@ from history.redis_client import REDIS_AWAY, Entry, HistoryRedis
 from history.sources import told
 from history.sources.changes import AT_ONCE, Changes
 from history.sources.events import StockEvents
+from history.sources.gaps import Gaps
+from history.sources.tail import Tail
 from history.writing.bounds import Bounds
 from history.writing.concurrently import concurrently
 from history.writing.counting import Counting
-from history.writing.gaps import Gaps
 from history.writing.lease import Lease
 from history.writing.masking import Mask
 from history.writing.merging import Merger
-from history.writing.tail import Tail
 from history.writing.writer import Writer
 from penstock.looper import Looper, plain_line
 from penstock.wire.keys import (

@@ -15,8 +15,8 @@ from typing import Any
 
 from history.database import Database
 from history.redis_client import Batch, HistoryRedis
+from history.sources.gaps import Gaps
 from history.writing.facts import moment
-from history.writing.gaps import Gaps
 from history.writing.lease import Lease
 from penstock.looper import Looper, plain_line
 from penstock.wire.keys import HISTORY_CHANGES
