@@ -158,7 +158,13 @@ def make_app(config: GatewayConfig) -> web.Application:
     for looper in (*broker.own_loopers, *_loopers(app)):
         app[parts.LOOPS].add(looper)
     gauges.register(
-        metrics, layout, broker, submitting.catalog, watching.streams, watching.watch.notices
+        metrics,
+        layout,
+        broker,
+        submitting.catalog,
+        watching.streams,
+        watching.watch.notices,
+        lambda: operating.problems.redis_stores,
     )
     gauges.register_flows(metrics, layout, operating.flows, operating.figures)
     metrics.families(operating.counts.families)

@@ -1,6 +1,6 @@
 """Whether the gateway lives, whether it is of use, and what it counts."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -159,21 +159,10 @@ async def metrics(request: web.Request) -> web.Response:
 async def _redis(request: web.Request) -> tuple[bool, str]:
     redis = request.app[REDIS].within(_PROBE_TIMEOUT_S)
     try:
-        memory = await redis.memory()
-        if why := _full(memory):
-            return False, why
         await redis.probe()
     except RedisAwayError as error:
         return False, hide_secrets(error.told)
     return True, "answers"
-
-
-def _full(memory: dict[str, Any]) -> str:
-    """Return how full Redis is, when it is full."""
-    used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
-    if most and used >= most and memory.get("maxmemory_policy") == "noeviction":
-        return f"full: {used} of {most} bytes; states cannot be stored"
-    return ""
 
 
 def _json(status: int, body: Health | Readiness) -> web.Response:

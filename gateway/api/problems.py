@@ -23,7 +23,7 @@ class ProblemRow(msgspec.Struct):
 
     code: str
     """`queue-without-worker`, `queue-stalled`, `worker-silent`, `task-stuck`, `beat-silent`,
-    `dead-letters-growing`, `redis-memory`, `history-behind`."""
+    `dead-letters-growing`, `redis-memory`, `redis-refuses`, `history-behind`."""
     subject: str
     """A queue, a worker, a task, a server."""
     since: Time

@@ -65,6 +65,7 @@ def register(
     catalog: Catalog,
     streams: Streams,
     notices: Notices,
+    redis_stores: Callable[[], bool],
 ) -> None:
     """Add the gauges of the publisher, the queues, Redis, and streams."""
     publisher, depths = broker.publisher, broker.depths
@@ -116,8 +117,8 @@ def register(
     )
     metrics.gauge(
         "penstock_redis_up",
-        "1 when Redis answered the last time it was asked.",
-        lambda: float(catalog.redis_answers),
+        "1 when Redis stored what it was sent, the last time it was tried.",
+        lambda: float(redis_stores()),
         shared=True,
     )
     metrics.gauge(

@@ -1,17 +1,20 @@
 """Looks every few seconds for what is wrong."""
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway.history.client import HistoryAwayError, HistoryClient, QueryRefusedError
 from gateway.history.rows import Status
 from gateway.operating.fleet import Worker
 from gateway.operating.pauses import Pauses
 from gateway.operating.problems import (
+    AFTER_S,
     BY_RABBITMQ,
+    BY_REDIS,
     GROWING_OVER_S,
     Finding,
     Known,
@@ -20,6 +23,7 @@ from gateway.operating.problems import (
     RunningLook,
     of_history,
     of_queues,
+    of_refusal,
     of_servers,
     of_tasks,
     of_workers,
@@ -30,6 +34,7 @@ from gateway.rabbitmq.queue_depths import QueueDepths
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
 from gateway.states.reading import States
+from gateway.telemetry.log import hide_secrets
 from penstock.looper import Looper
 from penstock.wire.announcements import SILENT_AFTER_S
 from penstock.wire.history_queries import STATUS
@@ -48,7 +53,7 @@ class ProblemLooks:
 
     Args:
         topology: The queues.
-        redis: Tells how full it is.
+        redis: Tells whether it stores, and how full it is.
         depths: Of the queues.
         flows: How they move.
         pauses: Which of them are meant not to.
@@ -83,7 +88,9 @@ class ProblemLooks:
         self._watch = ProblemWatch()
         self._paused: Mapping[str, object] = {}
         self.scheduler: bool | None = None
-        """Whether a scheduler runs; None: not known yet."""
+        """Whether a scheduler runs; None: not known."""
+        self._stores_since: float | None = -math.inf
+        """Since when Redis stores, monotonic seconds; None: it does not."""
         self._dead: dict[str, deque[tuple[float, int]]] = {}
         self.looper = Looper(
             "problems", self._look, interval_s=LOOK_S, deadline_s=30.0, expected=(RedisAwayError,)
@@ -99,8 +106,17 @@ class ProblemLooks:
         """What is wrong now."""
         return self._watch.problems
 
+    @property
+    def redis_stores(self) -> bool:
+        """Whether Redis stored what it was sent, the last time it was tried."""
+        return self._stores_since is not None
+
     async def _look(self) -> None:
         """Look at everything.
+
+        While Redis refuses to store, workers and beat cannot say that they live, and no task
+        begins: what they seem to be then is left out, and was not looked for until they have had
+        the time to say so again.
 
         Raises:
             RedisAwayError: What was found before stands, but for what RabbitMQ alone tells; /readyz
@@ -108,16 +124,41 @@ class ProblemLooks:
         """
         now = time.time()
         try:
-            findings = [one async for one in self._findings(now)]
-        except RedisAwayError:
-            self._watch.take(of_queues(self._queues(self._paused)), now, BY_RABBITMQ)
-            raise
-        self._watch.take(findings, now)
+            memory = await self._probe()
+            findings = [one async for one in self._findings(memory, now)]
+        except RedisAwayError as error:
+            queues = list(of_queues(self._queues(self._paused)))
+            if not error.refuses:
+                self._watch.take(queues, now, BY_RABBITMQ)
+                raise
+            self.scheduler = None
+            found = [of_refusal(hide_secrets(error.told)), *queues, *await self._of_history()]
+            seen = [one for one in found if one.code not in BY_REDIS]
+            self._watch.take(seen, now, AFTER_S.keys() - {"redis-memory"})
+            return
+        self._watch.take(findings, now, AFTER_S.keys() - self._not_known_yet)
 
-    async def _findings(self, now: float) -> AsyncIterator[Finding]:
+    async def _probe(self) -> Mapping[str, Any]:
+        """Find out whether Redis stores, and since when."""
+        try:
+            memory = await self._redis.probe()
+        except RedisAwayError:
+            self._stores_since = None
+            raise
+        if self._stores_since is None:
+            self._stores_since = time.monotonic()
+        return memory
+
+    @property
+    def _not_known_yet(self) -> frozenset[str]:
+        """Codes of those who have not had the time yet to write into a Redis that is back."""
+        since = self._stores_since
+        known = since is not None and time.monotonic() - since >= SILENT_AFTER_S
+        return frozenset() if known else BY_REDIS
+
+    async def _findings(self, memory: Mapping[str, Any], now: float) -> AsyncIterator[Finding]:
         self._paused = await self._pauses.read() or {}
         workers = await self._workers.all()
-        memory = await self._redis.memory()
         beat_leads, schedules = await self._scheduling()
         self.scheduler = beat_leads
         running = [look async for look in self._running(workers, now)]

@@ -35,11 +35,14 @@ AFTER_S: Final[Mapping[str, float]] = {
     "beat-silent": 15.0,
     "dead-letters-growing": 0.0,
     "redis-memory": 0.0,
+    "redis-refuses": 5.0,
     "history-behind": 0.0,
 }
 """How long a finding has to last; where 0, what was found says how long it has lasted."""
 BY_RABBITMQ: Final = frozenset({"queue-without-worker", "dead-letters-growing"})
 """Codes of what RabbitMQ alone tells."""
+BY_REDIS: Final = frozenset({"queue-stalled", "worker-silent", "task-stuck", "beat-silent"})
+"""Codes of what workers and beat write into Redis, or do not begin without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +194,21 @@ def of_servers(
             detail="there are schedules, and no scheduler runs them",
             advice="start beat: celery -A … beat",
         )
+
+
+def of_refusal(words: str) -> Finding:
+    """Say that Redis answers and stores nothing.
+
+    Args:
+        words: What it does, and what it said, as /readyz has them.
+    """
+    return Finding(
+        code="redis-refuses",
+        subject="redis",
+        detail=f"Redis {words}; no task begins or ends, and of workers and beat nothing is known",
+        advice="mend what its words name: its disk, its replicas, its memory, or which server "
+        "REDIS_URL names; tasks wait, and go on by themselves",
+    )
 
 
 def of_history(lag_s: float | None, away_s: float | None) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from gateway.redis.faults import NotCopiedError, bounded
+from gateway.redis.faults import NotCopiedError, RedisAwayError, bounded
 from penstock.redis_connections import async_pool_options
 from penstock.wire.keys import ResultKeys
 from penstock.wire.scripts import script
@@ -160,14 +160,26 @@ class RedisClient:
         found: list[bytes] = await self._command("ZRANGE", key, 0, -1)
         return found
 
-    async def memory(self) -> dict[str, Any]:
+    async def memory(self) -> Mapping[str, Any]:
         """Return the section `memory` of Redis' INFO."""
         found: dict[str, Any] = await self._command("INFO", "memory")
         return found
 
-    async def probe(self) -> None:
-        """Find out whether Redis stores what a claim or an end is, copies included."""
+    async def probe(self) -> Mapping[str, Any]:
+        """Find out whether Redis stores what a claim or an end is, copies included.
+
+        Returns:
+            The section `memory` of its INFO.
+
+        Raises:
+            RedisAwayError: It does not; `refuses` says whether it answered.
+        """
+        memory = await self.memory()
+        used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
+        if most and used >= most and memory.get("maxmemory_policy") == "noeviction":
+            raise RedisAwayError(f"{used} of {most} bytes; states cannot be stored", "is full")
         await self.script("probe", copied=True)(keys=_PROBE_KEYS, args=[_PROBE_KEPT_S])
+        return memory
 
     async def ping(self) -> None:
         """Find out whether Redis answers."""

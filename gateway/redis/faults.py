@@ -23,6 +23,7 @@ from penstock.looper import described
 from penstock.wire import tls
 
 DOES_NOT_ANSWER = "does not answer"
+_LOADS = "is loading its data"
 
 
 class RedisAwayError(Problem):
@@ -41,6 +42,11 @@ class RedisAwayError(Problem):
     def __str__(self) -> str:
         """Return the reason, for logs."""
         return self.reason
+
+    @property
+    def refuses(self) -> bool:
+        """Whether Redis is there and will not store until somebody mends it."""
+        return self.words not in {DOES_NOT_ANSWER, _LOADS}
 
     @property
     def told(self) -> str:
@@ -78,7 +84,7 @@ _REFUSALS = {
     "MOVED ": "is a Redis Cluster, which is not supported",
     "CLUSTERDOWN ": "is a Redis Cluster, which is not supported",
     "keys must hash to the same slot": "is a Redis Cluster, which is not supported",
-    "LOADING ": "is loading its data",
+    "LOADING ": _LOADS,
     "NOAUTH ": "refuses our login",
     "WRONGPASS ": "refuses our login",
     "NOPERM ": "does not let our account store",

@@ -44,7 +44,7 @@ def test_promtool_takes_the_files_and_the_unit_tests_of_the_alerts_pass(tmp_path
     promtool("test", "rules", SHIPPED / "penstock.rules.test.yml")
 
     shown = write_configuration(tmp_path, ports=(8080,), history=8090, key="", every="15s")
-    assert "SUCCESS: 12 rules found" in promtool("check", "config", shown)
+    assert "SUCCESS: 13 rules found" in promtool("check", "config", shown)
 
 
 @pytest.mark.timeout(120)

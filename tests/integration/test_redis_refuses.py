@@ -8,7 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 import devstack.redis_server
+from penstock.wire.announcements import SILENT_AFTER_S
 from tests.deployment.gateway import running_gateway
+from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
 
@@ -33,6 +35,17 @@ async def says(client: Any, *words: str) -> bool:
 
 async def is_well(client: Any) -> bool:
     return bool((await redis_check(client))["ok"])
+
+
+async def problems(client: Any) -> dict[str, str]:
+    answer = await client.get("/v1/problems")
+    return {one["code"]: one["detail"] for one in (await answer.json())["problems"]}
+
+
+async def redis_up(client: Any) -> float:
+    """Return what the alert PenstockRedisAway looks at."""
+    lines = (await (await client.get("/metrics")).text()).splitlines()
+    return float(next(line for line in lines if line.startswith("penstock_redis_up ")).split()[1])
 
 
 async def claim(client: Any) -> tuple[int, dict[str, Any]]:
@@ -75,6 +88,61 @@ async def test_a_disk_that_takes_nothing_is_told(server: devstack.redis_server.R
         await admin.execute_command("BGSAVE")
 
         await eventually(lambda: says(client, "cannot write to its disk", "MISCONF"), timeout_s=20)
+
+
+@pytest.mark.timeout(180)
+async def test_a_refusal_is_one_problem_and_workers_are_not_called_silent_for_it(
+    server: devstack.redis_server.Redis, amqp_url: str, tmp_path: Path
+):
+    deployment = Deployment(amqp_url=amqp_url, redis_url=server.url, folder=tmp_path)
+    async with (
+        running_gateway(amqp_url=amqp_url, redis_url=server.url) as client,
+        Redis.from_url(server.url) as admin,
+        deployment.worker("threads") as worker,
+    ):
+
+        async def workers() -> list[str]:
+            answer = await client.get("/v1/workers")
+            return [one["status"] for one in (await answer.json())["workers"]]
+
+        async def works() -> bool:
+            return await workers() == ["online"] and await problems(client) == {}
+
+        async def seems_silent() -> bool:
+            assert set(await problems(client)) <= {"redis-refuses"}
+            return await workers() == ["silent"]
+
+        async def told() -> bool:
+            found = await problems(client)
+            return "NOREPLICAS" in found.get("redis-refuses", "") and await redis_up(client) == 0
+
+        await eventually(works, 30, 0.2)
+        assert await redis_up(client) == 1
+
+        await admin.config_set("min-replicas-to-write", 1)
+        await eventually(told, 20, 0.2)
+        body = {"task": "demo.add", "args": [1, 2]}
+        task = await (await client.post("/v1/tasks", json=body)).json()
+        await eventually(seems_silent, SILENT_AFTER_S + 20, 0.2)
+        assert set(await problems(client)) == {"redis-refuses"}
+
+        await admin.config_set("min-replicas-to-write", 0)
+
+        async def mended() -> bool:
+            assert set(await problems(client)) <= {"redis-refuses"}
+            return await works()
+
+        await eventually(mended, 20, 0.1)
+        answer = await client.get(f"/v1/tasks/{task['id']}?wait=30")
+        assert (await answer.json())["result"] == 3
+        assert await redis_up(client) == 1
+
+        await worker.kill()
+        await eventually(lambda: is_found(client, "worker-silent"), SILENT_AFTER_S + 20, 0.5)
+
+
+async def is_found(client: Any, code: str) -> bool:
+    return code in await problems(client)
 
 
 async def test_a_cluster_is_told(tmp_path: Path):

@@ -48,10 +48,11 @@ export function Health({ all, held }: { all: boolean; held: ComponentChildren })
   const scheduler = troubles.data.value?.scheduler;
   const beatSilent = found.some((one) => one.code === "beat-silent");
   const checks = ready?.checks ?? {};
-  const gone = Object.keys(AWAY).filter((name) => checks[name] && !checks[name].ok);
+  const refuses = found.some((one) => one.code === "redis-refuses");
+  const gone = Object.keys(AWAY).filter((name) => checks[name] && !checks[name].ok && !(name === "redis" && refuses));
   // What else fails while a server is away, fails for want of it.
-  const failing = gone.length ? [] : Object.entries(checks).filter(([, one]) => !one.ok);
-  const known = !gone.includes("redis");
+  const failing = gone.length || refuses ? [] : Object.entries(checks).filter(([, one]) => !one.ok);
+  const known = !refuses && !gone.includes("redis");
   const away = outOfTouch.value;
   const noHistory = historyAway.value?.startsWith(NO_HISTORY) ? "none"
     : historyAway.value && !found.some((one) => one.code === "history-behind") ? "away" : "";
