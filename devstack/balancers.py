@@ -12,12 +12,13 @@ from devstack.programs import child_environment, find_haproxy, find_nginx
 from devstack.readiness import listens, until_ready
 
 CONFIGURATIONS = ROOT / "deploy" / "balancers"
-_LISTENS, _GATEWAY = f"{LOOPBACK}:8000", re.compile(rf"^(.*){LOOPBACK}:808\d(.*)\n", re.MULTILINE)
-"""What stands in the configurations: the address of the balancer, and a line for each gateway."""
+_LISTENS = f"{LOOPBACK}:8000"
+_GATEWAYS = re.compile(rf"^(.*){LOOPBACK}:808\d(.*)\n(?:.*{LOOPBACK}:808\d.*\n)*", re.MULTILINE)
+"""What stands in the configurations: the address of the balancer, and lines of gateways."""
 
 
 class Balancer:
-    """A balancer; a gateway that is not ready gets no requests.
+    """A balancer; a gateway that is not ready gets no requests while another is.
 
     Args:
         folder: Its configuration.
@@ -91,11 +92,13 @@ class Balancer:
             kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             paths = "".join(f"    {kind}_temp_path {kind};\n" for kind in kinds)
             text = text.replace("http {\n", f"http {{\n    access_log off;\n{paths}", 1)
-        shown = list(_GATEWAY.finditer(text))
-        before, behind = shown[0].groups()
-        lines = (
-            f"{before.replace('-1', f'-{number}')}{LOOPBACK}:{port}"
-            f"{' down;' if port in down else behind}\n"
-            for number, port in enumerate(self._gateways, start=1)
-        )
-        return text[: shown[0].start()] + "".join(lines) + text[shown[-1].end() :]
+
+        def lines(shown: re.Match[str]) -> str:
+            before, behind = shown.groups()
+            return "".join(
+                f"{before.replace('-1', f'-{number}')}{LOOPBACK}:{port}"
+                f"{' down;' if port in down else behind}\n"
+                for number, port in enumerate(self._gateways, start=1)
+            )
+
+        return _GATEWAYS.sub(lines, text)

@@ -159,9 +159,9 @@ def test_a_pod_is_given_longer_than_its_process_takes_to_drain():
 def test_services_and_addresses_lead_to_ports_that_are_open():
     for name, service in of_kind("Service").items():
         [target] = selected({"matchLabels": service["spec"]["selector"]})
-        assert target == name
+        assert target == name.removesuffix("-living")
         assert {one["targetPort"] for one in service["spec"]["ports"]} <= {
-            one["name"] for one in container(name)["ports"]
+            one["name"] for one in container(target)["ports"]
         }
     _, _, port = environment("gateway")["HISTORY_URL"].rpartition(":")
     [served] = of_kind("Service")["history"]["spec"]["ports"]

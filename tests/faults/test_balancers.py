@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -20,6 +21,7 @@ from devstack.balancers import Balancer
 from devstack.ports import LOOPBACK, free_port
 from devstack.process import Process
 from devstack.product import Launcher
+from devstack.proxy import TcpProxy
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
@@ -33,6 +35,7 @@ class Fleet:
     """Two gateways behind a balancer, and a worker's queue behind them."""
 
     def __init__(self, deployment: Deployment, program: str) -> None:
+        self.program = program
         ids = f"1:{secrets.token_hex(32)}"
         more = {"TASK_ID_KEYS": ids, "DRAIN_NOTICE_S": str(NOTICE_S)}
         launcher = Launcher(env=deployment.environment | more, logs=deployment.folder)
@@ -65,6 +68,19 @@ class Fleet:
         await gateway.start()
         if taken_out:
             self.balancer.take_out()
+
+    async def none_is_ready(self) -> bool:
+        """Whether no gateway is ready, and HAProxy, which asks them, knows."""
+        log = self.balancer.child.log_tail(50)
+        known = self.program == "nginx" or "backend 'gateways' has no server available" in log
+        return known and not any([await self.is_ready(url) for url in self.urls])
+
+    async def all_are_ready(self) -> bool:
+        return all([await self.is_ready(url) for url in self.urls])
+
+    async def is_ready(self, url: str) -> bool:
+        async with aiohttp.ClientSession(url) as direct:
+            return await is_ready(direct)
 
     async def serves(self, gateway: Process) -> bool:
         """Whether it has answered submits since it was started."""
@@ -117,6 +133,40 @@ async def test_http_events_and_sockets_go_through(deployment: Deployment, progra
     assert '"state":"SUCCESS"' in text
     assert "PROGRESS" in text
     assert summary == '{"summary":{"accepted":2000,"rejected":0}}'
+
+
+@pytest.mark.parametrize("program", ["haproxy", "nginx"])
+async def test_while_rabbitmq_is_away_gateways_are_reached_and_answer_for_themselves(
+    deployment: Deployment, program: str
+):
+    async with TcpProxy(urlsplit(deployment.amqp_url).port or 0) as proxy:
+        deployment.amqp_url = proxy.url_through(deployment.amqp_url)
+        fleet = Fleet(deployment, program)
+        async with (
+            fleet.running() as client,
+            client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as socket,
+        ):
+            _, sent = await submit(client, 1, 2)
+            proxy.cut(refuse=True)
+            await eventually(fleet.none_is_ready, timeout_s=20)
+            status, refused = await submit(client, 1, 2)
+            async with client.get(f"/v1/tasks/{sent['id']}") as answer:
+                state = await answer.json()
+            async with client.get("/v1/problems") as answer:
+                problems = answer.status
+            async with client.ws_connect("/v1/stream", protocols=["penstock.v1"]) as another:
+                await another.send_json({"op": "ping"})
+                pong = await another.receive_json(timeout=5)
+            await socket.send_json({"op": "ping"})
+            kept = await socket.receive_json(timeout=5)
+            proxy.resume()
+            await eventually(fleet.all_are_ready, timeout_s=20)
+            back, _ = await submit(client, 1, 2)
+
+    assert (status, refused["code"], refused["queued"]) == (503, "broker-unavailable", "no")
+    assert (state["id"], state["state"], problems) == (sent["id"], "PENDING", 200)
+    assert pong == kept == {"type": "pong"}
+    assert back == 202
 
 
 async def watch(client: aiohttp.ClientSession, ids: list[str], told: Counter[str]) -> int:
