@@ -107,6 +107,20 @@ def test_every_queue_of_the_layout_that_ships_has_workers():
     assert sorted([*consumed, CALLBACKS_QUEUE]) == sorted(load().queues)
 
 
+def test_redis_has_twice_its_bound_of_memory_and_whoever_raises_one_can_raise_both():
+    redis = yaml.safe_load(COMPOSE)["services"]["redis"]
+    [bound] = re.findall(r"--maxmemory \$\{REDIS_MAXMEMORY:-(\d+)gb\}", redis["command"])
+    [memory] = re.findall(
+        r"^\$\{REDIS_MEMORY:-(\d+)G\}$", redis["deploy"]["resources"]["limits"]["memory"]
+    )
+
+    assert int(memory) == 2 * int(bound)
+    for name in (".env.example", "docs/configuration.md", "docs/runbook.md"):
+        assert {"REDIS_MAXMEMORY", "REDIS_MEMORY"} <= set(
+            re.findall(r"[A-Z_]+", (ROOT / name).read_text())
+        ), name
+
+
 def test_rabbitmq_is_of_the_version_that_was_drilled():
     [version] = re.findall(r"rabbitmq:(\d+\.\d+\.\d+)-management", COMPOSE)
     drilled = (ROOT / "docs/performance.md").read_text().partition("<!-- drilled")[2]
