@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devstack.compose_secrets import secret_files
 from devstack.make_secrets import write
 from devstack.product import ROOT, gateway_url, workers_for
 from devstack.settings_files import kept_api_key, kept_credentials, read_settings
 from devstack.stack import Stack
 from devstack.welcome import welcome
+from gateway.access.keys_file import read_keys
 from penstock.wire.names import CALLBACKS_QUEUE
 from tasks.registry import TASKS
 from topology.layout import load
@@ -48,6 +50,43 @@ def test_writing_secrets_again_keeps_them_and_adds_only_what_is_missing(tmp_path
     assert "FLOWER_PASSWORD" in added
     assert write(path) == []
     assert read_settings(path) == first
+
+
+def keys_of(values: dict[str, str]) -> dict[str, str]:
+    found = tomllib.loads(values["GATEWAY_KEYS"].strip("'"))["key"]
+    return {one["name"]: one["sha256"] for one in found}
+
+
+@pytest.mark.parametrize("api_key", ["", "pk_another"])
+def test_an_api_key_that_was_emptied_or_replaced_opens_nothing_any_more(
+    tmp_path: Path, api_key: str
+):
+    path = tmp_path / ".env"
+    write(path)
+    first = read_settings(path)
+    other = f'{{ name = "reader", sha256 = "{"0" * 64}", scopes = ["read"] }}'
+    keys = first["GATEWAY_KEYS"].replace("[{", f"[{other}, {{", 1)
+    kept = {name: value for name, value in first.items() if name != "API_KEY"}
+    settings = kept | {"GATEWAY_KEYS": keys, "API_KEY": api_key}
+    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+
+    changed = write(path)
+
+    values = read_settings(path)
+    assert values["API_KEY"] not in {"", first["API_KEY"]}
+    digest = hashlib.sha256(values["API_KEY"].encode()).hexdigest()
+    assert keys_of(values) == {"operator": digest, "reader": "0" * 64}
+    assert set(changed) == {"GATEWAY_KEYS"} | (set() if api_key else {"API_KEY"})
+    assert write(path) == []
+
+
+def test_the_example_makes_a_file_with_which_a_gateway_starts(tmp_path: Path):
+    path, keys_file = tmp_path / ".env", tmp_path / "keys.toml"
+    path.write_text((ROOT / ".env.example").read_text())
+    write(path)
+    keys_file.write_text(secret_files(read_settings(path))["gateway_keys.toml"])
+
+    assert [one.name for one in read_keys(keys_file).values()] == ["operator"]
 
 
 def test_secrets_cover_everything_that_the_example_names(tmp_path: Path):
