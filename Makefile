@@ -4,7 +4,7 @@
 IN_VENV = @exec sh devstack/bootstrap.sh
 PYTHON_BIN = .venv/bin/python
 
-.PHONY: help run venv console screenshots gateway test test-long conformance fuzz check audit demo drill bench bench-quick secrets tree lock clean
+.PHONY: help run venv console screenshots gateway test test-long conformance fuzz check audit demo drill cluster-drill bench bench-quick secrets tree lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what make can do

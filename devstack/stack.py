@@ -25,7 +25,7 @@ from topology.layout import load_from_env
 REDIS_MAXMEMORY = "4gb"
 """Unless the environment has it; some five million small tasks that ended, of 776 octets each."""
 _ADDRESSES = ("AMQP_URL", "REDIS_URL", "MONGO_URL", "RABBITMQ_MANAGEMENT_URL", "GATEWAY_URL")
-_HISTORYS = ("HISTORY_URL", "HISTORY_SECRET", "HISTORY_DATABASE")
+_HISTORYS = ("HISTORY_URL", "HISTORY_SECRET")
 
 
 class Ports(Protocol):

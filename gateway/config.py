@@ -262,13 +262,6 @@ class _Reader(Environment):
             self.faults.append(f"{name}={value} is not a folder")
         return Path(value) if value else None
 
-    def seconds(self, name: str, default: float) -> float:
-        value = self.text(name, str(default))
-        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", value) or float(value) == 0:
-            self.faults.append(f"{name}={value} is not a number of seconds above 0")
-            return default
-        return float(value)
-
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in self.text(name, "").split(",") if word.strip())
 

@@ -78,7 +78,7 @@ class HistoryConfig:
             max_bytes=reader.number("HISTORY_MAX_BYTES", defaults.max_bytes, _LEAST_BYTES, 1 << 50),
             arguments=_choice(reader, "HISTORY_ARGUMENTS", _ARGUMENTS),
             mask=_patterns(reader, "HISTORY_MASK", defaults.mask),
-            events=_choice(reader, "HISTORY_EVENTS", ("1", "0")) == "1",
+            events=reader.flag("HISTORY_EVENTS", default=defaults.events),
         )
         if not config.secret and not config.loopback:
             reader.faults.append(

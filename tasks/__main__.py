@@ -15,7 +15,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; the exit status."""
     check_arguments(arguments)
     try:
-        made = make_user(WorkerConfig.from_env(os.environ).mongo_url)
+        config = WorkerConfig.from_env(os.environ)
+        made = make_user(config.mongo_url, config.history_database)
     except PyMongoError as error:
         print(f"the user was not made: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -35,7 +36,7 @@ def check_arguments(arguments: list[str]) -> None:
         "is none.",
         epilog="Celery starts workers, beat and Flower: `celery -A tasks.worker worker`, "
         "`celery -A tasks.worker beat`, `celery -A tasks.worker flower`. Environment: AMQP_URL, "
-        "REDIS_URL, MONGO_URL and others; see docs/configuration.md.",
+        "REDIS_URL, MONGO_URL, HISTORY_DATABASE and others; see docs/configuration.md.",
     )
     parser.add_argument("--version", action="version", version=f"penstock {VERSION}")
     parser.add_argument("command", choices=["mongo-user"])

@@ -62,6 +62,10 @@ class WorkerConfig:
     tracing: bool = False
     """Whether executions are spans of OpenTelemetry. Environment: TRACING."""
 
+    history_database: str = "penstock_history"
+    """The database that the user of `python -m tasks mongo-user` owns besides that of `mongo_url`,
+    for the history process. Environment: HISTORY_DATABASE."""
+
     task_modules: tuple[str, ...] = ()
     """Modules with tasks of your own, besides those that ship. Environment: PENSTOCK_TASKS, names
     with commas between them."""
@@ -95,11 +99,14 @@ class WorkerConfig:
             slot_grace_s=environment.number("SLOT_GRACE_S", defaults.slot_grace_s, 1, 366 * DAY_S),
             wait_replicas=environment.number("REDIS_WAIT_REPLICAS", 0, 0, 16),
             prefetch_multiplier=environment.number("PREFETCH_MULTIPLIER", 1, 1, 1_000),
-            blocked_loop_s=environment.number("BLOCKED_LOOP_S", 1, 0, DAY_S),
+            blocked_loop_s=environment.seconds(
+                "BLOCKED_LOOP_S", defaults.blocked_loop_s, or_zero=True
+            ),
             collection_pattern=environment.pattern(
                 "COLLECTION_PATTERN", defaults.collection_pattern
             ),
             scripts_dir=Path(environment.text("SCRIPTS_DIR", str(defaults.scripts_dir))),
+            history_database=environment.text("HISTORY_DATABASE", defaults.history_database),
             tracing=environment.flag("TRACING", default=False),
             task_modules=_modules(environment.text("PENSTOCK_TASKS"), environment.faults),
             health_file=Path(env["HEALTH_FILE"]) if env.get("HEALTH_FILE") else None,

@@ -13,8 +13,6 @@ from pymongo.errors import NotPrimaryError, OperationFailure
 from pymongo.uri_parser import parse_uri
 
 LOCALHOST = "mongodb://127.0.0.1:27017"
-HISTORY_DATABASE = "penstock_history"
-"""Of the history process, unless it is told another: the user is its owner, too."""
 _ALREADY_INITIALIZED = 23
 _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
@@ -23,7 +21,7 @@ _PRIMARY_WITHIN_S = 60.0
 _ASK_EVERY_S = 0.2
 
 
-def make_user(url: str, server: str = LOCALHOST) -> bool:
+def make_user(url: str, history: str, server: str = LOCALHOST) -> bool:
     """Make the user of `url`, owner of its database and of history's alone, unless it exists.
 
     The exception grants roles of the database `admin` only, so the user is made as one who may
@@ -32,6 +30,7 @@ def make_user(url: str, server: str = LOCALHOST) -> bool:
     Args:
         url: with user, password, database and `authSource=admin`; with `replicaSet` and every
             host where it is a set, which is initiated unless it was.
+        history: the database of the history process; the user is its owner, too.
         server: where that server, the first of a set, is reached from its own machine.
 
     Returns:
@@ -58,7 +57,7 @@ def make_user(url: str, server: str = LOCALHOST) -> bool:
     home = url if name else server  # another member may be the primary by now
     with MongoClient[Any](home, serverSelectionTimeoutMS=_TIMEOUT_MS, **known) as client:
         try:
-            roles = [{"role": "dbOwner", "db": name} for name in (database, HISTORY_DATABASE)]
+            roles = [{"role": "dbOwner", "db": name} for name in (database, history)]
             client["admin"].command("updateUser", user, roles=roles)
         except OperationFailure as error:
             if error.code != _UNAUTHORIZED:  # it has changed itself before

@@ -101,6 +101,22 @@ class Environment:
             return default
         return int(value)
 
+    def seconds(self, name: str, default: float, *, or_zero: bool = False) -> float:
+        """Return seconds, with up to six digits before the point and behind it.
+
+        Args:
+            name: of the setting.
+            default: where it is unset or at fault.
+            or_zero: whether 0 will do.
+        """
+        value = self.text(name, str(default))
+        fits = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) is not None
+        if not fits or (float(value) == 0 and not or_zero):
+            bound = "" if or_zero else " above 0"
+            self.faults.append(f"{name}={value} is not a number of seconds{bound}")
+            return default
+        return float(value)
+
     def key_prefix(self, name: str) -> str:
         """Return what keys in Redis begin with: text without braces, spaces, control characters."""
         value = self.text(name)

@@ -121,6 +121,14 @@ def test_redis_has_twice_its_bound_of_memory_and_whoever_raises_one_can_raise_bo
         ), name
 
 
+def test_the_history_process_and_the_maker_of_its_user_have_the_same_database():
+    services = yaml.safe_load(COMPOSE)["services"]
+    [name] = {services[one]["environment"]["HISTORY_DATABASE"] for one in ("history", "mongo-user")}
+
+    [default] = re.findall(r"^\$\{HISTORY_DATABASE:-(\w+)\}$", name)
+    assert default == HistoryConfig().database == WorkerConfig().history_database
+
+
 def test_rabbitmq_is_of_the_version_that_was_drilled():
     [version] = re.findall(r"rabbitmq:(\d+\.\d+\.\d+)-management", COMPOSE)
     drilled = (ROOT / "docs/performance.md").read_text().partition("<!-- drilled")[2]

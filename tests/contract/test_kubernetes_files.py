@@ -124,6 +124,11 @@ def test_secrets_are_files_which_make_secrets_writes_and_the_pod_mounts(name: st
     )
 
 
+def by_default(text: str) -> str:
+    """Return what compose makes of it where nothing is set."""
+    return re.sub(r"\$\{\w+:-(\w+)\}", r"\1", text)
+
+
 def test_each_process_of_compose_has_its_deployment_with_the_same_command_and_settings():
     ours = {
         name: service
@@ -133,10 +138,10 @@ def test_each_process_of_compose_has_its_deployment_with_the_same_command_and_se
 
     assert ours.keys() == DEPLOYMENTS.keys()
     for name, service in ours.items():
-        command = re.sub(r"\$\{\w+:-(\d+)\}", r"\1", service.get("command", ""))
+        command = by_default(service.get("command", ""))
         assert container(name).get("command", []) == shlex.split(command), name
-        own = environment(name)
-        assert {n: str(v) for n, v in service["environment"].items()}.items() <= own.items(), name
+        settings = {n: by_default(str(v)) for n, v in service["environment"].items()}
+        assert settings.items() <= environment(name).items(), name
         assert container(name)["image"] == service["image"]
 
 

@@ -14,6 +14,8 @@ from devstack.mongo import Mongo
 from devstack.readiness import listens, until_ready
 from tasks.mongo_user import make_user
 
+HISTORY = "what_happened"
+
 
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[Mongo]:
@@ -30,14 +32,14 @@ def test_the_user_is_made_once_and_owns_its_database_and_history_s_only(guarded:
     server = f"mongodb://127.0.0.1:{guarded.port}"
     url = f"mongodb://penstock:word@127.0.0.1:{guarded.port}/papers?authSource=admin"
 
-    assert make_user(url, server) is True
-    assert make_user(url, server) is False
+    assert make_user(url, HISTORY, server) is True
+    assert make_user(url, HISTORY, server) is False
 
     client: MongoClient[Any] = MongoClient(url)
     with client:
         client["papers"]["a"].insert_one({"_id": 1})
         client["papers"]["a"].create_index("x")
-        client["penstock_history"]["tasks"].create_index("x")
+        client[HISTORY]["tasks"].create_index("x")
         with pytest.raises(OperationFailure, match="not authorized"):
             client["other"]["a"].insert_one({"_id": 1})
         with pytest.raises(OperationFailure, match="not authorized"):
@@ -57,7 +59,9 @@ async def test_a_replica_set_is_initiated_before_and_only_once(tmp_path: Path):
     try:
         host = f"127.0.0.1:{mongo.port}"
         url = f"mongodb://penstock:word@{host}/papers?authSource=admin&replicaSet=rs0"
-        made = [await asyncio.to_thread(make_user, url, f"mongodb://{host}") for _ in range(2)]
+        made = [
+            await asyncio.to_thread(make_user, url, HISTORY, f"mongodb://{host}") for _ in range(2)
+        ]
         with MongoClient[Any](url) as client:
             client["papers"]["a"].insert_one({"_id": 1})
             assert client.admin.command("hello")["setName"] == "rs0"
@@ -69,7 +73,7 @@ async def test_a_replica_set_is_initiated_before_and_only_once(tmp_path: Path):
 def test_another_password_is_refused(guarded: Mongo):
     server = f"mongodb://127.0.0.1:{guarded.port}"
     url = f"mongodb://penstock:word@127.0.0.1:{guarded.port}/papers?authSource=admin"
-    make_user(url, server)
+    make_user(url, HISTORY, server)
 
     with pytest.raises(OperationFailure):
-        make_user(url.replace("word", "other"), server)
+        make_user(url.replace("word", "other"), HISTORY, server)

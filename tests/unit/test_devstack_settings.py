@@ -1,6 +1,7 @@
 """The files of `KEY=VALUE` lines."""
 
 import hashlib
+import re
 import stat
 import subprocess
 import sys
@@ -147,3 +148,16 @@ def test_a_secret_of_the_environment_is_kept_by_the_stack(name, tmp_path: Path, 
     monkeypatch.delenv(name)
     monkeypatch.setenv(f"{name}_FILE", "/a/file")
     assert name not in Stack(tmp_path).env
+
+
+def test_the_database_of_history_is_the_environment_s(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HISTORY_DATABASE", "mine")
+
+    assert Stack(tmp_path, history=True).env["HISTORY_DATABASE"] == "mine"
+
+
+def test_every_target_of_the_makefile_is_one_whatever_files_there_are():
+    text = (ROOT / "Makefile").read_text()
+    [phony] = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+
+    assert sorted(phony.split()) == sorted(re.findall(r"^([a-z-]+):", text, re.MULTILINE))

@@ -20,6 +20,13 @@ def test_every_fault_is_named_at_once():
     assert len(raised.value.faults) == 3
 
 
+@pytest.mark.parametrize(
+    ("word", "events"), [("", True), ("true", True), ("false", False), ("0", False)]
+)
+def test_a_flag_is_read_as_everywhere(word: str, events: bool):
+    assert HistoryConfig.from_env({"HISTORY_EVENTS": word}).events is events
+
+
 def test_the_mask_is_patterns_in_lower_case():
     assert HistoryConfig.from_env({}).mask == DEFAULT_MASK
     assert HistoryConfig.from_env({"HISTORY_MASK": "PIN, card_*"}).mask == ("pin", "card_*")

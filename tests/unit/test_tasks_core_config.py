@@ -42,6 +42,15 @@ def test_how_much_is_sent_ahead_is_for_the_deployment_to_say():
     assert build_app(WorkerConfig(), load()).conf.worker_prefetch_multiplier == 1
 
 
+def test_a_loop_may_be_held_for_a_fraction_of_a_second():
+    assert WorkerConfig.from_env({}).blocked_loop_s == 1
+    assert WorkerConfig.from_env({"BLOCKED_LOOP_S": "0.5"}).blocked_loop_s == 0.5
+    assert WorkerConfig.from_env({"BLOCKED_LOOP_S": "0"}).blocked_loop_s == 0
+    for wrong in ("-1", ".5", "1e3", "inf", "1234567"):
+        with pytest.raises(ConfigurationError, match="BLOCKED_LOOP_S"):
+            WorkerConfig.from_env({"BLOCKED_LOOP_S": wrong})
+
+
 def test_a_url_is_not_shown():
     config = WorkerConfig.from_env({"AMQP_URL": "amqps://user:secret@host/vhost"})
 
