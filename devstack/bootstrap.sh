@@ -7,7 +7,7 @@ made_from=.venv/.requirements.lock
 
 if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
     if command -v flock >/dev/null; then   # `make test` beside `make run`
-        mkdir -p .devstack
+        mkdir -p -m 700 .devstack          # `make run` keeps its data and secrets in it
         exec 9>.devstack/venv.lock
         flock 9
     fi
@@ -46,6 +46,12 @@ if ! cmp -s requirements.lock "$made_from" 2>/dev/null; then
         -r requirements.lock
     cp requirements.lock "$made_from"
 fi
+
+# `celery --pool=custom` imports the pool before it looks into the working directory: the checkout is on
+# the path of this Python, by a way from there that leads back to it.
+for packages in .venv/lib/python3.*/site-packages; do
+    [ -e "$packages/penstock-checkout.pth" ] || echo ../../../.. >"$packages/penstock-checkout.pth"
+done
 
 if ! cmp -s devstack/penstock.sh .venv/bin/penstock 2>/dev/null; then
     cp devstack/penstock.sh .venv/bin/penstock

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -95,12 +96,13 @@ def penstock(*arguments: str, folder: Path, **env: str) -> tuple[int, str]:
         shutil.copy(ROOT / "devstack" / "penstock.sh", command)
         command.chmod(0o755)
         python = command.parent / "python"
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        # -S: with the packages of this Python, and without its way to this checkout.
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
         python.chmod(0o755)
         (folder / "root" / "penstock").symlink_to(ROOT / "penstock")
     done = subprocess.run(
         [command, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, **env},
+        env={**os.environ, "PYTHONPATH": sysconfig.get_path("purelib"), **env},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
@@ -157,5 +159,6 @@ def test_the_worker_of_the_image_knows_its_pool_of_coroutines(tmp_path: Path):
         check=False,
     )
 
+    assert '&& echo /srv/penstock >"$(echo /opt/venv/lib/python3.*/site-packages)/' in text
     assert own["CELERY_CUSTOM_WORKER_POOL"].startswith("penstock.")
     assert done.returncode == 0, done.stderr[-2_000:]

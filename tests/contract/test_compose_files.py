@@ -121,6 +121,28 @@ def test_redis_has_twice_its_bound_of_memory_and_whoever_raises_one_can_raise_bo
         ), name
 
 
+def test_compose_builds_the_image_of_workers_for_a_service_that_no_override_gives_another():
+    services = yaml.safe_load(COMPOSE)["services"]
+    stock = {name: one for name, one in services.items() if one["image"] == "penstock-worker"}
+
+    assert [name for name, one in stock.items() if "build" in one] == ["mongo-user"]
+    policies = {name: one.get("pull_policy") for name, one in stock.items()}
+    assert policies.pop("mongo-user") is None
+    assert set(policies.values()) == {"never"}
+
+
+def test_modules_of_your_own_in_an_override_leave_the_image_its_path():
+    [override] = re.findall(
+        r"^# compose\.override\.yaml\n(.*?)^```", (ROOT / "docs/own-tasks.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )  # fmt: skip
+    named = yaml.safe_load(override)["services"]
+
+    assert {"gateway", "beat"} < named.keys() <= yaml.safe_load(COMPOSE)["services"].keys()
+    assert all(one["environment"]["TOPOLOGY_FILE"] for one in named.values())
+    assert "PYTHONPATH=" not in (ROOT / "Dockerfile.worker").read_text()
+
+
 def test_the_history_process_and_the_maker_of_its_user_have_the_same_database():
     services = yaml.safe_load(COMPOSE)["services"]
     [name] = {services[one]["environment"]["HISTORY_DATABASE"] for one in ("history", "mongo-user")}
