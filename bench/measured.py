@@ -174,7 +174,14 @@ def _goals(found: Sequence[Document]) -> str:
     newest = {goal.what: goal for one in in_order for goal in map(_goal, one["goals"])}
     return table_of(
         ("what", "wanted", "measured (lowest–highest round)"),
-        ((goal.what, goal.bound, goal.told) for goal in newest.values()),
+        (
+            (
+                goal.what,
+                goal.bound,
+                f"**missed:** {goal.told}" if goal.reached is False else goal.told,
+            )
+            for goal in newest.values()
+        ),
     )
 
 
