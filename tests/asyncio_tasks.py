@@ -18,6 +18,9 @@ SIGNALS = ("prerun", "postrun", "success", "failure", "retry", "revoked")
 _functions = {"now": 0, "most": 0, "done": 0}
 _lock = threading.Lock()
 
+BY_HAND = {"exc_type": "ValueError", "exc_message": ["by hand"], "exc_module": "builtins"}
+"""An error as Celery stores it."""
+
 
 def note(mark: str) -> None:
     """Note a run."""
@@ -156,6 +159,11 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
         match how:
             case "once":
                 return 1 if self.request.retries else self.retry(countdown=retry_s)
+            case "a failure of its own":
+                if not self.request.retries:
+                    self.update_state(state="FAILURE", meta=BY_HAND)
+                    self.retry(countdown=retry_s)
+                return 1
             case "not thrown":
                 if self.request.retries:
                     return "second"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
 
 from penstock.worker.running.context import TaskContext
 from penstock.worker.running.spec import TaskSpec
@@ -188,6 +188,17 @@ def celerys_ways(self: Task, way: str) -> Any:
             raise self.retry(exc=SystemExit("again"), countdown=0)
         case "reject":
             raise Reject("no", requeue=False)
+        case "a failure of its own, and once more":
+            if self.request.retries:
+                return self.request.retries
+            self.update_state(state="FAILURE", meta="by hand")
+            raise self.retry(countdown=0)
+        case "a failure of its own, and no retry left":
+            self.update_state(state="FAILURE", meta="by hand")
+            try:
+                self.retry(max_retries=0)
+            except self.MaxRetriesExceededError:
+                raise Ignore from None
         case "a failure of its own":
             self.update_state(state="FAILURE", meta="by hand")
     return time.time()

@@ -122,6 +122,7 @@ async def test_a_coroutine_function_in_a_decorator_that_is_none(pool: Pool, deco
         ("in a thread", "SUCCESS", 1, ["0", "1"]),
         ("other arguments", "SUCCESS", "other arguments", ["0", "1"]),
         ("caught and raised", "SUCCESS", 1, ["0", "cleans up", "1"]),
+        ("a failure of its own", "SUCCESS", 1, ["0", "1"]),
     ],
 )
 async def test_retry_in_a_coroutine(pool: Pool, how: str, state: str, result: Any, runs: list[str]):

@@ -234,11 +234,28 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
         **_: Any,
     ) -> Any:
         task_id = bytes_to_str(task_id)
-        self.scripts.call(*self.record_call(task_id, result, state, traceback, request))
+        wrote = self.scripts.call(*self.record_call(task_id, result, state, traceback, request))
         ending = ending_of(task_id)
-        if ending.marking and state in self.READY_STATES:
-            ending.stored = True
+        if state in self.READY_STATES:
+            if ending.marking:
+                ending.stored = True
+            elif wrote and request is not None and request.id == task_id:
+                request.ended_by_hand = True  # by `update_state`
         return result
+
+    def take_back(self, request: Any) -> None:
+        """Have a task not ended that `update_state` has ended, before it is published again.
+
+        Args:
+            request: Celery's context of the execution.
+        """
+        if not getattr(request, "ended_by_hand", False):
+            return
+        keys = self.keys_of(request.id)
+        body = self._body(self._meta(request.id, None, celery_states.STARTED, None, request))
+        names, arguments = (keys.record, keys.events, keys.ended), (body, self.expires)
+        self._ensure_retryable(self.scripts.call, script("task_take_back"), names, arguments)
+        request.ended_by_hand = False
 
     def record_call(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any

@@ -32,12 +32,17 @@ def defers_retry(task: Any, options: Mapping[str, Any]) -> bool:
 
     One that raises something else than Retry, or returns, does so where it is called.
     """
+    return in_coroutine() and bool(options.get("throw", True)) and publishes(task, options)
+
+
+def publishes(task: Any, options: Mapping[str, Any]) -> bool:
+    """Return whether `task.retry(**options)` publishes the task, and does not raise an error."""
     request = task.request
-    if request.called_directly or request.is_eager or not in_coroutine():
+    if request.called_directly or request.is_eager:
         return False
     limit = options.get("max_retries")
     limit = task.max_retries if limit is None else limit
-    return bool(options.get("throw", True)) and (limit is None or request.retries < limit)
+    return limit is None or request.retries < limit
 
 
 class Outcome:

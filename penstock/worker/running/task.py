@@ -42,7 +42,7 @@ from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
 from penstock.worker.running.eager import beside, loop_waits, run_alone
-from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
+from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, publishes
 from penstock.worker.running.reporting import Reporter
 from penstock.worker.running.retrying import MAX_RETRIES, retry_delay_s
 from penstock.worker.running.runtime import Limits, StoppedError
@@ -266,9 +266,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def apply(self, *args: Any, **options: Any) -> Any:
         """Execute here, as Celery's method does; a coroutine beside a loop that would wait."""
         execute = partial(super().apply, *args, **options)
-        if self.authored is None or not (self.authored.has_coroutine and in_coroutine()):
-            return execute()
-        return beside(execute) if loop_waits() or self.app.runtime.here else execute()
+        awaits = self.authored is not None and self.authored.has_coroutine and in_coroutine()
+        return beside(execute) if awaits and (loop_waits() or self.app.runtime.here) else execute()
 
     def begin(
         self, authored: Authored, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
@@ -331,6 +330,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             raise exc  # `autoretry_for` catches what was not meant for it
         if defers_retry(self, options):
             raise DeferredRetry(partial(self.retry, args, kwargs, exc, **options))
+        if publishes(self, options):
+            self.backend.take_back(self.request)
         try:
             return super().retry(args, kwargs, exc, **options)
         except Reject as rejected:
