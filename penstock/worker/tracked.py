@@ -16,6 +16,7 @@ from penstock.worker import tracing
 from penstock.worker.consuming.control import Control
 from penstock.worker.consuming.guarded import Salvage
 from penstock.worker.deaths.suspects import Suspects
+from penstock.worker.ending.ending import stop_here
 from penstock.worker.layout import Layout
 from penstock.worker.redis_client import sync_client
 from penstock.worker.results.result_backend import RedisBackend
@@ -131,6 +132,20 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
                     runtime = Runtime(self.redis_url, self._resources)
                     self._runtimes[pid] = runtime
         return runtime
+
+    def stop_coroutines(self, reason: str) -> None:
+        """Stop what this process executes on its event loop, or is about to.
+
+        A signal handler calls it, on the thread that may be making the resources: it waits for
+        nothing.
+
+        Args:
+            reason: one of `penstock.worker.running.runtime.STOP_SIGNALS`.
+        """
+        stop_here(reason)
+        runtime = self._runtimes.get(os.getpid())
+        if runtime is not None:
+            runtime.stop_all(reason)
 
     def _load_config(self) -> Any:
         """Load the configuration, with our defaults below everything that the application says.

@@ -83,7 +83,10 @@ class RevokedError(Ignore):  # type: ignore[misc]  # Celery has no types
 class Ending:
     """What is known of the end of the execution on this thread."""
 
-    __slots__ = ("answer", "asked", "begun", "described", "marking", "stored", "task_id", "told")
+    __slots__ = (
+        "answer", "asked", "begun", "described", "marking", "stop_reason", "stored", "task_id",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
@@ -97,6 +100,8 @@ class Ending:
         """Whether an end stands in Redis."""
         self.told = False
         """Whether chords, callbacks and what follows know of it, too."""
+        self.stop_reason: str | None = None
+        """Why its coroutine, which may not have begun, is to be stopped."""
         self.answer: ExceptionInfo | None = None
         """What the main process is answered when it is no success."""
         self.described: tuple[BaseException, Failure] | None = None
@@ -107,6 +112,13 @@ def ending_of(task_id: str) -> Ending:
     """Return the ending of the execution on this thread, when it is that of the task."""
     ending: Ending | None = getattr(_thread, "ending", None)
     return ending if ending is not None and ending.task_id == task_id else Ending(task_id)
+
+
+def stop_here(reason: str) -> None:
+    """Remember that the execution on this thread is to be stopped; safe in a signal handler."""
+    ending: Ending | None = getattr(_thread, "ending", None)
+    if ending is not None:
+        ending.stop_reason = ending.stop_reason or reason
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -32,7 +32,7 @@ def _obey_stop_signals(app: Any) -> None:
 
     def install(**_: Any) -> None:
         for reason, number in STOP_SIGNALS.items():
-            signal.signal(number, lambda *_, reason=reason: app.runtime.stop_all(reason))
+            signal.signal(number, lambda *_, reason=reason: app.stop_coroutines(reason))
 
     # A name of its own for each application: a process has one, tests may have more.
     worker_process_init.connect(install, weak=False, dispatch_uid=f"penstock-stop-{id(app)}")

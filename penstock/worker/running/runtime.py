@@ -21,6 +21,7 @@ from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from penstock.worker.ending.ending import ending_of
 from penstock.worker.errors import LoopLostError
 from penstock.worker.redis_client import async_client
 
@@ -196,6 +197,8 @@ class Runtime:
             if self.lost:
                 raise LoopLostError
             self._running[running] = task_id
+        # From here on `stop` finds it; what came before, while there was no loop yet, is kept.
+        running.stop_reason = running.stop_reason or ending_of(task_id).stop_reason
         try:
             self.call(self._begin, running, partial(_started_in, start), limits)
             ended.wait()
