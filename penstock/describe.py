@@ -32,8 +32,7 @@ from celery.utils.functional import maybe_evaluate
 from kombu.common import Broadcast
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-FORMAT = 1
-"""Version of the file: a reader refuses another."""
+FORMAT = 1  # version of the file: a reader refuses another
 SECRET = re.compile("pass|secret|token|api_?key|private|signature|credential", re.IGNORECASE)
 """Names whose values stay out of the file."""
 SETTINGS = (
@@ -61,7 +60,6 @@ _TYPED = (dt.datetime, dt.date, dt.time, uuid.UUID, Decimal, bytes)
 _UNIONS = (typing.Union, getattr(sys.modules["types"], "UnionType", typing.Union))
 _CELERY = str(Path(celery.__file__).parent)
 _CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
-_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class DescribeError(Exception):
@@ -69,10 +67,7 @@ class DescribeError(Exception):
 
 
 def load(name: str) -> Any:
-    """Import an application and all its tasks, as a worker does.
-
-    Args:
-        name: as `celery -A` takes it: `proj`, `proj.celery:app`.
+    """Import an application, by a name as of `celery -A`, and all its tasks, as a worker does.
 
     Raises:
         DescribeError: it cannot be imported.
@@ -88,15 +83,10 @@ def load(name: str) -> Any:
 
 
 def describe(app: Any, name: str) -> dict[str, Any]:
-    """Return everything that a gateway needs to know of an application, as JSON.
-
-    Args:
-        app: an application of Celery 4 or 5, loaded.
-        name: as `celery -A` takes it.
-    """
+    """Return everything that a gateway needs to know of an application that is loaded, as JSON."""
     conf = app.conf
     own = sorted(name for name in app.tasks if not name.startswith("celery."))
-    tasks = [_task(app, app.tasks[name]) for name in own]
+    tasks = [_described(app, app.tasks[name]) for name in own]
     return {
         "penstock_app": FORMAT,
         "app": name,
@@ -248,9 +238,19 @@ def _route(app: Any, task: Any) -> dict[str, Any]:
     return dict(sent, queue=name, exchange=exchange, exchange_type=type_, routing_key=key or "")
 
 
-def _task(app: Any, task: Any) -> dict[str, Any]:
-    run, ours = authored(task), getattr(task, "authored", None)  # ours: where the library is
-    signature = _signature(ours, run)
+def _described(app: Any, task: Any) -> dict[str, Any]:
+    """Describe a task; of one that cannot be described, only that any arguments fit."""
+    try:
+        found = _task(app, task, authored(task), getattr(task, "authored", None))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except Exception as error:  # noqa: BLE001  # whatever hints, defaults and docstrings are
+        sys.stderr.write(f"{task.name}: any arguments fit, as it cannot be described: {error!r}\n")
+        return dict(_task(app, task, anything, None), doc="")
+    return found
+
+
+def _task(app: Any, task: Any, run: Any, ours: Any) -> dict[str, Any]:
+    signature = _signature(ours, run)  # ours: what the library knows, where that is
     params = signature.parameters.values()
     options = {name: _json(getattr(task, name, None)) for name in TASK_OPTIONS}
     return {
@@ -263,6 +263,10 @@ def _task(app: Any, task: Any) -> dict[str, Any]:
         "route": _route(app, task),
         "options": {name: value for name, value in options.items() if value is not None},
     }
+
+
+def anything(*args: Any, **kwargs: Any) -> Any:
+    """Stand for a function of which nothing is known."""
 
 
 def authored(task: Any) -> Any:
@@ -284,7 +288,7 @@ def _signature(ours: Any, run: Any) -> inspect.Signature:
     try:
         found = inspect.signature(run, follow_wrapped=False)
     except (TypeError, ValueError):  # of C
-        found = inspect.signature(lambda *args, **kwargs: None)  # noqa: ARG005
+        found = inspect.signature(anything)
     try:
         hints = typing.get_type_hints(getattr(run, "__func__", run))
     except Exception:  # noqa: BLE001  # names that only a type checker knows
@@ -301,8 +305,8 @@ def schema(hint: Any) -> dict[str, Any]:
         return schema(arguments[0])
     if origin in _UNIONS:
         return {"anyOf": [schema(one) for one in arguments]}
-    if origin is typing.Literal:
-        return {"enum": list(arguments)}
+    if origin is typing.Literal:  # JSON has no members of an Enum, and no bytes
+        return {"enum": list(arguments)} if {*map(type, arguments)} <= {*_SIMPLE} else {}
     if origin is list and arguments:
         return {"type": "array", "items": schema(arguments[0])}
     if origin is dict and arguments and arguments[0] is str:
@@ -319,7 +323,7 @@ def parameter(one: inspect.Parameter) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": one.name,
         "kind": one.kind.name.lower(),
-        "required": not has_default and one.kind not in _VARIABLE,
+        "required": not has_default and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD),
         "schema": schema(one.annotation),
     }
     words = found["schema"].get("anyOf", [found["schema"]])

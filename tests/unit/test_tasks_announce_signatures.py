@@ -1,6 +1,7 @@
 """From functions to what is announced of them."""
 
 import tomllib
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -12,6 +13,12 @@ from penstock.worker.consuming.signatures import describe
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext
 from tasks.registry import TASKS
+
+
+class Colour(Enum):
+    """A type whose members JSON has no word for."""
+
+    RED = "red"
 
 
 class Other:
@@ -40,6 +47,8 @@ HINTS: list[tuple[Any, dict[str, Any]]] = [
         {"anyOf": [{"type": "integer"}, {"type": "string"}]},
     ),
     (Literal["a", 2], {"enum": ["a", 2]}),
+    (Literal[Colour.RED], {}),
+    (Literal[b"a", "a"], {}),
     (Annotated[int, "unit: s"], {"type": "integer"}),
     (Any, {}),
     (Other, {}),

@@ -4,11 +4,14 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.describe import parameter, schema
+from penstock.describe import anything, parameter, schema
 from penstock.worker.running.authored import Authored
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +37,32 @@ class Described:
 def describe(task: str, authored: Authored, version: str, doc: str | None = None) -> Described:
     """Describe a task by the hints and the docstring of its function.
 
+    Of one whose description JSON cannot hold it is announced that any arguments fit, and logged.
+
     Args:
         task: its name.
         authored: its function; what the worker gives it is left out.
         version: of the code that announces.
         doc: the docstring of its class, in place of one that the function lacks.
     """
-    signature = authored.signature()
-    return Described(
-        task=task,
-        entry={
-            "task": task,
-            "doc": inspect.cleandoc(inspect.unwrap(authored.run).__doc__ or doc or ""),
-            "version": version,
-            "coroutine": authored.is_coroutine,
-            "params": [parameter(one) for one in signature.parameters.values()],
-            "returns": schema(signature.return_annotation),
-        },
-    )
+    try:
+        text = inspect.cleandoc(inspect.unwrap(authored.run).__doc__ or doc or "")
+        entry = _entry(task, authored, version, text, authored.signature())
+        json.dumps(entry, allow_nan=False)
+    except Exception as error:  # noqa: BLE001  # whatever hints, defaults and docstrings are
+        _logger.warning("arguments not checked: task=%s cannot be described: %r", task, error)
+        entry = _entry(task, authored, version, "", inspect.signature(anything))
+    return Described(task=task, entry=entry)
+
+
+def _entry(
+    task: str, authored: Authored, version: str, doc: str, signature: inspect.Signature
+) -> dict[str, Any]:
+    return {
+        "task": task,
+        "doc": doc,
+        "version": version,
+        "coroutine": authored.is_coroutine,
+        "params": [parameter(one) for one in signature.parameters.values()],
+        "returns": schema(signature.return_annotation),
+    }
