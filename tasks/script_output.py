@@ -6,12 +6,18 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from penstock.wire.keys import EVENTS_LENGTH
+
 MAX_OUTPUT_BYTES = 256 * 1024
 """Kept and logged of each of stdout and stderr; the rest is read, so that the script never blocks
 on a full pipe, and dropped."""
 
 MAX_LINE_BYTES = 8 * 1024
 """A longer line is logged in pieces: a progress bar without newlines is one endless line."""
+
+MOST_WAITING = EVENTS_LENGTH
+"""Lines on their way to the log: so many events of a task are kept, and each line costs a call of
+Redis, also when the script has ended."""
 
 _READ_BYTES = 64 * 1024
 
@@ -93,15 +99,19 @@ class Capture:
 class Lines:
     """The lines of both pipes, in the order in which they were read, on their way to the log.
 
-    Between reading and logging, so that a slow Redis does not slow the script down. Bounded by
-    what the two captures keep.
+    Between reading and logging, so that a slow Redis does not slow the script down. Of more lines
+    than `MOST_WAITING` the oldest are left out, and the log says how many.
     """
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        self._left_out = 0
 
     def put(self, line: str, stream: str) -> None:
         """Append one line of `stdout` or `stderr`."""
+        if self._queue.qsize() >= MOST_WAITING:
+            self._queue.get_nowait()
+            self._left_out += 1
         self._queue.put_nowait((line, stream))
 
     def end(self) -> None:
@@ -111,4 +121,7 @@ class Lines:
     async def forward(self, log: Callable[[str, str], Awaitable[None]]) -> None:
         """Hand each line to `log(line, stream)` until the end."""
         while (entry := await self._queue.get()) is not None:
+            left_out, self._left_out = self._left_out, 0
+            if left_out:
+                await log(f"… {left_out} lines left out", entry[1])
             await log(*entry)

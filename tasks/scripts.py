@@ -39,7 +39,8 @@ async def run(
 ) -> dict[str, Any]:
     """Run a script of the worker's allow-listed folder and return its exit code and output.
 
-    Each line of output is a log line of the task while the script runs. An exit code other than 0
+    Each line of output is a log line of the task while the script runs; where they come faster than
+    they can be logged, the log says how many were left out. An exit code other than 0
     is a result like any other (the task is SUCCESS): what it means is the script's business, and
     its output would be lost in a FAILURE. At least once: a worker that dies with the script
     running leaves the task to another worker, which runs the script again.

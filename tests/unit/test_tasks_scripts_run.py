@@ -13,7 +13,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from penstock.worker.running.runtime import Limits, Runtime
 from tasks import scripts
 from tasks.resources import Context, Resources
-from tasks.script_output import MAX_OUTPUT_BYTES
+from tasks.script_output import MAX_OUTPUT_BYTES, MOST_WAITING
 from tasks.scripts import ScriptRefusedError, ScriptTimeoutError
 from tasks.store import Store
 from tests.waiting import eventually
@@ -236,6 +236,20 @@ async def test_output_is_bounded_and_its_flood_does_not_block_the_script(
     assert len(result["stdout"]) == MAX_OUTPUT_BYTES
     assert result["stderr"] == "end\n"
     assert sum(len(line) + 1 for _, line in log.lines) < MAX_OUTPUT_BYTES + 100
+
+
+async def test_of_more_lines_than_can_be_logged_the_latest_are_and_the_rest_is_counted(
+    context: Context, log: Log
+):
+    name = script(context, "yes ''")
+
+    with pytest.raises(ScriptTimeoutError):
+        await run(context, name, timeout_s=1)
+
+    left_out = [int(line.split()[1]) for _, line in log.lines if line.endswith("lines left out")]
+    logged = len(log.lines) - len(left_out)
+    assert logged + sum(left_out) == MAX_OUTPUT_BYTES
+    assert logged < 10 * MOST_WAITING
 
 
 async def test_an_endless_line_is_logged_in_pieces(context: Context, log: Log):
