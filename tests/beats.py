@@ -1,9 +1,12 @@
 """Beats as processes, and what they wrote of schedules."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery.schedules import schedule
@@ -27,6 +30,13 @@ async def leading(beats: BeatMaker, name: str = "beat") -> AsyncIterator[Child]:
     await eventually(lambda: "beat: leading" in beat.log_tail(200), timeout_s=20)
     yield beat
     await beat.stop()
+
+
+@asynccontextmanager
+async def one_thread() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """Call a scheduler beside the event loop; its lock is of the thread that took it."""
+    with ThreadPoolExecutor(1) as thread:
+        yield partial(asyncio.get_running_loop().run_in_executor, thread)
 
 
 def every(app: Penstock, name: str, seconds: float = 1, **fields: Any) -> RedBeatSchedulerEntry:

@@ -32,6 +32,7 @@ from penstock.worker import tracing
 from penstock.worker.beat.liveness import touch
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from penstock.worker.beat.seeds import Seeds
+from penstock.worker.beat.unpublished import Unpublished
 from penstock.worker.messages.amqp import Producer
 
 LOCK_TIMEOUT_S = 5
@@ -101,6 +102,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
         self._planned = False
         self._seeds = Seeds(app)
         self._clock = _clock()
+        self._unpublished = Unpublished()
+        self._is_broker_away = False
         self._ticking = False
         self.faults = Faults("beat", expected=(RedisError,), tell=_say)
         """What is wrong with its ticks."""
@@ -123,6 +126,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
                 return float(self.max_interval)
             self._say_alive()
             self._plan(lock)
+            self._is_broker_away = False
             waits = [self._fire_when_due(entry, lock) for entry in self._entries(lock)]
             touch(self._health_file)
         except RedisError as error:
@@ -247,20 +251,37 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
             elif is_due and self._is_too_late(entry):
                 _logger.warning("beat: %s is too late for its last time", entry.name)
                 entry.skip(now)
-            elif is_due:
-                producer = self.producer  # connects, which can take longer than the lock lasts
+            elif is_due and not self._is_broker_away:
+                producer = self._connected()
                 self._renew(lock)
                 entry.options = attempt_options(entry)  # of this object only; it is not saved
                 self.apply_async(entry, producer=producer, advance=False)
                 entry.ran(now)
+                self._unpublished.published(entry)
                 _logger.info("beat: published %s (%s)", entry.name, entry.task)
         except RedisError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever one entry or the broker does, beat lives
-            _logger.warning("beat: %s not published, trying again: %s", entry.name, error)
-            self._disconnect()
+            self._not_published(entry, error)
             return float(self.max_interval)
         return float(next_s or self.max_interval)
+
+    def _connected(self) -> Producer:
+        """Return the producer; connects, which can take longer than the lock lasts."""
+        try:
+            producer: Producer = self.producer
+        except Exception:
+            self._is_broker_away = True  # until the next look; each try takes its time
+            raise
+        return producer
+
+    def _not_published(self, entry: PeriodicEntry, error: Exception) -> None:
+        """Try it again: later, or where there is no connection as soon as there is one."""
+        if any(isinstance(one, self.connection.connection_errors) for one in _chain(error)):
+            self._disconnect()
+        wait_s = self._unpublished.failed(entry, error, tried=not self._is_broker_away)
+        if wait_s:
+            entry.put_off(wait_s)
 
     def _is_too_late(self, entry: PeriodicEntry) -> bool:
         deadline_s = self.app.conf.beat_cron_starting_deadline
@@ -302,6 +323,13 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
         run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
         options["task_id"] = str(uuid.uuid5(_RUNS, run))
     return options
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised for: Celery and kombu wrap those of a connection."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _clock() -> float:

@@ -107,11 +107,12 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
             raw = (definition, meta or "")
             last.setdefault("last_run_at", None)
             entry = cls(app=app, redis_key=key, raw=raw, **fields, **last)
+            entry.last_run_at = last["last_run_at"]  # Celery makes now of None
+            _ = entry.score  # one whose time cannot be worked out cannot be planned, either
         except (TypeError, ArithmeticError, AttributeError, KeyError, OSError) as error:
             raise ValueError(repr(error)) from error
         if owner is not None and owner.suspended:
             entry.enabled = False
-        entry.last_run_at = last["last_run_at"]  # Celery makes now of None
         return entry
 
     @property
@@ -205,6 +206,13 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         repeats = isinstance(self.schedule, Recurring) and self.schedule.repeats
         return bool(ahead_s > (1 if repeats else CLOCK_SET_BACK_S))
 
+    def put_off(self, seconds: float) -> None:
+        """Have the entry, which is due, looked at again after so many seconds.
+
+        Its run stays the same one: neither its time nor the task id of the run changes.
+        """
+        self._note(score=self.app.now().timestamp() + seconds)
+
     def _next_instance(
         self,
         last_run_at: datetime | None = None,
@@ -216,12 +224,13 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
 
     __next__ = next = _next_instance
 
-    def _note(self, *, with_meta: bool = False) -> None:
+    def _note(self, *, with_meta: bool = False, score: float | None = None) -> None:
         meta = {"last_run_at": instant(self.last_run_at), "total_run_count": self.total_run_count}
         body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
+        due = self.score if score is None else score
         text = script("schedule_ran").text
-        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(self.score))
+        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(due))
 
 
 def instant(at: datetime | None) -> datetime | None:

@@ -1,6 +1,5 @@
 """A schedule of many entries that have nothing to do: what is due is published in time."""
 
-import asyncio
 import json
 import time
 
@@ -15,7 +14,7 @@ from penstock.worker.beat.schedule import Scheduler
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.beats import due, every, runs
+from tests.beats import due, every, one_thread, runs
 from topology.model import Topology
 
 
@@ -69,7 +68,7 @@ async def test_a_look_that_takes_longer_than_the_lock_lasts_keeps_the_lead(
     for number in range(60):  # two commands each
         client.hset(f"redbeat:bad{number}", "definition", "{")
         client.zadd("redbeat::schedule", {f"redbeat:bad{number}": number})
-    async with TcpProxy(redis_server.port, away_s=0.012) as proxy:
+    async with TcpProxy(redis_server.port, away_s=0.012) as proxy, one_thread() as call:
         config = WorkerConfig(amqp_url=amqp_url, redis_url=proxy.url_through(redis_url))
         app = build_app(config, topology)
         app.conf.update(redbeat_lock_timeout=1, penstock_first_schedule={})
@@ -78,10 +77,10 @@ async def test_a_look_that_takes_longer_than_the_lock_lasts_keeps_the_lead(
         scheduler._planned = True
         before = time.monotonic()
 
-        await asyncio.to_thread(scheduler.tick)
+        await call(scheduler.tick)
 
         assert time.monotonic() - before > 2
         assert scheduler.faults.failing is None
         assert runs(client, "mine") == 1
-        await asyncio.to_thread(scheduler.close)
+        await call(scheduler.close)
         get_redis(app).close()

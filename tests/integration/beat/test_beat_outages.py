@@ -1,6 +1,7 @@
 """What beat outlives: servers that go away, queues that refuse, entries that cannot be read."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from redis import Redis
 
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis as RedisServer
+from gateway.schedules.redbeat_forms import redbeat_time
 from penstock.worker.app import Penstock
 from tests.beats import LOCK, BeatMaker, every, leading, messages, runs
 from tests.waiting import eventually
@@ -29,7 +31,12 @@ async def test_an_entry_that_cannot_be_read_stops_no_other(
         "odd-crontab": json.dumps(
             {"name": "x", "task": "y", "schedule": {"__type__": "crontab", "minute": "99"}}
         ),
+        "after-all-days": json.dumps(
+            {"name": "x", "task": "y", "schedule": good | {"every": 2.53e11}}
+        ),
     }
+    meta = {"last_run_at": redbeat_time(time.time()), "total_run_count": 1}
+    client.hset("redbeat:after-all-days", "meta", json.dumps(meta))
     for name, definition in bad.items():
         client.hset(f"redbeat:{name}", "definition", definition)
         client.zadd("redbeat::schedule", {f"redbeat:{name}": 1})
