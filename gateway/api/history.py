@@ -194,7 +194,8 @@ async def timeline(request: web.Request) -> web.Response:
     caller = require(request, "read")
     task_id = request.match_info["id"]
     task = await one(request, caller, task_id)
-    issued = request.app[ACCESS].known_ids.of_tasks(caller, (task_id,)).get(task_id)
+    known = await request.app[ACCESS].known_ids.of_tasks(caller, (task_id,))
+    issued = known.get(task_id)
     if task is None and issued is None:
         raise unknown_task_id()
     changes = [] if task is None else [_change(each) for each in task.changes]

@@ -162,8 +162,10 @@ async def ticket(request: web.Request) -> web.StreamResponse:
         check_json(request)
     wanted = decode_with(_decode_ticket, asked) if asked else TicketRequest()
     ids = None if wanted.ids is None else list(dict.fromkeys(wanted.ids))
-    if ids is not None and len(request.app[ACCESS].known_ids.of_tasks(caller, ids)) < len(ids):
-        raise unknown_task_id()
+    if ids is not None:
+        known = await request.app[ACCESS].known_ids.of_tasks(caller, ids)
+        if len(known) < len(ids):
+            raise unknown_task_id()
     every = wanted.tenants == "all"
     if every:
         require(request, "admin")

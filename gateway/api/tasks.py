@@ -163,7 +163,7 @@ async def status(request: web.Request) -> web.StreamResponse:
     wait_s = WAIT.of(request)
     body = await request.app[INTAKE].bodies.read(request, _MAX_STATUS_BYTES)
     ids = decode_with(_decode_status, body).ids
-    known = request.app[ACCESS].known_ids.of_tasks(caller, ids)
+    known = await request.app[ACCESS].known_ids.of_tasks(caller, ids)
     if wait_s:
         await request.app[WATCHING].watch.until_ended(_tracked(known), wait_s)
     states = request.app[STATES]

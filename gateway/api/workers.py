@@ -200,7 +200,7 @@ async def tasks(request: web.Request) -> web.Response:
     caller = require(request, "read")
     name = request.match_info["name"]
     running = {one.task_id: one for one in await request.app[OPERATING].workers.running(name)}
-    known = request.app[ACCESS].known_ids.of_tasks(caller, running)
+    known = await request.app[ACCESS].known_ids.of_tasks(caller, running)
     states = await request.app[STATES].read(known)
     now = time.time()
     rows = [

@@ -1,9 +1,10 @@
 """Many tasks are revoked, each as DELETE /v1/tasks/{id} does it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gateway.access.known_ids import KnownIds
+from gateway.access.known_ids import KnownIds, unknown_task_id
+from gateway.access.task_id import IssuedId
 from gateway.endings.callback_events import CallbackEvents
 from gateway.endings.revocation import Revocation
 from gateway.errors import Problem
@@ -31,19 +32,23 @@ class Revoking:
 
     async def revoke(self, one: Slice, items: Sequence[Item]) -> dict[int, str | None]:
         """Revoke tasks; return what became of those that are settled."""
-        outcomes = await asyncio.gather(*(self._revoke(one, item) for item in items))
+        known = await self._known_ids.of_tasks(one.caller, [item.id for item in items])
+        outcomes = await asyncio.gather(*(self._revoke(one, item, known) for item in items))
         return {
             item.n: None if problem is None else problem.code
             for item, problem in zip(items, outcomes, strict=True)
             if problem is None or not passing(problem)
         }
 
-    async def _revoke(self, one: Slice, item: Item) -> Problem | None:
+    async def _revoke(
+        self, one: Slice, item: Item, known: Mapping[str, IssuedId | None]
+    ) -> Problem | None:
         """Revoke one task; return why it was not, or may not have been."""
         try:
-            issued = self._known_ids.of_task(one.caller, item.id)
+            if item.id not in known:
+                raise unknown_task_id()
             revoked = await self._revocation.revoke(
-                item.id, issued, terminate=one.taken.terminate, by=one.operation.id
+                item.id, known[item.id], terminate=one.taken.terminate, by=one.operation.id
             )
         except Problem as problem:
             return problem

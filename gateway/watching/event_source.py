@@ -54,7 +54,8 @@ class EventSource:
                 `state-unavailable`.
         """
         seen_end = last == _ENDED
-        watched, said = self._viewer.sort([(self._task_id, None if seen_end else last or None)])
+        wants = [(self._task_id, None if seen_end else last or None)]
+        watched, said = await self._viewer.sort(wants)
         for event in said:
             if event.kind == "state":
                 return False  # not tracked: nothing will ever happen

@@ -283,15 +283,15 @@ class Socket:
             return
         wants = list(tasks.items())
         for start in range(0, len(wants), _IDS_AT_ONCE):
-            watched, said = self._viewer.sort(wants[start : start + _IDS_AT_ONCE])
+            watched, said = await self._viewer.sort(wants[start : start + _IDS_AT_ONCE])
+            if self.closing:
+                return
             self._feed.subscribe(watched)
             for event in said:
                 self._say(event)
             if self.backlog > _PACE_BYTES:
                 await self.drain()
             await asyncio.sleep(0)
-            if self.closing:
-                return
 
 
 def _words(text: str) -> list[str]:

@@ -39,7 +39,7 @@ class Viewer:
         """Whether tracebacks are shown."""
         return self.caller.admin
 
-    def sort(
+    async def sort(
         self, wants: Iterable[tuple[str, str | None]]
     ) -> tuple[dict[str, tuple[IssuedId | None, str]], list[Event]]:
         """What may be watched, and what is to be said at once of the rest.
@@ -48,7 +48,7 @@ class Viewer:
             wants: Ids, each with a cursor to resume after.
         """
         asked = dict(wants)
-        known = self.known_ids.of_tasks(self.caller, asked)
+        known = await self.known_ids.of_tasks(self.caller, asked)
         watched: dict[str, tuple[IssuedId | None, str]] = {}
         said: list[Event] = []
         for task_id, cursor in asked.items():
