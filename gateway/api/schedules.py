@@ -27,7 +27,8 @@ from penstock.wire.schedules import ADMIN
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
-"""A first colon is RedBeat's own: `redbeat::lock`."""
+"""Of a new one. A first colon is RedBeat's own: `redbeat::lock`. A program's may be any: Celery
+calls a periodic task by its arguments, where nobody names it."""
 _NO_BEAT = (
     "no scheduler runs the schedules: start one with `celery -A tasks beat`; a beat with Celery's "
     "own scheduler does not read them"
@@ -201,7 +202,8 @@ async def put(request: web.Request) -> web.StreamResponse:
     """Make or replace a schedule."""
     caller = require(request, "schedule")
     name = request.match_info["name"]
-    if not _SANE_NAME.fullmatch(name):
+    schedules = request.app[SCHEDULING].schedules
+    if not _SANE_NAME.fullmatch(name) and not await schedules.read(_places(request, caller)):
         raise invalid_request(
             "{name}", "Expected 1 to 200 printable characters, no slash, no first :"
         )
@@ -209,7 +211,6 @@ async def put(request: web.Request) -> web.StreamResponse:
     body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
     wanted = parse_schedule(body)
     await request.app[SUBMITTING].submission.plan(wanted.request, caller, LATER)
-    schedules = request.app[SCHEDULING].schedules
     tenant = _asked_tenant(request, caller) or caller.tenant
     for before in (await schedules.read(_places(request, caller)))[:1]:
         _require_task(request, caller, before)

@@ -11,6 +11,7 @@ import pytest
 from redbeat.schedulers import get_redis
 
 from penstock.worker.beat.schedule_entries import PeriodicEntry
+from penstock.worker.beat.seeds import Seeds
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.schedules_seen import EVERY, ODD_NAMES, unix
@@ -143,6 +144,24 @@ async def test_names_are_a_tenants_own_and_admin_sees_all(clients, deployment, g
             for client in (planner, root):
                 answer = await client.code(method, f"/{name}{more}")
                 assert answer == (404, "unknown-schedule"), (name, answer)
+
+
+async def test_a_name_that_celery_made_of_arguments_can_be_switched_off(clients, deployment):
+    root, planner = clients["root"], clients["planner"]
+    config = WorkerConfig(amqp_url=deployment.amqp_url, redis_url=deployment.redis_url)
+    app = build_app(config, load())
+    app.add_periodic_task(3600, app.signature("demo.add", ("/srv/a", "/srv/b")))
+    Seeds(app).sow()
+    get_redis(app).close()
+    name = "demo.add('/srv/a', '/srv/b')"
+    path = f"/{quote(name, safe='')}"
+    off = {"task": "demo.add", "args": [1, 2], "every": 3600, "enabled": False}
+
+    assert await planner.code("PUT", path, json=off) == (400, "invalid-request")
+    assert await root.code("PUT", path, json=off) == (200, None)
+    assert (await root("GET", path))[1]["enabled"] is False
+    assert await root.code("DELETE", path) == (204, None)
+    assert await root.code("PUT", path, json=off) == (400, "invalid-request")
 
 
 async def test_a_tenant_called_admin_reaches_no_other_by_a_name(make_gateway, tmp_path, deployment):
