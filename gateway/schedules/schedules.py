@@ -196,9 +196,11 @@ class Schedules:
             or (before.owner is not None and before.owner.suspended != "")
         )
         await self._check_quota(tenant, name, len(orjson.dumps(definition)))
-        existed = await self._write(internal, definition, Owner(key=key), before, changed=changed)
-        (schedule,) = await self.read([(tenant, name)])
-        return schedule, existed == 0
+        owner = Owner(key=key)
+        existed = await self._write(internal, definition, owner, before, changed=changed)
+        for schedule in await self.read([(tenant, name)]):
+            return schedule, existed == 0
+        return _deleted(tenant, name, definition, owner), existed == 0
 
     async def delete(self, schedule: Entry) -> bool:
         """Delete a schedule; False: it was deleted before.
@@ -300,6 +302,19 @@ def _schedule(
         owner=Owner.load(owned),
         raw_owner=(owned or b"").decode("utf-8", "replace"),
         raw_definition=definition or b"",
+    )
+
+
+def _deleted(tenant: str, name: str, definition: Mapping[str, Any], owner: Owner) -> Entry:
+    """Return an entry that was written and is gone: another request deleted it at once."""
+    return Entry(
+        tenant=tenant,
+        name=name,
+        definition=definition,
+        last_run_at=None,
+        next_run_at=None,
+        total_runs=0,
+        owner=owner,
     )
 
 

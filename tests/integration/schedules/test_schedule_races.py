@@ -31,6 +31,15 @@ class Interrupted(Schedules):
         await self._between()
 
 
+class DeletedAtOnce(Schedules):
+    """Schedules of which each is deleted between the write and the read of its `put`."""
+
+    async def _write(self, *args: Any, **options: Any) -> int:
+        existed = await super()._write(*args, **options)
+        assert await self.delete(await read(self))
+        return existed
+
+
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
     client = make_redis(redis_url)
@@ -101,6 +110,15 @@ async def test_a_schedule_that_is_deleted_while_it_is_replaced_is_made_anew(
     assert is_new
     assert (schedule.total_runs, schedule.last_run_at) == (0, None)
     assert is_due_in(deployment.redis, DAY_S)
+
+
+async def test_a_schedule_that_is_deleted_as_soon_as_it_is_written_was_written(redis, daily):
+    schedule, is_new = await DeletedAtOnce(redis).put("acme", "x", wanted(every=5), "old")
+
+    assert not is_new
+    assert schedule.definition["schedule"]["every"] == 5
+    assert schedule.next_run_at is None
+    assert await daily.read([("acme", "x")]) == []
 
 
 async def test_of_two_changes_at_once_the_last_one_has_its_times(redis, daily, deployment):
