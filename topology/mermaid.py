@@ -60,4 +60,8 @@ def _id(name: str) -> str:
 
 
 def _text(label: str) -> str:
-    return escape(label).replace("#", "&#35;")
+    """Return a label between quotes as Mermaid draws it.
+
+    Source: Mermaid's `encodeEntities`: an entity of its own is `#35;`, without the `&` of HTML.
+    """
+    return escape(label, quote=False).replace("#", "#35;").replace('"', "#quot;")

@@ -24,7 +24,7 @@ def test_mermaid_draws_each_binding_with_its_key():
     lines = mermaid(load()).splitlines()
 
     assert lines[0] == "flowchart LR"
-    assert '    x_events -- "documents.&#35;" --> q_mongo_5f_queue' in lines
+    assert '    x_events -- "documents.#35;" --> q_mongo_5f_queue' in lines
     assert '    x_tasks -- "default" --> q_default' in lines
 
 
@@ -32,8 +32,22 @@ def test_mermaid_escapes_what_would_end_a_label():
     drawn = mermaid(ODD)
 
     assert 'quo"ted' not in drawn
+    assert "quo#quot;ted" in drawn
     assert "x<y" not in drawn
     assert "a&amp;b" in drawn
+
+
+def test_mermaid_draws_an_apostrophe_and_a_hash_as_they_are():
+    topology = Topology(
+        exchanges=[Exchange(name="it's", type="topic")],
+        queues=[Queue(name="q")],
+        bindings=[Binding(exchange="it's", queue="q", key="a'.#")],
+    )
+
+    lines = mermaid(topology).splitlines()
+
+    assert '    x_it_27_s{{"it\'s<br/><i>topic</i>"}}' in lines
+    assert '    x_it_27_s -- "a\'.#35;" --> q_q' in lines
 
 
 def test_show_lists_routes_with_the_queues_they_reach():
