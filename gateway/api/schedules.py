@@ -60,7 +60,8 @@ class Schedule(msgspec.Struct, kw_only=True, omit_defaults=True):
     suspended: str | None = None
     """Why beat does not run it: its key may not submit the task (now)."""
     warning: str | None = None
-    """No scheduler runs the schedules."""
+    """Why it does not run although it is due: no scheduler runs the schedules, or the one that does
+    could not publish it."""
 
 
 class ScheduleList(msgspec.Struct, omit_defaults=True):
@@ -79,6 +80,9 @@ def shown(entry: Entry, warning: str | None = None) -> Schedule:
         warning: No scheduler runs it.
     """
     definition = entry.definition
+    suspended = (entry.owner.suspended or None) if entry.owner else None
+    if warning is None and entry.unpublished and definition.get("enabled", True) and not suspended:
+        warning = f"beat could not publish it: {entry.unpublished}; it is tried again each minute"
     return Schedule(
         name=entry.name,
         tenant=entry.tenant,
@@ -90,7 +94,7 @@ def shown(entry: Entry, warning: str | None = None) -> Schedule:
         last_run_at=_time(entry.last_run_at),
         next_run_at=_time(entry.next_run_at),
         total_runs=entry.total_runs,
-        suspended=(entry.owner.suspended or None) if entry.owner else None,
+        suspended=suspended,
         warning=warning,
         **client_schedule(definition.get("schedule")),
     )

@@ -45,6 +45,8 @@ class Entry:
     total_runs: int
     owner: Owner | None
     """None: it is shipped, or another program wrote it."""
+    unpublished: str = ""
+    """Why beat could not publish it when it was due last, for people; empty: it could."""
     raw_owner: str = ""
     raw_definition: bytes = b""
     """Both as they were read."""
@@ -134,7 +136,7 @@ class Schedules:
                 except ValueError:
                     continue  # no schedule is named so
                 wanted.append((tenant, name))
-                pipe.hmget(key, "definition", "meta", "penstock", "owner")
+                pipe.hmget(key, "definition", "meta", "penstock", "owner", "unpublished")
                 pipe.zscore(SCHEDULE_KEY, key)
             found = await pipe.execute() if wanted else []
         entries = zip(wanted, found[::2], found[1::2], strict=True)
@@ -276,8 +278,8 @@ class Schedules:
 def _schedule(
     tenant: str, name: str, fields: Sequence[bytes | None], score: float | None
 ) -> Entry | None:
-    """Return an entry of its definition, meta, penstock and owner; None when it cannot be read."""
-    definition, meta, noted, owned = fields
+    """Return an entry of the fields of its hash, as `read` asks for them; None: unreadable."""
+    definition, meta, noted, owned, unpublished = fields
     entry = _object(definition)
     if not entry:
         return None
@@ -300,6 +302,7 @@ def _schedule(
         next_run_at=next_run_at,
         total_runs=total_runs if isinstance(total_runs, int) else 0,
         owner=Owner.load(owned),
+        unpublished=(unpublished or b"").decode("utf-8", "replace"),
         raw_owner=(owned or b"").decode("utf-8", "replace"),
         raw_definition=definition or b"",
     )

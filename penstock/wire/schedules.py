@@ -4,6 +4,7 @@
                                    meta         last_run_at, total_run_count: RedBeat's JSON
                                    penstock     when it was last changed, and its last run before
                                    owner        `Owner`, of entries that the gateway wrote
+                                   unpublished  why beat could not publish it, for people
     sorted set redbeat::schedule   key → when it is due, unix seconds; below 0: never
     string penstock:beat           `{"at": unix seconds, "host"}` of the beat that leads
 

@@ -200,9 +200,10 @@ export function Schedules() {
       {!schedules ? (found.problem.value ? <Trouble problem={found.problem.value} what="schedules" /> : <Loading />)
         : schedules.length === 0 ? <Empty>There are no schedules.</Empty>
         : <Table kind="t-schedules" label="Schedules" columns={columns} rows={schedules} name={name}
-            below={(one) => (one.suspended || editing === name(one)) && (
+            below={(one) => (one.suspended || one.warning || editing === name(one)) && (
               <>
                 {one.suspended && <p class="notice warn">Suspended: {one.suspended}</p>}
+                {one.warning && <p class="notice warn">{one.warning}</p>}
                 {editing === name(one) && <Editor schedule={one} close={() => setEditing(null)} />}
               </>
             )} />}

@@ -10,6 +10,7 @@ local definition, owner = unpack(redis.call('HMGET', KEYS[1], 'definition', 'own
 if ARGV[6] ~= '' and owner ~= ARGV[6] then return -1 end
 local existed = definition and 1 or 0
 redis.call('HSET', KEYS[1], 'definition', ARGV[1], 'owner', ARGV[5])
+redis.call('HDEL', KEYS[1], 'unpublished')
 local score = redis.call('ZSCORE', KEYS[2], KEYS[1])
 if definition == ARGV[7] and score and tonumber(score) >= 0 then return existed end
 local runs, found = 0, redis.call('HGET', KEYS[1], 'meta')

@@ -3,7 +3,8 @@
 -- the change, only the count goes up; one that was suspended stays so. Who writes a definition or a
 -- meta writes the score, too: after a change it is that one's.
 -- KEYS: entry, schedule
--- ARGV: definition and meta that were read, meta to write ('' = only the score), score
+-- ARGV: definition and meta that were read, meta to write ('' = only the score), score, why it could
+--       not be published ('' = it was, or was not tried)
 -- Answer: 0 deleted, 1 changed or suspended meanwhile, 2 planned
 local definition = redis.call('HGET', KEYS[1], 'definition')
 if not definition then return 0 end
@@ -26,5 +27,10 @@ elseif (meta or '') ~= ARGV[2] then
 end
 if definition ~= ARGV[1] then return 1 end
 if tonumber(redis.call('ZSCORE', KEYS[2], KEYS[1]) or 0) < 0 then return 1 end
+if ARGV[5] == '' then
+  redis.call('HDEL', KEYS[1], 'unpublished')
+else
+  redis.call('HSET', KEYS[1], 'unpublished', ARGV[5])
+end
 redis.call('ZADD', KEYS[2], ARGV[4], KEYS[1])
 return 2

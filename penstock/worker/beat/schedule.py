@@ -32,7 +32,7 @@ from penstock.worker import tracing
 from penstock.worker.beat.liveness import touch
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from penstock.worker.beat.seeds import Seeds
-from penstock.worker.beat.unpublished import Unpublished
+from penstock.worker.beat.unpublished import Unpublished, chain, reason
 from penstock.worker.messages.amqp import Producer
 
 LOCK_TIMEOUT_S = 5
@@ -277,11 +277,11 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no hints
 
     def _not_published(self, entry: PeriodicEntry, error: Exception) -> None:
         """Try it again: later, or where there is no connection as soon as there is one."""
-        if any(isinstance(one, self.connection.connection_errors) for one in _chain(error)):
+        if any(isinstance(one, self.connection.connection_errors) for one in chain(error)):
             self._disconnect()
         wait_s = self._unpublished.failed(entry, error, tried=not self._is_broker_away)
         if wait_s:
-            entry.put_off(wait_s)
+            entry.put_off(wait_s, reason(error))
 
     def _is_too_late(self, entry: PeriodicEntry) -> bool:
         deadline_s = self.app.conf.beat_cron_starting_deadline
@@ -323,13 +323,6 @@ def attempt_options(entry: PeriodicEntry) -> dict[str, Any]:
         run = f"{entry.name}\n{entry.last_run_at.isoformat()}"
         options["task_id"] = str(uuid.uuid5(_RUNS, run))
     return options
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was raised for: Celery and kombu wrap those of a connection."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _clock() -> float:

@@ -206,12 +206,16 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
         repeats = isinstance(self.schedule, Recurring) and self.schedule.repeats
         return bool(ahead_s > (1 if repeats else CLOCK_SET_BACK_S))
 
-    def put_off(self, seconds: float) -> None:
+    def put_off(self, seconds: float, why: str) -> None:
         """Have the entry, which is due, looked at again after so many seconds.
 
         Its run stays the same one: neither its time nor the task id of the run changes.
+
+        Args:
+            seconds: from now.
+            why: it could not be published; the gateway shows it.
         """
-        self._note(score=self.app.now().timestamp() + seconds)
+        self._note(score=self.app.now().timestamp() + seconds, why=why)
 
     def _next_instance(
         self,
@@ -224,13 +228,13 @@ class PeriodicEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has
 
     __next__ = next = _next_instance
 
-    def _note(self, *, with_meta: bool = False, score: float | None = None) -> None:
+    def _note(self, *, with_meta: bool = False, score: float | None = None, why: str = "") -> None:
         meta = {"last_run_at": instant(self.last_run_at), "total_run_count": self.total_run_count}
         body = json.dumps(meta, cls=RedBeatJSONEncoder) if with_meta else ""
         keys = (self.key, self.app.redbeat_conf.schedule_key)
         due = self.score if score is None else score
         text = script("schedule_ran").text
-        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(due))
+        get_redis(self.app).eval(text, 2, *keys, *self.raw, body, repr(due), why)
 
 
 def instant(at: datetime | None) -> datetime | None:

@@ -1,11 +1,16 @@
 """Entries that could not be published: when each is tried again, and what the log has of it."""
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from amqp.exceptions import AccessRefused, MessageNacked, NotFound
+from celery.exceptions import QueueNotFound
+
 from penstock.looper import Faults, plain_line
 from penstock.worker.beat.schedule_entries import PeriodicEntry
+from penstock.worker.errors import UnroutableError
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -13,6 +18,14 @@ LONGEST_WAIT_S = 60.0
 
 _MOST = 10_000
 """Entries that are remembered; one that is forgotten begins with the first wait again."""
+
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (UnroutableError, "no queue takes it"),
+    (QueueNotFound, "beat's layout has no such queue"),
+    (NotFound, "RabbitMQ has no such exchange"),
+    (AccessRefused, "RabbitMQ does not let beat publish there"),
+    (MessageNacked, "RabbitMQ refuses it: its queue may be full"),
+)
 
 _logger = logging.getLogger("celery.beat")
 
@@ -47,6 +60,22 @@ class Unpublished:
         faults, _ = self._entries.pop(entry.key, (None, 0))
         if faults is not None:
             faults.well()
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised for: Celery and kombu wrap those of a connection."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def reason(error: BaseException) -> str:
+    """Return why an entry could not be published, for its owner: in our words, without secrets."""
+    errors = list(chain(error))
+    for kind, words in _REASONS:
+        if any(isinstance(one, kind) for one in errors):
+            return words
+    return "beat's log says why"
 
 
 def _say(
