@@ -63,10 +63,12 @@ class Seeds:
 
     def _sow(self, name: str, definition: str, known: str | None, *, seeded: bool) -> None:
         client, key = get_redis(self._app), PREFIX + name
-        found, mark = client.hget(key, "definition"), fingerprint(definition)
-        if found and fingerprint(found) == mark:
+        schedule_key = self._app.redbeat_conf.schedule_key
+        score, found = client.zscore(schedule_key, key), client.hget(key, "definition")
+        mark = fingerprint(definition)
+        if score is None and found and fingerprint(found) == mark:
             # A release that wrote the two one after the other may have died in between.
-            client.zadd(self._app.redbeat_conf.schedule_key, {key: time.time()}, nx=True)
+            client.zadd(schedule_key, {key: time.time()}, nx=True)
         if known == mark:
             return
         if not seeded and known is None and not found:
