@@ -20,6 +20,8 @@ from tasks.config import WorkerConfig
 from tests.beats import due, every, messages, one_thread, runs
 from topology.model import Topology
 
+ALWAYS = 1e-6
+"""Seconds: due at each look."""
 NOWHERE = {"exchange": "nowhere", "routing_key": "x"}
 
 
@@ -55,10 +57,10 @@ def test_one_that_no_queue_takes_is_tried_ever_more_seldom_on_the_same_connectio
     fault: str,
     options: dict[str, object],
 ):
-    every(app, "good", 0.001)
+    every(app, "good", ALWAYS)
     scheduler.tick()
     connection = scheduler.connection.connection
-    every(app, "bad", 0.001, options=options)
+    every(app, "bad", ALWAYS, options=options)
     waits = []
     for _ in range(8):
         client.zadd("redbeat::schedule", {"redbeat:bad": 1, "redbeat:good": 2})
@@ -80,7 +82,7 @@ def test_one_that_can_be_published_again_is_and_begins_anew(
     caplog: pytest.LogCaptureFixture,
 ):
     caplog.set_level(logging.INFO, "celery.beat")
-    every(app, "mine", 0.001, options=NOWHERE)
+    every(app, "mine", ALWAYS, options=NOWHERE)
     for _ in range(3):
         client.zadd("redbeat::schedule", {"redbeat:mine": 1})
         scheduler.tick()
@@ -105,7 +107,7 @@ async def test_a_broker_that_does_not_answer_is_asked_once_a_look(
         scheduler = await call(begun, app)
         names = [f"each-{number}" for number in range(5)]
         for name in names:
-            every(app, name, 0.001)
+            every(app, name, ALWAYS)
         proxy.stall(Direction.TO_CLIENT)
         before = time.monotonic()
 
