@@ -15,6 +15,19 @@ def total(**more: Any) -> dict[str, Any]:
     return {"task": "demo.total", **more}
 
 
+def row(groups: int, *then: dict[str, Any]) -> dict[str, Any]:
+    """A chain of groups, each of which begins when the one before it has ended."""
+    return {"chain": [{"group": [add(1, 2, immutable=True)] * 2} for _ in range(groups)] + [*then]}
+
+
+def in_headers(chords: int) -> dict[str, Any]:
+    """Chords, each of which begins the header of another."""
+    inner = add(1, 2, immutable=True)
+    for _ in range(chords):
+        inner = {"chord": {"header": [inner, add(1, 2, immutable=True)], "body": total()}}
+    return inner
+
+
 CANVASES: dict[str, dict[str, Any]] = {
     "chain": {"chain": [add(1, 2), add(3), add(4)]},
     "immutable": {"chain": [add(1, 2), add(3, 3, immutable=True), add(4)]},

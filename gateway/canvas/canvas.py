@@ -29,6 +29,8 @@ class Group:
     """A group in a line."""
 
     id: str
+    place: str
+    """In the body of the request."""
     members: "tuple[Line, ...]"
 
 
@@ -96,19 +98,24 @@ def line_of(node: Node) -> Line:
 
 def _chained(children: list[Line]) -> Line:
     """Lines one behind the other, as Celery's `canvas._fold_chain` joins them."""
-    line: list[Step] = []
+    steps: list[Step] = []
     for child in children:
-        begins_with_group = len(line) == 1 and isinstance(line[0], Group)
+        begins_with_group = len(steps) == 1 and isinstance(steps[0], Group)
         match child:
             case (Group(members=()),):
                 continue
             case (Group(members=(member,)),) if not begins_with_group:
-                steps = member
+                steps += member
             case _:
-                steps = child
-        for step in steps:
-            _append(line, step)
-    return tuple(line) or children[-1]
+                steps += child
+    line: list[Step] = []  # in reverse: what follows a group is whole before it becomes a body
+    for step in reversed(steps):
+        joined = _join(step, line[-1]) if line else None
+        if joined is None:
+            line.append(step)
+        else:
+            line[-1] = joined
+    return tuple(reversed(line)) or children[-1]
 
 
 def group_of(node: GroupNode) -> Group:
@@ -120,25 +127,27 @@ def group_of(node: GroupNode) -> Group:
             members += line[0].members
         else:
             members.append(line)
-    return Group(node.id, tuple(members))
-
-
-def _append(line: list[Step], step: Step) -> None:
-    joined = _join(line[-1], step) if line else None
-    if joined is None:
-        line.append(step)
-    else:
-        line[-1] = joined
+    return Group(node.id, node.place, tuple(members))
 
 
 def _join(last: Step, step: Step) -> Chord | None:
     """Return the chord that a group becomes when something follows; None when nothing changes."""
-    if isinstance(last, Group):
-        return Chord(last, step)
-    if isinstance(last, Chord):
-        body = _join(last.body, step)
-        return None if body is None else Chord(last.header, body)
-    return None
+    headers, end = spine(last)
+    if not isinstance(end, Group):
+        return None
+    joined = Chord(end, step)
+    for header in reversed(headers):
+        joined = Chord(header, joined)
+    return joined
+
+
+def spine(step: Step) -> tuple[list[Group], TaskNode | Group]:
+    """Return the headers of a chord whose body is a chord, and so on, and the last body."""
+    headers: list[Group] = []
+    while isinstance(step, Chord):
+        headers.append(step.header)
+        step = step.body
+    return headers, step
 
 
 def opening(line: Line) -> Opening:

@@ -27,6 +27,11 @@ MAX_TASKS = 10_000
 """Tasks of one canvas; and as many chains, groups and chords, which are not counted with them."""
 MAX_DEPTH = 32
 """Levels of nesting; workers read and write them recursively."""
+MAX_CHORDS = 64
+"""Chords inside each other: groups in a row. Celery 5.7 carries out 120, and at 158 no longer."""
+MAX_AT_ONCE = 8
+"""Chords at the beginning of each other's headers, behind the first step: a worker publishes them
+at once, each through a connection of its own, and has ten (`broker_pool_limit`)."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -98,7 +103,8 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A signature, or signatures composed: exactly one of `task`, `chain`, `group` and `chord`."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {
-        "description": f"A signature, or signatures composed; at most {MAX_TASKS} tasks. "
+        "description": f"A signature, or signatures composed; at most {MAX_TASKS} tasks, "
+        f"and {MAX_CHORDS} chords one inside the other, as groups in a row are. "
         "Exactly one of `task`, `chain`, `group` and `chord`; the other members belong to a "
         "`task`.",
         "oneOf": [

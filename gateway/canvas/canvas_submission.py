@@ -21,6 +21,7 @@ from gateway.canvas.canvas import (
     simple_headers,
 )
 from gateway.canvas.canvas_check import BREATH, CheckedCanvas, check_canvas
+from gateway.canvas.canvas_depth import check_depth
 from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode, walk
 from gateway.canvas.groups import Groups
 from gateway.errors import Problem
@@ -79,6 +80,9 @@ class CanvasSubmission:
             canvas: From `check`.
             carried: What the messages say of the request.
             ids: Of an earlier try, in the order of the request; None: new ones.
+
+        Raises:
+            Problem: `invalid-request` (queued: no): workers could not carry it out.
         """
         given = iter(ids or ())
         apps = any(plan.destination.apps for plan in canvas.plans.values())
@@ -101,6 +105,7 @@ class CanvasSubmission:
                     later[id(plan)] = options
                 node.options = options
         line = line_of(canvas.root)
+        check_depth(line, apps=apps)
         return CanvasPlan(
             root=canvas.root,
             opening=opening(line),

@@ -68,6 +68,24 @@ CANVASES: dict[str, dict[str, Any]] = {
         "chain": [add(1, 2), add(3, options={"priority": 3, "time_limit": 9})],
     },
 }
+_ONE = add(1, 1, immutable=True)
+_ROW: list[dict[str, Any]] = [{"group": [_ONE, _ONE]}] * 10
+
+
+def in_headers(chords: int) -> dict[str, Any]:
+    """Chords, each of which begins the header of another."""
+    inner = _ONE
+    for _ in range(chords):
+        inner = {"chord": {"header": [inner, _ONE], "body": total()}}
+    return inner
+
+
+DEEPEST: dict[str, dict[str, Any]] = {
+    "groups in a row": {"chain": _ROW},
+    "behind a task": {"chain": [_ONE, *_ROW[1:]]},
+    "in headers": {"chain": [_ONE, in_headers(8)]},
+}
+"""What a gateway takes at most for workers of any version."""
 CONTROLS: dict[str, list[Any]] = {
     "revoke": ["revoke", {"task_id": "the-id", "terminate": False}],
     "terminate": ["revoke", {"task_id": "the-id", "terminate": True}],

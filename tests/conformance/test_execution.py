@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import VERSIONS, Celery
-from tests.conformance.kinds import CANVASES, TASKS, timed
+from tests.conformance.kinds import CANVASES, DEEPEST, TASKS, timed
 from tests.deployment.gateway import Gateway
 
 pytestmark = [
@@ -45,3 +45,14 @@ async def test_each_kind_ends_as_under_celerys_client(celery: Celery, http: Gate
 
     assert ours == theirs
     assert theirs["chain > group > task"] == ["SUCCESS", 35]
+
+
+async def test_the_deepest_canvases_end(celery: Celery, http: Gateway, version: str):
+    async with celery.deployment.worker("prefork", name="stock", concurrency=2):
+        found = {name: await ended(http, name, kind) for name, kind in DEEPEST.items()}
+
+    assert found == {
+        "groups in a row": ["SUCCESS", [2, 2]],
+        "behind a task": ["SUCCESS", [2, 2]],
+        "in headers": ["SUCCESS", 18],
+    }

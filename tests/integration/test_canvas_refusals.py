@@ -8,7 +8,7 @@ import aio_pika
 import pytest
 
 from gateway.api import parts
-from tests.canvases import CANVASES, add, total
+from tests.canvases import CANVASES, add, row, total
 from tests.integration.test_submit import messages
 
 ANNOUNCED = {
@@ -110,6 +110,16 @@ async def test_depth_has_a_bound(gateway, amqp_url, depth: int):
 
     assert response.status == (202 if depth < 32 else 400), await response.text()
     assert len(await messages(amqp_url)) == (depth < 32)
+
+
+@pytest.mark.parametrize("groups", [100, 160, 700, 4_999])
+async def test_groups_in_a_row_have_a_bound(gateway, amqp_url, groups: int):
+    response = await gateway.post("/v1/canvas", json=row(groups))
+    problem = await response.json()
+
+    assert (response.status, problem["code"], problem["queued"]) == (400, "invalid-request", "no")
+    assert problem["errors"][0]["at"] == f"$.chain[{groups - 66}]"
+    assert await messages(amqp_url) == []
 
 
 async def test_a_large_canvas_is_taken_and_a_larger_one_refused(gateway, amqp_url):

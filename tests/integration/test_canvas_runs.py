@@ -10,7 +10,8 @@ from kombu.connection import Connection
 from devstack.children import Child
 from devstack.product import ROOT
 from gateway.api import parts
-from tests.canvases import CANVASES, add, total
+from gateway.canvas.canvas_request import MAX_AT_ONCE, MAX_CHORDS
+from tests.canvases import CANVASES, add, in_headers, row, total
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
@@ -84,6 +85,21 @@ async def test_results_are_celerys(deployment, gateway, pool):
             answer = await submit(gateway, canvas)
 
             assert await outcome(gateway, answer) == expected[name], name
+            await everything_ended(gateway, answer, "SUCCESS")
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
+async def test_the_deepest_canvases_end(deployment, gateway, pool):
+    deepest = {
+        "groups in a row": (row(MAX_CHORDS + 1), [3, 3]),
+        "groups in a row behind a task": ({"chain": [add(1, 2), row(MAX_CHORDS + 1)]}, [3, 3]),
+        "in headers": ({"chain": [add(1, 2), in_headers(MAX_AT_ONCE)]}, 3 * (MAX_AT_ONCE + 1)),
+    }
+    async with deployment.worker(pool):
+        for name, (canvas, expected) in deepest.items():
+            answer = await submit(gateway, canvas)
+
+            assert await outcome(gateway, answer, 40) == expected, name
             await everything_ended(gateway, answer, "SUCCESS")
 
 
