@@ -131,9 +131,11 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
     try:
         try:
             async for chunk in request.app[INTAKE].bodies.chunks(request):
+                tasks.arrived()
                 for part in splitter.feed(chunk):
                     await tasks.take(part)
                     await outcomes.keep_up()
+            tasks.arrived()
             for part in splitter.end():
                 await tasks.take(part)
         except Problem as problem:
@@ -168,6 +170,7 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
                 held.add(chunk)
                 await _prove(proof.feed(chunk), pause)
             await _prove(proof.end(), pause)
+            tasks.arrived()
             await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
         except MalformedBodyError as error:
             raise malformed_json(f"not a JSON array: {error}") from None

@@ -25,7 +25,8 @@ SAMPLE_INTERVAL_S: Final = 1.0
 _OTHERS_EVERY: Final = 10
 """Samples between two looks at dead letters and delay levels, which refuse nothing."""
 _SAMPLE_TIMEOUT_S: Final = 5.0
-_LOOK_TIMEOUT_S: Final = 1.0
+_LOOK_TIMEOUT_S: Final = 0.6
+"""With the 5 s of a confirm that does not come: the answer of a submit is due within 6 s."""
 _ONE_NODE_WITHIN_S: Final = 1.0
 
 

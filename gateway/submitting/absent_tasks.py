@@ -29,8 +29,9 @@ Answer = TypeVar("Answer")
 LOOK_INTERVAL_S = 0.05
 """Between two looks at Redis and the queues: what absent tasks cost at most."""
 DOUBT_AGE_S = 0.25
-"""A task that nothing is known of is accepted by a look not older than this: one that no worker has
-is a 404 from the first moment of its workers on."""
+"""A task that nothing is known of is accepted by a look that ended not longer ago, in vain or not:
+one that no worker has is a 404 from the first moment of its workers on, and while RabbitMQ does not
+answer, tasks do not wait for it one by one."""
 
 
 class SeemsAbsentError(Exception):
@@ -38,13 +39,15 @@ class SeemsAbsentError(Exception):
 
     Args:
         queues: Where the task would go.
-        since: Monotonic seconds: an earlier look does not count.
+        begun_at: Monotonic seconds: a look that began earlier does not count.
+        ended_at: Nor one that ended before this.
     """
 
-    def __init__(self, queues: tuple[str, ...], since: float) -> None:
+    def __init__(self, queues: tuple[str, ...], *, begun_at: float, ended_at: float) -> None:
         super().__init__()
         self.queues = queues
-        self.since = since
+        self.begun_at = begun_at
+        self.ended_at = ended_at
 
 
 class AbsentTasks:
@@ -61,7 +64,8 @@ class AbsentTasks:
         self._catalog = catalog
         self._depths = depths
         self._deciding = False
-        self._looked_at = float("-inf")
+        self._began_at = self._ended_at = float("-inf")
+        """The last look, monotonic seconds."""
         self._wanted: set[str] = set()
         self._looking = asyncio.Lock()
         self._names = NearNames()
@@ -91,8 +95,11 @@ class AbsentTasks:
             absent = having is None and bool(self._catalog.workers.consumers)
         if not self._deciding:
             now = time.monotonic()
-            if absent or now - self._looked_at > DOUBT_AGE_S:
-                raise SeemsAbsentError(queues, now if absent else now - DOUBT_AGE_S)
+            doubtful_from = now - DOUBT_AGE_S
+            if absent:  # a worker may have come since the last look began
+                raise SeemsAbsentError(queues, begun_at=now, ended_at=now)
+            if self._ended_at < doubtful_from:
+                raise SeemsAbsentError(queues, begun_at=float("-inf"), ended_at=doubtful_from)
         elif absent:
             raise self._problem(task, queues, caller)
 
@@ -129,18 +136,22 @@ class AbsentTasks:
     async def look(self, seems: SeemsAbsentError) -> None:
         """Count consumers and read announcements, unless that was done; failure leaves a doubt."""
         self._wanted.update(seems.queues)
-        while self._looked_at < seems.since:
+        while self._is_older(seems):
             async with self._looking:
-                if self._looked_at < seems.since:
-                    await asyncio.sleep(self._looked_at + LOOK_INTERVAL_S - time.monotonic())
+                if self._is_older(seems):
+                    await asyncio.sleep(self._began_at + LOOK_INTERVAL_S - time.monotonic())
                     await self._look()
+
+    def _is_older(self, seems: SeemsAbsentError) -> bool:
+        """Return whether the last look does not count."""
+        return self._began_at < seems.begun_at or self._ended_at < seems.ended_at
 
     async def _look(self) -> None:
         began, queues, self._wanted = time.monotonic(), self._wanted, set()
         # In this order: a worker announces itself before it consumes.
         await self._depths.look(queues)
         await self._catalog.refresh_workers()
-        self._looked_at = began
+        self._began_at, self._ended_at = began, time.monotonic()
 
     def _problem(self, task: str, queues: tuple[str, ...], caller: Caller) -> Problem:
         near = self._near(task, queues, caller)

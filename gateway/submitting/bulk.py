@@ -5,6 +5,7 @@ line ──prepare──► refused ──────────────�
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,14 @@ from gateway.submitting.task_request import TaskRequest, parse_in_turns
 MAX_INFLIGHT: Final = 4096
 """Lines of one request that wait for their confirms."""
 _SLICE_LINES: Final = 128
+_STANDSTILL_S: Final = 1.0
+"""How long room is waited for behind the deadline: an array that RabbitMQ confirms all the while is
+published to its end, however long that takes."""
+_SETTLE_S: Final = 0.5
+"""Behind the deadline: the publisher itself ends the wait for a confirm, in between."""
+_NO_ROOM: Final = Problem(
+    "overloaded", "too many messages wait for a confirm; not submitted", queued="no"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +46,7 @@ class BulkTerms:
     max_task_bytes: int
     """Bound of a line."""
     patience_s: float
-    """How long to wait for room before a line is refused as `overloaded`."""
+    """How long to wait, once lines have come, for room and for their confirms."""
 
 
 class Bulk:
@@ -57,7 +66,8 @@ class Bulk:
         self._terms = terms
         self._pace = pace
         self._pending: deque[tuple[int, str, asyncio.Future[None] | Problem]] = deque()
-        self._gave_up = False
+        self._full = False
+        """Whether room was waited for in vain."""
         self._looked = False
         """Whether it was looked up, since these lines came, which tasks workers have."""
         self._watched: asyncio.Future[None] | None = None
@@ -65,6 +75,11 @@ class Bulk:
         """What became of the lines so far."""
         self.line = 0
         """Lines read."""
+        self.arrived()
+
+    def arrived(self) -> None:
+        """Set the deadline of the lines that have come: call it when more of the body has."""
+        self._deadline = asyncio.get_running_loop().time() + self._terms.patience_s
 
     async def take(self, lines: Part) -> None:
         """Publish a task for each line; waits while too many are in flight.
@@ -95,26 +110,36 @@ class Bulk:
             await self._pace.turn()
 
     async def _take_one(self, raw: bytes) -> None:
+        if self._full:
+            self.refuse(_NO_ROOM, self.line)
+            return
         task: bytes | TaskRequest = raw
         try:
             if len(raw) > LARGE_BYTES:
                 task = await parse_in_turns(raw, self._pace.turn)
             self._publish(task)
         except SeemsAbsentError as seems:
-            await self._submission.absent.look(seems)
+            with contextlib.suppress(TimeoutError):  # without an answer it is a doubt
+                async with asyncio.timeout_at(self._until):
+                    await self._submission.absent.look(seems)
             self._looked = True
             self._publish(task)
         except Problem as problem:
             self.refuse(problem, self.line)
 
+    @property
+    def _until(self) -> float:
+        """When to wait no longer, by the clock of the loop."""
+        return max(self._deadline, asyncio.get_running_loop().time() + _STANDSTILL_S)
+
     async def settle(self) -> None:
-        """Wait until every outcome is known and written, half a second over a confirm at most."""
-        deadline = asyncio.get_running_loop().time() + self._terms.patience_s + 0.5
+        """Wait until every outcome is known and written, up to half a second over the deadline."""
+        loop = asyncio.get_running_loop()
+        deadline = max(self._deadline, loop.time()) + _SETTLE_S
         while self._pending:
             _, _, end = self._pending[0]
             if not isinstance(end, Problem) and not end.done():
-                left = deadline - asyncio.get_running_loop().time()
-                await asyncio.wait((end,), timeout=max(left, 0))
+                await asyncio.wait((end,), timeout=max(deadline - loop.time(), 0))
                 if not end.done():
                     end.cancel()
             self._collect()
@@ -149,22 +174,23 @@ class Bulk:
     async def _make_room(self) -> None:
         """Wait until neither this request nor all of them have too much in flight.
 
-        When that takes too long the next lines are refused, one by one, as `overloaded`.
+        Without room in time the next lines are refused as `overloaded`, until there is room.
         """
-        while len(self._pending) > MAX_INFLIGHT - _SLICE_LINES:
-            _, _, end = self._pending[0]
-            if not isinstance(end, Problem):
-                await asyncio.wait((end,))
-            self._collect()
+        until = 0.0 if self._full else self._until  # once is enough: the rest is answered promptly
         try:
-            async with asyncio.timeout(0 if self._gave_up else self._terms.patience_s):
+            async with asyncio.timeout_at(until):
+                while len(self._pending) > MAX_INFLIGHT - _SLICE_LINES:
+                    _, _, end = self._pending[0]
+                    if not isinstance(end, Problem) and not end.done():
+                        await asyncio.wait((end,))
+                    self._collect()
                 await self._submission.room()
         except TimeoutError:
-            self._gave_up = True  # once is enough: the rest is answered promptly
+            self._full = True
         except Problem:
-            return  # each line meets the same when it is published
+            self._full = False  # each line meets the same when it is published
         else:
-            self._gave_up = False
+            self._full = False
 
     def _collect(self) -> None:
         """Hand over the outcomes that are known, up to the first that is not."""
