@@ -16,7 +16,7 @@ MOST_STARS: Final = 8
 """Of a pattern: what many of them match takes long to find out."""
 _TEXTS: Final = {"task": "task", "queue": "queue", "worker": "worker", "error": "error",
                  "failure": "failure", "root": "root"}  # fmt: skip
-_OFFSET_AFTER_SPACE = re.compile(r"(.*[T ]\d\d:?\d\d.*) (\d\d(?::?\d\d)?)")
+_OFFSET_AFTER_SPACE = re.compile(r"(.*[T ]\d\d:?\d\d.*) (\d\d(?::?\d\d)?)", re.ASCII)
 """What a `+` in an URL becomes where it is not written `%2B`."""
 _YEARS = range(1970, 10_000)
 _NO_MORE_YEARS_S = 253_402_300_800

@@ -15,6 +15,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
 )
 
 from gateway.cancellation import told_to_stop
@@ -54,7 +55,11 @@ class RedisAwayError(Problem):
         return self.reason if self.words == DOES_NOT_ANSWER else f"{self.words}: {self.reason}"
 
 
-class WrongTypeError(RedisAwayError):
+class RefusedError(RedisAwayError):
+    """Redis answers, and cannot do this one thing: others may go well."""
+
+
+class WrongTypeError(RefusedError):
     """A key holds something else than what this deployment writes there: waiting does not help."""
 
 
@@ -110,7 +115,8 @@ async def bounded(timeout_s: float) -> AsyncIterator[None]:
         timeout_s: For all of the commands, waiting for a free connection included.
 
     Raises:
-        RedisAwayError: Whatever went wrong; WrongTypeError where it is one key's content.
+        RedisAwayError: Whatever went wrong; RefusedError where Redis does answer, WrongTypeError
+            where it is one key's content.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -119,8 +125,13 @@ async def bounded(timeout_s: float) -> AsyncIterator[None]:
         if told_to_stop():
             raise asyncio.CancelledError from error
         reason = tls.refusal(error) or described(error)
-        kind = WrongTypeError if "WRONGTYPE" in str(error) else RedisAwayError
-        raise kind(reason, _words(error)) from error
+        raise _kind(error)(reason, _words(error)) from error
+
+
+def _kind(error: Exception) -> type[RedisAwayError]:
+    if not isinstance(error, ResponseError) or _words(error) != DOES_NOT_ANSWER:
+        return RedisAwayError
+    return WrongTypeError if "WRONGTYPE" in str(error) else RefusedError
 
 
 def _words(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.redis.client import RedisClient
-from gateway.redis.faults import RedisAwayError
+from gateway.redis.faults import RedisAwayError, RefusedError
 from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.looper import Faults, described
 from penstock.wire.keys import FormerKeys
@@ -76,28 +76,37 @@ class Snapshots:
     async def _work(self) -> None:
         while self._queue:
             batch: list[_Request] = []
-            wants: list[Want] = []
-            while self._queue and (not wants or len(wants) + len(self._queue[0][0]) <= _BATCH):
+            size = 0
+            while self._queue and (not batch or size + len(self._queue[0][0]) <= _BATCH):
                 request = self._queue.popleft()
                 if not request[1].done():
                     batch.append(request)
-                    wants += request[0]
-            if not wants:
-                continue
-            try:
-                found = await self._read(wants)
-            except RedisAwayError as error:
+                    size += len(request[0])
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: Sequence[_Request]) -> None:
+        """Read what is asked for at once; what Redis refuses is refused to those who asked."""
+        wants = [want for asked, _ in batch for want in asked]
+        try:
+            found = await self._read(wants)
+        except RedisAwayError as error:
+            if isinstance(error, RefusedError) and len(batch) > 1:
+                half = len(batch) // 2
+                await self._answer(batch[:half])
+                await self._answer(batch[half:])
+            else:
                 _fail(batch, error.reason)
-                continue
-            except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
-                self._unreadable.failed(error)
-                _fail(batch, described(error))
-                continue
-            start = 0
-            for asked, future in batch:
-                if not future.done():
-                    future.set_result(found[start : start + len(asked)])
-                start += len(asked)
+            return
+        except Exception as error:  # noqa: BLE001  # those who wait must not wait for ever
+            self._unreadable.failed(error)
+            _fail(batch, described(error))
+            return
+        start = 0
+        for asked, future in batch:
+            if not future.done():
+                future.set_result(found[start : start + len(asked)])
+            start += len(asked)
 
     async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         keys: list[str] = []

@@ -15,9 +15,9 @@ from penstock.wire.records import FINAL, LONG_RECORD_BYTES, shown
 
 MAX_STREAMED_BYTES = LONG_RECORD_BYTES + 64
 """Streams send a longer record without its result; 64 bytes are what a cursor takes."""
-CURSOR = re.compile(r"\d{1,19}-\d{1,19}")
+CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 """A place in an event stream: the entry id of a Redis stream."""
-_AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+_AS_STORED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", re.ASCII)
 """A time as the workers write it: as the API prints it, but for its end."""
 
 TRACE = re.compile(r"[0-9a-f]{32}")

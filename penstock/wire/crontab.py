@@ -255,7 +255,7 @@ def _crontab(items: tuple[tuple[str, str], ...], zone: ZoneInfo) -> Crontab:
 
 def _number(name: str, text: str) -> int:
     low, high = RANGES[name]
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         number = int(text)
     else:
         known = _NAMES.get(name, {}).get(text.lower())

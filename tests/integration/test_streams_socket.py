@@ -295,9 +295,12 @@ async def test_a_message_over_1_mib_is_answered_and_the_socket_closed_as_too_big
     assert message.data == 1009
 
 
-async def test_a_bad_cursor_is_refused_for_its_task_alone(stream, issue):
+@pytest.mark.parametrize("cursor", ["yesterday", "٣-٣", "1-²", "99999999999999999999-0"])
+async def test_a_bad_cursor_is_refused_for_its_task_alone(stream, issue, worker, cursor):
     bad, good = issue(), issue()
-    await stream.subscribe(tasks={bad: "yesterday", good: None})
+    await worker.start(bad)
+    await worker.log(bad, "a line")
+    await stream.subscribe(tasks={bad: cursor, good: None})
     told = {message["id"]: message for message in await stream.take(2)}
 
     assert told[bad]["code"] == "invalid-request"
