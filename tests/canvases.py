@@ -68,7 +68,6 @@ CANVASES: dict[str, dict[str, Any]] = {
             add(5),
         ]
     },
-    "group of one in a chain": {"chain": [add(1, 1), {"group": [add(10)]}, add(5)]},
     "chain in a chain": {"chain": [{"chain": [add(1, 1), add(2)]}, {"chain": [add(3), add(4)]}]},
     "chain in a group in a chain": {
         "chain": [add(1, 1), {"group": [{"chain": [add(1), add(2)]}, add(3)]}, total()]
@@ -93,9 +92,6 @@ CANVASES: dict[str, dict[str, Any]] = {
     },
     "two groups in a row, the second of one": {
         "chain": [{"group": [add(1, 1), add(2, 2)]}, {"group": [total()]}]
-    },
-    "group of one behind a task and a group": {
-        "chain": [add(1, 1), {"group": [add(1), add(2)]}, {"group": [total()]}]
     },
     "group of one that ends in a group": {
         "group": [{"chain": [add(1, 1), {"group": [add(1), add(2)]}]}]
@@ -139,6 +135,41 @@ CANVASES: dict[str, dict[str, Any]] = {
         ]
     },
 }
+
+
+LISTS_OF_ONE: dict[str, tuple[dict[str, Any], Any]] = {
+    "alone": ({"chain": [{"group": [add(1, 1)]}]}, [2]),
+    "first": ({"chain": [{"group": [add(1, 1)]}, total(), add(5)]}, 7),
+    "in the middle": ({"chain": [add(1, 1), {"group": [add(10)]}, total(), add(5)]}, 17),
+    "last": ({"chain": [add(1, 1), {"group": [add(10)]}]}, [12]),
+    "before another": ({"chain": [add(1, 1), {"group": [add(1)]}, {"group": [total()]}]}, [3]),
+    "behind a group": (
+        {"chain": [add(1, 1), {"group": [add(1), add(2)]}, {"group": [total()]}]}, [7],
+    ),
+    "of a chain": ({"chain": [add(1, 1), {"group": [{"chain": [add(1), add(2)]}]}]}, [5]),
+    "in a group": ({"chain": [add(1, 1), {"group": [{"group": [add(1)]}]}]}, [3]),
+    "in an inner chain": ({"chain": [add(1, 1), {"chain": [{"group": [add(1)]}]}, total()]}, 3),
+    "in a later header": (
+        {"chain": [
+            add(1, 1), {"group": [{"chain": [add(1), {"group": [add(2)]}]}, add(3)]},
+            {"task": "demo.echo"},
+        ]},
+        [[5], 5],
+    ),
+    "in a later group": (
+        {"chain": [add(1, 1), {"group": [{"chain": [add(1), {"group": [add(2)]}]}, add(3)]}]},
+        [[5], 5],
+    ),
+    "as a body": ({"chord": {"header": [add(1, 1)], "body": {"group": [total()]}}}, [2]),
+    "behind a body": (
+        {"chord": {"header": [add(1, 1)], "body": {"chain": [total(), {"group": [add(1)]}]}}}, [3],
+    ),
+    "in a link": (
+        {"chain": [add(1, 1), {"group": [add(1, link={"chain": [add(1), {"group": [add(2)]}]})]}]},
+        [3],
+    ),
+}  # fmt: skip
+"""Groups of one in chains, of which Celery's client makes their members, and the results."""
 
 
 def celerys(node: dict[str, Any], app: Celery) -> Signature:

@@ -1,14 +1,14 @@
 """Canvas: chain, group and chord as the dicts and messages that Celery's workers understand. Pure.
 
 A request is first brought into one form, by the rules of Celery's own `canvas._merge_chain_step`
-and `_chain.prepare_steps`:
+and `_chain.prepare_steps` but for one:
 
     line   = step, step, …          each given the result of the one before it
     step   = task | chord | group   a group stands last: group, x → chord(group, x)
     chord  = header: lines          its body is one step; chord(h, chain(a, b)) → chord(h, a), b
 
-In a chain an empty group is no step, and a group of one is its member, except right behind a group
-that begins the chain.
+In a chain an empty group is no step. A group of one is a group and gives a list of one, while
+Celery's client makes its member of it (`maybe_unroll_group`), which workers do not.
 
 Then the messages that the gateway publishes itself are those of the first steps. All that comes
 later travels inside of them, with its ids, and is published by workers.
@@ -98,16 +98,7 @@ def line_of(node: Node) -> Line:
 
 def _chained(children: list[Line]) -> Line:
     """Lines one behind the other, as Celery's `canvas._fold_chain` joins them."""
-    steps: list[Step] = []
-    for child in children:
-        begins_with_group = len(steps) == 1 and isinstance(steps[0], Group)
-        match child:
-            case (Group(members=()),):
-                continue
-            case (Group(members=(member,)),) if not begins_with_group:
-                steps += member
-            case _:
-                steps += child
+    steps = [step for child in children if not _is_nothing(child) for step in child]
     line: list[Step] = []  # in reverse: what follows a group is whole before it becomes a body
     for step in reversed(steps):
         joined = _join(step, line[-1]) if line else None
@@ -116,6 +107,10 @@ def _chained(children: list[Line]) -> Line:
         else:
             line[-1] = joined
     return tuple(reversed(line)) or children[-1]
+
+
+def _is_nothing(line: Line) -> bool:
+    return isinstance(line[0], Group) and not line[0].members
 
 
 def group_of(node: GroupNode) -> Group:

@@ -127,7 +127,8 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     chain: _Nodes | None = None
     """One after the other, each given the result of the one before it."""
     group: _Nodes | None = None
-    """All at once."""
+    """All at once; gives the list of the results, also of one. In a chain Celery's client makes its
+    member of a group of one instead."""
     chord: Chord | None = None
 
 

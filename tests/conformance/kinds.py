@@ -86,6 +86,16 @@ DEEPEST: dict[str, dict[str, Any]] = {
     "in headers": {"chain": [_ONE, in_headers(8)]},
 }
 """What a gateway takes at most for workers of any version."""
+LISTS_OF_ONE: dict[str, dict[str, Any]] = {
+    "first": {"chain": [{"group": [add(1, 1)]}, total()]},
+    "in the middle": {"chain": [add(1, 1), {"group": [add(10)]}, total()]},
+    "last": {"chain": [add(1, 1), {"group": [add(10)]}]},
+    "before another": {"chain": [add(1, 1), {"group": [add(1)]}, {"group": [total()]}]},
+    "in a later group": {
+        "chain": [add(1, 1), {"group": [{"chain": [add(1), {"group": [add(2)]}]}, add(3)]}]
+    },
+}
+"""Groups of one in chains, of which Celery's client makes their members."""
 CONTROLS: dict[str, list[Any]] = {
     "revoke": ["revoke", {"task_id": "the-id", "terminate": False}],
     "terminate": ["revoke", {"task_id": "the-id", "terminate": True}],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import VERSIONS, Celery
-from tests.conformance.kinds import CANVASES, DEEPEST, TASKS, timed
+from tests.conformance.kinds import CANVASES, DEEPEST, LISTS_OF_ONE, TASKS, timed
 from tests.deployment.gateway import Gateway
 
 pytestmark = [
@@ -45,6 +45,21 @@ async def test_each_kind_ends_as_under_celerys_client(celery: Celery, http: Gate
 
     assert ours == theirs
     assert theirs["chain > group > task"] == ["SUCCESS", 35]
+
+
+async def test_a_group_of_one_in_a_chain_gives_a_list_of_one(
+    celery: Celery, http: Gateway, version: str
+):
+    async with celery.deployment.worker("threads", name="stock"):
+        found = {name: await ended(http, name, kind) for name, kind in LISTS_OF_ONE.items()}
+
+    assert found == {
+        "first": ["SUCCESS", 2],
+        "in the middle": ["SUCCESS", 12],
+        "last": ["SUCCESS", [12]],
+        "before another": ["SUCCESS", [3]],
+        "in a later group": ["SUCCESS", [[5], 5]],
+    }
 
 
 async def test_the_deepest_canvases_end(celery: Celery, http: Gateway, version: str):

@@ -11,7 +11,7 @@ from devstack.children import Child
 from devstack.product import ROOT
 from gateway.api import parts
 from gateway.canvas.canvas_request import MAX_AT_ONCE, MAX_CHORDS
-from tests.canvases import CANVASES, add, in_headers, row, total
+from tests.canvases import CANVASES, LISTS_OF_ONE, add, in_headers, row, total
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
@@ -85,6 +85,18 @@ async def test_results_are_celerys(deployment, gateway, pool):
             answer = await submit(gateway, canvas)
 
             assert await outcome(gateway, answer) == expected[name], name
+            await everything_ended(gateway, answer, "SUCCESS")
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
+async def test_a_group_of_one_in_a_chain_gives_a_list_of_one(deployment, gateway, pool):
+    async with deployment.worker(pool):
+        for name, (canvas, expected) in LISTS_OF_ONE.items():
+            answer = await submit(gateway, canvas)
+
+            assert await outcome(gateway, answer) == expected, name
+            if isinstance(expected, int):
+                assert answer["kind"] == "task", name
             await everything_ended(gateway, answer, "SUCCESS")
 
 

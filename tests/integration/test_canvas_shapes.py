@@ -4,12 +4,12 @@ import asyncio
 import json
 from typing import Any
 
-from tests.canvas_shapes import canvases
+from tests.canvas_shapes import canvases, given_by, has_a_group_of_one_in_a_chain
 from tests.integration.test_canvas_runs import celery_says, outcome, submit
 
 SEED, COUNT = 3, 40
 ENOUGH = 0.85
-"""Of all canvases Celery must end so many for the comparison to say something."""
+"""Of what Celery makes the same of it must end so many for the comparison to say something."""
 
 
 def unordered(value: Any) -> Any:
@@ -22,37 +22,27 @@ def unordered(value: Any) -> Any:
     return value
 
 
-def first_number(value: Any) -> int:
-    return value["k"] if isinstance(value, dict) else min(map(first_number, value), default=-1)
-
-
-def ordered(value: Any) -> bool:
-    """Whether all results of groups are in the order of the request, whose tasks are numbered."""
-    match value:
-        case dict():
-            return ordered(value["of"])
-        case list():
-            numbers = [first_number(one) for one in value if one != []]
-            return numbers == sorted(numbers) and all(map(ordered, value))
-    return True
-
-
-async def test_random_canvases_have_celerys_shapes_in_the_order_of_the_request(
+async def test_random_canvases_give_what_the_contract_says_as_celerys_do(
     shapes_deployment, gateway
 ):
+    requests = canvases(SEED, COUNT)
     async with shapes_deployment.worker("threads", concurrency=4):
         expected = await celery_says(shapes_deployment, str(SEED), str(COUNT))
-        requests = canvases(SEED, COUNT)
         answers = [await submit(gateway, one) for one in requests]
         found = await asyncio.gather(*(outcome(gateway, one) for one in answers))
 
-    pairs = zip(requests, expected, found, strict=True)
-    compared = [pair for pair in pairs if pair[1] is not None]
-    assert len(compared) > ENOUGH * COUNT
-    for request, celerys, ours in compared:
-        assert unordered(ours) == unordered(celerys), request
     for request, ours in zip(requests, found, strict=True):
-        assert ordered(ours), request
+        assert ours == given_by(request), request
+    comparable = [
+        pair
+        for pair, request in zip(zip(found, expected, strict=True), requests, strict=True)
+        if not has_a_group_of_one_in_a_chain(request)
+    ]
+    ended = [(ours, celerys) for ours, celerys in comparable if celerys is not None]
+    assert len(comparable) > COUNT / 2
+    assert len(ended) > ENOUGH * len(comparable)
+    for ours, celerys in ended:
+        assert unordered(ours) == unordered(celerys)
 
 
 async def test_a_group_that_python_saved_is_waited_for(shapes_deployment, gateway):
