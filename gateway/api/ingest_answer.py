@@ -17,11 +17,11 @@ from gateway.ingesting.stored import add_up
 from gateway.states.state import State
 
 
-class FailedDocument(msgspec.Struct):
+class FailedDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A document that MongoDB refused."""
 
-    index: Count
-    """Its place among the documents of the request, from 0."""
+    index: Count | None = None
+    """Its place among all documents of the request, from 0; absent behind 100,000 skipped ones."""
     detail: str
     id: Any = msgspec.field(name="_id", default=None)
 
@@ -77,7 +77,8 @@ async def stored(request: web.Request, query: Query, ingestion: Ingestion) -> we
     if tally.batches:
         ended = await request.app[WATCHING].watch.ended(tally.batches, query.wait_s)
     listed = tally.ids if len(tally.ids) == len(tally.batches) else repeat(b"")
-    members = add_up(zip(tally.batches, tally.sizes, listed, strict=False), ended)
+    batches = zip(tally.batches, tally.sizes, listed, strict=False)
+    members = add_up(batches, ended, ingestion.skipped_behind)
     if members is None:
         return accepted(ingestion, waited_s=time.monotonic() - started)
     members["batches"] = tally.batches

@@ -50,8 +50,13 @@ class CheckedSlice:
     """The JSON of their `_id`s."""
     rejected: list[FaultyDocument] = field(default_factory=list)
     """The bad ones that are described: the first ones."""
-    rejected_count: int = 0
-    """All bad ones."""
+    rejected_behind: list[int] = field(default_factory=list)
+    """Of each bad one, how many good ones are before it."""
+
+    @property
+    def rejected_count(self) -> int:
+        """Return the number of all bad ones."""
+        return len(self.rejected_behind)
 
 
 class DocumentChecker:
@@ -150,7 +155,7 @@ class DocumentChecker:
             flaw: What is wrong with its text, where that is known.
         """
         if len(out.rejected) >= describe:
-            out.rejected_count += 1
+            out.rejected_behind.append(len(out.documents))
             return
         size = len(raw)
         if raw is TOO_LONG:
@@ -200,7 +205,7 @@ class DocumentChecker:
 
 def _note(out: CheckedSlice, line: int, fault: DocumentFault) -> None:
     out.rejected.append(FaultyDocument(line, fault))
-    out.rejected_count += 1
+    out.rejected_behind.append(len(out.documents))
 
 
 def _is_object(raw: bytes) -> bool:

@@ -8,6 +8,7 @@
 An array is held back as a whole (≤ 64 MiB): its end decides whether it was JSON at all.
 """
 
+from array import array
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,7 @@ from gateway.errors import Problem, malformed_json
 from gateway.http.body import too_large
 from gateway.ingesting.checker import CheckedSlice, DocumentChecker, FaultyDocument
 from gateway.ingesting.request_batches import RequestBatches, Tally
+from gateway.ingesting.stored import MAX_KEPT_PLACES
 
 HELD_BYTES: Final = 8 * 1024 * 1024
 """A fault before this offset of an NDJSON body stores nothing."""
@@ -76,6 +78,9 @@ class Ingestion:
         self._seen = 0
         self._faulty: list[FaultyDocument] = []
         self._faulty_count = 0
+        self._good_count = 0
+        self.skipped_behind = array("Q")
+        """Of each skipped document, how many that were not are before it; of the first ones."""
         self.line = 0
         """Lines or elements read."""
         self.complete = False
@@ -195,6 +200,9 @@ class Ingestion:
             self._spoil(texts, checked)
             return
         self.line += len(texts)
+        left = MAX_KEPT_PLACES - len(self.skipped_behind)
+        self.skipped_behind.extend(self._good_count + n for n in checked.rejected_behind[:left])
+        self._good_count += len(checked.documents)
         self._faulty_count += checked.rejected_count
         self._faulty += checked.rejected[: self._most_named - len(self._faulty)]
         if not self._spoiled:

@@ -91,6 +91,22 @@ async def test_skipped_lines_and_stored_documents_are_told_together(http, name):
     assert len(answer["ids"]) == 1
 
 
+async def test_what_mongodb_refuses_has_its_place_among_all_documents(http, name):
+    huge = b'{"_id":"huge","digits":[1' + b",1" * 1_400_000 + b"]}"  # 18 MB of BSON
+    good, bad = b'{"n":1}', b'{"$n":2}'
+    lines = [bad, good, bad, b"", *[good] * 300, bad, huge, bad, good]
+    response = await http.post(
+        f"/v1/ingest/{name}?ack=stored&on_error=skip&wait=30",
+        data=io.BytesIO(b"\n".join(lines)),
+        headers=NDJSON,
+    )
+    answer = await response.json()
+
+    assert (answer["rejected_count"], answer["stored"]) == (4, 302)
+    documents = [line for line in lines if line]
+    assert [one["index"] for one in answer["failed"]] == [documents.index(huge)]
+
+
 async def test_without_time_to_wait_the_receipt_is_told(http, name):
     response = await http.post(f"/v1/ingest/{name}?ack=stored&wait=0", json=[{"n": 1}])
     answer = await response.json()

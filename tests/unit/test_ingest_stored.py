@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.ingesting.stored import add_up
+from gateway.ingesting.stored import MAX_KEPT_PLACES, add_up
 from gateway.states.state import State
 
 SUCCESS = State(
@@ -28,3 +28,14 @@ def test_a_batch_that_ended_without_a_result_names_its_documents(ids: bytes, tol
 
 def test_nothing_is_told_while_a_batch_has_not_ended():
     assert add_up([("a", 2, b""), ("c", 1, b"")], {"a": SUCCESS}) is None
+
+
+def test_an_index_counts_the_documents_that_were_skipped():
+    def index(*skipped_behind: int) -> int | None:
+        found = add_up([("a", 2, b"")], {"a": SUCCESS}, skipped_behind)
+        assert found is not None
+        return found["failed"][0].get("index")
+
+    assert [index(), index(0), index(0, 0, 1), index(1, 2)] == [1, 2, 4, 2]
+    assert index(*[0] * (MAX_KEPT_PLACES - 1)) == MAX_KEPT_PLACES
+    assert index(*[0] * MAX_KEPT_PLACES) is None
