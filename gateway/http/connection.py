@@ -36,11 +36,9 @@ from gateway.errors import Problem
 from gateway.http.frame_meter import FrameMeter
 from gateway.http.problems import new_request_id, problem_octets, problem_response
 
-_SLOW_HEAD: Final = problem_octets(
-    Problem("invalid-request", "the head of the request did not come in time", queued="no")
+_SLOW_HEAD: Final = Problem(
+    "invalid-request", "the head of the request did not come in time", queued="no"
 )
-
-
 _FREE_FRAMING: Final = 64 * 1024
 """Octets of a body that are not its own, beyond as many as those: sizes and ends of its chunks."""
 _FREE_FRAMING_RATE: Final = 1024
@@ -195,8 +193,9 @@ class Connection(web.RequestHandler):
         if self._silent or self.transport is None:
             self.force_close()
         else:
-            self._on_refused(400, new_request_id(), "invalid-request")
-            self.transport.write(_SLOW_HEAD)
+            request_id = new_request_id()
+            self._on_refused(_SLOW_HEAD.status, request_id, _SLOW_HEAD.code)
+            self.transport.write(problem_octets(_SLOW_HEAD, request_id))
             self.transport.write_eof()
             self.close()
             self._drop_at = self._clock()  # not yet: the answer is on its way

@@ -26,13 +26,17 @@ def problem_response(problem: Problem) -> web.Response:
     )
 
 
-def problem_octets(problem: Problem) -> bytes:
+def problem_octets(problem: Problem, request_id: str) -> bytes:
     """Return the octets of a whole answer, behind which the connection ends.
 
     For where no request was read, so that aiohttp answers nothing.
     """
     body, status = orjson.dumps(problem.body()), HTTPStatus(problem.status)
-    headers = _headers(problem) | {"Content-Length": str(len(body)), "Connection": "close"}
+    headers = _headers(problem) | {
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "X-Request-Id": request_id,
+    }
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         *(f"{name}: {value}" for name, value in headers.items()),

@@ -9,7 +9,7 @@ from gateway.http.problems import new_request_id, problem_octets
 
 LINGER_S: Final = 2.0
 """Longest life of such a connection; to close at once could destroy the answer on its way."""
-_ANSWER: Final = problem_octets(Problem("overloaded", "too many open connections", queued="no"))
+_REFUSAL: Final = Problem("overloaded", "too many open connections", queued="no")
 
 
 class TurnedAway(asyncio.Protocol):
@@ -47,8 +47,9 @@ class TurnedAway(asyncio.Protocol):
         """Answer the first octets."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self._on_refused(503, new_request_id(), "overloaded")
-            transport.write(_ANSWER)
+            request_id = new_request_id()
+            self._on_refused(_REFUSAL.status, request_id, _REFUSAL.code)
+            transport.write(problem_octets(_REFUSAL, request_id))
             transport.write_eof()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002

@@ -80,6 +80,20 @@ async def test_the_end_of_a_stream_and_what_is_no_request_have_lines(watching, l
     assert lines()[-1]["code"] == "invalid-request"
 
 
+async def test_what_is_answered_before_a_request_was_read_has_the_id_of_its_line(
+    make_gateway, lines
+):
+    gateway = await make_gateway(max_connections=1, header_timeout_s=0.2)
+    slow, beyond = await Socket.to(gateway.port), await Socket.to(gateway.port)
+    await slow.write(b"GET /healthz HT")
+    await beyond.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    for socket, status in ((beyond, 503), (slow, 400)):
+        answer = await socket.answer()
+        assert answer.status == status
+        assert (await line_of(lines, answer.headers["x-request-id"]))["status"] == status
+        socket.close()
+
+
 async def test_nothing_is_written_when_it_is_switched_off(make_watching_gateway, lines):
     gateway = await make_watching_gateway(access_log=False)
     await gateway.get("/healthz")
