@@ -14,6 +14,7 @@ One gateway does a slice of each of its operations at a time, so that none waits
 
 import asyncio
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from penstock.wire.keys import DAY_S
 OPEN_KEY: Final = "penstock:operations"
 ALL_KEY: Final = "penstock:operations:all"
 PREFIX: Final = "penstock:operation:"
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KEPT_S: Final = 7 * DAY_S
 """How long it is known what became of an operation: from its end, or from its last renewal."""
 LEASE_S: Final = 10
@@ -174,6 +176,8 @@ class LongOperations:
             UnknownOperationError: There is none of this id.
             RedisAwayError: Redis does not answer.
         """
+        if not _ID.fullmatch(operation_id):  # its key could be another of ours: `<id>:by`
+            raise UnknownOperationError(operation_id)
         found = _stored(operation_id, await self._redis.hgetall(PREFIX + operation_id))
         if found is None:
             raise UnknownOperationError(operation_id)

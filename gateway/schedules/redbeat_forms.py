@@ -21,7 +21,7 @@ def client_schedule(schedule: Any) -> dict[str, Any]:
             case "interval":
                 return {"every": schedule.get("every")}
             case "crontab":
-                return {"crontab": fields}
+                return {"crontab": {"timezone": "UTC", **fields}}
             case "solar":
                 return {"solar": fields}
     return {"schedule": schedule}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.api import parts
-from gateway.operating.operations import LongOperation
+from gateway.operating.operations import PREFIX, LongOperation
 from gateway.operating.purging import KIND
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
@@ -181,6 +181,14 @@ async def test_what_came_later_and_stands_in_front_stays_and_what_is_behind_it_e
     assert {one["state"] for one in await states(gateway, ids)} == {"REVOKED"}
     assert {one["state"] for one in await states(gateway, later)} == {"PENDING"}
     await eventually(lambda: deployment.depth("ranked") == 30)
+
+
+async def test_the_lease_of_an_operation_is_no_operation(gateway, deployment):
+    operation = (await call(gateway, "POST", "/v1/queues/default/purge"))["operation"]
+    await ended(gateway, operation)
+    deployment.redis.set(f"{PREFIX}{operation}:by", "a gateway that works on it", ex=10)
+    async with gateway.get(f"/v1/operations/{operation}:by") as response:
+        assert (response.status, (await response.json())["code"]) == (404, "unknown-operation")
 
 
 async def test_an_operation_that_never_was_is_unknown(gateway):

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from redbeat.decoder import RedBeatJSONEncoder
 from redbeat.schedulers import get_redis
 
@@ -54,6 +55,14 @@ async def test_a_schedule_is_made_told_replaced_and_deleted(gateway):
         assert (response.status, (await response.json())["code"]) == (404, "unknown-schedule")
     listed = await (await gateway.get("/v1/schedules")).json()
     assert listed == {"schedules": [], "warning": WARNING}
+
+
+@pytest.mark.parametrize("zone", [{}, {"timezone": "UTC"}])
+async def test_utc_is_named_too(gateway, zone):
+    body = {"task": "demo.add", "args": [1, 2], "crontab": {"minute": "0", **zone}}
+    async with gateway.put("/v1/schedules/utc", json=body) as response:
+        assert (await response.json())["crontab"]["timezone"] == "UTC"
+    assert (await get(gateway, "utc"))["crontab"]["timezone"] == "UTC"
 
 
 async def test_the_beat_obeys(deployment, gateway, amqp_url):
