@@ -52,7 +52,10 @@ INGEST = Operation(
     answers={
         200: answer("MongoDB has them (`ack=stored`).", Content(Ingested, _STORED)),
         202: answer("RabbitMQ confirmed every batch.", Content(Ingested, _RECEIPT)),
-        207: answer("Some batches or documents were refused.", Content(Ingested, _PARTLY)),
+        207: answer(
+            "Some batches or documents were refused; `Retry-After`: when to send the rest again.",
+            Content(Ingested, _PARTLY),
+        ),
     },
     refusals=(*PUBLISHING, "unknown-collection", "invalid-document"),
     idempotent=True,

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.api.fields import Count
 from gateway.api.ingest_query import Query
 from gateway.api.parts import WATCHING
+from gateway.http.problems import retry_headers
 from gateway.ingesting.ingestion import Ingestion
 from gateway.ingesting.stored import add_up
 from gateway.states.state import State
@@ -125,7 +126,10 @@ def accepted(ingestion: Ingestion, *, waited_s: float | None = None) -> web.Resp
         members["problem"] = {"code": problem.code, "detail": problem.detail}
         if not ingestion.complete:
             members["stopped_after_line"] = ingestion.line
-    return json_answer(207, orjson.dumps(members | rejected))
+    answer = json_answer(207, orjson.dumps(members | rejected))
+    if problem is not None:
+        answer.headers.update(retry_headers(problem))
+    return answer
 
 
 def receipt(accepted: int, ids: bytes | None, batches: list[str]) -> bytes:

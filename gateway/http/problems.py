@@ -44,11 +44,15 @@ def problem_octets(problem: Problem, request_id: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def retry_headers(problem: Problem) -> dict[str, str]:
+    """Return `Retry-After` where a retry makes sense: for answers that tell of a problem, too."""
+    if problem.retry_after_s is None and problem.status not in RETRYABLE_STATUSES:
+        return {}
+    return {"Retry-After": str(problem.retry_after_s or RETRY_AFTER_S)}
+
+
 def _headers(problem: Problem) -> dict[str, str]:
-    status = problem.status
-    headers = {"Content-Type": "application/problem+json"}
-    if problem.retry_after_s is not None or status in RETRYABLE_STATUSES:
-        headers["Retry-After"] = str(problem.retry_after_s or RETRY_AFTER_S)
-    if status == 401:
+    headers = {"Content-Type": "application/problem+json", **retry_headers(problem)}
+    if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return headers

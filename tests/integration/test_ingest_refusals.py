@@ -101,6 +101,7 @@ async def test_a_queue_at_its_limit_ends_a_request_behind_a_prefix(
     assert answer["unknown"] == 0
     assert answer["refused"] > 0
     assert answer["problem"]["code"] == "queue-full"
+    assert response.headers["Retry-After"]
     assert len(answer["ids"]) == answer["accepted"] == await stored(amqp_url)
 
 
@@ -143,6 +144,7 @@ async def test_a_queue_that_becomes_full_ends_an_open_stream(
         assert answer["problem"]["code"] == "queue-full"
         assert "limit of 5 messages" in answer["problem"]["detail"]
         assert len(answer["ids"]) == answer["accepted"]
+        assert response.headers["Retry-After"]
     else:
         assert (response.status, answer["code"], answer["queued"]) == (429, "queue-full", "no")
         assert answer["accepted"] == 0

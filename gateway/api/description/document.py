@@ -141,7 +141,7 @@ class _Writer:
     def _answer(self, status: int, answer: Answer) -> dict[str, Any]:
         text = {"schema": {"type": "string"}}
         headers: dict[str, Any] = {} if status == 101 else {"X-Request-Id": text}
-        if status in {429, 503}:
+        if status in {207, 429, 503}:
             headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 1}}
         told = {"description": answer.words, "headers": headers}
         return told | ({"content": self._content(answer.contents)} if answer.contents else {})
