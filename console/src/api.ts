@@ -6,6 +6,8 @@ import type { KeyShown } from "./types";
 
 const KEPT = "penstock-key";
 const TIMEOUT_MS = 20_000;
+/** Of a balancer that reaches no gateway. A gateway's own answers are JSON, these too. */
+const NO_GATEWAY = [502, 503, 504];
 /** Of all but GET: the gateway takes up to 60 s for some. */
 export const CHANGE_TIMEOUT_MS = 65_000;
 
@@ -22,7 +24,7 @@ export class Refusal extends Error {
   }
 }
 
-/** No answer: of a change it is not known whether it was done. */
+/** No answer of a gateway: of a change it is not known whether it was done. */
 export class Silence extends Error {
   constructor(readonly change: boolean) {
     super("no answer");
@@ -107,14 +109,20 @@ export async function call<T>(method: Method, path: string, body?: unknown, { si
     outOfTouch.value ??= Date.now();
     throw new Silence(!asks);
   }
-  outOfTouch.value = null;
+  const noGateway = NO_GATEWAY.includes(response.status);
   let answer: unknown = null;
   try {
-    answer = text ? parse(text) : null;
+    answer = text || noGateway ? parse(text) : null;
   } catch {
+    if (noGateway) {
+      outOfTouch.value ??= Date.now();
+      throw new Silence(!asks);
+    }
+    outOfTouch.value = null;
     const unknown = !asks && response.status >= 500 ? `. ${PERHAPS}` : "";
     throw new Refusal(response.status, "not-json", `the answer is no JSON (status ${response.status})${unknown}`);
   }
+  outOfTouch.value = null;
   if (answer !== null && typeof answer === "object") sources.set(answer, text);
   if (response.ok && OF_HISTORY.test(path)) historyAway.value = "";
   if (response.ok || (path === "/readyz" && response.status === 503)) return answer as T;

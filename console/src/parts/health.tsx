@@ -39,7 +39,10 @@ function Part({ mark, name, children }: { mark: Mark; name: string; children: st
 }
 
 export function Health({ all, held }: { all: boolean; held: ComponentChildren }) {
-  const ready = useReadiness().data.value;
+  const readiness = useReadiness();
+  const away = outOfTouch.value;
+  const unknown = away !== null || readiness.problem.value !== null;
+  const ready = unknown ? null : readiness.data.value;
   const troubles = useTroubles();
   const found = troubles.data.value?.problems ?? [];
   const workers = useWorkers().data.value?.workers;
@@ -52,28 +55,29 @@ export function Health({ all, held }: { all: boolean; held: ComponentChildren })
   const gone = Object.keys(AWAY).filter((name) => checks[name] && !checks[name].ok && !(name === "redis" && refuses));
   // What else fails while a server is away, fails for want of it.
   const failing = gone.length || refuses ? [] : Object.entries(checks).filter(([, one]) => !one.ok);
-  const known = !refuses && !gone.includes("redis");
-  const away = outOfTouch.value;
+  const known = !unknown && !refuses && !gone.includes("redis");
   const noHistory = historyAway.value?.startsWith(NO_HISTORY) ? "none"
     : historyAway.value && !found.some((one) => one.code === "history-behind") ? "away" : "";
   const number = found.length + gone.length + failing.length + Number(noHistory === "away");
   const paused = heldUp.value;
-  const verdict = [number && many(number, "problem"), paused && `${many(paused, "queue")} held up`].filter(Boolean).join(", ") || "All is well";
-  const mark: Mark = away ? "off" : !ready ? "off" : ready.status === "unavailable" ? "bad" : number + paused ? "warn" : "ok";
+  const unheard = troubles.problem.value !== null;
+  const verdict = [number && many(number, "problem"), paused && `${many(paused, "queue")} held up`].filter(Boolean).join(", ")
+    || (unheard ? "Problems are not known" : "All is well");
+  const mark: Mark = !ready ? "off" : ready.status === "unavailable" ? "bad" : number + paused || unheard ? "warn" : "ok";
   return (
     <section class={`health ${mark}`} aria-label="Health">
       <div class="health-line">
         <p class="verdict" role="status">
           <i aria-hidden="true" />
-          {away ? "Out of touch" : !ready ? "Looking…" : ready.status === "unavailable" ? "Unavailable"
+          {away ? "Out of touch" : unknown ? "Not known" : !ready ? "Looking…" : ready.status === "unavailable" ? "Unavailable"
             : all || !(number + paused) ? verdict : <a href={to([])}>{verdict}</a>}
         </p>
         <ul>
           <Part name="RabbitMQ" mark={!ready ? "off" : checks.rabbitmq?.ok ? "ok" : "bad"}>
-            {checks.rabbitmq?.detail ?? "…"}
+            {unknown ? "not known" : checks.rabbitmq?.detail ?? "…"}
           </Part>
           <Part name="Redis" mark={!ready ? "off" : checks.redis?.ok ? "ok" : "bad"}>
-            {checks.redis ? (checks.redis.ok ? "ready" : checks.redis.detail) : "…"}
+            {unknown ? "not known" : checks.redis ? (checks.redis.ok ? "ready" : checks.redis.detail) : "…"}
           </Part>
           <Part name="Scheduler" mark={!known ? "off" : beatSilent ? "warn" : scheduler ? "ok" : "off"}>
             {!known ? "not known" : !troubles.data.value ? "…" : beatSilent ? "silent" : scheduler ? "running" : "none"}
@@ -82,7 +86,7 @@ export function Health({ all, held }: { all: boolean; held: ComponentChildren })
             {!known ? "not known" : workers ? `${online.length} of ${expected.length}` : "…"}
           </Part>
           {historyAway.value !== null && noHistory !== "none" && (
-            <Part name="History" mark={noHistory ? "bad" : "ok"}>{noHistory || "ready"}</Part>
+            <Part name="History" mark={unknown ? "off" : noHistory ? "bad" : "ok"}>{unknown ? "not known" : noHistory || "ready"}</Part>
           )}
           <Part name="Live" mark={link.value === "open" ? "ok" : link.value === "lost" ? "bad" : "off"}>
             {link.value === "open" ? "connected" : link.value === "lost" ? "lost" : "connecting"}

@@ -1,0 +1,71 @@
+"""The console behind a balancer, which answers for a gateway that it does not reach."""
+
+import pytest
+
+from devstack import console as building
+from tests.balancer import Balancer, passing, unreachable
+from tests.console import console_page
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _built():
+    """Build before a gateway starts: it serves what it has read then."""
+    assert building.build()
+
+
+@pytest.fixture
+async def balancer(gateway):
+    async with Balancer(f"http://127.0.0.1:{gateway.port}") as balancer:
+        yield balancer
+
+
+@pytest.fixture
+async def page(tmp_path, balancer):
+    async with console_page(tmp_path, balancer.url) as page:
+        yield page
+
+
+MARK = "document.querySelector('.health').className"
+
+
+async def test_a_page_of_the_balancer_is_no_answer_of_the_gateway(page, balancer):
+    await page.open("/submit?task=demo.add")
+    await page.sees("RabbitMQ\nready", ".health")
+    await page.fill("#field-kwargs", '{"x": 2, "y": 3}')
+    balancer.answer = unreachable
+    await balancer.lose()
+
+    await page.sees("Out of touch", ".health")
+    await page.sees("Out of touch with the gateway", ".touch")
+    text = await page.text(".health")
+    assert await page.page.run(MARK) == "health off"
+    assert "RabbitMQ\nunknown:\nnot known" in text
+    assert "Workers\nunknown:\nnot known" in text
+    await page.click("Submit 1 task", "#submit-form")
+    await page.sees("The gateway does not answer. It may have been done", "#problem")
+
+    balancer.answer = passing
+    await page.sees("RabbitMQ\nready", ".health")
+    assert "Out of touch" not in await page.text("body")
+
+
+async def test_all_is_not_well_while_readiness_is_not_answered(page, balancer):
+    await page.open("/")
+    await page.sees("RabbitMQ\nready", ".health")
+    balancer.answer = lambda request: (
+        unreachable(request, 500) if request.path == "/readyz" else None
+    )
+
+    await page.sees("Not known", ".verdict")
+    assert await page.page.run(MARK) == "health off"
+
+
+async def test_all_is_not_well_while_problems_are_not_answered(page, balancer):
+    await page.open("/")
+    await page.sees("All is well", ".verdict")
+    balancer.answer = lambda request: (
+        unreachable(request, 500) if request.path == "/v1/problems" else None
+    )
+
+    await page.sees("Problems are not known", ".verdict")
+    assert await page.page.run(MARK) == "health warn"
