@@ -131,8 +131,9 @@ class PublishChannel:
         return not self._unblocked.is_set()
 
     def write(self, frames: bytes) -> None:
-        """Write whole frames to the socket."""
-        self._writer.write(frames)
+        """Write whole frames to the socket; once it is being closed they end as all in flight."""
+        if not self._writer.is_closing():
+            self._writer.write(frames)
 
     async def close(self) -> None:
         """Close the channel; the connection stays."""
