@@ -95,8 +95,8 @@ def test_what_is_needed_follows_from_the_units():
     memory = PER_S * (kept * day + mark * (day + week))
     assert cell("Redis, memory, results kept for a day") == f"{memory / 1e12:.1f} TB"
     assert f"still {PER_S * (kept * 3600 + mark * (3600 + week)) / 1e12:.1f} TB" in PAGE
-    assert math.isclose(64e9 / (memory / PER_S), 330, rel_tol=0.02)
-    assert math.isclose(BUSY * 1e6 / redis_us, 12_000, rel_tol=0.03)
+    assert f"| {round(64e9 / (memory / PER_S), -1):.0f} tasks/s with 64 GB |" in PAGE
+    assert f"| {round(BUSY * 1e6 / redis_us, -3):,.0f} tasks/s (60 %)" in PAGE
     socket_kb = number("socket, memory of its gateway")
     assert f"{socket_kb * 10:.0f} MB" in PAGE
     assert f"{socket_kb:.1f} GB in all" in PAGE
@@ -107,4 +107,4 @@ def test_what_is_needed_follows_from_the_units():
     rate = of(newest("ingest"), "rate")
     assert f"| {documents / rate / 3600:.0f} hours |" in PAGE
     assert f"{(49 + 37) * documents / 1e12:.2f} TB, {(66 + 46) * documents / 1e12:.2f} TB" in PAGE
-    assert math.isclose(32e9 / 46, 700e6, rel_tol=0.02)
+    assert f"{round(32e9 / 46e6, -2):.0f} million documents" in PAGE
