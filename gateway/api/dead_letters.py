@@ -19,13 +19,22 @@ from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
 from gateway.timestamps import Time
 
+AtMost = Annotated[int, msgspec.Meta(ge=1)]
+
 
 class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which letters to publish again: either `ids` or `all`."""
 
     SCHEMA: ClassVar[Schema] = {
         "oneOf": [
-            {**given("ids"), "properties": {"ids": NOT_NULL, "all": {"const": False}}},
+            {
+                **given("ids"),
+                "properties": {
+                    "ids": NOT_NULL,
+                    "all": {"const": False},
+                    "at_most": {"type": "null"},
+                },
+            },
             {
                 "required": ["all"],
                 "properties": {"ids": {"type": "null"}, "all": {"const": True}},
@@ -35,6 +44,8 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
+    at_most: AtMost | None = None
+    """With `all`: the first so many letters of the queue; absent: all that are there now."""
     rate: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = DEFAULT_RATE
     """Letters each second."""
 
@@ -46,6 +57,8 @@ class DiscardRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
+    at_most: AtMost | None = None
+    """With `all`: the first so many letters of the queue; absent: all that are there now."""
 
 
 class LetterError(msgspec.Struct, omit_defaults=True):
@@ -229,7 +242,7 @@ async def replay(request: web.Request) -> web.Response:
     asked: ReplayRequest = await _asked(request, _replay)
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
-    done = await dead_letters.replay(queue, asked.ids, asked.rate)
+    done = await dead_letters.replay(queue, asked.ids, asked.rate, asked.at_most)
     work_of(request).charge(len(done.replayed) + len(done.failed))
     noted(request, queue, len(done.replayed))
     return _json(
@@ -250,7 +263,7 @@ async def discard(request: web.Request) -> web.Response:
     asked: DiscardRequest = await _asked(request, _discard)
     dead_letters = request.app[BROKER].dead_letters
     queue = dead_letters.work_queue(request.match_info["queue"])
-    done = await dead_letters.discard(queue, asked.ids)
+    done = await dead_letters.discard(queue, asked.ids, asked.at_most)
     work_of(request).charge(len(done.replayed))
     noted(request, queue, len(done.replayed))
     return _json(
@@ -281,4 +294,6 @@ async def _asked(request: web.Request, decode: Any) -> Any:
     asked = decode_with(decode, body)
     if (asked.ids is None) == (not asked.all):
         raise invalid_request("$", "Expected either ids or all: true", queued="no")
+    if asked.at_most is not None and not asked.all:
+        raise invalid_request("$.at_most", "Goes with all: true", queued="no")
     return asked

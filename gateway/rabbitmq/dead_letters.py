@@ -104,7 +104,11 @@ class DeadLetters:
         return total, letters
 
     async def replay(
-        self, queue: str, ids: Sequence[str] | None, rate: float = DEFAULT_RATE
+        self,
+        queue: str,
+        ids: Sequence[str] | None,
+        rate: float = DEFAULT_RATE,
+        at_most: int | None = None,
     ) -> Replay:
         """Publish letters again to where they died, and remove each when that is confirmed.
 
@@ -114,6 +118,7 @@ class DeadLetters:
             queue: The work queue, or `unrouted`.
             ids: Which; None: all that are there now.
             rate: Letters each second.
+            at_most: Look at so many letters, the first of the queue; None: at all of them.
 
         Raises:
             Problem: `unknown-queue`, `broker-unavailable`, or as the publisher refuses the first
@@ -123,8 +128,8 @@ class DeadLetters:
         done = Replay()
         seen: set[str] = set()
         async with self._open(queue) as (channel, dead), counted(done):
-            left = await _count(channel, dead)
-            done.remaining = left
+            done.remaining = await _count(channel, dead)
+            asked = left = _least(done.remaining, at_most)
             deadline = time.monotonic() + REPLAY_BUDGET_S
             while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
                 started = time.monotonic()
@@ -136,7 +141,7 @@ class DeadLetters:
                 await publish_again(self._publisher, self._topology, window, done)
                 pause_s = started + len(window) / rate - time.monotonic()
                 await asyncio.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
-            held = done.remaining - left - len(done.replayed)
+            held = asked - left - len(done.replayed)
             done.remaining -= len(done.replayed)
             if held:
                 await self._put_back(channel, dead, done.remaining)
@@ -147,12 +152,15 @@ class DeadLetters:
         )
         return done
 
-    async def discard(self, queue: str, ids: Sequence[str] | None) -> Replay:
+    async def discard(
+        self, queue: str, ids: Sequence[str] | None, at_most: int | None = None
+    ) -> Replay:
         """Remove letters for good; their tasks ended when they died.
 
         Args:
             queue: The work queue, or `unrouted`.
             ids: Which; None: all that are there now.
+            at_most: Look at so many letters, the first of the queue; None: at all of them.
 
         Raises:
             Problem: `unknown-queue`, `broker-unavailable` (queued: no).
@@ -161,7 +169,8 @@ class DeadLetters:
         done = Replay()
         seen: set[str] = set()
         async with self._open(queue) as (channel, dead):
-            left = done.remaining = await _count(channel, dead)
+            done.remaining = await _count(channel, dead)
+            asked = left = _least(done.remaining, at_most)
             deadline = time.monotonic() + REPLAY_BUDGET_S
             while left > 0 and time.monotonic() < deadline and (wanted is None or wanted - seen):
                 got, window = await self._window(queue, channel, min(left, ACKS_IN_A_ROW), wanted)
@@ -173,7 +182,7 @@ class DeadLetters:
                         await channel.basic_ack(message.delivery_tag or 0)
                     seen.add(letter.id)
                     done.replayed.append(letter.id)
-            held = done.remaining - left - len(done.replayed)
+            held = asked - left - len(done.replayed)
             done.remaining -= len(done.replayed)
             if held:
                 await self._put_back(channel, dead, done.remaining)
@@ -259,3 +268,7 @@ async def _count(channel: AbstractChannel, queue: str) -> int:
     """Return how many messages are ready in a queue."""
     async with broker_calls(_TIMEOUT_S, queued="no"):
         return (await channel.queue_declare(queue, passive=True)).message_count or 0
+
+
+def _least(count: int, at_most: int | None) -> int:
+    return count if at_most is None else min(count, at_most)

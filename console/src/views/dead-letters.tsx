@@ -15,35 +15,43 @@ import { useQueues } from "./queues";
 const MOST = 500;
 const MOST_TABS = 40;
 
+interface LetterList { total: number; letters: Letter[] }
+/** Letters of a request: those that were shown, and no other that has died since. */
+type Which = { ids: string[] } | { all: true; at_most: number };
+
+/** All letters of a queue, as they were listed: by their ids where all are listed, else the first so many. */
+function allOf({ total, letters }: LetterList): Which {
+  const ids = [...new Set(letters.map((one) => one.id))];
+  return ids.length === total ? { ids } : { all: true, at_most: total };
+}
+
 interface Replayed { replayed: number; failed: { id: string; detail: string }[]; missing: string[]; remaining: number }
 
-function replay(queue: string, ids: string[] | null, number: number): void {
+function replay(queue: string, which: Which, number: number): void {
   ask({
     title: `Replay ${many(number, "letter")} of ${queue}?`,
     body: <p>Each is published again to where it came from, and removed once that is confirmed.</p>,
     action: `Replay ${many(number, "letter")}`,
     run: async () => {
-      const done = await post<Replayed>(path`/v1/dead-letters/${queue}/replay`, ids ? { ids } : { all: true });
+      const done = await post<Replayed>(path`/v1/dead-letters/${queue}/replay`, which);
       const failed = done.failed.length ? `, ${many(done.failed.length, "failure")}: ${done.failed[0]!.detail}` : "";
       return `${many(done.replayed, "letter")} replayed, ${count(done.remaining)} remain${failed}`;
     },
   });
 }
 
-function discard(queue: string, ids: string[] | null, number: number): void {
+function discard(queue: string, which: Which, number: number): void {
   ask({
     title: `Discard ${many(number, "letter")} of ${queue}?`,
     body: <p>They are removed for good. Their tasks ended when they died.</p>,
     action: `Discard ${many(number, "letter")}`,
     danger: true,
     run: async () => {
-      const done = await post<{ discarded: number; remaining: number }>(path`/v1/dead-letters/${queue}/discard`, ids ? { ids } : { all: true });
+      const done = await post<{ discarded: number; remaining: number }>(path`/v1/dead-letters/${queue}/discard`, which);
       return `${many(done.discarded, "letter")} discarded, ${count(done.remaining)} remain`;
     },
   });
 }
-
-interface LetterList { total: number; letters: Letter[] }
 
 /** Open the form with the arguments of a letter. */
 function correct(letter: Letter, list: LetterList, queue: string): void {
@@ -81,16 +89,16 @@ function Letters({ queue }: { queue: string }) {
     { id: "actions", head: "", end: true, cell: (one) => (
       <span class="actions">
         <button type="button" class="plain" aria-expanded={open === one.id} onClick={() => setOpen(open === one.id ? null : one.id)}>Body<span class="hidden"> of {one.id}</span></button>
-        <button type="button" class="plain" onClick={() => replay(queue, [one.id], 1)}>Replay<span class="hidden"> {one.id}</span></button>
-        <button type="button" class="plain" onClick={() => discard(queue, [one.id], 1)}>Discard<span class="hidden"> {one.id}</span></button>
+        <button type="button" class="plain" onClick={() => replay(queue, { ids: [one.id] }, 1)}>Replay<span class="hidden"> {one.id}</span></button>
+        <button type="button" class="plain" onClick={() => discard(queue, { ids: [one.id] }, 1)}>Discard<span class="hidden"> {one.id}</span></button>
       </span>
     ) },
   ];
   return (
     <Section title={`Dead letters of ${queue}`} id="letters" aside={list && list.total > 0 && (
       <span class="actions">
-        <button type="button" onClick={() => replay(queue, null, list.total)}>Replay all {count(list.total)}…</button>
-        <button type="button" class="danger" onClick={() => discard(queue, null, list.total)}>Discard all {count(list.total)}…</button>
+        <button type="button" onClick={() => replay(queue, allOf(list), list.total)}>Replay all {count(list.total)}…</button>
+        <button type="button" class="danger" onClick={() => discard(queue, allOf(list), list.total)}>Discard all {count(list.total)}…</button>
       </span>
     )}>
       {!list ? (found.problem.value ? <Trouble problem={found.problem.value} what="dead letters" /> : <Loading />)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.dead_letters import look
+from tests.dead_letters import look, replay
 
 
 async def discard(client: Any, asked: Any) -> Any:
@@ -34,6 +34,20 @@ async def test_the_letters_that_are_named_go_and_the_others_stay(client, broker)
     assert await broker.count("default") == 0
 
 
+async def test_of_all_letters_only_the_first_so_many_go(client, broker):
+    for number in range(4):
+        await broker.reject(f"letter-{number}")
+    await broker.has("default.dead", 4)
+
+    status, done = await discard(client, {"all": True, "at_most": 1})
+    assert (status, done["ids"], done["remaining"]) == (200, ["letter-0"], 3)
+    done = await replay(client, {"all": True, "at_most": 2})
+    assert (done["ids"], done["remaining"]) == (["letter-1", "letter-2"], 1)
+    assert [one["id"] for one in (await look(client))["letters"]] == ["letter-3"]
+    status, done = await discard(client, {"all": True, "at_most": 9})
+    assert (status, done["ids"], done["remaining"]) == (200, ["letter-3"], 0)
+
+
 async def test_what_is_to_go_is_said_in_one_way(client):
     cases: tuple[Any, ...] = (
         {},
@@ -41,6 +55,9 @@ async def test_what_is_to_go_is_said_in_one_way(client):
         {"ids": ["a"], "all": True},
         {"ids": []},
         {"rate": 1},
+        {"at_most": 1},
+        {"ids": ["a"], "at_most": 1},
+        {"all": True, "at_most": 0},
     )
     for asked in cases:
         status, refused = await discard(client, asked)
