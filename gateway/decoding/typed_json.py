@@ -9,7 +9,10 @@ import msgspec
 
 from gateway.errors import Fault, Problem
 
+MAX_QUOTED: Final = 200
+"""Characters of a client's name or value in a refusal."""
 _FIELD: Final = re.compile(r"field `(.+)`", re.DOTALL)
+_LONG: Final = re.compile(rf"([`'])(.{{{MAX_QUOTED}}}).+", re.DOTALL)
 _EMPTY: Final = "the body is empty"
 _HALF_PAIR: Final = "a \\u escape is half of a surrogate pair, which is no character"
 _SHORT_BYTES: Final = 256
@@ -50,7 +53,7 @@ def decode_with(decode: Any, body: bytes) -> Any:
         return decode(body)
     except msgspec.ValidationError as error:
         _check_json(body)
-        detail, faults = _refusal(str(error))
+        detail, faults = _refusal(_cut(str(error)))
         raise Problem("invalid-request", detail, queued="no", faults=faults) from None
     except UnicodeDecodeError as error:
         raise malformed(f"not UTF-8 at byte {error.start}") from None
@@ -104,6 +107,12 @@ def _check_json(body: bytes) -> None:
         raise malformed("nested too deeply") from None
     except msgspec.DecodeError as error:
         raise malformed(str(error)) from None
+
+
+def _cut(message: str) -> str:
+    """Shorten what msgspec quotes of a client, which may be as long as the body."""
+    detail, separator, path = message.partition(" - at `")
+    return _LONG.sub(r"\1\2…\1", detail) + separator + path[:MAX_QUOTED]
 
 
 @lru_cache(maxsize=1024)
