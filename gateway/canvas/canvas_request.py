@@ -104,7 +104,9 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     SCHEMA: ClassVar[dict[str, Any]] = {
         "description": f"A signature, or signatures composed; at most {MAX_TASKS} tasks, "
-        f"and {MAX_CHORDS} chords one inside the other, as groups in a row are. "
+        f"and {MAX_CHORDS} chords one inside the other, as groups in a row are. Each task of a "
+        "chord's header carries the chord's body, with all that follows: in all, over the whole "
+        "canvas, at most 64 MiB, and 15 MiB in one message (413 `body-too-large`). "
         "Exactly one of `task`, `chain`, `group` and `chord`; the other members belong to a "
         "`task`.",
         "oneOf": [

@@ -23,16 +23,18 @@ from gateway.canvas.canvas import (
 from gateway.canvas.canvas_check import BREATH, CheckedCanvas, check_canvas
 from gateway.canvas.canvas_depth import check_depth
 from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode, walk
+from gateway.canvas.canvas_weight import (
+    MAX_MESSAGE_BYTES,
+    MAX_PUBLISHED_BYTES,
+    check_weight,
+    too_large,
+)
 from gateway.canvas.groups import Groups
 from gateway.errors import Problem
 from gateway.submitting.celery_options import addressed, later_options, own_headers, unkept
 from gateway.submitting.plan import CanvasPart, Stamp, TaskMessage, TaskPlan
 from gateway.submitting.submission import Submission
 
-MAX_MESSAGE_BYTES = 15 * 1024 * 1024
-"""Of one message: RabbitMQ takes 16 MiB."""
-MAX_PUBLISHED_BYTES = 64 * 1024 * 1024
-"""Of all messages of a canvas together: each task of a chord's header carries the body."""
 _ROOM_TIMEOUT_S = 4.0
 
 
@@ -82,7 +84,8 @@ class CanvasSubmission:
             ids: Of an earlier try, in the order of the request; None: new ones.
 
         Raises:
-            Problem: `invalid-request` (queued: no): workers could not carry it out.
+            Problem: `invalid-request`, `body-too-large` (queued: no): workers could not carry it
+                out.
         """
         given = iter(ids or ())
         apps = any(plan.destination.apps for plan in canvas.plans.values())
@@ -106,6 +109,7 @@ class CanvasSubmission:
                 node.options = options
         line = line_of(canvas.root)
         check_depth(line, apps=apps)
+        check_weight(line)
         return CanvasPlan(
             root=canvas.root,
             opening=opening(line),
@@ -188,12 +192,7 @@ class CanvasSubmission:
             message = self._submission.message(plan, node.request, node.id, stamp, canvas.carried)
             size += len(message.body)
             if len(message.body) > MAX_MESSAGE_BYTES or size > MAX_PUBLISHED_BYTES:
-                raise Problem(
-                    "body-too-large",
-                    "the messages of the canvas are too large: every task of a chord's header "
-                    "carries the body of the chord",
-                    queued="no",
-                )
+                raise too_large()
             message.callback = None  # kept with all others
             messages.append(message)
         return messages

@@ -140,15 +140,19 @@ async def test_a_large_canvas_is_taken_and_a_larger_one_refused(gateway, amqp_ur
 
 
 async def test_a_body_that_every_task_of_a_header_would_carry_has_a_bound(gateway, amqp_url):
-    canvas = {
-        "chord": {
-            "header": [add(1, 2)] * 200,
-            "body": {"task": "demo.echo", "kwargs": {"x": "y" * 500_000}},
-        }
-    }
-    response = await gateway.post("/v1/canvas", json=canvas)
+    body = {"task": "demo.echo", "kwargs": {"x": "y" * 500_000}}
+    chord = {"chord": {"header": [add(1, 2)] * 200, "body": body}}
+    inner = {"chord": {"header": [add(1, 2)], "body": total()}}
+    for canvas in (
+        chord,
+        {"chain": [add(1, 2), chord]},
+        {"chord": {"header": [inner] * 200, "body": body}},
+    ):
+        response = await gateway.post("/v1/canvas", json=canvas)
+        problem = await response.json()
 
-    assert (response.status, (await response.json())["code"]) == (413, "body-too-large")
+        assert (response.status, problem["code"]) == (413, "body-too-large"), problem
+        assert problem["queued"] == "no"
     assert await messages(amqp_url) == []
 
 
