@@ -1,5 +1,7 @@
 // Numbers and times as people read them.
 import { signal } from "@preact/signals";
+import { numberOf } from "./json";
+import type { Progress } from "./types";
 
 /** The time of day, once a second. */
 export const now = signal(Date.now());
@@ -12,6 +14,14 @@ const clock = new Intl.DateTimeFormat("en-GB", {
   year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
 const hour = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** How much of a task is done, 0 to 1; undefined: it does not say. */
+export function partOf(progress: Progress | undefined): number | undefined {
+  const total = numberOf(progress?.total);
+  if (!total) return undefined;
+  const part = (numberOf(progress?.current) ?? 0) / total;
+  return Number.isNaN(part) ? undefined : Math.max(0, Math.min(1, part));
+}
 
 export const NONE = "–";
 

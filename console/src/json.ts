@@ -4,6 +4,7 @@
 interface Exact {
   parse(text: string, revive: (key: string, value: unknown, context?: { source?: string }) => unknown): unknown;
   rawJSON?: (text: string) => unknown;
+  isRawJSON?: (value: unknown) => boolean;
 }
 
 const exact = JSON as unknown as Exact;
@@ -19,6 +20,12 @@ function asSent(_key: string, value: unknown, context?: { source?: string }): un
 /** Parse JSON; a number that a double does not hold is kept as it is written. */
 export function parse(text: string): unknown {
   return LONG.test(text) ? exact.parse(text, asSent) : JSON.parse(text);
+}
+
+/** A number to compute with, of one that is kept as it is written the nearest double; undefined: it is no number. */
+export function numberOf(value: unknown): number | undefined {
+  if (typeof value === "number") return value;
+  return exact.isRawJSON?.(value) ? Number((value as { rawJSON: string }).rawJSON) : undefined;
 }
 
 /** Whether there are more than so many levels, without recursion. */

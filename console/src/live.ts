@@ -14,6 +14,8 @@ const SILENT_MS = 45_000;
 const PING_MS = 15_000;
 const TICKET_MS = 20_000;
 const MOST_IDS = 9_000;
+/** How long what was told of a task is kept when nothing shows it any more. */
+const KEPT_MS = 5_000;
 
 export type Link = "open" | "connecting" | "lost";
 /** How the socket is. */
@@ -57,7 +59,7 @@ export function watch(id: string): () => void {
   return () => {
     if (--one.users > 0) return;
     plan(id, false);
-    setTimeout(() => one.users === 0 && watched.delete(id), 5_000);
+    setTimeout(() => one.users === 0 && watched.get(id) === one && watched.delete(id), KEPT_MS);
   };
 }
 

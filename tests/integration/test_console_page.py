@@ -181,6 +181,55 @@ async def test_what_others_send_is_shown_as_it_is_and_breaks_nothing(page, worke
     assert all("503" in one or "404" in one for one in page.page.complaints)
 
 
+async def test_progress_beyond_what_a_double_holds_is_shown(page, worker):
+    await page.open(ADD)
+    one = await submit(page)
+    await worker.start(one)
+    await worker.store(one, "PROGRESS", {"current": 2**60, "total": 2**61})
+    await shown(page, one, "PROGRESS", "50 %", f"{2**60} of {2**61}")
+    await page.go(f"/tasks/{one}")
+    await page.sees("50 %", "#task")
+
+
+async def test_depths_that_are_not_known_are_not_called_none(page):
+    await page.open("/")
+    await page.sees("set RABBITMQ_MANAGEMENT_URL", "#queues")
+    assert "ready" not in (await page.text("#queues header")).lower()
+    await page.click("Pause")
+    await page.confirm("Pause", "what waits and what is submitted wait")
+    await page.sees("paused by", ".health")
+    assert "0 messages" not in await page.text(".health")
+    await page.click("Resume")
+    await page.confirm("Resume", "Workers go on.")
+
+
+async def test_a_task_shown_again_and_again_stays_watched(page, worker):
+    await page.open(ADD)
+    one = await submit(page)
+    # What would happen five seconds later happens when the test says so.
+    await page.page.run(
+        "window.late = []; window.setTimeout = ((real) => (done, ms, ...more) =>"
+        " ms === 5000 ? late.push(done) : real(done, ms, ...more))(window.setTimeout)"
+    )
+
+    async def look_away(times):
+        await page.go("/api")
+        await eventually(lambda: page.page.run(f"late.length === {times}"))
+
+    async def look():
+        await page.go(f"/tasks/{one}")
+        await page.sees("PENDING", ".task-head")
+
+    await look_away(1)
+    await look()
+    await look_away(2)
+    await page.page.run("late[0]()")
+    await look()
+    await page.page.run("late[1]()")
+    await worker.start(one)
+    await page.sees("STARTED", ".task-head")
+
+
 async def test_a_server_that_is_away_is_named_and_nothing_known_before_is_told(
     make_gateway, tmp_path
 ):

@@ -3,8 +3,8 @@ import type { ComponentChildren } from "preact";
 import { computed, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Refusal, words } from "../api";
-import { brief, bytes, duration, moment, NONE, now, short, shortId } from "../format";
-import { json } from "../json";
+import { brief, bytes, duration, moment, NONE, now, partOf, short, shortId } from "../format";
+import { json, numberOf } from "../json";
 import { to } from "../router";
 import type { Progress, Task } from "../types";
 
@@ -49,7 +49,7 @@ export function Runtime({ task }: { task: Task }) {
     return <>{duration((Date.parse(task.finished_at) - Date.parse(task.started_at)) / 1000)}</>;
   }
   if (task.started_at && !task.finished_at) return <Clock key={task.started_at} at={task.started_at} say={short} />;
-  return <>{duration(task.runtime_s)}</>;
+  return <>{duration(numberOf(task.runtime_s))}</>;
 }
 
 export function TaskLink({ id, children }: { id: string; children?: ComponentChildren }) {
@@ -57,15 +57,15 @@ export function TaskLink({ id, children }: { id: string; children?: ComponentChi
 }
 
 export function Bar({ progress }: { progress: Progress | undefined }) {
-  if (!progress?.total) {
+  const part = partOf(progress);
+  if (part === undefined) {
     return progress?.message ? <span class="bar-words">{brief(progress.message)}</span> : null;
   }
-  const part = Math.min(1, (progress.current ?? 0) / progress.total);
   return (
     <span class="bar">
       <progress max={1} value={part} aria-label="progress" />
       <span class="bar-words">
-        <b>{Math.floor(part * 100)} %</b> {brief(progress.message ?? `${progress.current} of ${progress.total}`)}
+        <b>{Math.floor(part * 100)} %</b> {brief(progress?.message ?? `${json(progress?.current ?? 0)} of ${json(progress?.total)}`)}
       </span>
     </span>
   );

@@ -1,6 +1,7 @@
 // The canvas of a task as a graph that lights up as it runs.
 import { useEffect, useMemo } from "preact/hooks";
 import { get } from "../api";
+import { partOf } from "../format";
 import { useTask } from "../live";
 import { useOnce } from "../resource";
 import { encoded, to } from "../router";
@@ -54,13 +55,13 @@ export function layout(tasks: Task[], root: string): { places: Map<string, Place
 
 function Node({ place, current }: { place: Place; current: boolean }) {
   const task = useTask(place.task.id, place.task) ?? place.task;
-  const part = task.progress?.total ? Math.min(1, (task.progress.current ?? 0) / task.progress.total) : null;
+  const part = partOf(task.progress);
   const name = task.task ?? task.id;
   return (
     <a href={to(["tasks", task.id])} class={`node node-${task.state.toLowerCase()}${current ? " current" : ""}`}
       aria-label={`${name}: ${task.state}`} {...(current ? { "aria-current": "true" as const } : {})}>
       <rect x={place.x} y={place.y} width={WIDE} height={TALL} rx={6} />
-      {part !== null && <rect class="node-progress" x={place.x} y={place.y + TALL - 3} width={WIDE * part} height={3} />}
+      {part !== undefined && <rect class="node-progress" x={place.x} y={place.y + TALL - 3} width={WIDE * part} height={3} />}
       <text x={place.x + 12} y={place.y + 17}>{name.length > 22 ? `…${name.slice(-21)}` : name}</text>
       <text class="node-state" x={place.x + 12} y={place.y + 32}>{task.state.toLowerCase()}</text>
     </a>

@@ -76,7 +76,7 @@ export function HeldUp() {
           <p>
             <QueueTags queue={one} /> <a href={to(["queues", one.name])}>{one.name}</a>{" "}
             {one.full && <span>refuses submits from {count(one.limit)} messages on: <a href={to(["workers"], { queue: one.name })}>have more workers or slots empty it</a>, or purge what nobody needs. </span>}
-            {one.paused && <span>{many(one.ready ?? 0, "message")} {one.ready === 1 ? "waits" : "wait"}; paused{one.paused_by && <> by <b>{brief(one.paused_by, 60)}</b></>}{one.paused_at && <> <Ago at={one.paused_at} /></>}.</span>}
+            {one.paused && <span>{one.ready !== undefined && `${many(one.ready, "message")} ${one.ready === 1 ? "waits" : "wait"}; `}paused{one.paused_by && <> by <b>{brief(one.paused_by, 60)}</b></>}{one.paused_at && <> <Ago at={one.paused_at} /></>}.</span>}
             <QueueActions queue={one} />
           </p>
         </li>
@@ -113,7 +113,7 @@ export function QueueActions({ queue }: { queue: Queue }) {
       {queue.paused
         ? <button type="button" class="plain" onClick={() => ask({
             title: `Resume ${name}?`,
-            body: <p>Workers go on with {many(queue.ready ?? 0, "message")} that wait.</p>,
+            body: <p>Workers go on{queue.ready === undefined ? "" : <> with {many(queue.ready, "message")} that wait</>}.</p>,
             action: "Resume",
             run: async () => {
               await post(path`/v1/queues/${name}/resume`);
@@ -123,7 +123,7 @@ export function QueueActions({ queue }: { queue: Queue }) {
         : <button type="button" class="plain" onClick={() => ask({
             title: `Pause ${name}?`,
             body: <p>No worker of this deployment starts a task of it until it is resumed. What runs
-              goes on; {many(queue.ready ?? 0, "message")} and what is submitted wait.</p>,
+              goes on; {queue.ready === undefined ? "what waits" : many(queue.ready, "message")} and what is submitted wait.</p>,
             action: "Pause",
             run: async () => {
               const { paused } = await post<{ paused: unknown }>(path`/v1/queues/${name}/pause`);
@@ -164,7 +164,8 @@ const COLUMNS: Column<Queue>[] = [
 export function Queues() {
   const found = useQueues();
   const queues = found.data.value?.queues;
-  const waiting = queues?.reduce((sum, one) => sum + (one.ready ?? 0), 0);
+  const depths = queues?.map((one) => one.ready).filter((one) => one !== undefined) ?? [];
+  const waiting = depths.length ? depths.reduce((sum, one) => sum + one, 0) : undefined;
   const [search, setSearch] = useState("");
   const words = search.toLowerCase();
   const shown = queues?.filter((one) => one.name.toLowerCase().includes(words)) ?? [];

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, caller, get, isAdmin, may, path, post, words } from "../api";
 import { count, duration } from "../format";
-import { json, parse } from "../json";
+import { json, numberOf, parse } from "../json";
 import { Ago, Empty, Loading, Section, Stale, State, TaskLink, Trouble } from "../parts/bits";
 import { ask } from "../parts/dialog";
 import { Table, type Column } from "../parts/table";
@@ -17,7 +17,7 @@ function at(schedule: Schedule, more = ""): string {
 }
 
 export function when(schedule: Schedule): string {
-  if (schedule.every !== undefined) return `every ${duration(schedule.every)}`;
+  if (schedule.every !== undefined) return `every ${duration(numberOf(schedule.every))}`;
   if (schedule.crontab) {
     const zone = schedule.crontab["timezone"];
     return `${CRON.map((field) => schedule.crontab![field] ?? "*").join(" ")}${zone && zone !== "UTC" ? ` ${zone}` : ""}`;
@@ -63,7 +63,7 @@ interface Draft { name: string; task: string; kind: "every" | "crontab"; every: 
 function draftOf(schedule: Schedule | null): Draft {
   return {
     name: schedule?.name ?? "", task: schedule?.task ?? "",
-    kind: schedule?.crontab ? "crontab" : "every", every: String(schedule?.every ?? 60),
+    kind: schedule?.crontab ? "crontab" : "every", every: json(schedule?.every ?? 60),
     cron: CRON.map((field) => schedule?.crontab?.[field] ?? "*").join(" "), zone: schedule?.crontab?.["timezone"] ?? "UTC",
     args: json(schedule?.args ?? []), kwargs: json(schedule?.kwargs ?? {}), options: json(schedule?.options ?? {}),
   };

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { call, get, isAdmin, may, path, Refusal, sourceOf } from "../api";
 import { edit } from "../draft";
 import { brief, duration, moment, timeOfDay } from "../format";
-import { cut } from "../json";
+import { cut, numberOf } from "../json";
 import { pushed, useLines, useTask, watchAgain } from "../live";
 import { Ago, Bar, Empty, Fact, Json, Code, Loading, Runtime, Section, State, TaskLink, Trouble, whyUntracked } from "../parts/bits";
 import { Canvas } from "../parts/canvas";
@@ -162,7 +162,7 @@ export function TaskView({ id }: { id: string }) {
         <Fact name={ended ? "Finished" : "Runs for"}>{ended ? <Ago at={task.finished_at} /> : <Runtime task={task} />}</Fact>
         {ended && <Fact name="Took"><Runtime task={task} /></Fact>}
         {ended && task.accepted_at && task.finished_at && <Fact name="In all">{duration((Date.parse(task.finished_at) - Date.parse(task.accepted_at)) / 1000)}</Fact>}
-        <Fact name="Attempts">{(task.retries ?? 0) + 1}</Fact>
+        <Fact name="Attempts">{(numberOf(task.retries) ?? 0) + 1}</Fact>
         {queue && <Fact name="Queue"><a href={to(["queues", queue])}>{queue}</a></Fact>}
         {task.worker && <Fact name="Worker"><a href={to(["tasks"], { worker: task.worker })}>{task.worker}</a></Fact>}
         {task.trace_id && <Fact name="Trace"><Trace id={task.trace_id} /></Fact>}
