@@ -1,10 +1,12 @@
 """The console behind a balancer, which answers for a gateway that it does not reach."""
 
 import pytest
+from aiohttp import web
 
 from devstack import console as building
 from tests.balancer import Balancer, passing, unreachable
-from tests.console import console_page
+from tests.console import console_page, submit
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,3 +71,45 @@ async def test_all_is_not_well_while_problems_are_not_answered(page, balancer):
 
     await page.sees("Problems are not known", ".verdict")
     assert await page.page.run(MARK) == "health warn"
+
+
+async def test_older_tasks_that_cannot_be_had_are_asked_for_once(page, balancer):
+    first, older = "01900000-0000-7000-8000-000000000002", "01900000-0000-7000-8000-000000000001"
+    pages = {True: {"tasks": [{"id": older, "task": "demo.older", "state": "SUCCESS"}]}}
+    pages[False] = {"tasks": [{"id": first, "task": "demo.first", "state": "SUCCESS"}]}
+
+    def history(request, *, away):
+        if request.path != "/v1/tasks":
+            return None
+        cursor = "cursor" in request.query
+        if cursor and away:
+            return unreachable(request)
+        return web.json_response({**pages[cursor], "next": None if cursor else "c"})
+
+    balancer.answer = lambda request: history(request, away=True)
+    await page.open("/tasks")
+    await page.sees("Cannot show older tasks")
+    listed = balancer.count("/v1/tasks?limit")
+    await eventually(lambda: balancer.count("/v1/tasks?limit") >= listed + 2, 15)
+    assert balancer.count("cursor=") == 1
+    await page.sees("Cannot show older tasks")
+
+    balancer.answer = lambda request: history(request, away=False)
+    await page.click("Try again")
+    await page.sees("demo.older", ".t-tasks")
+    assert "Cannot show" not in await page.text()
+
+
+async def test_a_long_operation_is_followed_over_answers_that_fail(page, balancer, gateway):
+    for number in range(2):
+        await submit(gateway, "demo.add", number, 1)
+    await page.open("/queues/default")
+    balancer.answer = lambda request: (
+        unreachable(request) if "/v1/operations/" in request.path else None
+    )
+    await page.click("Purge")
+    await page.confirm("Purge", "will end REVOKED")
+    await eventually(lambda: balancer.count("/v1/operations/") >= 2, 10)
+
+    balancer.answer = passing
+    await page.sees("2 of 2 done", ".toasts")

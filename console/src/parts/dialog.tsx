@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
-import { get, path, token, words } from "../api";
+import { get, path, Refusal, token, words } from "../api";
 import { brief, count } from "../format";
 import { reloadAll } from "../resource";
 import type { LongOperation } from "../types";
@@ -22,6 +22,8 @@ const asked = signal<Question | null>(null);
 const told = signal<{ id: number; text: string; href: string }[]>([]);
 const under = signal<{ title: string; state: LongOperation }[]>([]);
 let lastId = 0;
+const POLL_MS = 1000;
+const MOST_POLL_MS = 8000;
 
 export function ask(question: Question): void {
   asked.value = question;
@@ -33,19 +35,28 @@ export function tell(text: string, href = ""): void {
   setTimeout(() => (told.value = told.value.filter((one) => one.id !== id)), 6000);
 }
 
-/** Follow a long operation to its end, in the corner. */
+/** Whether an answer is the last word on an operation: it is not known, or this key may not see it. */
+const isFinal = (error: unknown) => error instanceof Refusal && [400, 403, 404, 410].includes(error.status);
+
+/** Follow a long operation to its end, in the corner; a gateway that does not answer is asked again. */
 export async function follow(title: string, id: string): Promise<void> {
-  for (;;) {
+  for (let waitMs = POLL_MS; ; await new Promise((resolve) => setTimeout(resolve, waitMs))) {
     let state: LongOperation;
+    const others = () => under.value.filter((one) => one.state.operation !== id);
     try {
       state = await get<LongOperation>(path`/v1/operations/${id}`);
+      waitMs = POLL_MS;
     } catch (error) {
-      tell(`${title}: ${words(error)}`);
-      return;
+      if (isFinal(error)) {
+        under.value = others();
+        tell(`${title}: ${words(error)}`);
+        return;
+      }
+      waitMs = Math.min(2 * waitMs, MOST_POLL_MS);
+      continue;
     }
-    const others = under.value.filter((one) => one.state.operation !== id);
     const ended = state.state !== "running" && state.state !== "pending";
-    under.value = ended ? others : [...others, { title, state: { ...state, operation: id } }];
+    under.value = ended ? others() : [...others(), { title, state: { ...state, operation: id } }];
     if (ended) {
       const why = Object.entries(state.refusals ?? {}).map(([code, times]) => `${count(times)} ${code}`).join(", ");
       const failed = state.failed ? `, ${count(state.failed)} failed${why ? ` (${why})` : ""}` : "";
@@ -53,7 +64,6 @@ export async function follow(title: string, id: string): Promise<void> {
       reloadAll();
       return;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
 

@@ -1,7 +1,8 @@
 // Tasks: every filter of the API in the address, and the newest as they come.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get, isAdmin } from "../api";
+import { get, isAdmin, words } from "../api";
 import { brief, many } from "../format";
+import { numberOf } from "../json";
 import { pushed, useTask } from "../live";
 import { Ago, Empty, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
 import { Table, type Column } from "../parts/table";
@@ -40,7 +41,7 @@ function renewed(rows: Task[], found: Task[]): Task[] {
   const news = new Map(found.filter((one) => !pushed(one.id)).map((one) => [one.id, one]));
   const made = rows.map((one) => {
     const now = news.get(one.id);
-    return now && (now.state !== one.state || now.retries !== one.retries || now.worker !== one.worker) ? now : one;
+    return now && (now.state !== one.state || numberOf(now.retries) !== numberOf(one.retries) || now.worker !== one.worker) ? now : one;
   });
   return made.some((one, i) => one !== rows[i]) ? made : rows;
 }
@@ -51,6 +52,8 @@ export function useTasks(shown: Record<string, string>, following: boolean) {
   const [next, setNext] = useState<string | null>(null);
   const [problem, setProblem] = useState<unknown>(null);
   const [loading, setLoading] = useState(false);
+  /** Why older tasks could not be had: they are not asked for again by themselves. */
+  const [stuck, setStuck] = useState<unknown>(null);
   const [waiting, setWaiting] = useState(0);
   const known = useRef<Task[]>([]);
   const text = JSON.stringify(shown);
@@ -62,6 +65,7 @@ export function useTasks(shown: Record<string, string>, following: boolean) {
     const mine = ++turn.current;
     setTasks(null);
     setProblem(null);
+    setStuck(null);
     setWaiting(0);
     known.current = [];
     let timer = 0;
@@ -98,6 +102,7 @@ export function useTasks(shown: Record<string, string>, following: boolean) {
   async function more(): Promise<void> {
     if (!next || loading) return;
     setLoading(true);
+    setStuck(null);
     const mine = turn.current;
     try {
       const found = await page(next);
@@ -106,11 +111,11 @@ export function useTasks(shown: Record<string, string>, following: boolean) {
         setNext(found.next);
       }
     } catch (error) {
-      setProblem(error);
+      if (mine === turn.current) setStuck(error);
     }
     setLoading(false);
   }
-  return { tasks, next, problem, more, loading, waiting };
+  return { tasks, next, problem, more, loading, stuck, waiting };
 }
 
 function LiveState({ task }: { task: Task }) {
@@ -138,9 +143,10 @@ const COLUMNS: Column<Task>[] = [
 ];
 
 export function TaskTable({ list }: { list: ReturnType<typeof useTasks> }) {
-  const { tasks, next, problem, more, loading, waiting } = list;
+  const { tasks, next, problem, more, loading, stuck, waiting } = list;
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
+    if (stuck !== null) return undefined;
     const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && void more(), { rootMargin: "600px" });
     if (end.current) watcher.observe(end.current);
     return () => watcher.disconnect();
@@ -156,7 +162,8 @@ export function TaskTable({ list }: { list: ReturnType<typeof useTasks> }) {
       )}
       {tasks.length === 0 ? <Empty>No task matches.</Empty>
         : <Table kind="t-tasks" label="Tasks" columns={COLUMNS} rows={tasks} name={(one) => one.id} heights={[36, 64]} />}
-      {next && <div ref={end} class="more"><button type="button" onClick={() => void more()} disabled={loading}>{loading ? "Loading…" : "Older tasks"}</button></div>}
+      {stuck !== null && <p class="notice bad" role="alert"><b>Cannot show older tasks.</b> {brief(words(stuck), 2000)}</p>}
+      {next && <div ref={end} class="more"><button type="button" onClick={() => void more()} disabled={loading}>{loading ? "Loading…" : stuck !== null ? "Try again" : "Older tasks"}</button></div>}
     </>
   );
 }
