@@ -1,10 +1,11 @@
 """Workers: which there are, what runs there, and what they are told to do."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import Problem
 from gateway.operating.fleet import Worker, workers
@@ -20,6 +21,10 @@ from penstock.wire.announcements import (
 )
 
 log = logging.getLogger(__name__)
+
+RECORDS_KEPT_S: Final = 1.0
+"""How long records that were read are good for: all of a large fleet are megabytes, and a page asks
+for many workers at once, one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +54,22 @@ class Workers:
         self._records = records
         self._stock = stock
         self._control = control
+        self._read_at = -math.inf
 
     def __repr__(self) -> str:
         """Return how many announce themselves."""
         return f"<Workers {len(self._records.latest)} announced>"
 
     async def all(self) -> list[Worker]:
-        """Return every worker, as of now.
+        """Return every worker, by records that were read within the last second.
 
         Raises:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         now = time.time()
-        self._records.take(await self._redis.hgetall(WORKERS_KEY), now)
+        if time.monotonic() - self._read_at >= RECORDS_KEPT_S:
+            self._records.take(await self._redis.hgetall(WORKERS_KEY), now)
+            self._read_at = time.monotonic()
         return workers(self._records.latest, self._stock.all, now)
 
     async def having(self) -> dict[str, list[str]]:

@@ -2,9 +2,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { call, get, may, path } from "../api";
-import { brief, count, named } from "../format";
+import { brief, count, many, named } from "../format";
 import { pushed, useLines, useTask } from "../live";
-import { Bar, Empty, Loading, Runtime, Section, State, TaskLink, Trouble } from "../parts/bits";
+import { Bar, Empty, Loading, Runtime, Section, Stale, State, TaskLink, Trouble } from "../parts/bits";
 import { ask } from "../parts/dialog";
 import { useWorkers } from "../parts/health";
 import { Table, type Column } from "../parts/table";
@@ -13,40 +13,62 @@ import { FINAL, type Task } from "../types";
 
 const EVERY_MS = 3000;
 const MOST = 200;
-const MOST_ASKED = 10;
+/** Workers that are asked what they run: those that run most. */
+const MOST_ASKED = 20;
+const AT_ONCE = 4;
 const open = signal<ReadonlySet<string>>(new Set());
 
+interface Found { tasks: Task[] | null; problem: unknown }
+
+/** The lists of some workers, a few asked at a time; of one that fails, the list from before. */
+async function listsOf(names: string[], before: Map<string, Task[]>, stop: AbortSignal): Promise<{ lists: Map<string, Task[]>; problem: unknown }> {
+  const lists = new Map<string, Task[]>();
+  let problem: unknown = null;
+  for (let i = 0; i < names.length; i += AT_ONCE) {
+    const some = names.slice(i, i + AT_ONCE);
+    const answers = await Promise.allSettled(some.map((name) => get<{ tasks: Task[] }>(path`/v1/workers/${name}/tasks`, stop)));
+    answers.forEach((one, j) => {
+      const name = some[j]!;
+      const known = one.status === "fulfilled" ? one.value.tasks : before.get(name);
+      if (known) lists.set(name, known);
+      if (one.status === "rejected") problem ??= one.reason;
+    });
+  }
+  return { lists, problem };
+}
+
 /** What workers say they run; states and lines come by the socket, where it knows the task. */
-function useRunning(workers: string[]): { tasks: Task[] | null; problem: unknown } {
-  const [found, setFound] = useState<{ tasks: Task[] | null; problem: unknown }>({ tasks: null, problem: null });
-  const names = workers.join("\n");
+function useRunning(workers: string[]): Found {
+  const [found, setFound] = useState<Found>({ tasks: null, problem: null });
+  // Which run most changes all the time: it is looked up at each turn, and begins no other.
+  const names = useRef(workers);
+  names.current = workers;
+  const some = workers.length > 0;
   useEffect(() => {
     let timer = 0;
+    let known = new Map<string, Task[]>();
     const stop = new AbortController();
     async function look(): Promise<void> {
-      try {
-        if (!document.hidden) {
-          const lists = await Promise.all(names.split("\n").filter(Boolean).map((name) =>
-            get<{ tasks: Task[] }>(path`/v1/workers/${name}/tasks`, stop.signal)));
-          const tasks = lists.flatMap((one) => one.tasks);
-          tasks.sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""));
-          setFound(({ tasks: before }) => {
-            // What is pushed stays as it is: its changes come by the socket.
-            const known = new Map(before?.filter((one) => pushed(one.id)).map((one) => [one.id, one]));
-            return { tasks: tasks.map((one) => known.get(one.id) ?? one), problem: null };
-          });
-        }
-      } catch (problem) {
-        if (!stop.signal.aborted) setFound((before) => ({ ...before, problem }));
+      if (!document.hidden) {
+        const { lists, problem } = await listsOf(names.current, known, stop.signal);
+        if (stop.signal.aborted) return;
+        known = lists;
+        const nothing = lists.size === 0 && problem !== null;
+        const tasks = [...lists.values()].flat().sort((a, b) => (a.started_at ?? "").localeCompare(b.started_at ?? ""));
+        setFound(({ tasks: before }) => {
+          // What is pushed stays as it is: its changes come by the socket.
+          const kept = new Map(before?.filter((one) => pushed(one.id)).map((one) => [one.id, one]));
+          return { tasks: nothing ? before : tasks.map((one) => kept.get(one.id) ?? one), problem };
+        });
       }
-      if (!stop.signal.aborted) timer = window.setTimeout(look, EVERY_MS);
+      timer = window.setTimeout(() => void look(), EVERY_MS);
     }
     void look();
     return () => {
       stop.abort();
       clearTimeout(timer);
     };
-  }, [names]);
+  }, [some]);
   return found;
 }
 
@@ -126,15 +148,20 @@ export function Running() {
   const workers = useWorkers();
   const online = workers.data.value?.workers.filter((one) => one.status === "online");
   // How many tasks a worker runs is known some seconds late: of few workers all are asked.
-  const busy = online && online.length > MOST_ASKED ? online.filter((one) => one.running !== 0) : online;
-  const { tasks, problem } = useRunning(busy?.map((one) => one.name) ?? []);
+  const asked = online && [...online].sort((a, b) => (b.running ?? 0) - (a.running ?? 0)).slice(0, MOST_ASKED);
+  const others = online && asked ? online.filter((one) => one.running !== 0 && !asked.includes(one)).length : 0;
+  const { tasks, problem } = useRunning(asked?.map((one) => one.name) ?? []);
   const shown = tasks?.filter((one) => !FINAL.has(one.state));
   return (
     <Section title="Running now" id="running" aside={shown && <>{count(shown.length)} {shown.length === 1 ? "task" : "tasks"}</>}>
-      {!shown || !busy ? (problem ?? workers.problem.value ? <Trouble problem={problem ?? workers.problem.value} what="what runs" /> : <Loading />)
+      <Stale of={{ data: { value: shown }, problem: { value: problem } }} />
+      {!shown || !asked ? (problem ?? workers.problem.value ? <Trouble problem={problem ?? workers.problem.value} what="what runs" /> : <Loading />)
         : shown.length === 0 ? <Empty>Nothing runs.</Empty>
         : <Table kind="t-running" label="Running tasks" columns={COLUMNS} rows={shown.slice(0, MOST)} name={(one) => one.id}
             below={(task) => open.value.has(task.id) && <Lines id={task.id} />} />}
+      {others > 0 && (
+        <p class="quiet">Of the {MOST_ASKED} workers that run most. {many(others, "more worker")} {others === 1 ? "is" : "are"} busy: <a href={to(["tasks"], { state: "STARTED,PROGRESS" })}>all tasks that run</a>.</p>
+      )}
       {shown && shown.length > MOST && (
         <p class="quiet">The {MOST} that began first; <a href={to(["tasks"], { state: "STARTED,PROGRESS" })}>all of them</a>.</p>
       )}
