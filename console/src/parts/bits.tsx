@@ -71,6 +71,17 @@ export function Bar({ progress }: { progress: Progress | undefined }) {
   );
 }
 
+/** Whether an element is in sight, or nearly. */
+export function useInSight(place: { current: Element | null }): boolean {
+  const [seen, setSeen] = useState(false);
+  useEffect(() => {
+    const watcher = new IntersectionObserver((found) => setSeen(found.at(-1)!.isIntersecting), { rootMargin: "200px" });
+    watcher.observe(place.current!);
+    return () => watcher.disconnect();
+  }, []);
+  return seen;
+}
+
 export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="empty">{children}</p>;
 }

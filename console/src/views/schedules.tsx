@@ -1,14 +1,15 @@
 // Periodic tasks: when each runs, whether it does, and changes to it.
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call, caller, get, isAdmin, may, path, post, words } from "../api";
 import { count, duration } from "../format";
 import { json, numberOf, parse } from "../json";
-import { Ago, Empty, Loading, Section, Stale, State, TaskLink, Trouble } from "../parts/bits";
+import { useTask } from "../live";
+import { Ago, Empty, Loading, Section, Stale, State, TaskLink, Trouble, useInSight } from "../parts/bits";
 import { ask } from "../parts/dialog";
 import { Table, type Column } from "../parts/table";
-import { useOnce, useResource } from "../resource";
+import { useResource } from "../resource";
 import { encoded, to } from "../router";
-import type { CatalogTask, Receipt, Schedule, TaskPage } from "../types";
+import { FINAL, type CatalogTask, type Receipt, type Schedule, type Task, type TaskPage } from "../types";
 
 const CRON = ["minute", "hour", "day_of_month", "month_of_year", "day_of_week"];
 
@@ -32,14 +33,43 @@ function definition(schedule: Schedule): Record<string, unknown> {
   return { task, args, kwargs, options, enabled, ...(every === undefined ? {} : { every }), ...(crontab ? { crontab } : {}), ...(solar ? { solar } : {}) };
 }
 
-function Outcome({ schedule }: { schedule: Schedule }) {
-  const ran = schedule.last_run_at ? Date.parse(schedule.last_run_at) : 0;
-  const around = (ms: number) => new Date(ran + ms).toISOString();
-  const { data } = useOnce(() => ran
-    ? get<TaskPage>(`/v1/tasks?${new URLSearchParams({ task: schedule.task, since: around(-2000), until: around(8000), limit: "10" })}`)
-    : Promise.resolve(null), [schedule.task, ran]);
-  const last = data?.tasks.at(-1);
-  return last ? <TaskLink id={last.id}><State state={last.state} /></TaskLink> : null;
+const ASK_AGAIN_MS = 10_000;
+
+/**
+ * The task of the last run, where exactly one of its name was accepted then; of several it is not known which.
+ * Asked for again while it is absent or has not ended, and the row is in sight.
+ */
+function useLastTask({ task: name, last_run_at: ran }: Schedule, inSight: boolean): Task | null {
+  const [found, setFound] = useState<{ ran: string; tasks: Task[] } | null>(null);
+  const tasks = found && found.ran === ran ? found.tasks : [];
+  const [task = null] = tasks.length === 1 ? tasks : [];
+  const settled = tasks.length > 1 || (task !== null && FINAL.has(task.state));
+  useEffect(() => {
+    if (!ran || !inSight || settled) return undefined;
+    const stop = new AbortController();
+    const around = (ms: number) => new Date(Date.parse(ran) + ms).toISOString();
+    const query = new URLSearchParams({ task: name, since: around(-2000), until: around(8000), limit: "2" });
+    // Without an answer there is no outcome yet: the health line says that history is away.
+    const look = () => get<TaskPage>(`/v1/tasks?${query}`, stop.signal).then((page) => setFound({ ran, tasks: page.tasks }), () => undefined);
+    void look();
+    const timer = setInterval(() => document.hidden || void look(), ASK_AGAIN_MS);
+    return () => {
+      stop.abort();
+      clearInterval(timer);
+    };
+  }, [name, ran, inSight, settled]);
+  return task;
+}
+
+function Outcome({ task }: { task: Task }) {
+  const now = useTask(task.id, task) ?? task;
+  return <TaskLink id={task.id}><State state={now.state} /></TaskLink>;
+}
+
+function LastRun({ schedule }: { schedule: Schedule }) {
+  const place = useRef<HTMLSpanElement>(null);
+  const task = useLastTask(schedule, useInSight(place));
+  return <span ref={place}><Ago at={schedule.last_run_at} /> {task && <Outcome task={task} />}</span>;
 }
 
 function Switch({ schedule }: { schedule: Schedule }) {
@@ -165,7 +195,7 @@ export function Schedules() {
     { id: "name", head: "Schedule", cell: (one) => <><span class="strong break">{one.name}</span>{isAdmin.value && one.tenant !== caller.value?.tenant && <span class="quiet small"> {one.tenant}</span>}</> },
     { id: "task", head: "Task", cell: (one) => <span class="clip">{one.task}</span> },
     { id: "when", head: "When", cell: (one) => <span class={one.crontab ? "mono" : ""}>{when(one)}</span> },
-    { id: "last", head: "Last run", cell: (one) => <><Ago at={one.last_run_at} /> <Outcome schedule={one} /></> },
+    { id: "last", head: "Last run", cell: (one) => <LastRun schedule={one} /> },
     { id: "next", head: "Next run", cell: (one) => one.enabled ? <Ago at={one.next_run_at} future /> : <span class="quiet">off</span> },
     { id: "runs", head: "Runs", end: true, cell: (one) => count(one.total_runs) },
     { id: "actions", head: "", end: true, cell: (one) => (
