@@ -4,4 +4,6 @@ import "./style.css";
 import { render } from "preact";
 import { App } from "./app";
 
-render(<App />, document.getElementById("console")!);
+const place = document.getElementById("console")!;
+place.textContent = "";
+render(<App />, place);

@@ -4,7 +4,8 @@ import gzip
 import hashlib
 import html
 import mimetypes
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ _HEADERS: Final = {
 _CHECKED: Final = "no-cache"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 """Of files whose name has the hash of their content."""
+_OWN: Final = re.compile(r"console-[0-9A-Za-z]+\.(js|css)")
+"""The script and the style sheet of a release."""
 _PACKED: Final = frozenset({".html", ".js", ".css"})
 _NOT_BUILT: Final = """<!doctype html>
 <html lang="en">
@@ -93,6 +96,11 @@ def routes(folder: Path = BUILT) -> list[web.RouteDef]:
         folder: What was built; where it is missing, `/` says so.
     """
     page, files = _read(folder)
+    ours = {
+        _kind(name): replace(one, headers={**one.headers, "Cache-Control": _CHECKED})
+        for name, one in files.items()
+        if _kind(name)
+    }
 
     async def index(request: web.Request) -> web.Response:
         """The page."""
@@ -100,7 +108,8 @@ def routes(folder: Path = BUILT) -> list[web.RouteDef]:
 
     async def file(request: web.Request) -> web.Response:
         """What it loads; a name changes with the content."""
-        found = files.get(request.match_info["name"])
+        name = request.match_info["name"]
+        found = files.get(name) or ours.get(_kind(name))
         if found is None:
             raise Problem("not-found", "the console has no such file")
         return found.answer(request)
@@ -109,6 +118,15 @@ def routes(folder: Path = BUILT) -> list[web.RouteDef]:
         web.get("/", index, operation=CONSOLE),
         web.get("/static/{name}", file, operation=FILE),
     ]
+
+
+def _kind(name: str) -> str:
+    """Return which of the console's two own files a name is of, in whatever release; else empty.
+
+    While gateways are replaced one by one, the page of one may load its files from another.
+    """
+    found = _OWN.fullmatch(name)
+    return found[1] if found else ""
 
 
 def _read(folder: Path) -> tuple[_File, dict[str, _File]]:

@@ -271,6 +271,25 @@ async def test_the_page_and_its_files_are_strict_small_and_kept(make_keyed_gatew
     assert size < 200_000
 
 
+async def test_the_page_of_another_release_gets_the_files_of_this_one(make_keyed_gateway, tmp_path):
+    client = await make_keyed_gateway()
+    text = await (await client.get("/")).text()
+    for kind in ("js", "css"):
+        [name] = [path.name for path in console.BUILT.glob(f"console-*.{kind}")]
+        own, other = [await client.get(f"/static/{one}") for one in (name, f"console-OLD7.{kind}")]
+        assert (other.status, await other.read()) == (200, await own.read())
+        assert other.headers["Cache-Control"] == "no-cache"
+        assert "immutable" in own.headers["Cache-Control"]
+    for name in ("console-OLD7.txt", "console-.js", "other-OLD7.js", "inter-OLD7.woff2"):
+        assert (await client.get(f"/static/{name}")).status == 404
+    assert "The console is loading" in text
+
+    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+        await page.open("/", online=False)
+        await page.sees("wants a key")
+        assert "is loading" not in await page.text("body")
+
+
 async def test_without_a_build_the_page_says_why(tmp_path):
     """A checkout whose npm reaches no registry and has nothing in its cache."""
     for folder in ("devstack", "console"):
