@@ -177,7 +177,7 @@ def _owner(whose: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _cut(database: Database, whose: dict[str, Any], span: Span) -> list[dict[str, Any]]:
-    """Count the failures of hours that a bound of the span cuts."""
+    """Count the failures of hours that a bound of the span cuts; of many groups, of the largest."""
     overlapping = {
         **whose,
         "_id.hour": {"$in": sorted({hour_of(span.since), hour_of(span.until)})},
@@ -185,9 +185,9 @@ async def _cut(database: Database, whose: dict[str, Any], span: Span) -> list[di
         "first_at": {"$lt": span.until},
         "$or": [{"first_at": {"$lt": span.since}}, {"last_at": {"$gte": span.until}}],
     }
-    cut = (
-        await database.failures.find(overlapping, _ABOUT).max_time_ms(QUERY_MS).to_list(MOST_GROUPS)
-    )
+    most = [("count", -1), ("last_at", -1)]
+    counts = database.failures.find(overlapping, _ABOUT, sort=most, limit=MOST_GROUPS)
+    cut = await counts.max_time_ms(QUERY_MS).to_list(None)
     if not cut:
         return []
     about = {(one["_id"]["failure"], one["_id"]["hour"]): one for one in cut}

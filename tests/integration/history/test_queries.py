@@ -295,6 +295,25 @@ async def test_failures_are_grouped_and_counted_to_the_second(gateway, history):
     assert one["last_at"] == max(each["finished_at"] for each in page["tasks"])
 
 
+async def test_of_many_groups_in_a_cut_hour_those_with_the_most_are_counted(gateway, history):
+    hour = NOW.replace(minute=0, second=0) - timedelta(hours=3)
+    before, after = hour + timedelta(minutes=20), hour + timedelta(minutes=40)
+    tasks = [
+        failed(f"{group}-{when:%M}-{n}", "[]", failure=group, at=when)
+        for group, times in (*((f"a{number:03}", 1) for number in range(510)), ("most", 9))
+        for when in (before, after)
+        for n in range(times)
+    ]
+    await history.database.tasks.insert_many(tasks)
+    await history.database.failures.insert_many(counted(tasks))
+
+    span = {"since": hour + timedelta(minutes=30), "until": hour + timedelta(hours=1)}
+    query = {name: value.isoformat() for name, value in span.items()}
+    first = (await get(gateway, "/v1/failures", params=query))["failures"][0]
+
+    assert (first["failure"], first["count"]) == ("most", 9)
+
+
 # ── what is wrong ──
 
 
