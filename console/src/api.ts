@@ -6,6 +6,8 @@ import type { KeyShown } from "./types";
 
 const KEPT = "penstock-key";
 const TIMEOUT_MS = 20_000;
+/** A gateway that has not read its keys again yet knows a new one soon: it is asked once more before the page says so. */
+const KEY_AGAIN_MS = 2000;
 /** Of a balancer that reaches no gateway. A gateway's own answers are JSON, these too. */
 const NO_GATEWAY = [502, 503, 504];
 /** Of all but GET: the gateway takes up to 60 s for some. */
@@ -88,8 +90,34 @@ export function token(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join("");
 }
 
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
+}
+
 /** Call the API; throws `Refusal`, `Silence`, or what `signal` was aborted with. */
-export async function call<T>(method: Method, path: string, body?: unknown, { signal, key, asks = method === "GET" }: Options = {}): Promise<T> {
+export async function call<T>(method: Method, path: string, body?: unknown, options: Options = {}): Promise<T> {
+  for (let again = false; ; again = true) {
+    const used = apiKey.peek();
+    try {
+      return await callOnce<T>(method, path, body, options);
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.status !== 401) throw error;
+      if (!used || again || keyWanted.peek()) {
+        if (used === apiKey.peek()) keyWanted.value = true;
+        throw error;
+      }
+    }
+    await pause(KEY_AGAIN_MS, options.signal);
+  }
+}
+
+async function callOnce<T>(method: Method, path: string, body: unknown, { signal, key, asks = method === "GET" }: Options): Promise<T> {
   const headers: Record<string, string> = { "Content-Type": "application/json" };
   if (apiKey.peek()) headers["Authorization"] = `Bearer ${apiKey.peek()}`;
   if (key) headers["Idempotency-Key"] = key;
@@ -127,7 +155,6 @@ export async function call<T>(method: Method, path: string, body?: unknown, { si
   if (response.ok && OF_HISTORY.test(path)) historyAway.value = "";
   if (response.ok || (path === "/readyz" && response.status === 503)) return answer as T;
   const told = (answer ?? {}) as { code?: string; detail?: string; queued?: string; errors?: [] };
-  if (response.status === 401) keyWanted.value = true;
   if (told.code === "history-unavailable" && !told.detail?.startsWith("the query takes too long")) historyAway.value = told.detail ?? told.code;
   throw new Refusal(
     response.status, told.code ?? `${response.status}`, told.detail ?? response.statusText, told.queued, told.errors);

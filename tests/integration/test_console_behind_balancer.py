@@ -73,6 +73,43 @@ async def test_all_is_not_well_while_problems_are_not_answered(page, balancer):
     assert await page.page.run(MARK) == "health warn"
 
 
+async def test_a_gateway_that_has_not_read_its_keys_again_costs_no_typed_form(
+    make_gateway, make_keys_file, tmp_path
+):
+    client = await make_gateway(keys_file=make_keys_file(scopes=["submit", "read"]))
+    typed = '{"x": 2, "y": 3}'
+    async with (
+        Balancer(f"http://127.0.0.1:{client.port}") as balancer,
+        console_page(tmp_path, balancer.url) as page,
+    ):
+        await page.open("/submit?task=demo.add", online=False)
+        await page.fill("#key", "the key")
+        await page.click("Use", "#key-row")
+        await page.fill("#field-kwargs", typed)
+        refused: list[str] = []
+
+        def once(request):
+            if request.path != "/v1/problems" or refused:
+                return None
+            refused.append(request.path)
+            body = {"status": 401, "code": "unauthorized", "detail": "no such key"}
+            return web.json_response(body, status=401)
+
+        balancer.answer = once
+        await eventually(lambda: refused, 10)
+        before = balancer.count("/v1/problems")
+        await eventually(lambda: balancer.count("/v1/problems") > before, 10)
+        value = "document.querySelector('#field-kwargs')?.value"
+        assert await page.page.run(value) == typed
+
+        balancer.answer = lambda request: (
+            web.json_response({"code": "unauthorized", "detail": "no"}, status=401)
+            if request.path.startswith("/v1/")
+            else None
+        )
+        await page.sees("The key was not accepted")
+
+
 async def test_older_tasks_that_cannot_be_had_are_asked_for_once(page, balancer):
     first, older = "01900000-0000-7000-8000-000000000002", "01900000-0000-7000-8000-000000000001"
     pages = {True: {"tasks": [{"id": older, "task": "demo.older", "state": "SUCCESS"}]}}
