@@ -140,9 +140,7 @@ def make_app(config: GatewayConfig) -> web.Application:
     operating = app[parts.OPERATING] = Operating.make(
         layout, redis, access, broker, submitting, endings, states, scheduling, asking
     )
-    app[parts.CANVASES] = Canvases.make(
-        config, redis, states, access.task_ids, submitting.submission
-    )
+    app[parts.CANVASES] = Canvases.make(config, redis, states, access, submitting.submission)
     traits, app[parts.OPERATIONS] = _register(app.router, config)
     app[parts.FRONT] = parts.Front(
         metrics=metrics,

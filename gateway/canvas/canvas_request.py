@@ -106,7 +106,9 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         "description": f"A signature, or signatures composed; at most {MAX_TASKS} tasks, "
         f"and {MAX_CHORDS} chords one inside the other, as groups in a row are. Each task of a "
         "chord's header carries the chord's body, with all that follows: in all, over the whole "
-        "canvas, at most 64 MiB, and 15 MiB in one message (413 `body-too-large`). "
+        "canvas, at most 64 MiB, and 15 MiB in one message (413 `body-too-large`). The ids of the "
+        "members of all groups take at most 2 MiB, some 28,000 of them: a task counts for each "
+        "group that it is in. "
         "Exactly one of `task`, `chain`, `group` and `chord`; the other members belong to a "
         "`task`.",
         "oneOf": [

@@ -26,6 +26,7 @@ from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node,
 from gateway.canvas.canvas_weight import (
     MAX_MESSAGE_BYTES,
     MAX_PUBLISHED_BYTES,
+    check_groups,
     check_weight,
     too_large,
 )
@@ -53,6 +54,8 @@ class CanvasPlan:
     """Of every task and group, in the order of the request."""
     carried: Carried
     """What the messages say of the request."""
+    tenant: str
+    """Is charged for what is written down of the groups."""
 
 
 class CanvasSubmission:
@@ -85,7 +88,7 @@ class CanvasSubmission:
 
         Raises:
             Problem: `invalid-request`, `body-too-large` (queued: no): workers could not carry it
-                out.
+                out, or it takes too much. `rate-limited` (no): the tenant keeps too many results.
         """
         given = iter(ids or ())
         apps = any(plan.destination.apps for plan in canvas.plans.values())
@@ -107,6 +110,10 @@ class CanvasSubmission:
                         options |= addressed(plan.destination)
                     later[id(plan)] = options
                 node.options = options
+        groups = [node for node in walk(canvas.root) if isinstance(node, GroupNode)]
+        if groups:
+            self._groups.check_room(canvas.caller.tenant)
+            check_groups(canvas.root)
         line = line_of(canvas.root)
         check_depth(line, apps=apps)
         check_weight(line)
@@ -114,15 +121,12 @@ class CanvasSubmission:
             root=canvas.root,
             opening=opening(line),
             plans=canvas.plans,
-            groups={
-                node.id: group_result(group_of(node))
-                for node in walk(canvas.root)
-                if isinstance(node, GroupNode)
-            },
+            groups={node.id: group_result(group_of(node)) for node in groups},
             result=outcome(line),
             last_due_s=canvas.last_due_s,
             ids=used,
             carried=carried,
+            tenant=canvas.caller.tenant,
         )
 
     async def publish(self, canvas: CanvasPlan, nonce: str | None = None) -> None:
@@ -149,6 +153,7 @@ class CanvasSubmission:
             frozenset(simple_headers(canvas.opening.line)),
             canvas.opening.chord_sizes,
             canvas.last_due_s,
+            canvas.tenant,
         )
         confirms, refusals = await self._publish(messages)
         ends = await asyncio.gather(*confirms, return_exceptions=True)

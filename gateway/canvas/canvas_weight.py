@@ -6,21 +6,27 @@ ends for: what is small in a request may be many times as large in the broker.
     octets of a step = its own + copies of the chord that waits for its end × octets of that chord
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.canvas.canvas import Chord, Group, Line, Step, line_of
-from gateway.canvas.canvas_request import TaskNode
-from gateway.errors import Problem
+from gateway.canvas.canvas_request import ChainNode, ChordNode, GroupNode, Node, TaskNode, is_empty
+from gateway.errors import Problem, invalid_request
 
 MAX_MESSAGE_BYTES = 15 * 1024 * 1024
 """Of one message: RabbitMQ takes 16 MiB."""
 MAX_PUBLISHED_BYTES = 64 * 1024 * 1024
 """Of the messages that begin a canvas; and of the bodies of all its chords, in each task of their
 headers, also where workers publish them."""
+MAX_GROUP_BYTES = 2 * 1024 * 1024
+"""Of what is written down of a canvas' groups: the ids of each one's members."""
 _SIGNATURE_BYTES = 90
 """Of a signature, without its task, arguments and options."""
+
+_MEMBER_BYTES = 18
+"""Of a member of a group as it is written down, without its id: `[["<id>",null],null],`."""
 
 
 def too_large() -> Problem:
@@ -44,6 +50,52 @@ def check_weight(line: Line) -> None:
         Problem: `body-too-large` (queued: no).
     """
     _Scale().line(line, 0)
+
+
+def check_groups(root: Node) -> None:
+    """Refuse a canvas whose groups take too much of Redis.
+
+    Args:
+        root: The canvas; its tasks have their ids.
+
+    Raises:
+        Problem: `invalid-request` (queued: no).
+    """
+    written = 0
+
+    def add(size: int) -> None:
+        nonlocal written
+        written += size
+        if written > MAX_GROUP_BYTES:
+            raise invalid_request(
+                root.place,
+                f"The ids of the members of its groups take over {MAX_GROUP_BYTES} bytes: a task "
+                "counts for each group that it is in. Nest fewer groups, or submit several "
+                "canvases",
+                queued="no",
+            )
+
+    _result_bytes(root, add)
+
+
+def _result_bytes(node: Node, add: Callable[[int], None]) -> int:
+    """Return the octets of a node's result as it is written down; `add` those of each group."""
+    match node:
+        case TaskNode():
+            for link in (*node.links, *node.errbacks):
+                _result_bytes(link, add)
+            return len(node.id) + _MEMBER_BYTES
+        case ChainNode():
+            sizes = [(_result_bytes(step, add), is_empty(step)) for step in node.steps]
+            return next((size for size, empty in reversed(sizes) if not empty), sizes[-1][0])
+        case GroupNode():
+            size = len(node.id) + _MEMBER_BYTES
+            size += sum(_result_bytes(member, add) for member in node.members)
+            add(size)
+            return size
+        case ChordNode():
+            _result_bytes(node.header, add)
+            return _result_bytes(node.body, add)
 
 
 class _Size(NamedTuple):

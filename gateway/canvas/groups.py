@@ -5,17 +5,20 @@ penstock:header:<id>       the same bytes, of a chord's header: were it saved un
 name, workers would read every result again to call the body
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from gateway.access.kept_results import KeptResults
 from gateway.canvas.canvas import Result
 from gateway.canvas.group_states import GroupStates, LongGroup, issued_ids, leaves
 from gateway.errors import Problem
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
-from penstock.wire.keys import ENDED_EXTRA_S, HEADER_PREFIX
+from penstock.wire.kept_results import BESIDES, LONGEST_S, gone_by, usage_key
+from penstock.wire.keys import DAY_S, ENDED_EXTRA_S, HEADER_PREFIX
 
 
 class Groups:
@@ -25,9 +28,14 @@ class Groups:
         redis: From `make_redis`.
         states: Reads states.
         result_expires_s: How long results are kept.
+        kept: Knows which tenants keep too many.
     """
 
-    def __init__(self, redis: RedisClient, states: States, result_expires_s: int) -> None:
+    def __init__(
+        self, redis: RedisClient, states: States, result_expires_s: int, kept: KeptResults
+    ) -> None:
+        self.check_room = kept.check
+        """Refuse a group, as a task whose result is kept, while the tenant keeps too many."""
         self._redis = redis
         self._states = states
         self._kept_s = result_expires_s + ENDED_EXTRA_S
@@ -38,6 +46,7 @@ class Groups:
         headers: frozenset[str],
         chord_sizes: Mapping[str, int],
         delay_s: int,
+        tenant: str,
     ) -> None:
         """Write down, before anything is published, who belongs together.
 
@@ -46,6 +55,7 @@ class Groups:
             headers: Those which are headers of chords without groups in them.
             chord_sizes: How many ends each chord that begins now waits for.
             delay_s: When the last task of the canvas is due, seconds from now.
+            tenant: Is charged for it.
 
         Raises:
             Problem: `state-unavailable` (queued: no).
@@ -53,16 +63,22 @@ class Groups:
         keep_s, names = self._kept_s + delay_s, self._redis.keys
         if not groups:
             return
+        charged = 0
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for group_id, result in groups.items():
                     prefix = HEADER_PREFIX if group_id in headers else names.group
                     record = orjson.dumps({"result": result})
                     pipe.set(f"{prefix}{group_id}", record, ex=keep_s)
-                for group_id, size in chord_sizes.items():
+                    charged += len(record) + BESIDES
+                for group_id, count in chord_sizes.items():
                     # Celery's `RedisBackend.set_chord_size`.
                     pipe.delete(f"{names.group}{group_id}.c")
-                    pipe.set(f"{names.group}{group_id}.s", size, ex=keep_s)
+                    pipe.set(f"{names.group}{group_id}.s", count, ex=keep_s)
+                # By days, so that countdowns of every length make few fields.
+                gone = -(-gone_by(time.time(), keep_s) // DAY_S) * DAY_S
+                pipe.hincrby(usage_key(tenant), str(gone), charged)
+                pipe.expire(usage_key(tenant), 2 * LONGEST_S)
                 await pipe.execute()
         except Problem as problem:
             raise Problem(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.access.task_id import TaskIds
+from gateway.access.parts import Access
 from gateway.canvas.canvas_submission import CanvasSubmission
 from gateway.canvas.groups import Groups
 from gateway.config import GatewayConfig
@@ -24,7 +24,7 @@ class Canvases:
         config: GatewayConfig,
         redis: RedisClient,
         states: States,
-        task_ids: TaskIds,
+        access: Access,
         tasks: Submission,
     ) -> "Canvases":
         """Make it.
@@ -33,9 +33,9 @@ class Canvases:
             config: How long results are kept.
             redis: From `make_redis`.
             states: Reads states.
-            task_ids: Issues ids.
+            access: Issues ids, and knows which tenants keep too many results.
             tasks: Checks each task.
         """
-        groups = Groups(redis, states, config.result_expires_s)
-        submission = CanvasSubmission(tasks, task_ids, groups)
+        groups = Groups(redis, states, config.result_expires_s, access.kept_results)
+        submission = CanvasSubmission(tasks, access.task_ids, groups)
         return cls(submission=submission, groups=groups)

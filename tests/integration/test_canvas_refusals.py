@@ -156,6 +156,19 @@ async def test_a_body_that_every_task_of_a_header_would_carry_has_a_bound(gatewa
     assert await messages(amqp_url) == []
 
 
+async def test_what_groups_write_down_has_a_bound(gateway, amqp_url):
+    inner: list[Any] = [add(1, 2)] * 9_000
+    for _ in range(30):
+        inner = [{"group": inner}]
+    response = await gateway.post("/v1/canvas", json={"group": inner})
+    problem = await response.json()
+
+    assert (response.status, problem["code"]) == (400, "invalid-request"), problem
+    assert (problem["queued"], problem["errors"][0]["at"]) == ("no", "$")
+    assert "2097152 bytes" in problem["detail"]
+    assert await messages(amqp_url) == []
+
+
 async def test_groups_need_redis_and_chains_do_not(make_gateway, redis_server, amqp_url):
     gateway = await make_gateway()
     await redis_server.kill()

@@ -12,7 +12,7 @@ from redis import Redis as RedisClient
 from devstack.redis_server import Redis
 from gateway.api import parts
 from gateway.config import Quotas
-from penstock.wire.kept_results import MARKS, usage_key
+from penstock.wire.kept_results import BESIDES, MARKS, usage_key
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
@@ -144,7 +144,7 @@ async def test_what_comes_of_a_tenants_tasks_is_charged_to_it(
 
         await eventually(ended, 40)
 
-    soon = time.time() + 2 * DAY_S  # what is gone later are the marks that tasks ended
+    soon = time.time() + 2 * DAY_S  # what is gone later are marks of ends, and groups
     charged, marks = dict.fromkeys(WORKS, 0), 0
     for tenant in WORKS:
         for gone, size in redis.hgetall(usage_key(tenant)).items():
@@ -159,7 +159,8 @@ async def test_what_comes_of_a_tenants_tasks_is_charged_to_it(
     assert 500_000 <= charged["lines"] <= 700_000, charged["lines"]
     assert 6_000 <= charged["progress"] <= 15_000, charged["progress"]
     ends = list(redis.scan_iter("penstock:ended:*", count=1000))
-    assert marks == MARKS * sum(name.endswith("0}") for name in ends)
+    headers = (redis.strlen(name) + BESIDES for name in redis.scan_iter("penstock:header:*"))
+    assert marks == MARKS * sum(name.endswith("0}") for name in ends) + sum(headers)
     names = [
         name
         for kind in ("celery-task-meta-*", "penstock:events:*")
@@ -169,6 +170,33 @@ async def test_what_comes_of_a_tenants_tasks_is_charged_to_it(
     takes = sum(redis.memory_usage(name, samples=0) + 61 for name in names)
     assert 0.9 * takes <= sum(charged.values()) <= 1.1 * takes
     assert all(redis.ttl(usage_key(tenant)) > 0 for tenant in WORKS)
+
+
+async def test_what_is_written_down_of_groups_is_charged_and_refused_beyond_the_quota(
+    deployment: Deployment, make_tenants: Any
+):
+    gateway = await make_tenants("heavy", quota=QUOTA)
+    redis = deployment.redis
+    quiet = {**ADD, "options": {"ignore_result": True, "countdown": 9 * DAY_S}}
+    canvas = {"group": [{"group": [quiet] * 1_500}]}
+    assert (await ask(gateway, "heavy", "/v1/canvas", canvas))[0] == 202
+
+    names = list(redis.scan_iter("celery-taskset-meta-*"))
+    takes = sum(redis.memory_usage(name, samples=0) for name in names)
+    [(gone, size)] = redis.hgetall(usage_key("heavy")).items()
+    assert len(names) == 2
+    assert 0.7 * takes <= int(size) <= 1.1 * takes
+    ends = [time.time() + redis.ttl(name) for name in names]
+    assert max(ends) <= int(gone) <= max(ends) + 2 * DAY_S
+    assert redis.ttl(usage_key("heavy")) > int(gone) - time.time()
+
+    async def refused() -> Any:
+        status, problem, _ = await ask(gateway, "heavy", "/v1/canvas", {"group": [quiet]})
+        return problem if status == 429 else None
+
+    assert (await ask(gateway, "heavy", "/v1/canvas", canvas))[0] in {202, 429}
+    assert (await eventually(refused, 10))["quota"] == "results"
+    assert (await ask(gateway, "heavy", "/v1/canvas", {"chain": [quiet]}))[0] == 202
 
 
 async def test_redis_maxmemory_bounds_each_tenant_and_redis_away_refuses_nobody(

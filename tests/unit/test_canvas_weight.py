@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.access.task_id import TaskIds
-from gateway.canvas.canvas import Line, line_of
-from gateway.canvas.canvas_request import GroupNode, TaskNode, parse_canvas, walk
-from gateway.canvas.canvas_weight import check_weight
+from gateway.canvas.canvas import Line, group_of, group_result, line_of
+from gateway.canvas.canvas_request import GroupNode, Node, TaskNode, parse_canvas, walk
+from gateway.canvas.canvas_weight import MAX_GROUP_BYTES, check_groups, check_weight
 from gateway.errors import Problem
 from tests.canvases import CANVASES, add, row, total
 from tests.memory import most_held
@@ -16,13 +17,17 @@ from tests.memory import most_held
 MIB = 1024 * 1024
 
 
-def line(canvas: dict[str, Any]) -> Line:
+def tree(canvas: dict[str, Any]) -> Node:
     ids = TaskIds([(1, b"k" * 32)])
     root = parse_canvas(json.dumps(canvas).encode())
     for node in walk(root):
         if isinstance(node, GroupNode | TaskNode):
             node.id = ids.issue("t", group=isinstance(node, GroupNode))
-    return line_of(root)
+    return root
+
+
+def line(canvas: dict[str, Any]) -> Line:
+    return line_of(tree(canvas))
 
 
 def chord(header: list[Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -83,3 +88,45 @@ def test_chords_in_a_header_are_refused_before_they_are_built():
             check_weight(wide)
 
         assert held() < MIB // 4
+
+
+def nested(groups: int, tasks: int) -> dict[str, Any]:
+    inner: list[Any] = [ONE] * tasks
+    for _ in range(groups - 1):
+        inner = [{"group": inner}]
+    return {"group": inner}
+
+
+GROUPS = {
+    "three around all": nested(3, 9_000),
+    "behind a task": {"chain": [ONE, nested(3, 9_000)]},
+    "a header": chord([nested(2, 9_000)], total()),
+    "in a link": add(1, 2, link=nested(3, 9_000)),
+    "a chain that ends in a group": {"group": [{"chain": [ONE, nested(2, 9_000)]}]},
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_records_of_groups_are_as_large_as_is_counted(name):
+    root = tree(GROUPS[name])
+    groups = [node for node in walk(root) if isinstance(node, GroupNode)]
+    size = sum(len(orjson.dumps({"result": group_result(group_of(node))})) for node in groups)
+
+    assert size < MAX_GROUP_BYTES < 1.35 * size
+    check_groups(root)
+
+
+@pytest.mark.parametrize("around", range(5))
+def test_groups_nested_around_many_tasks_are_refused(around):
+    many = nested(4, 9_990)
+    canvas = [
+        many,
+        {"chain": [ONE, many]},
+        chord([many], total()),
+        add(1, 2, link=many),
+        {"group": [{"chain": [ONE, nested(3, 9_990)]}]},
+    ][around]
+
+    with pytest.raises(Problem) as refused:
+        check_groups(tree(canvas))
+    assert (refused.value.code, refused.value.queued) == ("invalid-request", "no")

@@ -54,9 +54,8 @@ if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', ARGV[6]) end
 if KEYS[5] then
   local size = #body + BESIDES
   if streamed then size = size + redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0) end
-  if redis.call('HINCRBY', KEYS[5], ARGV[7], string.format('%d', size)) == size then
-    redis.call('EXPIRE', KEYS[5], 2 * keep_s + ENDED_EXTRA_S)
-  end
+--- include charge
+  charge(KEYS[5], ARGV[7], size, keep_s)
   if string.sub(KEYS[1], -1) == '0' then redis.call('HINCRBY', KEYS[5], ARGV[8], MARKS) end
 end
 if ARGV[9] then

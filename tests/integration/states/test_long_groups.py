@@ -22,7 +22,7 @@ def keep(watching):
     async def keep(members):
         group_id = watching.app[parts.ACCESS].task_ids.issue("anonymous", group=True)
         result = [[group_id, None], members]
-        await watching.app[parts.CANVASES].groups.keep({group_id: result}, frozenset(), {}, 0)
+        await watching.app[parts.CANVASES].groups.keep({group_id: result}, frozenset(), {}, 0, "anonymous")
         return f"/v1/groups/{group_id}"
 
     return keep
@@ -162,7 +162,7 @@ async def test_losing_redis_in_the_middle_of_a_long_group_cuts_the_answer(
             await worker.succeed(task_id, "z" * LONG)
         group_id = client.app[parts.ACCESS].task_ids.issue("anonymous", group=True)
         group = {group_id: [[group_id, None], list(map(task, ids))]}
-        await client.app[parts.CANVASES].groups.keep(group, frozenset(), {}, 0)
+        await client.app[parts.CANVASES].groups.keep(group, frozenset(), {}, 0, "anonymous")
         response = await client.get(f"/v1/groups/{group_id}")
         await response.content.readany()
         proxy.cut(refuse=True)
