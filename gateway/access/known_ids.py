@@ -87,6 +87,12 @@ class KnownIds:
             raise Problem("unknown-task-id", "this id of a group was never issued to your tenant")
         return issued
 
+    def tenant_of(self, caller: Caller, task_id: str) -> str | None:
+        """Return whose an id is; None: of no tenant that the caller may ask about."""
+        if self._verify(caller, task_id) is None:
+            return None
+        return (self._verdicts.get(task_id) if caller.admin else None) or caller.tenant
+
     def _verify(self, caller: Caller, text: str) -> IssuedId | None:
         """Return what an id says that was issued to the caller, for `admin` to any tenant."""
         if not caller.admin:

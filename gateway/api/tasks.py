@@ -180,10 +180,13 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     caller = require(request, "submit")
     task_id = request.match_info["id"]
     terminate = TERMINATE.of(request)
-    issued = request.app[ACCESS].known_ids.of_task(caller, task_id)
+    known_ids = request.app[ACCESS].known_ids
+    issued, tenant = known_ids.of_task(caller, task_id), known_ids.tenant_of(caller, task_id)
     endings = request.app[ENDINGS]
     try:
-        revoked = await endings.revocation.revoke(task_id, issued, terminate=terminate)
+        revoked = await endings.revocation.revoke(
+            task_id, issued, terminate=terminate, tenant=tenant
+        )
     except Problem as problem:
         if problem.members.get("state") == "REVOKED":
             # An earlier request may have revoked it and not come this far; twice is one event.

@@ -15,7 +15,8 @@ import dataclasses
 import logging
 import random
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,13 +29,16 @@ from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
-from penstock.wire.headers import COPY_HEADER, REASON_HEADER, RETRIED_HEADER
+from penstock.wire.headers import COPY_HEADER, REASON_HEADER, RETRIED_HEADER, TENANT_HEADER
+from penstock.wire.kept_results import charge_to
 from penstock.wire.keys import FormerKeys
 from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
 from penstock.wire.records import error_record
 
 log = logging.getLogger(__name__)
 
+AT_ONCE: Final = 100
+"""Ends of one canvas that are recorded in one round trip; others' have their turn in between."""
 _FIRST_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 2.0
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
@@ -61,6 +65,8 @@ class Outcome:
     """Whether it was linked to a task that ended otherwise."""
     purged: bool = False
     """Whether its queue was purged."""
+    tenant: str = ""
+    """Whose it is, who is charged for what is kept of its end; empty: nobody is."""
 
     def record(self) -> bytes:
         """The final record without its opening brace."""
@@ -132,6 +138,12 @@ def purged(headers: Mapping[str, Any], queue: str) -> Outcome | None:
     return dataclasses.replace(end, state="REVOKED", reason=words, purged=True)
 
 
+def tenant_of(headers: Mapping[str, Any]) -> str:
+    """Return the tenant that a message names; empty: no gateway published it."""
+    tenant = headers.get(TENANT_HEADER)
+    return tenant if isinstance(tenant, str) else ""
+
+
 def sane_id(headers: Mapping[str, Any]) -> str | None:
     """Return the id of a message's task; None: it has none that could be one."""
     task_id = headers.get("id")
@@ -192,11 +204,13 @@ class Outcomes:
         asked = b""
         if end.state == "FAILURE" and self._keeps(end.task or ""):
             asked = asked_with(message, _last_death(message.headers.get("x-death"))[0])
-        state = await self._record(end, asked) if end.kept else end.state
+        end = dataclasses.replace(end, tenant=tenant_of(message.headers))
+        [state] = await self._record([end], asked)
         await self._announce(end.task_id, state, message.headers)
         if state == end.state:
-            for behind in unbegun(message.body):
-                await self._record_unbegun(end, behind)
+            behind = unbegun(message.body)
+            for start in range(0, len(behind), AT_ONCE):
+                await self._record_unbegun(end, behind[start : start + AT_ONCE])
 
     async def _announce(self, task_id: str, state: str | None, headers: Mapping[str, Any]) -> None:
         """Announce an end to its callback, however long that takes."""
@@ -204,48 +218,87 @@ class Outcomes:
         if event is not None:
             await insist(lambda: self._callbacks.announce(event))
 
-    async def _record_unbegun(self, cause: Outcome, behind: Unbegun) -> None:
-        """Record the end of a task that waits for one that the broker ended."""
-        issued = claims(behind.task_id)
-        unneeded = behind.why is Why.LINK
-        states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
-        waits = "is linked to" if unneeded else "waits for"
-        end = Outcome(
-            behind.task_id,
-            states[behind.why],
-            f"task {cause.task_id}, which it {waits}, ended: {cause.reason}",
-            behind.task,
-            kept=issued is None or issued.tracked,
-            unneeded=unneeded,
+    async def _record_unbegun(self, cause: Outcome, behind: Sequence[Unbegun]) -> None:
+        """Record the ends of tasks that wait for one that the broker ended."""
+        states = await self._record([_behind(cause, one) for one in behind])
+        await asyncio.gather(
+            *(
+                self._announce(one.task_id, state, {**one.headers, "task": one.task})
+                for one, state in zip(behind, states, strict=True)
+            )
         )
-        state = await self._record(end) if end.kept else end.state
-        await self._announce(end.task_id, state, {**behind.headers, "task": behind.task})
 
-    async def _record(self, end: Outcome, asked: bytes = b"") -> str | None:
-        """Record an end, unless it ended before; return the state in which it is now.
+    async def _record(self, ends: Sequence[Outcome], asked: bytes = b"") -> list[str | None]:
+        """Record ends, unless they ended before; return the state in which each is now.
 
         None while another copy of its message runs: that one will record its end.
         """
-        keys, former = self._redis.keys.task(end.task_id), FormerKeys.of(end.task_id)
+        kept = [end for end in ends if end.kept]
+        calls = [self._call(end, asked) for end in kept]
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                answer = await self._script(
-                    keys=[
-                        *(keys.record, keys.events, keys.ended, keys.copy),
-                        *(former.ended, former.copy),
-                    ],
-                    args=[end.state, end.record(), self._kept_s, end.copy, asked],
-                )
-                found = await self._redis.get(keys.ended) if answer == b"ended" else None
+                states = await self._record_kept(kept, calls)
             except WrongTypeError:
                 raise  # the consumer gives the letter a few more chances
             except RedisAwayError:
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
-                if answer == b"recorded":
-                    self.recorded += 1
-                    self.on_recorded(end.task, end.state)
-                    return end.state
-                return None if found is None else str(found, "ascii")
+                return [states[end.task_id] if end.kept else end.state for end in ends]
+
+    async def _record_kept(
+        self, ends: Sequence[Outcome], calls: Sequence[tuple[list[str], list[Any]]]
+    ) -> dict[str, str | None]:
+        """Record ends in one round trip; return the state of each task, by id.
+
+        Raises:
+            RedisAwayError: It is not known which are recorded.
+        """
+        if len(calls) == 1:
+            [(keys, args)] = calls
+            answers = [await self._script(keys=keys, args=args)]
+        else:
+            answers = (
+                await self._redis.execute_each("task_end", calls, copied=True) if calls else []
+            )
+        states: dict[str, str | None] = {}
+        before: list[str] = []
+        for end, answer in zip(ends, answers, strict=True):
+            states[end.task_id] = end.state if answer == b"recorded" else None
+            if answer == b"recorded":
+                self.recorded += 1
+                self.on_recorded(end.task, end.state)
+            elif answer == b"ended":
+                before.append(end.task_id)
+        if before:
+            marks = await self._redis.mget(*(self._redis.keys.task(one).ended for one in before))
+            states |= {
+                one: None if mark is None else str(mark, "ascii")
+                for one, mark in zip(before, marks, strict=True)
+            }
+        return states
+
+    def _call(self, end: Outcome, asked: bytes) -> tuple[list[str], list[Any]]:
+        """Return keys and arguments of the script that records an end."""
+        keys, former = self._redis.keys.task(end.task_id), FormerKeys.of(end.task_id)
+        usage, gone = charge_to(end.tenant, time.time(), self._kept_s)
+        names = [keys.record, keys.events, keys.ended, keys.copy, former.ended, former.copy, *usage]
+        return names, [end.state, end.record(), self._kept_s, end.copy, asked, *gone]
+
+
+def _behind(cause: Outcome, behind: Unbegun) -> Outcome:
+    """Return the end of a task that waits for one that the broker ended."""
+    issued = claims(behind.task_id)
+    unneeded = behind.why is Why.LINK
+    states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
+    waits = "is linked to" if unneeded else "waits for"
+    return Outcome(
+        behind.task_id,
+        states[behind.why],
+        f"task {cause.task_id}, which it {waits}, ended: {cause.reason}",
+        behind.task,
+        kept=issued is None or issued.tracked,
+        unneeded=unneeded,
+        tenant=tenant_of(behind.headers) or cause.tenant,
+    )

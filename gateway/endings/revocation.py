@@ -15,6 +15,7 @@ from gateway.errors import Problem
 from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
+from penstock.wire.kept_results import charge_to
 from penstock.wire.keys import REVOKED_S, FormerKeys
 from penstock.wire.records import error_record
 
@@ -49,7 +50,13 @@ class Revocation:
         self._kept_s = result_expires_s
 
     async def revoke(
-        self, task_id: str, issued: IssuedId | None, *, terminate: bool, by: str = _MARKED
+        self,
+        task_id: str,
+        issued: IssuedId | None,
+        *,
+        terminate: bool,
+        tenant: str | None,
+        by: str = _MARKED,
     ) -> dict[str, Any]:
         """Revoke one task, and stop it if it runs and that is wanted.
 
@@ -57,6 +64,7 @@ class Revocation:
             task_id: The id.
             issued: What it says of itself; None: others issued it.
             terminate: Stop a running one, too.
+            tenant: Whose it is, who is charged for what is kept of its end; None: nobody is.
             by: Who asks, if it knows again what it has revoked: the same one revokes a task as
                 often as it likes, everyone else gets `already-ended` the second time.
 
@@ -74,13 +82,14 @@ class Revocation:
         due_in_s = _due_in_s(issued)
         keys = self._keys.task(task_id)
         body = revoked_record(task_id, "revoked") if tracked else b""
+        usage, gone = charge_to(tenant, time.time(), self._kept_s)
         with _perhaps_revoked(task_id):
             outcome, state = await self._script(
                 keys=[
                     *(keys.record, keys.events, keys.ended, keys.revoked),
-                    FormerKeys.of(task_id).ended,
+                    *(FormerKeys.of(task_id).ended, *usage),
                 ],
-                args=[body, self._kept_s, due_in_s + REVOKED_S, by],
+                args=[body, self._kept_s, due_in_s + REVOKED_S, by, *gone],
             )
         if outcome == b"ended":
             raise _ended(task_id, state)

@@ -48,7 +48,11 @@ class Revoking:
             if item.id not in known:
                 raise unknown_task_id()
             revoked = await self._revocation.revoke(
-                item.id, known[item.id], terminate=one.taken.terminate, by=one.operation.id
+                item.id,
+                known[item.id],
+                terminate=one.taken.terminate,
+                tenant=self._known_ids.tenant_of(one.caller, item.id),
+                by=one.operation.id,
             )
         except Problem as problem:
             return problem

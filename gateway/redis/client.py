@@ -1,7 +1,7 @@
 """The client for commands: one pool of connections, each command bounded in time."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -89,6 +89,33 @@ class RedisClient:
                 return await execute_copied("EVAL", found.text, len(keys), *keys, *args)
 
         return call_copied if copied and self._copies else call
+
+    async def execute_each(
+        self, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]], *, copied: bool
+    ) -> list[Any]:
+        """Call a script several times in one round trip; return the answers.
+
+        Args:
+            name: Of its file in `penstock/wire/lua`.
+            calls: Keys and arguments of each call; a hundred or so.
+            copied: As of `script`.
+
+        Raises:
+            RedisAwayError: The answers are not known, or one call failed; others may have been
+                made.
+        """
+        found = script(name)
+        async with self.pipeline() as pipe:
+            pipe.execute_command("SCRIPT LOAD", found.text)
+            for keys, args in calls:
+                pipe.execute_command("EVALSHA", found.sha, len(keys), *keys, *args)
+            if not (copied and self._copies):
+                return (await pipe.execute())[1:]
+            pipe.execute_command("WAIT", self._copies, int(self._timeout_s * _COPIES_SHARE * 1000))
+            _, *answers, copies = await pipe.execute()
+            if copies < self._copies:
+                raise NotCopiedError(answers, copies, self._copies)
+            return answers
 
     async def _execute_copied(self, *words: Any) -> Any:
         """Execute a command, and wait until replicas have it, in one round trip."""

@@ -12,7 +12,7 @@ with `0`.
 
 from typing import Final
 
-from penstock.wire.keys import DAY_S
+from penstock.wire.keys import DAY_S, ENDED_EXTRA_S
 
 LONGEST_S: Final = 366 * DAY_S
 """For how long results are kept of an application that keeps them for ever, seconds."""
@@ -51,6 +51,19 @@ def gone_by(now: float, keep_s: int) -> int:
     """
     part_s = max(1, keep_s // _PARTS)
     return -(-(int(now) + 1 + keep_s) // part_s) * part_s
+
+
+def charge_to(tenant: str | None, now: float, keep_s: int) -> tuple[list[str], list[str | int]]:
+    """Return the keys and arguments by which a script charges an end to its tenant: last of all.
+
+    Args:
+        tenant: None or empty: nobody is charged.
+        now: Unix seconds.
+        keep_s: How long the record is kept, seconds.
+    """
+    if not tenant:
+        return [], []
+    return [usage_key(tenant)], [gone_by(now, keep_s), gone_by(now, keep_s + ENDED_EXTRA_S)]
 
 
 def room_in_s(kept: dict[int, int], quota: int, now: float) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 from celery._state import get_current_worker_task
 
 from penstock.wire.headers import REQUEST_HEADER, TENANT_HEADER
-from penstock.wire.kept_results import gone_by, usage_key
-from penstock.wire.keys import ENDED_EXTRA_S
+from penstock.wire.kept_results import charge_to
 from penstock.worker.request_id import REQUEST_ID
 
 TENANT: ContextVar[str | None] = ContextVar("tenant", default=None)
@@ -45,8 +44,4 @@ def charge(request: Any, keep_s: int) -> tuple[list[str], list[str | int]]:
         request: Celery's context of the execution.
         keep_s: how long the record is kept, seconds.
     """
-    tenant = tenant_of(request)
-    if tenant is None:
-        return [], []
-    now = time.time()
-    return [usage_key(tenant)], [gone_by(now, keep_s), gone_by(now, keep_s + ENDED_EXTRA_S)]
+    return charge_to(tenant_of(request), time.time(), keep_s)

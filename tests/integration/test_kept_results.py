@@ -172,6 +172,42 @@ async def test_what_comes_of_a_tenants_tasks_is_charged_to_it(
     assert all(redis.ttl(usage_key(tenant)) > 0 for tenant in WORKS)
 
 
+async def test_ends_that_the_gateway_records_are_charged(deployment: Deployment, make_tenants: Any):
+    late = {**ADD, "options": {"expires": 0.3}}
+    works: dict[str, tuple[str, dict[str, Any], int]] = {
+        "expires": ("/v1/tasks", late, 1),
+        "chains": ("/v1/canvas", {"chain": [{**late, "link": [TO_ONE]}, *[TO_ONE] * 150]}, 152),
+        "revokes": ("/v1/tasks", ADD, 1),  # last: a queue drops what has expired at its head
+    }
+    gateway = await make_tenants(*works)
+    redis = deployment.redis
+    for tenant, (path, body, _) in works.items():
+        status, answer, _ = await ask(gateway, tenant, path, body)
+        assert status == 202, answer
+        if tenant == "revokes":
+            headers = {"Authorization": f"Bearer {tenant}"}
+            for _ in range(2):
+                await gateway.delete(f"/v1/tasks/{answer['id']}", headers=headers)
+
+    def ended() -> bool:
+        count = sum(1 for _ in redis.scan_iter("penstock:ended:*", count=1000))
+        return count == sum(count for _, _, count in works.values())
+
+    await eventually(ended, 20)
+    soon, charged, marks = time.time() + 2 * DAY_S, dict.fromkeys(works, 0), 0
+    for tenant in works:
+        for gone, size in redis.hgetall(usage_key(tenant)).items():
+            if int(gone) < soon:
+                charged[tenant] += int(size)
+            else:
+                marks += int(size)
+    for tenant, (_, _, count) in works.items():
+        assert count * 400 <= charged[tenant] <= count * 900, (tenant, charged)
+    ends = list(redis.scan_iter("penstock:ended:*", count=1000))
+    assert marks == MARKS * sum(name.endswith("0}") for name in ends)
+    assert all(redis.ttl(usage_key(tenant)) > 8 * DAY_S for tenant in works)
+
+
 async def test_what_is_written_down_of_groups_is_charged_and_refused_beyond_the_quota(
     deployment: Deployment, make_tenants: Any
 ):

@@ -228,3 +228,26 @@ async def test_letters_that_cannot_be_decoded_do_not_stop_those_behind_them(
     listed = await (await gateway.get("/v1/dead-letters/default?limit=100")).json()
     assert listed["total"] == len(UNDECODABLE) + 1
     assert len(listed["letters"]) == listed["total"]
+
+
+async def test_what_waits_for_an_expired_task_is_recorded_many_at_a_time(gateway, deployment):
+    behind = 1_000
+    first = {"task": "demo.add", "args": [1, 2], "options": {"expires": 1}}
+    canvas = {"chain": [first, *[{"task": "demo.add", "args": [1]}] * behind]}
+    response = await gateway.post("/v1/canvas", json=canvas)
+    ids = (await response.json())["ids"]
+    before = deployment.redis.info("stats")["total_reads_processed"]
+
+    def ended() -> bool:
+        marks = deployment.redis.scan_iter("penstock:ended:*", count=5_000)
+        return sum(1 for _ in marks) == len(ids)
+
+    await eventually(ended, 15, 0.1)
+    reads = deployment.redis.info("stats")["total_reads_processed"] - before
+    told = await (await gateway.post("/v1/tasks/status", json={"ids": ids[-1000:]})).json()
+
+    assert reads < behind // 3
+    assert {one["state"] for one in told["tasks"]} == {"REVOKED"}
+    assert told["tasks"][-1]["error"]["message"] == (
+        f"task {ids[0]}, which it waits for, ended: expired"
+    )

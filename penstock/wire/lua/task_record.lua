@@ -52,11 +52,8 @@ if streamed and state ~= '' and redis.call('XLEN', KEYS[2]) <= 100 then
 end
 if ARGV[6] ~= '0' then redis.call('SET', KEYS[4], '1', 'EX', ARGV[6]) end
 if KEYS[5] then
-  local size = #body + BESIDES
-  if streamed then size = size + redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', 0) end
 --- include charge
-  charge(KEYS[5], ARGV[7], size, keep_s)
-  if string.sub(KEYS[1], -1) == '0' then redis.call('HINCRBY', KEYS[5], ARGV[8], MARKS) end
+  charge(KEYS[5], ARGV[7], ARGV[8], body, streamed, keep_s)
 end
 if ARGV[9] then
 --- include asked

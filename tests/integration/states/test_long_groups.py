@@ -22,7 +22,9 @@ def keep(watching):
     async def keep(members):
         group_id = watching.app[parts.ACCESS].task_ids.issue("anonymous", group=True)
         result = [[group_id, None], members]
-        await watching.app[parts.CANVASES].groups.keep({group_id: result}, frozenset(), {}, 0, "anonymous")
+        await watching.app[parts.CANVASES].groups.keep(
+            {group_id: result}, frozenset(), {}, 0, "anonymous"
+        )
         return f"/v1/groups/{group_id}"
 
     return keep
