@@ -1,7 +1,10 @@
 """/v1/schedules: periodic tasks."""
 
+import asyncio
 import re
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -14,12 +17,18 @@ from gateway.api.operation import JSON_BODY, RESOLVING, Content, Operation, answ
 from gateway.api.operation import SUBMITTING as SUBMITTING_REFUSALS
 from gateway.api.parts import ACCESS, INTAKE, SCHEDULING, SUBMITTING, TOPOLOGY
 from gateway.api.queries import text
+from gateway.api.streamed import streamed
 from gateway.api.submit import RECEIPT_EXAMPLE, Receipt, receipt
 from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
 from gateway.schedules.redbeat_forms import client_schedule
-from gateway.schedules.schedule_request import ScheduleBody, parse_schedule, task_of
-from gateway.schedules.schedules import Entry, Schedules
+from gateway.schedules.schedule_request import (
+    MAX_SCHEDULE_BYTES,
+    ScheduleBody,
+    parse_schedule,
+    task_of,
+)
+from gateway.schedules.schedules import READ_BYTES, Entry, Schedules
 from gateway.submitting.celery_options import client_options
 from gateway.submitting.plan import LATER, Terms
 from gateway.timestamps import Time, rfc3339
@@ -29,6 +38,8 @@ _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SANE_NAME = re.compile(r"[^\x00-\x1f\x7f/:][^\x00-\x1f\x7f/]{0,199}")
 """Of a new one. A first colon is RedBeat's own: `redbeat::lock`. A program's may be any: Celery
 calls a periodic task by its arguments, where nobody names it."""
+_SOON_READ_BYTES = 4096
+"""A longer body is read beside the loop: its arguments are looked at value by value."""
 _NO_BEAT = (
     "no scheduler runs the schedules: start one with `celery -A tasks beat`; a beat with Celery's "
     "own scheduler does not read them"
@@ -42,8 +53,8 @@ class Schedule(msgspec.Struct, kw_only=True, omit_defaults=True):
     tenant: str
     """Whose it is. The shipped ones, and those of programs: `admin`."""
     task: str
-    args: list[Any]
-    kwargs: dict[str, Any]
+    args: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "items": {}})]
+    kwargs: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
     options: dict[str, Any]
     enabled: bool
     last_run_at: Time | None
@@ -87,8 +98,8 @@ def shown(entry: Entry, warning: str | None = None) -> Schedule:
         name=entry.name,
         tenant=entry.tenant,
         task=entry.task,
-        args=definition.get("args") or [],
-        kwargs=definition.get("kwargs") or {},
+        args=definition["args"],
+        kwargs=definition["kwargs"],
         options=client_options(definition.get("options") or {}),
         enabled=definition.get("enabled", True),
         last_run_at=_time(entry.last_run_at),
@@ -190,8 +201,43 @@ async def show_all(request: web.Request) -> web.StreamResponse:
     tenant = _asked_tenant(request, caller)
     if tenant is None and not caller.admin:
         tenant = caller.tenant
-    found = [shown(entry) for entry in await schedules.all(tenant)]
-    return _answer(ScheduleList(found, await _warning(schedules)))
+    pieces = _pieces(schedules, tenant, await _warning(schedules))
+    held: list[bytes] = []
+    size = 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size > READ_BYTES:
+                return await streamed(request, _chained(held, pieces))
+    return web.Response(body=b"".join(held), headers=_JSON)
+
+
+async def _pieces(
+    schedules: Schedules, tenant: str | None, warning: str | None
+) -> AsyncGenerator[bytes, None]:
+    """Make the JSON of a `ScheduleList`.
+
+    Raises:
+        Problem: `state-unavailable`.
+    """
+    separator = b'{"schedules":['
+    async with aclosing(schedules.each(tenant)) as entries:
+        async for entry in entries:
+            yield separator + msgspec.json.encode(shown(entry))
+            separator = b","
+    end = b"]" if warning is None else b'],"warning":' + msgspec.json.encode(warning)
+    yield (b"" if separator == b"," else separator) + end + b"}"
+
+
+async def _chained(
+    first: list[bytes], rest: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    for piece in first:
+        yield piece
+    first.clear()
+    async for piece in rest:
+        yield piece
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -212,8 +258,12 @@ async def put(request: web.Request) -> web.StreamResponse:
             "{name}", "Expected 1 to 200 printable characters, no slash, no first :"
         )
     check_json(request)
-    body = await request.app[INTAKE].bodies.read(request, request.app[SUBMITTING].max_task_bytes)
-    wanted = parse_schedule(body)
+    most = min(MAX_SCHEDULE_BYTES, request.app[SUBMITTING].max_task_bytes)
+    body = await request.app[INTAKE].bodies.read(request, most)
+    if len(body) > _SOON_READ_BYTES:
+        wanted = await asyncio.to_thread(parse_schedule, body)
+    else:
+        wanted = parse_schedule(body)
     await request.app[SUBMITTING].submission.plan(wanted.request, caller, LATER)
     tenant = _asked_tenant(request, caller) or caller.tenant
     for before in (await schedules.read(_places(request, caller)))[:1]:

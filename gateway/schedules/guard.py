@@ -5,15 +5,15 @@ no longer may submit their task, and lets them run again when it may. `POST …/
 submit of its caller besides.
 """
 
-import asyncio
 import logging
 import time
+from contextlib import aclosing
 
 from gateway.access.keyring import KeyRing
 from gateway.errors import Problem
 from gateway.redis.faults import RedisAwayError
 from gateway.schedules.schedule_request import task_of
-from gateway.schedules.schedules import READ_AT_ONCE, Entry, Schedules
+from gateway.schedules.schedules import Entry, Schedules
 from gateway.submitting.planning import Planner
 from penstock.looper import Looper
 
@@ -66,15 +66,14 @@ class ScheduleGuard:
     async def _look_at_all(self) -> None:
         """Look at each; one that fails costs no other its turn."""
         failed: Exception | None = None
-        for number, schedule in enumerate(await self._schedules.all()):
-            if number % READ_AT_ONCE == 0:
-                await asyncio.sleep(0)  # others have their turn
-            try:
-                await self._look_at(schedule)
-            except RedisAwayError:
-                raise
-            except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
-                failed = error
+        async with aclosing(self._schedules.each()) as schedules:
+            async for schedule in schedules:
+                try:
+                    await self._look_at(schedule)
+                except RedisAwayError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # raised below, when all had their turn
+                    failed = error
         if failed is not None:
             raise failed
 

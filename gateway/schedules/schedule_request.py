@@ -34,6 +34,8 @@ from penstock.wire.json_meaning import DATA, TYPE
 from penstock.wire.recurrence import next_run
 from penstock.wire.sun import EVENTS
 
+MAX_SCHEDULE_BYTES = 64 * 1024
+"""Expanded size of a body: beat and gateways read every schedule, again and again."""
 MAX_EVERY_S = 366 * 86_400
 
 _Field = Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | int
@@ -64,7 +66,7 @@ class Solar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A schedule: a task, and exactly one of `every`, `crontab` and `solar`."""
+    """A schedule: a task, and exactly one of `every`, `crontab` and `solar`. At most 64 KiB."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {
         "oneOf": [
@@ -96,27 +98,30 @@ class ScheduleRequest:
     schedule: dict[str, Any]
     """As RedBeat keeps it, with its `__type__`."""
     enabled: bool
+    tempts: bool
+    """Whether RedBeat's decoder would take something in the arguments for an object of its own."""
 
-    def definition(self, name: str) -> dict[str, Any]:
-        """Return what RedBeat keeps under `definition`.
+    def definition(self, name: str) -> bytes:
+        """Return what RedBeat keeps under `definition`, JSON.
 
         Args:
             name: Of the schedule.
         """
         request = self.request
-        args, kwargs = orjson.loads(bytes(request.args)), orjson.loads(bytes(request.kwargs))
         options = later_options(request.options, own_headers(request.options))
-        if _tempts([args, kwargs]):
+        if self.tempts:
             options["headers"] = {**options.get("headers", {}), JSON_HEADER: DATA}
-        return {
-            "name": name,
-            "task": request.task,
-            "args": args,
-            "kwargs": kwargs,
-            "options": options,
-            "schedule": self.schedule,
-            "enabled": self.enabled,
-        }
+        return orjson.dumps(
+            {
+                "name": name,
+                "task": request.task,
+                "args": orjson.Fragment(bytes(request.args)),
+                "kwargs": orjson.Fragment(bytes(request.kwargs)),
+                "options": options,
+                "schedule": self.schedule,
+                "enabled": self.enabled,
+            }
+        )
 
 
 def parse_schedule(body: bytes) -> ScheduleRequest:
@@ -136,10 +141,13 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
         raise invalid_request("$.options.eta", "Is one time, and a schedule has many")
     if isinstance(form.options.expires, str):
         raise invalid_request("$.options.expires", "Expected seconds: a schedule has many runs")
+    tempts = False
     for at, raw in (("$.args", form.args), ("$.kwargs", form.kwargs)):
-        fault = _fault(json.loads(bytes(raw)))
+        value = json.loads(bytes(raw))
+        fault = _fault(value)
         if fault is not None:
             raise invalid_request(at, fault)
+        tempts = tempts or _tempts(value)
     given = [name for name in ("every", "crontab", "solar") if getattr(form, name) is not None]
     if len(given) != 1:
         raise invalid_request("$", "Expected exactly one of every, crontab and solar")
@@ -149,7 +157,7 @@ def parse_schedule(body: bytes) -> ScheduleRequest:
         schedule = _solar(form.solar)
     else:
         schedule = {"__type__": "interval", "every": form.every, "relative": False}
-    return ScheduleRequest(request=request, schedule=schedule, enabled=form.enabled)
+    return ScheduleRequest(request=request, schedule=schedule, enabled=form.enabled, tempts=tempts)
 
 
 def _crontab(form: Crontab) -> dict[str, Any]:
@@ -198,11 +206,33 @@ def _tempts(value: Any) -> bool:
     return isinstance(value, list) and any(map(_tempts, value))
 
 
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NOTHING = {"args": msgspec.Raw(b"[]"), "kwargs": msgspec.Raw(b"{}")}
+
+
+def read_definition(text: bytes) -> dict[str, Any]:
+    """Return the members of a definition as RedBeat keeps it; none where it is unreadable.
+
+    `args` and `kwargs`, which are always there, stay raw: no value is made of them.
+    """
+    try:
+        members = _raw_members(text)
+        text.decode()
+        return {
+            name: orjson.loads(bytes(raw)) for name, raw in members.items() if name not in _NOTHING
+        } | {
+            name: nothing if bytes(members.get(name, b"null")) == b"null" else members[name]
+            for name, nothing in _NOTHING.items()
+        }
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}
+
+
 def task_of(definition: Mapping[str, Any]) -> TaskRequest:
     """Return the submit that a run of a schedule is.
 
     Args:
-        definition: As RedBeat keeps it.
+        definition: From `read_definition`.
 
     Raises:
         Problem: `invalid-request` (queued: no): another program wrote it, in words that we lack.
@@ -212,8 +242,8 @@ def task_of(definition: Mapping[str, Any]) -> TaskRequest:
         known = {name: each for name, each in options.items() if name in Options.__struct_fields__}
         request = TaskRequest(
             str(definition.get("task")),
-            msgspec.Raw(orjson.dumps(definition.get("args") or [])),
-            msgspec.Raw(orjson.dumps(definition.get("kwargs") or {})),
+            definition["args"],
+            definition["kwargs"],
             msgspec.convert(known, Options),
         )
     except (AttributeError, TypeError, ValueError) as error:

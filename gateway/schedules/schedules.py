@@ -1,7 +1,8 @@
 """Periodic tasks: RedBeat's entries in Redis, read and written; keys are in `penstock.wire`."""
 
+import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from gateway.access.quotas import over_quota
 from gateway.config import Quotas
 from gateway.redis.client import RedisClient
 from gateway.schedules.redbeat_forms import redbeat_time, unix_time
-from gateway.schedules.schedule_request import ScheduleRequest
+from gateway.schedules.schedule_request import ScheduleRequest, read_definition
 from penstock.wire.recurrence import KINDS, next_run
 from penstock.wire.schedules import (
+    ADMIN,
     BEAT_KEY,
     BEAT_SILENT_S,
     LOCK_KEY,
@@ -29,7 +31,9 @@ _LOOK_AGAIN_S = 60
 """Suggested to a tenant whose quota is used up; room is made by deleting."""
 
 READ_AT_ONCE = 200
-"""Entries read in one step: a few milliseconds of work."""
+"""Entries read in one step: a few milliseconds of work; and of their definitions at most:"""
+READ_BYTES = 1024 * 1024
+"""More only of one that is larger, as another program may have written it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Entry:
     name: str
     """As the tenant calls it."""
     definition: Mapping[str, Any]
+    """From `read_definition`."""
     last_run_at: float | None
     next_run_at: float | None
     total_runs: int
@@ -72,8 +77,8 @@ class Schedules:
         self._suspend = redis.script("schedule_suspend")
         self._delete = redis.script("schedule_delete")
 
-    async def all(self, tenant: str | None = None) -> list[Entry]:
-        """Return every schedule, by tenant and name.
+    async def each(self, tenant: str | None = None) -> AsyncGenerator[Entry, None]:
+        """Yield every schedule, by tenant and name, a few of them in memory at a time.
 
         Args:
             tenant: Whose; None: everybody's.
@@ -82,15 +87,25 @@ class Schedules:
             RedisAwayError: As a problem: `state-unavailable`.
         """
         wanted = sorted(await self._names(tenant))
-        found: list[Entry] = []
         for start in range(0, len(wanted), READ_AT_ONCE):  # others have their turn in between
-            found += await self.read(wanted[start : start + READ_AT_ONCE])
-        return found
+            names = wanted[start : start + READ_AT_ONCE]
+            sizes = await self._sizes(names)
+            while names:
+                count = _within(sizes, READ_BYTES)
+                for entry in await self.read(names[:count]):
+                    yield entry
+                del names[:count], sizes[:count]
 
     async def _names(self, tenant: str | None) -> list[tuple[str, str]]:
         """Return tenant and name of each schedule of a tenant; None: of everybody."""
+        keys = await self._redis.members(SCHEDULE_KEY)
+        if tenant is not None and tenant != ADMIN:  # who has none of a prefix
+            start = (PREFIX + internal_name(tenant, "x")).encode()[:-1]
+            keys = [key for key in keys if key.startswith(start)]
         names = []
-        for key in await self._redis.members(SCHEDULE_KEY):
+        for number, key in enumerate(keys):
+            if number % READ_AT_ONCE == READ_AT_ONCE - 1:
+                await asyncio.sleep(0)  # others have their turn
             try:
                 named = tenant_and_name(key.decode().removeprefix(PREFIX))
                 internal_name(*named)
@@ -99,6 +114,16 @@ class Schedules:
             names.append(named)
         return [one for one in names if tenant in (None, one[0])]
 
+    async def _sizes(self, names: Sequence[tuple[str, str]]) -> list[int]:
+        """Return the octets of the definition of each."""
+        if not names:
+            return []
+        async with self._redis.pipeline() as pipe:
+            for name in names:
+                pipe.hstrlen(PREFIX + internal_name(*name), "definition")
+            found: list[int] = await pipe.execute()
+        return found
+
     async def _check_quota(self, tenant: str, name: str, size: int) -> None:
         """Refuse a definition that would take its tenant beyond its quota.
 
@@ -106,10 +131,7 @@ class Schedules:
             Problem: `rate-limited`, `state-unavailable`.
         """
         others = [one for one in await self._names(tenant) if one != (tenant, name)]
-        async with self._redis.pipeline() as pipe:
-            for other in others:
-                pipe.hstrlen(PREFIX + internal_name(*other), "definition")
-            sizes: list[int] = await pipe.execute() if others else []
+        sizes = await self._sizes(others)
         quotas = self._quotas
         if len(others) >= quotas.schedules or sum(sizes) + size > quotas.schedule_bytes:
             raise over_quota(
@@ -193,11 +215,11 @@ class Schedules:
         definition = request.definition(internal)
         changed = (
             before is None
-            or before.definition.get("schedule") != definition["schedule"]
+            or before.definition.get("schedule") != request.schedule
             or request.enabled != before.definition.get("enabled", True)
             or (before.owner is not None and before.owner.suspended != "")
         )
-        await self._check_quota(tenant, name, len(orjson.dumps(definition)))
+        await self._check_quota(tenant, name, len(definition))
         owner = Owner(key=key)
         existed = await self._write(internal, definition, owner, before, changed=changed)
         for schedule in await self.read([(tenant, name)]):
@@ -230,7 +252,7 @@ class Schedules:
         if not reason:
             await self._write(
                 internal,
-                schedule.definition,
+                schedule.raw_definition,
                 owner,
                 schedule,
                 changed=True,
@@ -245,14 +267,14 @@ class Schedules:
     async def _write(
         self,
         internal: str,
-        definition: Mapping[str, Any],
+        text: bytes,
         owner: Owner,
         before: Entry | None,
         *,
         changed: bool,
         unless_written_since: bool = False,
     ) -> int:
-        now = time.time()
+        now, definition = time.time(), read_definition(text)
         ran_at = before.last_run_at if before else None
         due: float | None = None
         if definition.get("enabled", True):
@@ -263,7 +285,7 @@ class Schedules:
         existed = await self._put(
             keys=[PREFIX + internal, SCHEDULE_KEY],
             args=[
-                orjson.dumps(definition),
+                text,
                 repr(NEVER if due is None else due),
                 orjson.dumps(redbeat_time(now)),
                 orjson.dumps(redbeat_time(ran_at) if ran_at is not None else None),
@@ -280,7 +302,7 @@ def _schedule(
 ) -> Entry | None:
     """Return an entry of the fields of its hash, as `read` asks for them; None: unreadable."""
     definition, meta, noted, owned, unpublished = fields
-    entry = _object(definition)
+    entry = read_definition(definition or b"")
     if not entry:
         return None
     runs = _object(meta)
@@ -308,12 +330,22 @@ def _schedule(
     )
 
 
-def _deleted(tenant: str, name: str, definition: Mapping[str, Any], owner: Owner) -> Entry:
+def _within(sizes: Sequence[int], most: int) -> int:
+    """Return how many of the first sizes are within a bound together; one at least."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if total > most:
+            return max(1, count)
+    return len(sizes)
+
+
+def _deleted(tenant: str, name: str, definition: bytes, owner: Owner) -> Entry:
     """Return an entry that was written and is gone: another request deleted it at once."""
     return Entry(
         tenant=tenant,
         name=name,
-        definition=definition,
+        definition=read_definition(definition),
         last_run_at=None,
         next_run_at=None,
         total_runs=0,

@@ -219,9 +219,10 @@ def test_a_schedule_keeps_its_arguments_through_beat(rng: random.Random):
     args, kwargs = [tree(rng)], {"k": lookalike(rng)}
     body = {"task": "demo.add", "args": args, "kwargs": kwargs, "crontab": {"minute": "5"}}
     options = {"options": {"headers": {"a": "b"}}} if rng.random() < 0.5 else {}
-    definition = parse_schedule(json.dumps({**body, **options}).encode()).definition("x")
+    text = parse_schedule(json.dumps({**body, **options}).encode()).definition("x").decode()
+    definition = json.loads(text)
 
-    told = read_definition(json.dumps(definition))
+    told = read_definition(text)
 
     assert exact([told["args"], told["kwargs"]]) == exact([args, kwargs])
     assert told["schedule"].stored == definition["schedule"]

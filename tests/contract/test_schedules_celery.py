@@ -88,7 +88,7 @@ def test_the_29th_of_february_on_a_weekday_is_found_and_the_30th_never():
 
 def definition(**body: Any) -> str:
     request = parse_schedule(json.dumps({"task": "demo.add", "args": [1], **body}).encode())
-    return json.dumps(request.definition("n"))
+    return request.definition("n").decode()
 
 
 @pytest.mark.parametrize(
