@@ -14,7 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from penstock.wire.delay import DELIVERY_EXCHANGE, level_name
 from penstock.wire.names import BROADCAST_EXCHANGE, DEAD_EXCHANGE, MOST_SHARDS, shard_names
-from penstock.wire.refusals import is_away
+from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
 
 NEEDED_EXCHANGES = (BROADCAST_EXCHANGE, DEAD_EXCHANGE, level_name(0), DELIVERY_EXCHANGE)
 """What a worker publishes and binds to besides the queues of its tasks."""
@@ -260,19 +260,19 @@ def find_shards(connection: Any, queue: str) -> tuple[str, ...]:
 
 
 def silent(connection: Any, queues: Iterable[str]) -> list[str]:
-    """Return the queues whose leader or node does not answer; change nothing.
+    """Return the queues whose leader or node does not answer at once; change nothing.
 
     To consume one of them would hold up all that is consumed on the same channel.
     """
     questions = _Questions(connection)
     try:
-        return [name for name in queues if questions.has_queue(name) is None]
+        return [name for name in queues if not questions.answers(name)]
     finally:
         questions.close()
 
 
 def has_queue(connection: Any, name: str) -> bool | None:
-    """Return whether RabbitMQ has a queue; None: its node or leader does not answer."""
+    """Return whether RabbitMQ has a queue; None: its node is down, or does not answer."""
     questions = _Questions(connection)
     try:
         return questions.has_queue(name)
@@ -286,9 +286,6 @@ class _Questions:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._channel = connection.channel()
-        began = time.monotonic()
-        self._channel.basic_qos(0, 0, a_global=False)  # whatever has an answer
-        self._answer_s = time.monotonic() - began
 
     def has_exchange(self, name: str) -> bool:
         """Return whether there is an exchange."""
@@ -298,18 +295,26 @@ class _Questions:
             return False
         return True
 
-    def has_queue(self, name: str) -> bool | None:
-        """Return whether there is a queue; None: its node or leader is down, or does not answer."""
-        began = time.monotonic()
+    def has_queue(self, name: str, within_s: float = ONE_NODE_WITHIN_S) -> bool | None:
+        """Return whether there is a queue; None: its node is down, or does not answer in time."""
         try:
-            with self._channel.connection.transport.having_timeout(self._answer_s + NODE_WITHIN_S):
+            with self._channel.connection.transport.having_timeout(within_s):
                 Queue(name, channel=self._channel).queue_declare(passive=True)
         except NotFound as error:
             return None if is_away(error.reply_text) else False
         except TimeoutError:
             self._channel = self._connection.channel()
             return None
-        return True if time.monotonic() - began < self._answer_s + LEADER_WITHIN_S else None
+        return True
+
+    def answers(self, name: str) -> bool:
+        """Return whether the leader of a queue answers about as soon as RabbitMQ itself."""
+        asked = time.monotonic()
+        self._channel.basic_qos(0, 0, a_global=False)  # whatever has an answer
+        heard = time.monotonic()
+        answer_s = heard - asked
+        has = self.has_queue(name, answer_s + NODE_WITHIN_S)
+        return has is not None and time.monotonic() - heard < answer_s + LEADER_WITHIN_S
 
     def close(self) -> None:
         """Ask no more."""

@@ -57,14 +57,14 @@ class Declaring:
                 silent.
         """
         away = self._layout.recognise(connection, consumed) if self._tried else None
-        if away is not None:
-            self._unsure = True
-            if not self._looper.alive:
-                self._looper.start()
-        else:
+        if away is None:
             self._tried = True
             away = self._layout.declare(connection, consumed)
             self._unsure = False
+            return away
+        self._unsure = True
+        if not self._looper.alive:
+            self._looper.start()
         return [*away, *silent(connection, [name for name in consumed if name not in away])]
 
     def _turn(self) -> None:
