@@ -93,7 +93,8 @@ def shown(entry: Entry, warning: str | None = None) -> Schedule:
     definition = entry.definition
     suspended = (entry.owner.suspended or None) if entry.owner else None
     if warning is None and entry.unpublished and definition.get("enabled", True) and not suspended:
-        warning = f"beat could not publish it: {entry.unpublished}; it is tried again each minute"
+        why = f"beat could not publish it: {entry.unpublished}"
+        warning = f"{why}; it is tried again, at the latest a minute later"
     return Schedule(
         name=entry.name,
         tenant=entry.tenant,

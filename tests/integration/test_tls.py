@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from devstack.mongo import Mongo
 from devstack.ports import LOOPBACK, free_port
 from devstack.product import Launcher, gateway_url, workers_for
 from devstack.programs import child_environment
+from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from gateway.config import GatewayConfig
@@ -357,3 +359,23 @@ async def test_a_worker_and_beat_say_whom_they_do_not_trust_and_go_on_trying(
             assert child.running
     finally:
         await asyncio.gather(worker.kill(), beat.kill())
+
+
+@pytest.mark.parametrize("pool", ["asyncio", "threads"])
+async def test_a_worker_leaves_a_silent_host(urls: Urls, tmp_path: Path, pool: str):
+    at = urlsplit(urls.amqp)
+    login = at.netloc.rpartition("@")[0]
+    async with AsyncExitStack() as stack:
+        hosts = [await stack.enter_async_context(TcpProxy(at.port or 0)) for _ in range(2)]
+        names = ",".join(f"{TLS_HOST}:{host.port}" for host in hosts)
+        both = at._replace(netloc=f"{login}@{names}", query=f"{at.query}&heartbeat=4").geturl()
+        deployment = Deployment(amqp_url=both, redis_url=urls.redis, folder=tmp_path)
+        async with deployment.worker(pool) as worker:
+            max(hosts, key=lambda host: host.connections).stall()
+            await eventually(lambda: b"has said nothing for" in worker.child.logged(), timeout_s=60)
+
+            def connected() -> bool:
+                return b"Connected to amqp" in worker.child.logged().partition(b"said nothing")[2]
+
+            await eventually(connected, timeout_s=60)
+            assert worker.child.running

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,3 +82,16 @@ async def test_a_caller_who_is_no_admin_knows_the_ids_of_one_tenant(keyring: Key
     await known_ids.of_tasks(OPS, [own, other])
 
     assert list(await known_ids.of_tasks(CUSTOMER, [own, other, FOREIGN])) == [own]
+
+
+async def test_what_cannot_be_an_id_is_not_remembered(keyring: KeyRing):
+    known_ids = KnownIds(SIGNER, keyring)
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            await known_ids.of_tasks(OPS, [f"{number:06}" + "a" * 1_000_000])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 5_000_000

@@ -1,7 +1,7 @@
 """The consumer of the worker's main process: declares the layout, and consumes its own share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from amqp.exceptions import AMQPError, InternalError, NotFound
@@ -15,7 +15,7 @@ from penstock.worker.consuming.declaring import Declaring
 from penstock.worker.consuming.guarded import GuardedConsumer
 from penstock.worker.consuming.steps import STEPS
 from penstock.worker.consuming.unknown_tasks import UnknownTasks
-from penstock.worker.layout import LayoutError, has_queue
+from penstock.worker.layout import LayoutError, has_queue, silent
 from penstock.worker.messages.connection import (
     answering,
     bound,
@@ -75,9 +75,8 @@ class Consumer(GuardedConsumer):
         with closing_answered(self.connection_for_read()) as connection:
             bound(connection)
             try:
-                for name in self._declaring.on(connection, consumed):
-                    if name in consumed:
-                        self._away.put(name, _NO_ANSWER)
+                for name in self._lacking(connection, consumed):
+                    self._away.put(name, _NO_ANSWER)
                 self._declare_own_queue(connection)
             except LayoutError as error:
                 _logger.critical("%s", error)
@@ -87,6 +86,15 @@ class Consumer(GuardedConsumer):
         connection = super().connect()
         bound(connection)
         return connection
+
+    def _lacking(self, connection: Any, consumed: Collection[str]) -> list[str]:
+        """Return the queues that are to be consumed and cannot be, or would hold up the others."""
+        away = self._declaring.on(connection, consumed)
+        asked = [name for name in consumed if name not in away]
+        slow = silent(connection, asked) if self._declaring.unsure else []
+        if len(slow) == len(asked):  # RabbitMQ itself is slow
+            slow = []
+        return [name for name in consumed if name in away or name in slow]
 
     @property
     def lacks_queues(self) -> bool:

@@ -14,7 +14,7 @@ from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
 from penstock.looper import ThreadLooper
-from penstock.worker.layout import Layout, LayoutError, silent
+from penstock.worker.layout import Layout, LayoutError
 from penstock.worker.messages.connection import bound, closing_answered
 
 AGAIN_S = 10.0
@@ -35,7 +35,7 @@ class Declaring:
         self._layout = layout
         self._connect = connect
         self._tried = False
-        self._unsure = False
+        self.unsure = False
         """Whether it was recognised, and has yet to be declared."""
         self._looper = ThreadLooper(
             "layout", self._turn, interval_s=AGAIN_S, longest_wait_s=AGAIN_S, expected=(OSError,)
@@ -60,21 +60,21 @@ class Declaring:
         if away is None:
             self._tried = True
             away = self._layout.declare(connection, consumed)
-            self._unsure = False
+            self.unsure = False
             return away
-        self._unsure = True
+        self.unsure = True
         if not self._looper.alive:
             self._looper.start()
-        return [*away, *silent(connection, [name for name in consumed if name not in away])]
+        return away
 
     def _turn(self) -> None:
-        if not self._unsure:
+        if not self.unsure:
             return
-        self._unsure = False
+        self.unsure = False
         try:
             self._declare()
         except (AMQPError, OperationalError, OSError) as error:
-            self._unsure = True
+            self.unsure = True
             raise ConnectionError(repr(error)) from error
 
     def _declare(self) -> None:

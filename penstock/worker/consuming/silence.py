@@ -1,17 +1,20 @@
 """Whether RabbitMQ still says anything on the connection that consumes.
 
-It sends a heartbeat every half interval, and a peer counts as lost after a whole one without an
-octet (https://www.rabbitmq.com/docs/heartbeats). py-amqp waits for two intervals, and looks twice
-in each: with ten seconds up to 25 go by before a worker leaves a node that has vanished.
+RabbitMQ looks every half interval, and sends a heartbeat if nothing else was sent since the last
+look (``rabbit_heartbeat``): almost a whole interval may pass without an octet. py-amqp waits for
+two, and looks twice in each: with ten seconds up to 25 go by before a worker leaves a node that has
+vanished.
 """
 
-import contextlib
-import socket
 import time
 from typing import Any
 
 from celery.utils.log import get_logger
 
+from penstock.worker.messages.connection import hang_up
+
+SLACK_S = 2.0
+"""Beyond the interval: for a busy machine or network."""
 STOOD_STILL_S = 4.0
 """Between two looks: so long the loop did not read, and silence means nothing."""
 
@@ -45,8 +48,7 @@ class Silence:
         received = getattr(underlay, "bytes_recv", None)
         if still or received is None or received != self._received or not underlay.heartbeat:
             self._received, self._since = received or 0, now
-        elif now - self._since > underlay.heartbeat:
+        elif now - self._since > underlay.heartbeat + SLACK_S:
             _logger.warning("RabbitMQ has said nothing for %.0f s", now - self._since)
             self._connection = None
-            with contextlib.suppress(OSError):
-                underlay.sock.shutdown(socket.SHUT_RDWR)
+            hang_up(underlay)

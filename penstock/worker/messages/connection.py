@@ -1,6 +1,7 @@
 """Connections to RabbitMQ, one host of a cluster or the only one."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +86,22 @@ def drop(connection: Any) -> None:
     """
     underlay = getattr(connection, "_connection", None)  # `connection.connection` would connect
     if underlay is not None:
+        hang_up(underlay)
         underlay.collect()
+
+
+def hang_up(underlay: Any) -> None:
+    """End the socket of a connection, so that who reads it sees a lost connection.
+
+    Below TLS: in its own farewell py-amqp would wait for a silent host, and Python's shutdown makes
+    of the next read an error that is none of a lost connection (ValueError).
+
+    Args:
+        underlay: py-amqp's connection.
+    """
+    if underlay.connected:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(underlay.sock, socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -112,7 +128,7 @@ def try_another_host(app: Any) -> None:
         app: Celery's.
     """
     urls = app.conf.broker_url
-    if not isinstance(urls, str) and len(urls) > 1:
+    if isinstance(urls, list | tuple) and len(urls) > 1:
         app.conf.update(broker_url=rotated(urls))
 
 
@@ -124,7 +140,7 @@ def leave_host(app: Any, connection: Any) -> None:
         connection: kombu's, which is lost; None: of no host in particular.
     """
     urls = app.conf.broker_url
-    if connection is None or isinstance(urls, str):
+    if connection is None or not isinstance(urls, list | tuple):
         return
     lost = (connection.hostname, connection.port)
     at = {

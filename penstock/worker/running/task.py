@@ -282,7 +282,11 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def coroutine_limits(self, request: Any) -> Limits:
         """Return the limits of an execution that has been asked whether it may start."""
         hard_s, soft_s = request.timelimit or (None, None)
-        return Limits(hard_s or self.limits.hard_s, soft_s or self.limits.soft_s)
+        # Of a task whose decorator hands its coroutine on, Celery has the limits.
+        return Limits(
+            hard_s or self.limits.hard_s or self.time_limit,
+            soft_s or self.limits.soft_s or self.soft_time_limit,
+        )
 
     def context_of(self, request: Any) -> TaskContext[Any]:
         """Return what an execution knows and reports of itself."""

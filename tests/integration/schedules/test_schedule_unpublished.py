@@ -13,7 +13,9 @@ from tests.waiting import eventually
 from topology.kombu_queues import declare
 from topology.layout import load
 
-WHY = "beat could not publish it: no queue takes it; it is tried again each minute"
+WHY = (
+    "beat could not publish it: no queue takes it; it is tried again, at the latest a minute later"
+)
 
 
 async def test_a_schedule_says_why_beat_could_not_publish_it_until_it_can(gateway, deployment):
