@@ -95,10 +95,13 @@ async def ingest(request: web.Request) -> web.StreamResponse:
     pace = Pace(work_of(request), intake.turns.of(request), slowed=streamed)
     form = documents.lines() if streamed else documents.json()
     ingestion = documents.begin(lane.of(carried(request)), form, query.options, pace)
-    tally = await ingestion.run(chunks)
-    if query.stored and lane.tracked and tally.problem is None:
-        return await stored(request, query, ingestion)
-    return accepted(ingestion)
+    try:
+        tally = await ingestion.run(chunks)
+        if query.stored and lane.tracked and tally.problem is None:
+            return await stored(request, query, ingestion)
+        return accepted(ingestion)
+    finally:
+        ingestion.release()
 
 
 async def _ingest_once(
@@ -115,14 +118,17 @@ async def _ingest_once(
             idempotency.HEADER, f"Is taken with at most {HELD_BYTES} bytes", queued="no"
         ) from None
     keyed = _Keyed(request, lane, query, body)
-    answered = await once(
-        request.app[ACCESS].idempotency, idempotency.key_use(request, caller, key, body), keyed
-    )
-    if answered.replayed:
-        return _replayed(answered.body)
-    if query.stored and lane.tracked and answered.whole:
-        return await stored(request, query, keyed.ingestion)
-    return keyed.answer
+    try:
+        answered = await once(
+            request.app[ACCESS].idempotency, idempotency.key_use(request, caller, key, body), keyed
+        )
+        if answered.replayed:
+            return _replayed(answered.body)
+        if query.stored and lane.tracked and answered.whole:
+            return await stored(request, query, keyed.ingestion)
+        return keyed.answer
+    finally:
+        keyed.release()
 
 
 class _Keyed:
@@ -141,6 +147,12 @@ class _Keyed:
         self._lane = lane
         self._query = query
         self._body = body
+        self._readings: list[Ingestion] = []
+
+    def release(self) -> None:
+        """Count what the answer needed as held no longer."""
+        for reading in self._readings:
+            reading.release()
 
     async def ids(self) -> list[str]:
         reading = self._reading(self._lane, [], work_of(self._request))
@@ -168,7 +180,9 @@ class _Keyed:
         streamed = _is_streamed(request, request.content_length, documents.bounds)
         form = replace(documents.lines() if streamed else documents.json(), max_bytes=HELD_BYTES)
         pace = Pace(work, request.app[INTAKE].turns.of(request), slowed=False)
-        return documents.begin(lane, form, self._query.options, pace, copies)
+        reading = documents.begin(lane, form, self._query.options, pace, copies)
+        self._readings.append(reading)
+        return reading
 
 
 def _replayed(body: bytes) -> web.Response:

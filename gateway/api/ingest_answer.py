@@ -52,7 +52,7 @@ class Ingested(msgspec.Struct, kw_only=True, omit_defaults=True):
     unknown: Count | None = None
     """Documents that may be queued all the same."""
     ids: list[Any] | None = None
-    """The `_id` of each; left out above 1,000 documents unless `?ids=all`."""
+    """The `_id` of each; left out above 1,000 documents, or 4 MiB of them, unless `?ids=all`."""
     batches: list[str] | None = None
     """The task ids of the batches."""
     stored: Count | msgspec.UnsetType | None = msgspec.UNSET

@@ -51,6 +51,8 @@ class BodyForm:
 class Ingestion:
     """Checks, fills batches and publishes while the body is still being read.
 
+    Whoever has it run calls `release` once the answer is made.
+
     Args:
         form: How the body is read.
         checker: Checks its documents.
@@ -135,6 +137,10 @@ class Ingestion:
         finally:
             self._batches.discard()
 
+    def release(self) -> None:
+        """Count what the answer needed as held no longer."""
+        self._batches.release()
+
     def rejected(self) -> dict[str, Any]:
         """Return the members of an answer that name the skipped documents; none without any."""
         if not self._skip or not self._faulty_count:
@@ -168,6 +174,7 @@ class Ingestion:
             if batches.stopped() or (self._spoiled and not self._holding):
                 return
         await self._take(splitter.end())
+        batches.close()  # here, where a refusal says what is queued already
         self.complete = True
 
     async def _take(self, parts: Iterable[Part]) -> None:

@@ -19,8 +19,10 @@ MAX_INFLIGHT_BYTES = 8 * 1024 * 1024
 MAX_LISTED_IDS = 1000
 """Of more documents than these the ids are listed on demand only."""
 MAX_KEPT_IDS = 100_000
-"""So many are kept all the same, about 4 MB of them: a client that is refused the rest must know
-which of its documents are queued."""
+"""So many are kept all the same: a client that is refused the rest must know which of its documents
+are queued. And at most:"""
+MAX_KEPT_ID_BYTES = 4 * 1024 * 1024
+"""Of their JSON; a client's own may be as long as documents. Unless it asks for every one."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class RequestBatches:
     Args:
         publisher: Publishes batches.
         lane: Where to.
-        held: Counts what is held back until the body proves sound.
+        held: Counts what is held back until the body proves sound, and ids until they are told.
         work: Pays for each batch.
         check: Raises a Problem (queued: no) while no batch may follow; asked before each, but for
             copies: what they are copies of may be queued.
@@ -101,10 +103,12 @@ class RequestBatches:
         self._work = work
         self._check = check
         self._every_id = every_id
+        self._lists_ids = True
         self._copies = deque(copies)
         self._filling: Filling[bytes] = Filling()
         self._full: deque[_Full] = deque()
         self._held_bytes = 0
+        self._id_bytes = 0
         self._open_bytes = 0
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
@@ -205,20 +209,34 @@ class RequestBatches:
         return self.tally
 
     def discard(self) -> None:
-        """Forget what was not published."""
+        """Forget what was not published, and ids where nothing was."""
         self._filling.take()
         self._full.clear()
         self._hold(-self._held_bytes)
         self._open_bytes = 0
+        if not self.published:
+            self.release()
+
+    def release(self) -> None:
+        """Count the ids as held no longer: the answer that lists them is made."""
+        self._held.hold(self._lane.tenant, -self._id_bytes)
+        self._id_bytes = 0
 
     def _close(self, batch: Batch[bytes]) -> None:
         documents, ids = b",".join(batch.documents), b",".join(batch.owners)
         count = len(batch.documents)
         self._hold(len(documents))
         self._total += count
-        if not self._every_id and self._total > MAX_KEPT_IDS:
+        if self._lists_ids:
+            self._held.hold(self._lane.tenant, len(ids))
+            self._id_bytes += len(ids)
+            self._lists_ids = self._every_id or (
+                self._total <= MAX_KEPT_IDS and self._id_bytes <= MAX_KEPT_ID_BYTES
+            )
+        if not self._lists_ids:
             ids = b""
             self.tally.ids.clear()
+            self.release()
         self._full.append(_Full(documents, ids, count))
 
     def _hold(self, size: int) -> None:
@@ -251,7 +269,7 @@ class RequestBatches:
         tally.accepted += published.count
         tally.batches.append(published.task_id)
         tally.sizes.append(published.count)
-        if ids and (self._every_id or self._total <= MAX_KEPT_IDS):
+        if ids and self._lists_ids:
             tally.ids.append(ids)
 
     def _count(self, problem: Problem, count: int) -> None:

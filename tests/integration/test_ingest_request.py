@@ -4,12 +4,15 @@ import gzip
 import io
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aio_pika
 import pytest
 
+from gateway.api import parts
 from penstock.wire.headers import CHECKED_HEADER
+from tests.waiting import eventually
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -76,6 +79,44 @@ async def test_ids_are_listed_up_to_a_thousand_and_all_on_demand(gateway):
 
     assert len(set(few["ids"])) == 1000
     assert len(set((await every.json())["ids"])) == 2000
+
+
+LONG = 100_000
+"""Octets of an `_id`."""
+
+
+def long_ids(count: int) -> bytes:
+    return ndjson(*({"_id": f"{n:04}".ljust(LONG, "x")} for n in range(count)))
+
+
+async def test_long_ids_are_listed_up_to_4_mib_and_all_on_demand(gateway):
+    held = gateway.app[parts.INTAKE].held
+    for count, path, listed in ((40, "a", 40), (60, "a", None), (60, "a?ids=all", 60)):
+        body = io.BytesIO(long_ids(count))
+        response = await gateway.post(f"/v1/ingest/{path}", data=body, headers=NDJSON)
+        receipt = await response.json()
+
+        assert (response.status, receipt["accepted"]) == (202, count)
+        assert (len(receipt["ids"]) if "ids" in receipt else None) == listed
+        assert held.total == 0
+
+
+async def test_ids_count_as_held_until_they_are_told(make_gateway):
+    gateway = await make_gateway(max_body_bytes_held=30 << 20)
+    held = gateway.app[parts.INTAKE].held
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield long_ids(20)
+
+    response = await gateway.post("/v1/ingest/a?ids=all", data=body(), headers=NDJSON)
+    told = await response.json()
+    assert (response.status, told["code"], told["queued"]) == (503, "overloaded", "yes")
+    assert 100 < told["accepted"] == len(told["ids"]) < 400
+    await eventually(lambda: held.total == 0)
+
+    response = await gateway.post("/v1/ingest/a", data=body(), headers=NDJSON)
+    assert (response.status, (await response.json())["accepted"]) == (202, 400)
 
 
 async def test_no_documents_are_accepted_too(gateway, amqp_url):
