@@ -79,7 +79,13 @@ class CallbackDelivery:
                 return
             async with self._receivers.calling(event.url):
                 body = await self._body(event)
-                await self._post.send(event.url, event.event, body, event.traceparent)
+                await self._post.send(
+                    event.url,
+                    event.event,
+                    body,
+                    traceparent=event.traceparent,
+                    tenant=event.tenant,
+                )
         except ReceiverBusyError as busy:
             await self._put_off(event, busy)
         except CallbackFailedError as failed:

@@ -62,6 +62,9 @@ class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """How often it was replayed from the dead letters."""
     traceparent: str | None = None
     """Of the task, where it is part of a trace."""
+    tenant: str | None = None
+    """Whose the task is, as its message says; None: a worker of an earlier release announced it, or
+    no gateway published it."""
 
 
 def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> CallbackEvent | None:

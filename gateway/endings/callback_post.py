@@ -2,7 +2,8 @@
 
 Signature: HMAC-SHA256 with CALLBACK_SECRET over `<X-Penstock-Timestamp>.<body>`, as
 `X-Penstock-Signature: v1=<hex>`. The receiver checks that the time is near and that it does not
-know the event yet: delivery is at least once.
+know the event yet: delivery is at least once. `X-Penstock-Tenant` is not signed: receivers compute
+the signature of what it always was. Who must be sure whose a task is asks for its id with a key.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import hmac
 import socket
 import time
 from fnmatch import fnmatchcase
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -24,6 +26,8 @@ from topology.model import Topology
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
+_PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+"""What stands in a header as it is; of a tenant's name all else is percent-encoded."""
 
 
 class CallbackFailedError(Exception):
@@ -112,7 +116,13 @@ class CallbackPost:
         self._resolver: Resolver | None = None
 
     async def send(
-        self, url: str, event_id: str, body: bytes, traceparent: str | None = None
+        self,
+        url: str,
+        event_id: str,
+        body: bytes,
+        *,
+        traceparent: str | None = None,
+        tenant: str | None = None,
     ) -> None:
         """POST once, as a span of the task's trace.
 
@@ -121,22 +131,28 @@ class CallbackPost:
             event_id: Of the event.
             body: JSON.
             traceparent: Of the task, where it is part of a trace.
+            tenant: Whose the task is; sent where there are keys.
 
         Raises:
             CallbackFailedError: The host or its address is not allowed, no answer, or not a 2xx.
         """
+        headers = {"X-Penstock-Event": event_id}
+        if tenant and self._config.keys_file is not None:
+            headers["X-Penstock-Tenant"] = quote(tenant, safe=_PLAIN)
         if self._spans is None or traceparent is None:
-            await self._send(url, event_id, body, traceparent)
+            await self._send(url, headers, body, traceparent)
             return
         with self._spans.callback(URL(url).host or "", traceparent) as handed_on:
-            await self._send(url, event_id, body, handed_on)
+            await self._send(url, headers, body, handed_on)
 
-    async def _send(self, url: str, event_id: str, body: bytes, traceparent: str | None) -> None:
+    async def _send(
+        self, url: str, event: dict[str, str], body: bytes, traceparent: str | None
+    ) -> None:
         """POST once.
 
         Args:
             url: Where to.
-            event_id: Of the event.
+            event: Headers that name it.
             body: JSON.
             traceparent: Header that is sent.
 
@@ -151,7 +167,7 @@ class CallbackPost:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "penstock",
-            "X-Penstock-Event": event_id,
+            **event,
             "X-Penstock-Timestamp": now,
             "X-Penstock-Signature": sign(self._config.callback_secret, now, body),
         }

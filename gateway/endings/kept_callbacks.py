@@ -21,7 +21,7 @@ from gateway.errors import Problem
 from gateway.redis.client import RedisClient
 from gateway.sharing.tenant import TENANT
 from penstock.looper import Faults
-from penstock.wire.headers import CALLBACK_HEADER
+from penstock.wire.headers import CALLBACK_HEADER, TENANT_HEADER
 from penstock.wire.keys import CALLBACK_PREFIX, DAY_S, KEPT_CALLBACKS_PREFIX, OUTSTANDING_KEY
 
 KEPT_S: Final = 8 * DAY_S
@@ -42,6 +42,8 @@ class Callback(NamedTuple):
     """When the task is due, unix seconds."""
     looked_after: bool = False
     """Whether gateways find its end: no worker announces it, so it must be kept."""
+    tenant: str = ""
+    """Whose the task is; empty: whose request it is."""
 
     @property
     def member(self) -> str:
@@ -184,6 +186,8 @@ class KeptCallbacks:
         record = {
             CALLBACK_HEADER: callback.url, "task": callback.task, "tenant": tenant, "gone": gone,
         }  # fmt: skip
+        if callback.tenant not in {"", tenant}:  # `admin` runs another's schedule
+            record[TENANT_HEADER] = callback.tenant
         answer = await self._remember(
             keys=_keys(callback.task_id, tenant),
             args=[
@@ -241,7 +245,9 @@ def _headers(record: bytes | None) -> dict[str, Any]:
         found = orjson.loads(record or b"{}")
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {TENANT_HEADER: found["tenant"], **found} if found.get("tenant") else found
 
 
 def _refused(confirm: "asyncio.Future[None]") -> bool:

@@ -252,7 +252,8 @@ class Submission:
         if url is None:
             return None
         due = int(time.time()) + plan.when.delay_s
-        return Callback(task_id, url, plan.task, due, looked_after=plan.destination.apps)
+        apps = plan.destination.apps
+        return Callback(task_id, url, plan.task, due, looked_after=apps, tenant=plan.tenant)
 
     def _make_template(
         self, plan: TaskPlan, stamp: Stamp = PLAIN, shown_as: Mapping[str, str] | None = None

@@ -87,7 +87,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     callback_url: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
     """The final state is POSTed there, at least once, with X-Penstock-Event (the same for the same
     end), X-Penstock-Timestamp (unix seconds) and X-Penstock-Signature: v1= and the hex digits of
-    HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). Anything but a 2xx is tried again."""
+    HMAC-SHA256(CALLBACK_SECRET, timestamp + '.' + body). X-Penstock-Tenant, which is not signed,
+    names the task's tenant where there are keys. Anything but a 2xx is tried again."""
 
 
 NO_OPTIONS = Options()

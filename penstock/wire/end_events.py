@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.wire.headers import CALLBACK_HEADER, REPLAY_HEADER, TRACEPARENT
+from penstock.wire.headers import CALLBACK_HEADER, REPLAY_HEADER, TENANT_HEADER, TRACEPARENT
 
 DELIVER_TASK = "callbacks.deliver"
 """What tools show as the task of such a message; no worker executes it."""
@@ -36,4 +36,6 @@ def end_event(
     found = {"event": str(event_id), "id": task_id, "task": task, "state": state, "url": url}
     if isinstance(traceparent := headers.get(TRACEPARENT), str):
         found["traceparent"] = traceparent
+    if isinstance(tenant := headers.get(TENANT_HEADER), str) and tenant:
+        found["tenant"] = tenant
     return found

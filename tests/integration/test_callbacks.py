@@ -108,6 +108,39 @@ async def test_the_final_state_is_posted_signed_and_with_its_event(deployment, c
     expected = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
     assert call.headers["X-Penstock-Signature"] == f"v1={expected}"
     assert call.headers["X-Penstock-Event"]
+    assert "X-Penstock-Tenant" not in call.headers  # without keys there are none
+
+
+async def test_a_callback_names_the_tenant_of_its_task(
+    deployment, make_calling_gateway, receiver, tmp_path
+):
+    keys = tmp_path / "keys.toml"
+    tenants = {"one": "acme", "other": "b\u00fcro 7%"}
+    keys.write_text(
+        "".join(
+            f'[[key]]\nname = "{name}"\ntenant = "{tenant}"\nscopes = ["submit", "read"]\n'
+            f'sha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\n'
+            for name, tenant in tenants.items()
+        )
+    )
+    gateway = await make_calling_gateway(keys_file=keys)
+    await deployment.rest()
+    options: dict[str, Any] = {"callback_url": receiver.url()}
+    body = {"task": "demo.add", "args": [1, 2], "options": options}
+    late = {**body, "options": options | {"expires": 0.3}}
+    ids: dict[str, list[str]] = {}
+    for name in tenants:
+        headers = {"Authorization": f"Bearer {name}"}
+        for one in (late, body, body):
+            response = await gateway.post("/v1/tasks", json=one, headers=headers)
+            ids.setdefault(name, []).append((await response.json())["id"])
+        path = f"/v1/tasks/{ids[name][2]}"
+        assert (await gateway.delete(path, headers=headers)).status == 202
+    async with deployment.worker():
+        for name, told in (("one", "acme"), ("other", "b%C3%BCro%207%25")):
+            for task_id in ids[name]:
+                call = await receiver.called(task_id)
+                assert call.headers["X-Penstock-Tenant"] == told
 
 
 async def test_a_callback_is_forgotten_once_it_was_delivered(deployment, calling, receiver):
