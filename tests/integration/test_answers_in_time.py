@@ -13,7 +13,7 @@ from gateway.submitting.bulk import MAX_INFLIGHT
 from tests.integration.test_bulk_request import GOOD, NDJSON, depth, lines_of
 
 PROMISED_S = 6.0
-TRAVEL_S = 1.0
+TRAVEL_S = 3.0
 """For a body, its answer and a busy machine; what is mended here took from 4 s more on."""
 JSON = {"Content-Type": "application/json"}
 FOREIGN = {"task": "demo.of_an_app"}

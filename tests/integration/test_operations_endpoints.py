@@ -83,7 +83,7 @@ async def test_a_full_redis_is_told_and_what_does_not_need_it_goes_on(config, re
         await full.config_set("maxmemory", 1)
         try:
             body = await eventually(lambda: ready_status(client, 200, "degraded"))
-            assert body["checks"]["redis"]["detail"].startswith("full: ")
+            assert body["checks"]["redis"]["detail"].startswith("is full: ")
             status, accepted = await asked("POST", "/v1/tasks", json=task)
             assert status == 202
             task_path = f"/v1/tasks/{accepted['id']}"

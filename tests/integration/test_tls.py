@@ -168,8 +168,14 @@ async def test_an_app_that_says_in_settings_how_redis_is_reached_works_with_one_
         running_gateway(amqp_url=urls.amqp, redis_url=urls.redis, topology_file=layout) as gateway,
     ):
         body = {"task": "installed.report_async", "args": [1]}
-        status, told = await answer(gateway, "POST", "/v1/tasks?wait=15", json=body)
-        assert (status, told.get("state"), told.get("result")) == (200, "SUCCESS", 1), told
+
+        async def ended() -> bool:
+            """Whether it went well; a gateway on a slow machine may not have seen the queue yet."""
+            status, told = await answer(gateway, "POST", "/v1/tasks?wait=15", json=body)
+            assert (status, told.get("state"), told.get("result")) == (200, "SUCCESS", 1), told
+            return True
+
+        await eventually(ended, timeout_s=30)
         _, workers = await answer(gateway, "GET", "/v1/workers")
         assert [one["status"] for one in workers["workers"]] == ["online"]
 
