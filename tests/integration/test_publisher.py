@@ -251,6 +251,7 @@ async def test_any_interleaving_of_faults_ends_each_publish_once_and_agrees_with
     await asyncio.gather(*(client(start * 1000) for start in range(20)))
     breaker.cancel()
     await asyncio.gather(breaker, return_exceptions=True)
+    assert breaker.cancelled(), breaker.exception()
     proxy.resume()
     await eventually(lambda: publisher.state == "ready", timeout_s=15)
     assert await outcome(publisher, 999_999) == "confirmed"

@@ -127,7 +127,9 @@ async def test_an_operation_that_repeats_its_revocation_is_answered_as_at_first(
 
     async def operate(which: str, by: str) -> dict[str, Any]:
         issued = verify(which, ["anonymous"])
-        told: dict[str, Any] = await revocation.revoke(which, issued, terminate=False, by=by)
+        told: dict[str, Any] = await revocation.revoke(
+            which, issued, terminate=False, tenant=None, by=by
+        )
         return told
 
     revoked = {"id": task_id, "state": "REVOKED", "terminating": False}
