@@ -14,7 +14,7 @@ from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
 from gateway.errors import Problem
 from penstock.wire.keys import TaskKeys
-from tests.integration.test_callbacks import submit
+from tests.integration.callbacks.test_callbacks import submit
 from tests.integration.test_revoke_states import revoke
 from tests.receiver import receiving
 from tests.waiting import eventually

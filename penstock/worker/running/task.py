@@ -92,9 +92,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         hard_s = cls.limits.hard_s or cls.time_limit
         soft_s = cls.limits.soft_s or cls.soft_time_limit
         if hard_s and soft_s and soft_s > hard_s:
-            raise ValueError(
-                f"{cls.name}: soft_time_limit must be less than or equal to time_limit"
-            )
+            raise ValueError(f"{cls.name}: soft_time_limit must not be above time_limit")
 
     @classmethod
     def _wrap(cls) -> None:
@@ -282,11 +280,9 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
     def coroutine_limits(self, request: Any) -> Limits:
         """Return the limits of an execution that has been asked whether it may start."""
         hard_s, soft_s = request.timelimit or (None, None)
-        # Of a task whose decorator hands its coroutine on, Celery has the limits.
-        return Limits(
-            hard_s or self.limits.hard_s or self.time_limit,
-            soft_s or self.limits.soft_s or self.soft_time_limit,
-        )
+        own = self.limits  # Celery has those of a task whose decorator hands its coroutine on
+        hard_s, soft_s = hard_s or own.hard_s, soft_s or own.soft_s
+        return Limits(hard_s or self.time_limit, soft_s or self.soft_time_limit)
 
     def context_of(self, request: Any) -> TaskContext[Any]:
         """Return what an execution knows and reports of itself."""

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,60 +16,8 @@ from gateway.endings import callback_events
 from gateway.endings.callback_events import CallbackEvent, event_of
 from penstock.wire.headers import CALLBACK_HEADER
 from tests.canvases import add, total
-from tests.deployment.lasting import Lasting
-from tests.integration.test_submit import messages
-from tests.receiver import Receiver, receiving
+from tests.integration.callbacks.conftest import SECRET
 from tests.waiting import eventually
-
-SECRET = b"the receiver knows it"
-
-
-@pytest.fixture
-async def deployment(lasting_deployment: Lasting) -> Lasting:
-    await lasting_deployment.clear()
-    return lasting_deployment
-
-
-@pytest.fixture
-async def unannounced(deployment: Lasting) -> None:
-    """No worker runs, and the gateway, which starts later, knows no arguments of tasks."""
-    await deployment.forget()
-
-
-@pytest.fixture
-def amqp_url(deployment: Lasting) -> str:
-    return deployment.amqp_url
-
-
-@pytest.fixture
-def redis_url(deployment: Lasting) -> str:
-    return deployment.redis_url
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as running:
-        yield running
-
-
-@pytest.fixture
-def make_calling_gateway(make_gateway):
-    async def make(**fields: Any) -> Any:
-        return await make_gateway(
-            **{
-                "callback_hosts": ("127.0.0.1", "localhost"),
-                "callback_private": True,
-                "callback_secret": SECRET,
-                **fields,
-            }
-        )
-
-    return make
-
-
-@pytest.fixture
-async def calling(make_calling_gateway):
-    return await make_calling_gateway()
 
 
 async def submit(gateway: Any, url: str, task: str, *args: Any, **options: Any) -> str:
@@ -325,48 +273,6 @@ async def test_an_event_of_yesterday_is_given_up_into_the_dead_letters_and_can_b
     assert response.status == 200, await response.text()
     await eventually(lambda: len(receiver.calls) == 3, 10)  # a replay begins afresh
     assert deployment.depth("callbacks.dead") == 0
-
-
-async def test_private_addresses_are_refused_whatever_they_are_called(
-    make_calling_gateway, receiver, deployment
-):
-    gateway = await make_calling_gateway(callback_hosts=("*",), callback_private=False)
-    hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
-    events = gateway.app[parts.ENDINGS].events
-    for number, host in enumerate(hosts):
-        event = CallbackEvent(
-            event=f"{number:036}", id="t", url=receiver.url(host=host), state="SUCCESS",
-            first_at=time.time() - callback_events.GIVE_UP_S,
-        )  # fmt: skip
-        await events.announce(event)
-    await eventually(lambda: deployment.depth("callbacks.dead") == len(hosts), 20)
-
-    assert not receiver.calls
-
-
-async def test_hosts_are_checked_at_submit_and_again_at_delivery(
-    make_calling_gateway, receiver, amqp_url, deployment
-):
-    await deployment.rest()
-    gateway = await make_calling_gateway(callback_hosts=("hooks.example", "*.trusted.example"))
-    for url in (
-        "http://127.0.0.1/x", "ftp://hooks.example/", "hooks.example", "http:///x", "http://[/",
-        "http://hooks.example.evil/", "http://trusted.example/", "http://hooks.example@evil/",
-        "http://evil\\@hooks.example/",
-    ):  # fmt: skip
-        body = {"task": "demo.add", "args": [1, 2], "options": {"callback_url": url}}
-        response = await gateway.post("/v1/tasks", json=body)
-        problem = await response.json()
-        assert (response.status, problem["code"]) == (400, "invalid-request"), url
-        assert problem["errors"][0]["at"] == "$.options.callback_url"
-    assert await messages(amqp_url) == []
-    await submit(gateway, "https://hooks.example/x", "demo.add", 1, 2)
-    await submit(gateway, "https://a.trusted.example:8443/x", "demo.add", 1, 2)
-
-    event = CallbackEvent(event="1" * 36, id="t", url=receiver.url(), state="SUCCESS")
-    await gateway.app[parts.ENDINGS].events.announce(event)
-    await eventually(lambda: deployment.depth("callbacks.dead") == 1, 10)
-    assert not receiver.calls
 
 
 async def test_what_is_no_event_goes_to_the_dead_letters(calling, deployment):
