@@ -49,8 +49,7 @@ from penstock.worker.running.runtime import Limits, StoppedError
 from penstock.worker.tenancy import TENANT, tenant_of
 
 _REQUEST: ContextVar[tuple[Task | None, Any]] = ContextVar("request", default=(None, None))
-"""Of the coroutine that runs, with its task: Celery keeps requests by thread, and the loop's has
-many at once."""
+"""Of the running coroutine, with its task: Celery keeps requests by thread; a loop has many."""
 
 CELERYS_OWN = "celery."
 """What the names of Celery's own tasks begin with."""
@@ -92,7 +91,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         hard_s = cls.limits.hard_s or cls.time_limit
         soft_s = cls.limits.soft_s or cls.soft_time_limit
         if hard_s and soft_s and soft_s > hard_s:
-            raise ValueError(f"{cls.name}: soft_time_limit must not be above time_limit")
+            fault = "soft_time_limit must be less than or equal to time_limit"
+            raise ValueError(f"{cls.name}: {fault}")
 
     @classmethod
     def _wrap(cls) -> None:
