@@ -53,8 +53,7 @@ class Declaring:
 
         Raises:
             LayoutError: RabbitMQ has something else, or refuses.
-            TimeoutError: it does not answer; the next attempt will not wait for a node that is
-                silent.
+            TimeoutError: it does not answer; the next attempt looks for the layout first.
         """
         away = self._layout.recognise(connection, consumed) if self._tried else None
         if away is None:
