@@ -1,5 +1,6 @@
 """Announcing into a real Redis."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -8,8 +9,16 @@ import pytest
 from redis import Redis
 
 from devstack.redis_server import Redis as RedisServer
-from penstock.wire.announcements import CATALOG_KEY
+from penstock.wire.announcements import (
+    CATALOG_KEY,
+    WORKERS_KEY,
+    RunningTask,
+    SlotCounts,
+    WorkerRecord,
+    decode_worker,
+)
 from penstock.worker.consuming.announce import Announcer
+from penstock.worker.consuming.presence import Presence
 from penstock.worker.consuming.signatures import describe
 from penstock.worker.redis_client import sync_client
 from penstock.worker.running.authored import Authored
@@ -17,6 +26,16 @@ from tasks.registry import TASKS
 from tests.waiting import eventually
 
 DESCRIBED = [describe(spec.name, Authored.of(spec.run, takes_self=False), "1") for spec in TASKS]
+
+
+class Slots:
+    """Slots of a worker that has none."""
+
+    def counts(self) -> SlotCounts:
+        return SlotCounts()
+
+    def running(self) -> list[RunningTask]:
+        return []
 
 
 @pytest.fixture
@@ -91,6 +110,28 @@ async def test_announcing_goes_on_after_redis_was_killed_and_lost_everything(
         await eventually(lambda: len(announced(fresh)) == len(TASKS), timeout_s=20)
         announcer.stop()
         assert announced(fresh) == {}
+
+
+async def test_a_worker_that_stops_while_redis_starts_again_takes_leave(
+    redis_server: RedisServer, client: Redis
+):
+    record = WorkerRecord(worker="w@host", start="1", queues=(), tasks=(), seen=0)
+    presence = Presence(client, record, lambda: ("default",), Slots(), time.time)
+    announcer = Announcer(client, DESCRIBED, presence)
+    assert announcer.announce(10)
+    assert not decode_worker(client.hvals(WORKERS_KEY)[0]).left
+    await redis_server.kill()
+    await eventually(lambda: announcer.faults.failing, timeout_s=20)
+
+    attempts = announcer.faults.count
+    stopping = asyncio.create_task(asyncio.to_thread(announcer.stop, 60))
+    await eventually(lambda: announcer.faults.count > attempts + 2 or stopping.done(), timeout_s=20)
+    await redis_server.start()
+    await stopping
+
+    [written] = client.hvals(WORKERS_KEY)
+    assert decode_worker(written).left
+    assert announced(client) == {}
 
 
 async def test_announcing_survives_keys_of_another_type(client: Redis):

@@ -38,6 +38,11 @@ FIRST_WITHIN_S = 3.0
 """How long a worker waits for its first announcement before it consumes: without Redis it consumes
 all the same, and gateways refuse nothing."""
 
+LEAVE_WITHIN_S = 5.0
+"""How long a worker that stops tries to say so while Redis is away: one that cannot is taken for
+silent, until somebody else has its node name."""
+_LEAVE_AGAIN_S = 0.2
+
 _PEER_S = 2.5 * CATALOG_REFRESH_S
 """Another worker wrote the same entry this lately: it is still announced when we leave."""
 
@@ -73,6 +78,7 @@ class Announcer:
         self._changed = threading.Event()
         self._announced = threading.Event()
         self._leaving = False
+        self._leave_until = 0.0
         self._thread: threading.Thread | None = None
         self.faults = Faults("announce", RETRY_S, (RedisError,), plain_line)
         """What is wrong with it."""
@@ -101,8 +107,13 @@ class Announcer:
         """Announce soon that the worker consumes other queues than before."""
         self._changed.set()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End, and remove the entries that no other worker announces."""
+    def stop(self, timeout_s: float = LEAVE_WITHIN_S) -> None:
+        """Say that the worker leaves, and remove the entries that no other worker announces.
+
+        Args:
+            timeout_s: how long to wait for Redis.
+        """
+        self._leave_until = time.monotonic() + timeout_s
         self._leaving = True
         self._changed.set()
         if self._thread is not None:
@@ -154,12 +165,19 @@ class Announcer:
                 self.faults.well()
                 self._announced.set()
             self._changed.wait(wait_s)
+        while not self._left() and time.monotonic() + _LEAVE_AGAIN_S < self._leave_until:
+            time.sleep(_LEAVE_AGAIN_S)
+
+    def _left(self) -> bool:
+        """Whether it is known that the worker leaves."""
         try:
             if self._presence is not None:
                 self._presence.leave()
             self.withdraw()
         except BaseException as error:  # noqa: BLE001  # what is left expires
             self.faults.failed(error)
+            return False
+        return True
 
     def _write(self) -> float:
         """Write what is due; the seconds until something is again."""
