@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from celery.exceptions import Ignore, Reject, Retry
 SIGNALS = ("prerun", "postrun", "success", "failure", "retry", "revoked")
 _functions = {"now": 0, "most": 0, "done": 0}
 _lock = threading.Lock()
+_begun: ContextVar[str] = ContextVar("begun", default="")
+"""The mark of the execution that began in a context."""
 
 BY_HAND = {"exc_type": "ValueError", "exc_message": ["by hand"], "exc_module": "builtins"}
 """An error as Celery stores it."""
@@ -34,7 +37,7 @@ def has_noted(mark: str) -> bool:
 
 
 def hear_signals() -> None:
-    """Note each signal with the mark of its task, and whether the task is its sender."""
+    """Note each signal with the mark of its task, and whether it is where the task began."""
 
     def hear(name: str) -> None:
         def noted(sender: Any = None, **about: Any) -> None:
@@ -42,6 +45,10 @@ def hear_signals() -> None:
             args = about.get("args") or getattr(request, "args", None)
             if args and str(args[0]).startswith("heard"):
                 at = getattr(sender, "name", sender).rpartition("co_")[2]
+                if name == "prerun":
+                    _begun.set(args[0])
+                elif name != "revoked" and _begun.get() != args[0]:
+                    at += " in another context"
                 note(f"{args[0]} {name} of {at}")
 
         getattr(signals, f"task_{name}").connect(noted, weak=False)

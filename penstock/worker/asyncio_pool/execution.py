@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextvars import Context as Scope
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
@@ -37,8 +38,8 @@ class Execution:
 
     __slots__ = (
         "__weakref__", "_accepted", "args", "attempts", "began_at", "context", "kwargs", "limits",
-        "origin", "plan", "request", "request_id", "returned", "running", "stop_reason", "stopper",
-        "task_id", "trace",
+        "origin", "plan", "request", "request_id", "returned", "running", "scope", "stop_reason",
+        "stopper", "task_id", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,8 @@ class Execution:
         """The coroutine; None: it has not begun."""
         self.returned: tuple[Any] | None = None
         """The result, while it is being recorded."""
+        self.scope: Scope | None = None
+        """What its coroutine ran in, which has ended; None: it has not begun."""
         self.began_at = time.monotonic()
         self.attempts = 0
         """To reach Redis."""

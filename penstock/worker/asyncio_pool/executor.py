@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -183,7 +184,7 @@ class Executor:
 
     def _ended(self, execution: Execution, running: Running) -> None:
         """Take the end of a coroutine; on the thread of its loop, also when that is lost."""
-        execution.running = None  # they know each other
+        execution.running, execution.scope = None, running.scope  # they know each other
         error, running.error = running.error, None
         if error is None and self._is_plain(execution):
             try:
@@ -312,7 +313,8 @@ class Executor:
             if type(error) is LoopLostError:
                 _logger.error("the event loop was lost under it: %r", execution)
             with telling(outcome):
-                told = _told(execution)
+                # Where it began: what receivers of `task_prerun` have set there is there.
+                told = (execution.scope or copy_context()).run(_told, execution)
             value, info, runtime_s, shown = told
             answer = (
                 (1, value, runtime_s) if info else (0, shown, time.monotonic() - execution.began_at)

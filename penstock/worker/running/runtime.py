@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -79,6 +79,8 @@ class Running:
     """Called by `on_end`, with `about`."""
     about: Any = None
     task: "asyncio.Task[Any] | None" = None
+    scope: Context | None = None
+    """What the coroutine runs in; None: it has not begun."""
     stop_reason: str | None = None
     ended: bool = False
     result: Any = None
@@ -293,7 +295,8 @@ class Runtime:
             return
         try:
             coroutine = within(start, limits) if limits.any else start()
-            running.task = self._loop.create_task(coroutine)
+            running.scope = copy_context()
+            running.task = self._loop.create_task(coroutine, context=running.scope)
             running.task.add_done_callback(running.finish, context=self._context)
             if limits.hard_s:
                 wait_s = limits.hard_s + CANCEL_AGAIN_S
