@@ -79,8 +79,23 @@ async def count_slowly() -> AsyncIterator[int]:
     yield 1
 
 
+class Written:
+    """Raises when it is encoded."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __json__(self) -> Any:
+        """Raise it."""
+        raise self._error
+
+
 def odd_result(kind: str) -> Any:
     """Return what cannot be stored, or not be shown."""
+    if kind == "json exits":
+        return Written(SystemExit("json"))
+    if kind == "json is cancelled":
+        return Written(asyncio.CancelledError("json"))
     if kind == "unprintable":
         return type("Odd", (dict,), {"__repr__": lambda _: 1 / 0})(a=1)
     if kind == "unprintable exits":
@@ -94,6 +109,11 @@ def odd_result(kind: str) -> Any:
     }[kind]
 
 
+async def odd_result_of_coroutine(kind: str) -> Any:
+    """Return the same on the loop."""
+    return odd_result(kind)
+
+
 SPECS = (
     TaskSpec("ends.function", function),
     TaskSpec("ends.coroutine", coroutine),
@@ -105,6 +125,7 @@ SPECS = (
     TaskSpec("ends.count", count),
     TaskSpec("ends.count_slowly", count_slowly),
     TaskSpec("ends.odd_result", odd_result),
+    TaskSpec("ends.odd_result_of_coroutine", odd_result_of_coroutine),
     TaskSpec("ends.throws", function, {"throws": (BaseException,)}),
     TaskSpec("ends.autoretry", function, {"autoretry_for": (BaseException,), "max_retries": 0}),
 )

@@ -25,6 +25,12 @@ VALUES = (
     "nan", "infinity", "bytes", "surrogate", "nul", "cycle", "deep", "long", "many", "huge", "big",
     "thing", "unprintable", "odd text", "envelope", "set", "keys", "exception", "function",
 )  # fmt: skip
+RETURNING = ("ends.odd_result", "ends.odd_result_of_coroutine")
+UNSTORED = {
+    "set": "EncodeError", "nan": "EncodeError", "keys": "EncodeError", "surrogate": "EncodeError",
+    "json exits": "SystemExit", "json is cancelled": "CancelledError",
+}  # fmt: skip
+"""Results that cannot be stored, and what is recorded of the attempt."""
 RECIPES: list[dict[str, Any]] = [
     {"kind": "SystemExit", "args": [3]},
     {"kind": "SystemExit", "args": []},
@@ -70,10 +76,6 @@ async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
                 publish("ends.opening"): ("SystemExit", "before_start"),
                 publish("ends.count"): ("EncodeError", "generator"),
                 publish("ends.count_slowly"): ("EncodeError", "async_generator"),
-                publish("ends.odd_result", ["set"]): ("EncodeError", "set"),
-                publish("ends.odd_result", ["nan"]): ("EncodeError", "nan"),
-                publish("ends.odd_result", ["keys"]): ("EncodeError", "keys"),
-                publish("ends.odd_result", ["surrogate"]): ("EncodeError", "surrogate"),
                 publish("ends.celerys_ways", ["retry with a set"]): ("EncodeError", "set"),
                 publish("ends.celerys_ways", ["replace with a set"]): ("EncodeError", "set"),
                 publish("ends.celerys_ways", ["update the state with a set"]): (
@@ -81,10 +83,15 @@ async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
                 ),
                 publish("ends.celerys_ways", ["reject"]): ("Reject", "no"),
             }  # fmt: skip
+            others |= {
+                publish(task, [kind]): (error, kind.split()[0])
+                for task in RETURNING
+                for kind, error in UNSTORED.items()
+            }
             succeeding = [
                 publish("ends.hooked", [None]),
-                publish("ends.odd_result", ["unprintable"]),
-                publish("ends.odd_result", ["unprintable exits"]),
+                *(publish(task, ["unprintable"]) for task in RETURNING),
+                *(publish(task, ["unprintable exits"]) for task in RETURNING),
                 publish("ends.celerys_ways", ["retry once for SystemExit"]),
                 publish("ends.celerys_ways", ["a failure of its own, and once more"]),
             ]

@@ -33,6 +33,7 @@ from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.asyncio_pool.telling import Lines
 from penstock.worker.celery_versions import ignores_result
+from penstock.worker.ending.failures import safely
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S
@@ -110,7 +111,7 @@ class Executor:
         """Begin an execution, on the loop's thread."""
         try:
             self._begin(execution)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is an end
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it is an end
             self._tell(execution, None, error)
 
     def _begin(self, execution: Execution) -> None:
@@ -135,7 +136,7 @@ class Executor:
             meta = {"pid": None, "hostname": context.hostname}
             task.backend.store_result(execution.task_id, meta, states.STARTED, request=context)
             self.runtime.call(self._run, execution)
-        except Exception as error:  # noqa: BLE001  # as above
+        except BaseException as error:  # noqa: BLE001  # as above
             self._tell_now(execution, None, error)
 
     def _asked(self, execution: Execution, answer: Any) -> None:
@@ -189,7 +190,7 @@ class Executor:
         if error is None and self._is_plain(execution):
             try:
                 self._record(execution, running.result)
-            except Exception:  # noqa: BLE001  # the tracer finds the same, and what to do about it
+            except BaseException:  # noqa: BLE001  # the tracer finds the same, and what to do about it
                 self._tell(execution, running.result, None)
         elif type(error) is StoppedError and error.reason != "terminated":
             self._give_back(execution)
@@ -225,7 +226,8 @@ class Executor:
         runtime_s = time.monotonic() - execution.began_at
         context = execution.context
         most = execution.plan.task.resultrepr_maxsize
-        shown = repr(result) if type(result) in _SHORT else saferepr(result, most)
+        short = type(result) in _SHORT
+        shown = repr(result) if short else safely(partial(saferepr, result, most), "")
         if _log.isEnabledFor(logging.INFO):
             fields = {
                 "id": execution.task_id,
@@ -265,7 +267,7 @@ class Executor:
             else:
                 execution.attempts = 0
                 then(execution, answer)
-        except Exception as error:  # noqa: BLE001  # it must not end the connection of all
+        except BaseException as error:  # noqa: BLE001  # it must not end the connection of all
             self._tell(execution, None, error)
 
     def _again(
