@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, chain, chord, current_task, group, signals
+from celery.app import pop_current_task, push_current_task
 from celery.exceptions import Ignore, Reject, Retry
 
 SIGNALS = ("prerun", "postrun", "success", "failure", "retry", "revoked")
@@ -153,7 +154,22 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
             )
             assert seen == [own, own, n] * 2, seen
         await asyncio.gather(*(sub(self, own) for _ in range(2)))
+        beside = asyncio.create_task(another(self))
+        await asyncio.sleep(0)
+        assert (self.request.id, current_task.request.id) == (own, own)
+        assert await beside == ["another"] * 2
+        assert (self.request.id, current_task.request.id) == (own, own)
         return True
+
+    async def another(self: Task) -> list[Any]:
+        push_current_task(self)
+        self.push_request(id="another")
+        try:
+            await asyncio.sleep(0)
+            return [self.request.id, current_task.request.id]
+        finally:
+            self.pop_request()
+            pop_current_task()
 
     async def sub(self: Task, own: str) -> None:
         await asyncio.sleep(0)

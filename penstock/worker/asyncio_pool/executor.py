@@ -28,7 +28,6 @@ from kombu.utils.encoding import bytes_to_str
 from penstock.wire.headers import CALLBACK_HEADER
 from penstock.wire.shown_arguments import shown as shown_arguments
 from penstock.worker import tracing
-from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.asyncio_pool.telling import Lines
@@ -38,6 +37,7 @@ from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S
 from penstock.worker.results.script_calls import ScriptCall
+from penstock.worker.running import local_stacks
 from penstock.worker.running.outcome import Outcome, telling
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
 from penstock.worker.stopping import stopping
@@ -362,18 +362,15 @@ async def _body(execution: Execution) -> Any:
     REQUEST_ID.set(execution.request_id)
     if execution.trace is not None:
         execution.trace.enter()
-    try:
-        if signals.task_prerun.receivers:
-            signals.task_prerun.send(
-                sender=task,
-                task_id=execution.task_id,
-                task=task,
-                args=execution.args,
-                kwargs=execution.kwargs,
-            )
-        return await plan.begin(context, execution.args, execution.kwargs)
-    finally:
-        local_stacks.leave(task)
+    if signals.task_prerun.receivers:
+        signals.task_prerun.send(
+            sender=task,
+            task_id=execution.task_id,
+            task=task,
+            args=execution.args,
+            kwargs=execution.kwargs,
+        )
+    return await plan.begin(context, execution.args, execution.kwargs)
 
 
 def _announce_revoked(execution: Execution) -> None:

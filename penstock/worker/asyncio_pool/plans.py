@@ -10,7 +10,6 @@ from typing import Any
 from celery import Task, signals
 from celery.app.trace import build_tracer
 
-from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.dumping import dumping, makes_coroutine
@@ -143,11 +142,7 @@ def _waited_for(
             return result  # which the caller awaits
 
         async def body() -> Any:
-            local_stacks.enter(task, request)
-            try:
-                return await result
-            finally:
-                local_stacks.leave(task)
+            return await result
 
         hard_s, soft_s = request.timelimit or (None, None)
         limits = Limits(hard_s or task.time_limit, soft_s or task.soft_time_limit)

@@ -18,7 +18,6 @@ from celery.concurrency.thread import ApplyResult
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import state as worker_state
 
-from penstock.worker.asyncio_pool import local_stacks
 from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
 from penstock.worker.asyncio_pool.execution import Callbacks, Execution
@@ -35,6 +34,7 @@ from penstock.worker.asyncio_pool.windows import Windows
 from penstock.worker.ending.answering import answering
 from penstock.worker.errors import LoopLostError
 from penstock.worker.messages.envelope import is_delivery, parts_of
+from penstock.worker.running import local_stacks
 from penstock.worker.running.runtime import Limits, Runtime
 
 FUNCTION_THREADS = 8
