@@ -5,6 +5,7 @@ import asyncio
 import os
 from functools import wraps
 
+from celery import current_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from penstock import Penstock
@@ -12,6 +13,7 @@ from penstock.worker.errors import PermanentError
 
 app = Penstock("calling", broker=os.environ["AMQP_URL"], backend=os.environ["REDIS_URL"])
 app.conf.task_always_eager = True
+app.conf.task_inherit_parent_priority = True
 
 
 @app.task(name="calling.itself")
@@ -155,6 +157,51 @@ async def in_hand(self, depth: int) -> int:
     if depth == 0:
         return 0
     return 1 + await self.run(0) + await in_hand(0) + in_hand.delay(depth - 1).result
+
+
+def send(task, how, **options):
+    """Publish a task, not eagerly."""
+    published = app.send_task(task, [how], exchange="tasks", routing_key="default", **options)
+    return [published.id, current_task.name]
+
+
+@app.task(name="calling.parent")
+async def parent(how: str) -> list:
+    """Publish one that publishes another."""
+    options = {"priority": 3}
+    if how == "thread":
+        return await asyncio.to_thread(send, "calling.child", how, **options)
+    return send("calling.child", how, **options)
+
+
+@app.task(name="calling.parent_function")
+def parent_function(how: str) -> list:
+    """Do so, too."""
+    return send("calling.child", how, priority=3)
+
+
+@app.task(name="calling.child", bind=True)
+async def child(self, how: str) -> list:
+    """Publish another."""
+    return [*send("calling.grandchild", how), self.request.parent_id, self.request.root_id]
+
+
+@app.task(name="calling.grandchild", bind=True)
+async def grandchild(self, how: str) -> list:
+    """Say where it comes from."""
+    request = self.request
+    return [request.parent_id, request.root_id, request.delivery_info["priority"]]
+
+
+@app.task(name="calling.another_loop", bind=True)
+async def another_loop(self, depth: int) -> int:
+    """Await `self.run` on an event loop of its own."""
+    await asyncio.sleep(0)
+
+    async def down() -> int:
+        return 1 + await self.run(depth - 1)
+
+    return 0 if depth == 0 else await asyncio.to_thread(lambda: asyncio.run(down()))
 
 
 @app.task(name="calling.from_function")

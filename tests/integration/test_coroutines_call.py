@@ -30,6 +30,7 @@ async def deployment(lasting_deployment: Lasting, pool: str) -> AsyncIterator[La
         ("eager", [6], 6),
         ("eager_limited", [], True),
         ("from_function", [3], 3),
+        ("another_loop", [2], 2),
         ("bridged", [3], 3),
         ("handed_on", [3], 3),
     ],
@@ -43,6 +44,21 @@ async def test_a_coroutine_that_calls_a_task_awaits_it(
 
     after = await deployment.ended(deployment.publish("calling.itself", [1]))
     assert (after["status"], after["result"]) == ("SUCCESS", 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "how"), [("parent", "loop"), ("parent", "thread"), ("parent_function", "thread")]
+)
+async def test_what_a_task_publishes_is_its_child(deployment: Lasting, task: str, how: str):
+    first = deployment.publish(f"calling.{task}", [how])
+
+    child, current = (await deployment.ended(first))["result"]
+    grandchild, its_current, *of_child = (await deployment.ended(child))["result"]
+    assert (current, its_current) == (f"calling.{task}", "calling.child")
+    assert of_child == [first, first]
+    assert (await deployment.ended(grandchild))["result"] == [child, first, 3]
+    children = [deployment.record(one)["children"] for one in (first, child)]
+    assert [[one[0][0] for one in each] for each in children] == [[child], [grandchild]]
 
 
 async def test_what_follows_the_caller_takes_its_result(deployment: Lasting):

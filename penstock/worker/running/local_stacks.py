@@ -79,4 +79,4 @@ def prepare(tasks: Any) -> None:
     """Let the stacks of Celery, and of these tasks, be used by coroutines."""
     keep_apart(_task_stack, "current_task")
     for task in tasks:
-        keep_apart(task.request_stack, task.name)
+        keep_apart(task.request_stack, str(task.name))

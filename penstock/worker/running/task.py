@@ -15,7 +15,6 @@ delivery ─► before_start: may it start? ──no──► Ignore (acked, not
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import Any
@@ -39,6 +38,7 @@ from penstock.worker.ending.ending import (
 from penstock.worker.errors import PermanentError, RetryableError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.script_calls import ScriptCall
+from penstock.worker.running import local_stacks
 from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
 from penstock.worker.running.eager import beside, loop_waits, run_alone
@@ -47,9 +47,6 @@ from penstock.worker.running.reporting import Reporter
 from penstock.worker.running.retrying import MAX_RETRIES, retry_delay_s
 from penstock.worker.running.runtime import Limits, StoppedError
 from penstock.worker.tenancy import TENANT, tenant_of
-
-_REQUEST: ContextVar[tuple[Task | None, Any]] = ContextVar("request", default=(None, None))
-"""Of the running coroutine, with its task: Celery keeps requests by thread; a loop has many."""
 
 CELERYS_OWN = "celery."
 """What the names of Celery's own tasks begin with."""
@@ -82,6 +79,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             ValueError: the soft limit is above the hard one. Celery refuses such when it publishes;
                 here a gateway publishes.
         """
+        local_stacks.prepare([cls])
         if not (cls.name or "").startswith(CELERYS_OWN):
             # Our start script writes STARTED; Celery would write it before it may.
             cls.track_started = False
@@ -114,18 +112,6 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             # Taken from Celery, which knows only to kill the process.
             cls.limits = Limits(cls.time_limit, cls.soft_time_limit)
             cls.time_limit = cls.soft_time_limit = None
-
-    def _get_request(self) -> Any:
-        """Return the request of this execution, inside of a coroutine too."""
-        request = self.request_stack.top
-        if request is None:
-            task, request = _REQUEST.get()
-            if task is not self:
-                return super()._get_request()
-        return request
-
-    request = property(_get_request)
-    """Celery's context of this execution."""
 
     _tracer: Callable[..., Any] | None = None
 
@@ -243,7 +229,6 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             REQUEST_ID.set(request_id)
             if executing is not None:
                 executing.enter()
-            _REQUEST.set((self, request))
             return begin()
 
         limits = self.coroutine_limits(request)
@@ -258,7 +243,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         """
         if not in_coroutine():
             return False
-        known = request.called_directly or _REQUEST.get()[1] is request or loop_waits()
+        begun = request.__dict__.get("begun", False)
+        known = request.called_directly or begun or loop_waits()
         return bool(known or self.app.runtime.here)
 
     def apply(self, *args: Any, **options: Any) -> Any:
@@ -271,6 +257,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         self, authored: Authored, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
     ) -> Any:
         """Call what the author wrote; of a coroutine function, for the caller to await."""
+        request.begun = True
         if authored.takes_context:
             args = (self.context_of(request), *args)
         if authored.takes_self:
@@ -393,8 +380,5 @@ def with_ours(base: type[Task], ours: type[PenstockTask] = PenstockTask) -> type
 
 def executing() -> tuple[Any, Any]:
     """Return the task that the caller is part of, and its context; twice None outside of one."""
-    task, request = _REQUEST.get()
-    if task is None:
-        task = get_current_task()
-        request = None if task is None else task.request
-    return task, request
+    task = get_current_task()
+    return task, None if task is None else task.request
