@@ -36,7 +36,7 @@ class DeclaredLayout:
             raise LayoutError(explain(error, self._topology.source)) from error
 
     def recognise(self, connection: Any, consumed: Iterable[str]) -> Sequence[str] | None:  # noqa: ARG002  # all of it
-        """Find the layout as it was declared before; None: not all of it is there.
+        """Find all of the layout, by name; None: not all of it is there.
 
         Raises:
             LayoutError: RabbitMQ refused to say.

@@ -319,6 +319,7 @@ PER_REQUEST = {
     "penstock/worker/asyncio_pool/executor.py",  # one more question of an execution
     "penstock/worker/asyncio_pool/redis_pipe.py",  # until a connection is made, or answers
     "penstock/worker/deaths/alone.py",  # dies with its parent
+    "penstock/worker/messages/connection.py",  # hangs up one connection
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task
     "tasks/sharing.py",  # one insert of what was gathered

@@ -75,7 +75,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         print(error, file=sys.stderr)
         return FAILED
     except (ManagementError, DeclarationError, AMQPError, OSError) as error:
-        print(f"topology: {error or type(error).__name__}", file=sys.stderr)
+        print(f"topology: {str(error) or type(error).__name__}", file=sys.stderr)
         return FAILED
     return SAME
 

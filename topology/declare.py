@@ -152,7 +152,7 @@ async def appeared(
 
 
 async def still_there(connection: AbstractConnection, topology: Topology) -> tuple[str, ...] | None:
-    """Find every exchange and queue of a layout that was declared before; change nothing.
+    """Find every exchange and queue of a layout, by name; change nothing.
 
     A node answers such questions from what it knows, also while another one has vanished without a
     word: to make a binding, even one that is there, it would wait for that node.
@@ -171,6 +171,9 @@ async def still_there(connection: AbstractConnection, topology: Topology) -> tup
     """
     plan = declarations(topology)
     async with underlay_of(connection) as underlay:
+        # RabbitMQ logs each that is looked for in vain: of a new one the others are not.
+        if (await each(underlay, plan.queues[-1:], found)).missing:
+            return None
         exchanges = await each(underlay, [*plan.exchanges, *of_apps(topology).exchanges], found)
         queues = await each(underlay, plan.queues, found)
     return None if exchanges.missing or queues.missing else tuple(queues.away)

@@ -144,7 +144,7 @@ def declare(channel_or_connection: Any, topology: Topology) -> tuple[str, ...]:
 
 
 def still_there(connection: Connection, topology: Topology) -> tuple[str, ...] | None:
-    """Find every exchange and queue of a layout that was declared before; change nothing.
+    """Find every exchange and queue of a layout, by name; change nothing.
 
     A node answers such questions from what it knows, also while another one has vanished without a
     word: to make a queue or a binding, even one that is there, it would wait for that node.
@@ -161,8 +161,11 @@ def still_there(connection: Connection, topology: Topology) -> tuple[str, ...] |
     """
     plan = declarations(topology)
     seen = _Seen()
-    _each(_opener(connection), [*plan.exchanges, *plan.queues], _find, seen.find)
-    return None if seen.missing else tuple(seen.away)
+    try:
+        _each(_opener(connection), [*plan.exchanges, *plan.queues], _find, seen.find)
+    except _MissingError:
+        return None
+    return tuple(seen.away)
 
 
 def _undeclared(name: str, arguments: Mapping[str, Any]) -> Queue:
@@ -184,13 +187,16 @@ def _opener(channel_or_connection: Any) -> Callable[[], Any]:
     return open_channel
 
 
+class _MissingError(Exception):
+    """Something is not there; on a new RabbitMQ nothing is, and each question closes a channel."""
+
+
 class _Seen:
     """What became of some declarations."""
 
     def __init__(self) -> None:
         self.conflicts: list[Conflict] = []
         self.away: list[str] = []
-        self.missing: list[str] = []
 
     def declare(self, channel: Any, declaration: Entity) -> None:
         """Declare one, or find it where the account may not, and note what came of it."""
@@ -206,14 +212,17 @@ class _Seen:
             self._refused(declaration, error)
 
     def find(self, channel: Any, declaration: Entity) -> None:
-        """Look for one, and note what came of it."""
+        """Look for one, and note that its node is away.
+
+        Raises:
+            _MissingError: it is not there.
+        """
         try:
             _find(channel, declaration)
         except NotFound as error:
-            if is_away(error.reply_text):
-                self.away.append(declaration.name)
-            else:
-                self.missing.append(declaration.name)
+            if not is_away(error.reply_text):
+                raise _MissingError from error
+            self.away.append(declaration.name)
         except ChannelError as error:
             self._refused(declaration, error)
 

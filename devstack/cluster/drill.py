@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devstack.cluster.faults import FAULTS, Fault, Scene
+from devstack.cluster.faults import FAULTS, PARTITION_S, Fault, Scene
 from devstack.cluster.rig import ClusterRig, running_cluster
 from devstack.drill.client import Client
 from devstack.drill.ingest_load import IngestLoad
@@ -40,6 +40,8 @@ class Settings:
     """How long things are broken; 0: each fault once."""
     faults: tuple[str, ...] = tuple(FAULTS)
     seed: int = 0
+    partition_s: float = PARTITION_S
+    """For how long a node is silent."""
     submits: float = 20.0
     """Tasks a second."""
     ingests: float = 4.0
@@ -107,7 +109,8 @@ async def drill(settings: Settings, tell: Callable[[str], None]) -> Result:
 async def _under_load(
     load: tuple[Steady, ...], rig: ClusterRig, settings: Settings, tell: Callable[[str], None]
 ) -> list[Episode]:
-    scene = Scene(rig, random.Random(settings.seed))  # noqa: S311  # no secret
+    chance = random.Random(settings.seed)  # noqa: S311  # no secret
+    scene = Scene(rig, chance, settings.partition_s)
     stopping, episodes = asyncio.Event(), []
     async with asyncio.TaskGroup() as group:
         for each in load:
@@ -206,6 +209,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="0: each fault once")
     parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 24))  # noqa: S311
+    parser.add_argument(
+        "--partition", type=float, default=PARTITION_S, help="seconds for which a node is silent"
+    )
     given = parser.parse_args()
     faults = tuple(name.strip() for name in given.faults.split(",") if name.strip())
     if strangers := [name for name in faults if name not in FAULTS]:
@@ -215,6 +221,7 @@ def main() -> None:
         minutes=given.minutes,
         faults=faults,
         seed=given.seed,
+        partition_s=given.partition,
     )
     began = time.monotonic()
 

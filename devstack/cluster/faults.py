@@ -16,7 +16,8 @@ from devstack.errors import StartError
 
 AWAY_S = 20.0
 PARTITION_S = 40.0
-"""Longer than the net tick of the rig, after which `pause_minority` stops the node."""
+"""How long a node is silent: longer than the net tick of the rig, after which `pause_minority`
+stops it."""
 _TOGETHER_WITHIN_S = 120.0
 _BACK_WITHIN_S = 60.0
 _ASK_EVERY_S = 0.5
@@ -28,6 +29,7 @@ class Scene:
 
     rig: ClusterRig
     random: random.Random
+    partition_s: float = PARTITION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def _isolate_node(scene: Scene) -> None:
     """Take a node away from everybody, in silence."""
     scene.rig.rabbit.isolate(_some_node(scene))
     try:
-        await asyncio.sleep(PARTITION_S)
+        await asyncio.sleep(scene.partition_s)
     finally:
         scene.rig.rabbit.heal()
     await together(scene.rig)

@@ -1,13 +1,16 @@
 """The layout on RabbitMQ, as it was declared last: refused, incomplete or whole."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Iterable
 
 from aio_pika.abc import AbstractConnection
 
 from gateway.errors import Problem
+from penstock.wire.refusals import first_declared_within_s
 from topology.conflicts import explain
 from topology.declare import DeclarationConflict, DeclarationError, appeared, declare, still_there
 from topology.errors import Conflict, Shortfall
@@ -38,8 +41,8 @@ class Declaring:
         """What of it is not there all the same."""
         self.unsure = False
         """Whether it was recognised, and has yet to be declared on the present connection."""
-        self._declared = False
-        """Whether it was declared on an earlier one, and lacked nothing but nodes of queues."""
+        self._recognisable = True
+        """Not if its last declaration was refused, or lacked something but nodes of queues."""
         self.absent: frozenset[str] = frozenset()
         """The exchanges of it: a message to one would cost the channel, and all in flight on it."""
 
@@ -68,6 +71,26 @@ class Declaring:
         self.error = ""
         self._conflicts = ()
 
+    async def ensure(self, connection: AbstractConnection) -> None:
+        """Recognise it, or declare it.
+
+        At the first time it is declared all the same, as it may not be that of RabbitMQ, for as
+        long as that takes where no node is silent.
+
+        Args:
+            connection: An open one.
+
+        Raises:
+            DeclarationError: RabbitMQ refuses it; `error` says why.
+        """
+        began = time.monotonic()
+        if not await self._recognise(connection):
+            await self.declare(connection)
+        elif not self.tried.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(first_declared_within_s(time.monotonic() - began)):
+                    await self.declare(connection)
+
     async def declare(self, connection: AbstractConnection) -> None:
         """Declare it.
 
@@ -80,7 +103,7 @@ class Declaring:
         try:
             shortfall = await declare(connection, self._topology)
         except DeclarationError as error:
-            self._declared = False
+            self.done = self._recognisable = False
             text = explain(error, self._topology.source)
             if text != self.error:
                 log.error("topology-conflict", extra={"detail": text})  # noqa: TRY400  # the text is all
@@ -91,12 +114,12 @@ class Declaring:
             self.tried.set()
         if shortfall and shortfall != self.shortfall:
             log.warning("topology-incomplete", extra={"detail": str(shortfall)})
-        self._declared = not dataclasses.replace(shortfall, away=())
+        self._recognisable = not dataclasses.replace(shortfall, away=())
         self.unsure = False
         self._found(shortfall)
 
-    async def recognise(self, connection: AbstractConnection) -> bool:
-        """Find the layout there as it was declared on an earlier connection, and change nothing.
+    async def _recognise(self, connection: AbstractConnection) -> bool:
+        """Find all of the layout, by name, and change nothing.
 
         That is answered while a node of a cluster has vanished without a word, where a declaration
         waits until the others have found out. It is declared afterwards, by `complete`.
@@ -107,7 +130,7 @@ class Declaring:
         Returns:
             Whether it is there; else it is to be declared.
         """
-        if not self._declared:
+        if not self._recognisable:
             return False
         away = await still_there(connection, self._topology)
         if away is None:

@@ -318,8 +318,7 @@ class Publisher:
         self._lost.clear()
         try:
             async with broker_calls(_DECLARE_TIMEOUT_S):
-                if not await self.layout.recognise(connection):
-                    await self.layout.declare(connection)
+                await self.layout.ensure(connection)
             self._window = ConfirmWindow(self._observe)
             self._using = connection
             async with broker_calls(_OPEN_TIMEOUT_S):

@@ -1,7 +1,7 @@
 """One node of three is lost: work goes on, nothing of ours ends, and its queues come back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,19 @@ async def test_a_lost_node_stops_no_other_queue(rig: ClusterRig, http: aiohttp.C
     assert set(ended_alone) == {"worker-prefork"}, ended_alone
 
 
+async def _answers(ask: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await ask()
+    except aiohttp.ClientError:
+        return False
+
+
 def _says(log: Callable[[], str], words: str) -> bool:
     return words in log()
 
 
 @pytest.mark.timeout(400)
-async def test_all_connect_anew_while_a_node_is_silent(patient: ClusterRig):
+async def test_all_connect_anew_and_start_anew_while_a_node_is_silent(patient: ClusterRig):
     """Its peers take minutes to miss it, and each declaration of a binding waits for it so long."""
     rabbit = patient.rabbit
     rabbit.isolate(2)
@@ -166,3 +173,11 @@ async def test_all_connect_anew_while_a_node_is_silent(patient: ClusterRig):
             await eventually(partial(_says, said, "layout-not-completed"), timeout_s=60)
             assert await ready(gateway)
             assert await accepts(gateway)
+
+        # What starts meanwhile has never declared it.
+        for name in ("worker-asyncio", "gateway-1"):
+            await patient.parts[name].child.stop()
+        new, old = patient.gateways
+        await eventually(partial(executed, old), timeout_s=GOES_ON_WITHIN_S)
+        await eventually(partial(_answers, partial(ready, new)), timeout_s=GOES_ON_WITHIN_S)
+        await eventually(partial(executed, new), timeout_s=GOES_ON_WITHIN_S)

@@ -206,4 +206,4 @@ async def test_a_gateway_consumes_when_a_new_rabbitmq_has_its_queues(
     vhost = unquote(urlsplit(amqp_url).path[1:]).encode()
     lines = rabbit.child.logged().splitlines()
     refused = [line for line in lines if b" caused a " in line and vhost in line]
-    assert len(refused) == 1, refused
+    assert len(refused) <= 2, refused  # one each to find the layout, and to declare it

@@ -1,12 +1,19 @@
-"""A worker whose host of RabbitMQ falls silent goes on at another, and says no farewell to it."""
+"""A worker whose host of RabbitMQ, or the leader of one queue, falls silent goes on without it."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pytest
+from kombu.connection import Connection
 
 from devstack.proxy import TcpProxy
+from devstack.rabbit import Rabbit
+from penstock.worker.layout import undeclared
+from penstock.worker.messages.amqp import Consumer
+from penstock.worker.messages.connection import drop
 from tests.deployment.workers import Deployment
 from tests.waiting import eventually
 
@@ -42,3 +49,56 @@ async def test_a_silent_host_is_left_at_once(
 
             second = deployment.publish("demo.add", [3, 4])
             assert (await deployment.ended(second, _GOES_ON_WITHIN_S))["result"] == 7
+
+
+async def to_leader(rabbit: Rabbit, vhost: str, queue: str, what: str) -> None:
+    """Suspend or resume the process of RabbitMQ that leads a queue."""
+    find = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>))'
+    does = f"{{ok, Q}} = {find}, {{Leader, _}} = amqqueue:get_pid(Q), sys:{what}(Leader)."
+    process = await asyncio.create_subprocess_exec(*rabbit.ctl("eval", does), env=rabbit.child.env)
+    assert await process.wait() == 0
+
+
+async def test_a_queue_that_falls_silent_holds_up_no_other(
+    amqp_url: str, redis_url: str, tmp_path: Path, rabbit: Rabbit
+):
+    vhost = unquote(urlsplit(amqp_url).path[1:])
+    deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
+    await to_leader(rabbit, vhost, "coroutines", "suspend")
+    try:
+        async with deployment.worker("asyncio", "-Q", "default,coroutines") as worker:
+            assert b"'coroutines' is away and tried again" in worker.child.logged()
+            assert b"Connection to broker lost" not in worker.child.logged()
+            sent = [deployment.publish("demo.run", [str(number)]) for number in range(4)]
+            for one in sent:
+                await deployment.ended(one)
+
+            # It fell silent after it was asked.
+            deployment.publish("demo.run", ["sent ahead"], routing_key="periodic")
+            handled, refused = await asyncio.to_thread(consume, amqp_url, "periodic", "coroutines")
+            assert (handled, refused) == ([], ["coroutines"])
+
+            await to_leader(rabbit, vhost, "coroutines", "resume")
+            back = deployment.publish("demo.run", ["back"], routing_key="coroutines")
+            await deployment.ended(back, _GOES_ON_WITHIN_S)
+            assert sorted(deployment.runs) == ["0", "1", "2", "3", "back"]
+            await eventually(lambda: deployment.depth("periodic") == 1, timeout_s=10)
+    finally:
+        await to_leader(rabbit, vhost, "coroutines", "resume")
+
+
+def consume(amqp_url: str, *queues: str) -> tuple[list[Any], list[str]]:
+    """Consume queues of which one does not answer; return what was handled, and what refused."""
+    handled: list[Any] = []
+    refused: list[str] = []
+    with Connection(amqp_url) as connection:
+        consumer = Consumer(
+            connection.default_channel,
+            [undeclared(name) for name in queues],
+            on_message=handled.append,
+        )
+        consumer.on_refused = lambda name, _error: refused.append(name)
+        with pytest.raises(TimeoutError, match="no answer within"):
+            consumer.consume()
+        drop(connection)
+    return handled, refused

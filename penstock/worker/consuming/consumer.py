@@ -63,7 +63,7 @@ class Consumer(GuardedConsumer):
         )
 
     def connect(self) -> Any:
-        """Declare the whole layout, or recognise it, then connect to consume.
+        """Recognise the layout, or declare all of it, then connect to consume.
 
         A worker that starts before the gateway, or after somebody deleted a queue, must not reject
         a message into dead letters that nobody keeps.
@@ -91,9 +91,7 @@ class Consumer(GuardedConsumer):
         """Return the queues that are to be consumed and cannot be, or would hold up the others."""
         away = self._declaring.on(connection, consumed)
         asked = [name for name in consumed if name not in away]
-        slow = silent(connection, asked) if self._declaring.unsure else []
-        if len(slow) == len(asked):  # RabbitMQ itself is slow
-            slow = []
+        slow = _silent(connection, asked) if self._declaring.unsure else []
         return [name for name in consumed if name in away or name in slow]
 
     @property
@@ -139,9 +137,9 @@ class Consumer(GuardedConsumer):
         consumer.consume()
         self._announcer.changed()
 
-    def _cancelled(self, name: str) -> None:
-        """Go on without a queue whose consumer RabbitMQ has cancelled."""
-        self._away.put(name, "RabbitMQ has cancelled its consumer")
+    def _cancelled(self, name: str, why: str = "RabbitMQ has cancelled its consumer") -> None:
+        """Go on without a queue that is not consumed any more."""
+        self._away.put(name, why)
         self._announcer.changed()
 
     def _refused(self, name: str, error: Exception) -> None:
@@ -174,8 +172,25 @@ class Consumer(GuardedConsumer):
         for name in self._away.names:
             consumer.cancel_by_queue(name)
         handle = super().create_task_handler(*args, **kwargs)
+        self._leave_silent(consumer)
         self._unknown.say_what_is_lacking(self.consumed_queues() or ())
         return handle
+
+    def _leave_silent(self, consumer: Any) -> None:
+        """Leave out what has fallen silent since the layout was recognised.
+
+        To consume such a queue holds up the channel for a minute, with all that RabbitMQ goes on to
+        send to the other consumers on it, even when this process has left the connection.
+        """
+        with closing_answered(self.connection_for_read()) as connection:
+            bound(connection)
+            names = [queue.name for queue in consumer.queues]
+            slow = _silent(connection, names)
+            if slow:
+                drop(connection)  # a channel of it may still wait
+        for name in slow:
+            consumer.cancel_by_queue(name)
+            self._cancelled(name, _NO_ANSWER)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:
         """Leave the message of a task that this worker lacks to a worker that has it."""
@@ -187,3 +202,9 @@ class Consumer(GuardedConsumer):
             message.reject_log_error(_logger, self.connection_errors, requeue=True)
             return
         super().on_unknown_task(body, message, exc)
+
+
+def _silent(connection: Any, asked: Collection[str]) -> list[str]:
+    """Return the queues that do not answer; none if no queue does, as RabbitMQ itself is slow."""
+    slow = silent(connection, asked)
+    return [] if len(slow) == len(asked) else slow

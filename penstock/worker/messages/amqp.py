@@ -5,6 +5,7 @@ Confirmed, returned when no queue takes them, and delayed by the broker, not in 
 
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -23,10 +24,11 @@ from kombu.messaging import Producer as KombuProducer
 from penstock.wire.delay import MAX_BROKER_DELAY_S, delay_route
 from penstock.wire.headers import GATE_HEADER, JSON_HEADER
 from penstock.wire.names import BROADCAST_QUEUE_PREFIX, GATE_QUEUE
+from penstock.wire.refusals import ONE_NODE_WITHIN_S
 from penstock.worker.errors import DelayNotSupportedError, UnroutableError
 from penstock.worker.layout import AppsQueue, undeclared
 from penstock.worker.messages.accepted import Accepted
-from penstock.worker.messages.connection import Connection
+from penstock.worker.messages.connection import Connection, answered_within
 from penstock.worker.messages.json_values import encode
 from penstock.worker.messages.own_queue import own_words
 from penstock.worker.redis_client import sync_client
@@ -152,29 +154,56 @@ def _quorum(queue: Queue) -> Queue:
 
 
 class Consumer(KombuConsumer):
-    """Consumes several queues, of which one may be cancelled by RabbitMQ: the others go on."""
+    """Consumes several queues, of which one may be cancelled by RabbitMQ: the others go on.
+
+    What is delivered before all of them are consumed waits: where RabbitMQ does not answer for a
+    queue, the connection is of no more use, and all of it is delivered again on the next one.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_cancelled: Callable[[str], None] = lambda _queue: None
         """Called with a queue whose consumer RabbitMQ has cancelled."""
         self.on_refused: Callable[[str, Exception], None] = lambda _queue, _error: None
         """Called with a queue that cannot be consumed; the connection is lost, for all of them."""
+        self._waiting: list[Any] | None = None
+        self._within_s = ONE_NODE_WITHIN_S
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _consume_queues(self, no_ack_by_queue: dict[str, bool | None]) -> None:
         """Wait for each answer: it says which queue it is about."""
-        for queue in tuple(self._queues.values()):  # type: ignore[union-attr]  # a dict
-            if queue.name in no_ack_by_queue:
-                self._basic_consume(queue, no_ack=no_ack_by_queue[queue.name], nowait=False)
+        names = self._queues.keys() & no_ack_by_queue.keys() - self._active_tags.keys()  # type: ignore[union-attr]  # dicts
+        if not names:
+            return
+        waiting: list[Any] = []
+        self._waiting = waiting
+        try:
+            underlay: Any = self.channel.connection  # type: ignore[union-attr]  # there is one
+            asked = time.monotonic()
+            underlay.channel().close()  # whatever has an answer
+            self._within_s = time.monotonic() - asked + ONE_NODE_WITHIN_S
+            for queue in tuple(self._queues.values()):  # type: ignore[union-attr]  # a dict
+                if queue.name in names:
+                    self._basic_consume(queue, no_ack=no_ack_by_queue[queue.name], nowait=False)
+        finally:
+            self._waiting = None
+        for message in waiting:
+            self._receive_callback(message)
+
+    def _receive_callback(self, message: Any) -> Any:
+        if self._waiting is not None:
+            self._waiting.append(message)
+            return None
+        return super()._receive_callback(message)  # type: ignore[no-untyped-call]
 
     def _basic_consume(self, queue: Any, *args: Any, **kwargs: Any) -> Any:
+        channel: Any = self.channel
         try:
-            tag = super()._basic_consume(queue, *args, **kwargs)  # type: ignore[no-untyped-call]
+            with answered_within(channel.connection, self._within_s):
+                tag = super()._basic_consume(queue, *args, **kwargs)  # type: ignore[no-untyped-call]
         except (AMQPError, OSError) as error:
             self.on_refused(queue.name, error)
             raise
         # Without one, py-amqp takes it for a lost connection.
-        channel: Any = self.channel
         channel.cancel_callbacks[tag] = self._cancelled
         return tag
 

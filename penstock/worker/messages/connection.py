@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from kombu.connection import Connection as KombuConnection
 from kombu.connection import ConnectionPool, PooledConnection
 from kombu.utils.url import parse_url
@@ -66,6 +68,36 @@ def answering(connection: Any, within_s: float = ANSWER_WITHIN_S) -> Iterator[No
     """
     with connection.connection.transport.having_timeout(within_s):
         yield
+
+
+@contextlib.contextmanager
+def answered_within(underlay: Any, within_s: float) -> Iterator[None]:
+    """Bound the wait for one answer in time, whatever else comes on the connection meanwhile.
+
+    Args:
+        underlay: py-amqp's connection, which is hung up when it is too late.
+        within_s: seconds until the answer.
+
+    Raises:
+        TimeoutError: there was none; the connection is of no more use.
+    """
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        hang_up(underlay)
+
+    timer = threading.Timer(within_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (AMQPError, OSError) as error:
+        if late.is_set():
+            raise TimeoutError(f"no answer within {within_s:.1f} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def bound(connection: Any, within_s: float = ANSWER_WITHIN_S) -> None:
