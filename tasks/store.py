@@ -22,7 +22,8 @@ from pymongo.uri_parser import parse_uri
 
 from penstock.worker import tracing
 from penstock.worker.errors import PermanentError, RetryableError
-from tasks.encoding import Failed, clean, encode, failed_of, text_of
+from tasks.encoding import Failed, encode, failed_of, text_of
+from tasks.refusals import OF_ONE_DOCUMENT, OF_THE_COLLECTION, sort_write_errors, to_each
 from tasks.sharing import Answer, Batch, Inserted, Sharing
 
 DEFAULT_DATABASE = "penstock"
@@ -38,31 +39,8 @@ _TIMEOUTS: Mapping[str, Any] = {
 the broker moving the batch; a longer outage is waited for in the delay levels. The heartbeats, on a
 connection of PyMongo's own, are what finds MongoDB back."""
 
-_DUPLICATE_KEY = 11000
-_INVALID_NAMESPACE = 73
-
-_ONE_DOCUMENT_TO_BLAME = frozenset({2, 9, 14, 15, 22, 10334})
-"""Codes with which mongod refuses a whole command because of one document in it: BadValue,
-FailedToParse, TypeMismatch, Overflow (over 200 levels), InvalidBSON, BSONObjectTooLarge."""
-
-_PASSING = frozenset((
-    6, 7, 89, 9001,  # a host is away, or too slow
-    24, 46, 50, 64, 202, 262, 290, 462,  # a lock, or the time, that an operation had
-    91, 189, 10058, 10107, 11600, 11601, 11602, 13435, 13436,  # shutting or stepping down
-    70, 133, 134,  # a shard that is not found, or has no primary
-    63, 150, 249, 13388,  # a chunk that moves between shards
-    112, 117,  # a conflict with another operation
-    8000, 14031,  # no room
-))  # fmt: skip
-"""Codes that a single write can carry although nothing is wrong with its document
-(`error_codes.yml` of MongoDB). The batch is tried again."""
-_NOT_KNOWN = "rite results unavailable"
-"""In the message of a `mongos` that had no answer of a shard, whatever the code."""
-
 _ENCODED_AT_ONCE = 500
 """Documents: some milliseconds of small ones, with their check."""
-
-_UNSAID = "MongoDB does not say what became of every document"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +192,7 @@ class Store:
             with self._collection(collection) as target:
                 answers = await _insert_together(target, batches)
         except (RetryableError, PermanentError) as error:
-            return _to_each(error, batches)
+            return to_each(error, batches)
         self._last_failed = any(isinstance(one, RetryableError) for one in answers)
         return answers
 
@@ -279,16 +257,16 @@ async def _insert_together(
     except BulkWriteError as error:
         return sort_write_errors(error, batches)
     except OperationFailure as error:
-        if error.code == _INVALID_NAMESPACE:
+        if error.code in OF_THE_COLLECTION:
             text = f"collection {target.name[:80]!r}: {text_of(error)}"
-            return _to_each(PermanentError(text), batches)
-        if error.code in _ONE_DOCUMENT_TO_BLAME:
+            return to_each(PermanentError(text), batches)
+        if error.code in OF_ONE_DOCUMENT:
             return await _insert_halves(target, batches, text_of(error))
         # Among these are wrong credentials and missing rights: an operator mends them, and
         # documents that were accepted wait for it.
-        return _to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
+        return to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
     except PyMongoError as error:
-        return _to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
+        return to_each(RetryableError(f"MongoDB: {text_of(error)}"), batches)
     return [Inserted()] * len(batches)
 
 
@@ -302,7 +280,7 @@ async def _insert_halves(
         first = await _insert_together(target, batches[:half])
         failure = next((one for one in first if isinstance(one, Exception)), None)
         if failure is not None:
-            return [*first, *_to_each(failure, batches[half:])]
+            return [*first, *to_each(failure, batches[half:])]
         return [*first, *await _insert_together(target, batches[half:])]
     if len(batch) == 1:
         [(index, document)] = batch
@@ -317,47 +295,3 @@ async def _insert_halves(
     first_half, second_half = both
     duplicates = first_half.duplicates + second_half.duplicates
     return [Inserted(duplicates, first_half.failed + second_half.failed)]
-
-
-def sort_write_errors(error: BulkWriteError, batches: Sequence[Batch]) -> Sequence[Answer]:
-    """Give each batch what is said of its own documents."""
-    details = error.details or {}
-    write_errors = {one["index"]: one for one in details.get("writeErrors", [])}
-    unacknowledged = details.get("writeConcernErrors", [])
-    if unacknowledged:
-        text = f"MongoDB: {clean(unacknowledged[0]['errmsg'])}"
-        return _to_each(RetryableError(text), batches)
-    if details.get("nInserted", 0) + len(write_errors) != sum(map(len, batches)):
-        return _to_each(RetryableError(_UNSAID), batches)
-    answers = []
-    first = 0
-    for batch in batches:
-        places = range(first, first + len(batch))
-        first = places.stop
-        own = [(batch[at - places.start], write_errors[at]) for at in places if at in write_errors]
-        answers.append(_answer(own))
-    return answers
-
-
-def _answer(own: Sequence[tuple[tuple[int, Any], Mapping[str, Any]]]) -> Answer:
-    """Tell a batch of its write errors, each with the document that it is about."""
-    failed = []
-    for (index, document), one in own:
-        if one["code"] in _PASSING or _NOT_KNOWN in one["errmsg"]:
-            return RetryableError(f"MongoDB: {clean(one['errmsg'])}")
-        if one["code"] != _DUPLICATE_KEY or not _is_primary_key(one):
-            failed.append(failed_of(index, document, clean(one["errmsg"])))
-    return Inserted(len(own) - len(failed), tuple(failed))
-
-
-def _to_each(error: Exception, batches: Sequence[Batch]) -> list[Answer]:
-    """Give each batch an error of its own: each is raised, and has its own traceback."""
-    return [type(error)(*error.args) for _ in batches]
-
-
-def _is_primary_key(write_error: Mapping[str, Any]) -> bool:
-    """Tell a repeated document from one that a unique index of the operator's refuses."""
-    pattern = write_error.get("keyPattern")
-    if pattern is None:  # before MongoDB 4.4
-        return " index: _id_ " in write_error["errmsg"]
-    return dict(pattern) == {"_id": 1}

@@ -61,6 +61,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"documents", "periodic", "scripts"},
         {"resources"},
         {"store"},
+        {"refusals"},
         {"sharing"},
         {"__main__", "encoding"},
         {

@@ -1,6 +1,7 @@
 """Batches against a real mongod."""
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -97,6 +98,55 @@ async def test_a_unique_index_of_the_operator_is_a_failure_not_a_duplicate(
     assert [(one.index, one.document_id) for one in outcome.failed] == [(0, "new")]
     assert "E11000" in outcome.failed[0].detail
     assert (outcome.stored, outcome.duplicates) == (1, 1)
+
+
+OF_INDEXES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "2dsphere": ([("v", "2dsphere")], {"v": {"type": "Point", "coordinates": [200, 1]}}),
+    "2d": ([("v", "2d")], {"v": [200, 1]}),
+    "2d, one number": ([("v", "2d")], {"v": [1]}),
+    "2d, words": ([("v", "2d")], {"v": ["a", "b"]}),
+    "2d, a word": ([("v", "2d")], {"v": {"x": 1, "y": "b"}}),
+    "text": ([("v", "text")], {"v": "x", "language": "klingon"}),
+    "text, no word": ([("v", "text")], {"v": "x", "language": 5}),
+    "text, an array": ([("a", 1), ("v", "text")], {"v": "x", "a": [1]}),
+    "hashed": ([("v", "hashed")], {"v": [1]}),
+    "parallel arrays": ([("a", 1), ("b", 1)], {"a": [1], "b": [1]}),
+    "places in arrays": ([("v.0.b", 1)], {"v": [{"0": {"b": 1}}]}),
+}
+
+
+async def test_a_document_that_an_index_cannot_hold_fails_alone(
+    store: Store, database: AsyncDatabase[Any]
+):
+    for number, (name, (keys, bad)) in enumerate(OF_INDEXES.items()):
+        await database[f"papers_{number}"].create_index(keys)
+
+        outcome = await store.insert_documents(f"papers_{number}", [{}, bad, {}])
+
+        assert (name, [one.index for one in outcome.failed]) == (name, [1])
+        assert (name, outcome.stored) == (name, 2)
+
+
+async def test_a_document_that_its_collection_does_not_take_fails_alone(
+    store: Store, database: AsyncDatabase[Any]
+):
+    await database.create_collection("checked", validator={"n": {"$gte": 0}})
+    await database.create_collection("series", timeseries={"timeField": "at"})
+    for name, bad, good in (
+        ("checked", {"n": -1}, {"n": 1}),
+        ("series", {"at": "2020-01-01T00:00:00Z"}, {"at": dt.datetime.now(dt.UTC)}),
+    ):
+        outcome = await store.insert_documents(name, [good, bad, good])
+
+        assert [one.index for one in outcome.failed] == [1]
+        assert outcome.stored == 2
+
+
+async def test_a_view_takes_no_batch(store: Store, database: AsyncDatabase[Any]):
+    await database.create_collection("view", viewOn="papers", pipeline=[])
+
+    with pytest.raises(PermanentError, match="is a view"):
+        await store.insert_documents("view", documents(2))
 
 
 async def test_an_empty_batch_is_nothing_to_do(store: Store):

@@ -7,9 +7,9 @@ from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import BulkWriteError
 
-from penstock.worker.errors import RetryableError
+from penstock.worker.errors import PermanentError, RetryableError
+from tasks.refusals import sort_write_errors
 from tasks.sharing import Inserted
-from tasks.store import sort_write_errors
 
 DOCUMENTS = [(at, RawBSONDocument(encode({"_id": at}))) for at in range(2)]
 
@@ -22,9 +22,14 @@ def answers(code: int, errmsg: str, **more: Any) -> Any:
     return answer
 
 
-@pytest.mark.parametrize("code", [6, 24, 46, 50, 63, 64, 133, 202, 11601, 13388, 14031])
-def test_what_passes_is_tried_again(code: int):
+@pytest.mark.parametrize("code", [1, 6, 13, 50, 215, 365, 371, 388, 11601, 13388, 14031, 9999999])
+def test_what_is_not_known_to_be_the_documents_fault_is_tried_again(code: int):
+    """An operator's `setUserWriteBlockMode` (371), a busy server (365), codes of later releases."""
     assert isinstance(answers(code, "not now"), RetryableError)
+
+
+def test_a_view_takes_no_document_and_the_batch_becomes_a_dead_letter():
+    assert isinstance(answers(166, "a view, not a collection"), PermanentError)
 
 
 def test_a_shard_that_does_not_answer_is_no_fault_of_a_document():
