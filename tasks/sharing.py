@@ -2,7 +2,8 @@
 
 The first of them goes at once. While an insert is on its way, what comes is gathered, for 2 ms at
 most; so under load a share is as large as what came meanwhile, and at rest nothing waits. What one
-batch is told is what became of its own documents. Knows no MongoDB; one object lives on one loop.
+batch is told is what became of its own documents. An insert that is not answered holds up no task
+for long: they try again later. Knows no MongoDB; one object lives on one loop.
 """
 
 import asyncio
@@ -29,6 +30,10 @@ GATHER_S = 0.002
 IN_FLIGHT = 4
 """Shares on their way at once, and so many of the large ones: the threads of motor, five for each
 processor, are for all collections."""
+
+PATIENCE_S = 10.0
+"""After so long without an answer of an insert, those that wait for it or for their turn are told
+to come again; only a large batch waits for its own insert to the end."""
 
 Batch = Sequence[tuple[int, RawBSONDocument]]
 """Documents, each with its index in the batch of its task."""
@@ -67,10 +72,16 @@ class Sharing:
 
     Args:
         insert: Inserts what was gathered.
+        late: Called when an insert is not answered in time; returns what those that wait are told.
+        patience_s: When that is.
     """
 
-    def __init__(self, insert: Insert) -> None:
+    def __init__(
+        self, insert: Insert, late: Callable[[], Exception], patience_s: float = PATIENCE_S
+    ) -> None:
         self._insert = insert
+        self._late = late
+        self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._documents = 0
@@ -78,7 +89,10 @@ class Sharing:
         self._due: asyncio.Handle | None = None
         self._due_now = False
         self._shares: set[asyncio.Task[None]] = set()
-        self._large = asyncio.Semaphore(IN_FLIGHT)
+        self._large = 0
+        """Large batches on their way."""
+        self._turns: deque[asyncio.Future[Exception | None]] = deque()
+        """Of large batches that wait for others; an exception: what they are told instead."""
 
     def __repr__(self) -> str:
         """Tell what waits and what is on its way."""
@@ -94,8 +108,7 @@ class Sharing:
         """
         octets = sum(len(document.raw) for _, document in batch)
         if len(batch) > SMALL_DOCUMENTS or octets > SMALL_BYTES:
-            async with self._large:
-                [answer] = await self._insert([batch])
+            answer = await self._insert_large(batch)
         else:
             waiting = _Waiting(batch, octets, self._loop.time(), self._loop.create_future())
             self._waiting.append(waiting)
@@ -106,6 +119,65 @@ class Sharing:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def _insert_large(self, batch: Batch) -> Answer:
+        """Insert a batch by itself, when it is its turn."""
+        if self._large >= IN_FLIGHT:
+            turn: asyncio.Future[Exception | None] = self._loop.create_future()
+            self._turns.append(turn)
+            try:
+                late = await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled() and turn.result() is None:
+                    self._pass_turn()
+                raise
+            if late is not None:
+                return late
+        else:
+            self._large += 1
+        end_watch = self._watch(())
+        try:
+            [answer] = await self._insert([batch])
+        finally:
+            end_watch()
+            self._pass_turn()
+        return answer
+
+    def _pass_turn(self) -> None:
+        """Give the turn of a large batch to the next."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._large -= 1
+
+    def _watch(self, share: Sequence[_Waiting]) -> Callable[[], None]:
+        """Give up what waits, each time that an insert is not answered in time; return the end."""
+        timers: list[asyncio.TimerHandle] = []
+
+        def again() -> None:
+            self._give_up(share)
+            plan()
+
+        def plan() -> None:
+            timers[:] = [self._loop.call_later(self._patience_s, again)]
+
+        def end() -> None:
+            timers[0].cancel()
+
+        plan()
+        return end
+
+    def _give_up(self, share: Sequence[_Waiting]) -> None:
+        error = self._late()
+        futures = [one.answer for one in (*share, *self._waiting)] + list(self._turns)
+        self._waiting.clear()
+        self._turns.clear()
+        self._documents = self._octets = 0
+        for future in futures:
+            if not future.done():
+                future.set_result(type(error)(*error.args))
 
     def _plan(self) -> None:
         """See to it that what waits is sent in time."""
@@ -132,6 +204,8 @@ class Sharing:
                 context=contextvars.Context(),  # of no task: it is many tasks' own
             )
             self._shares.add(sent)
+            end_watch = self._watch(share)
+            sent.add_done_callback(lambda _: end_watch())
             sent.add_done_callback(self._ended)
         self._plan()
 

@@ -22,9 +22,10 @@ from pymongo.uri_parser import parse_uri
 
 from penstock.worker import tracing
 from penstock.worker.errors import PermanentError, RetryableError
+from tasks.availability import Availability
 from tasks.encoding import Failed, encode, failed_of, text_of
 from tasks.refusals import OF_ONE_DOCUMENT, OF_THE_COLLECTION, sort_write_errors, to_each
-from tasks.sharing import Answer, Batch, Inserted, Sharing
+from tasks.sharing import PATIENCE_S, Answer, Batch, Inserted, Sharing
 
 DEFAULT_DATABASE = "penstock"
 """The database when the URL names none."""
@@ -38,6 +39,10 @@ _TIMEOUTS: Mapping[str, Any] = {
 """Defaults that the options of the URL override. Five seconds ride out a restart of mongod without
 the broker moving the batch; a longer outage is waited for in the delay levels. The heartbeats, on a
 connection of PyMongo's own, are what finds MongoDB back."""
+
+_MAJORITY_MS = 5_000
+"""How long a primary may wait for a majority (`wtimeout`). It keeps the documents, and the batch
+finds them when it comes again."""
 
 _ENCODED_AT_ONCE = 500
 """Documents: some milliseconds of small ones, with their check."""
@@ -73,12 +78,17 @@ class Store:
     The client is made at the first use, for the running loop of the running process: its threads
     and sockets do not survive a fork, and a worker that never stores connects to nothing.
 
-    A MongoDB that is away is waited for once. After that everything is refused at once until
-    PyMongo's heartbeats see a server again: each wait holds a slot of the pool, which the tasks
-    of other queues need.
+    A MongoDB that is away or does not answer is waited for once. After that everything is refused
+    at once until it is back (`availability.py`): each wait holds a slot of the pool, which the
+    tasks of other queues need.
+
+    Args:
+        url: of MongoDB.
+        patience_s: how long a batch waits for an answer to an insert that it shares, and for its
+            turn; seconds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
         parsed = parse_uri(url)
         self._url = url
         in_url = {name.lower() for name in parsed["options"]}
@@ -86,7 +96,8 @@ class Store:
         self._database = parsed["database"] or DEFAULT_DATABASE
         self._client: AsyncIOMotorClient[Any] | None = None
         self._made_for: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._last_failed = False
+        self._patience_s = patience_s
+        self._availability = Availability()
         self._sharings: WeakValueDictionary[str, Sharing] = WeakValueDictionary()
         """Those of the client's loop, by collection, as long as something is under way."""
 
@@ -117,6 +128,7 @@ class Store:
             RetryableError: MongoDB is away or did not acknowledge; part may be stored. Repeat.
             PermanentError: no collection can have this name.
         """
+        self._availability.check(writable=self._is_writable())
         encoded: list[tuple[int, RawBSONDocument]] = []
         failed: list[Failed] = []
         for first in range(0, len(documents), _ENCODED_AT_ONCE):
@@ -182,19 +194,34 @@ class Store:
         self._client_of_this_loop()  # or they are those of another loop
         sharing = self._sharings.get(collection)
         if sharing is None:
-            sharing = Sharing(partial(self._insert, collection))
+            sharing = Sharing(partial(self._insert, collection), self._late, self._patience_s)
             self._sharings[collection] = sharing
         return sharing
 
     async def _insert(self, collection: str, batches: Sequence[Batch]) -> Sequence[Answer]:
         """Insert batches of some tasks together; the answers are for each of them."""
+        answers: Sequence[Answer] = ()
         try:
             with self._collection(collection) as target:
                 answers = await _insert_together(target, batches)
+                for failure in answers:
+                    if isinstance(failure, RetryableError):
+                        raise failure
         except (RetryableError, PermanentError) as error:
-            return to_each(error, batches)
-        self._last_failed = any(isinstance(one, RetryableError) for one in answers)
+            return answers or to_each(error, batches)
         return answers
+
+    def _late(self) -> RetryableError:
+        """Take note that an insert is not answered in time; return what is said of it."""
+        words = f"no answer for {self._patience_s:g} s"
+        self._availability.failed(words, slow=True)
+        return RetryableError(f"MongoDB: {words}")
+
+    def _is_writable(self) -> bool:
+        """Tell whether PyMongo knows a server that takes writes."""
+        # Motor's stub takes the property for a method.
+        seen: TopologyDescription = self._client_of_this_loop().topology_description  # type: ignore[assignment]
+        return seen.has_writable_server()
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -210,24 +237,16 @@ class Store:
             RetryableError: MongoDB is still away.
             PermanentError: no collection can have this name.
         """
-        client = self._client_of_this_loop()
-        # Motor's stub takes the property for a method.
-        seen: TopologyDescription = client.topology_description  # type: ignore[assignment]
-        if self._last_failed and not seen.has_writable_server():
-            raise RetryableError("MongoDB: still away")
+        writable = self._is_writable()
         try:
-            target = client[self._database].get_collection(
+            target = self._client_of_this_loop()[self._database].get_collection(
                 name,
-                write_concern=WriteConcern(w="majority", j=True),
+                write_concern=WriteConcern(w="majority", j=True, wtimeout=_MAJORITY_MS),
             )
         except InvalidName as error:
             raise PermanentError(f"collection {name[:80]!r}: {text_of(error)}") from error
-        try:
+        with self._availability.asking(writable=writable):
             yield target
-        except RetryableError:
-            self._last_failed = True
-            raise
-        self._last_failed = False
 
     def _client_of_this_loop(self) -> AsyncIOMotorClient[Any]:
         made_for = (os.getpid(), asyncio.get_running_loop())
@@ -238,7 +257,7 @@ class Store:
                 self._url, io_loop=made_for[1], appname="penstock", **self._options
             )
             self._made_for = made_for
-            self._last_failed = False
+            self._availability = Availability()
             self._sharings = WeakValueDictionary()
         return self._client
 

@@ -65,6 +65,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"sharing"},
         {"__main__", "encoding"},
         {
+            "availability",
             "batch_salvage",
             "config",
             "demo",

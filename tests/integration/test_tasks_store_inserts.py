@@ -175,6 +175,7 @@ async def test_writes_wait_for_the_journal_of_a_majority(
     assert profile is not None
     concern = profile["command"]["writeConcern"]
     assert (concern["w"], concern["j"]) == ("majority", True)
+    assert concern["wtimeout"] == 5_000
     assert profile["command"]["ordered"] is False
 
 
@@ -267,6 +268,35 @@ async def test_a_mongodb_that_is_silent_is_found_out_by_its_heartbeats(
         store.close()
 
     assert outcome.stored == 2
+
+
+async def test_a_primary_that_does_not_answer_holds_up_one_that_tries_and_no_other(
+    mongo_url: str, database: AsyncDatabase[Any]
+):
+    store = Store(mongo_url, patience_s=1)
+    await store.insert_documents("papers", documents(1))
+    admin = database.client.admin
+    await admin.command("fsync", lock=True)  # it answers heartbeats, and writes nothing
+    try:
+        batches = [
+            store.insert_documents("papers", documents(count)) for count in (2, 3, 300, 301, 302)
+        ]
+        sending = [asyncio.ensure_future(one) for one in batches]
+        small = await asyncio.gather(*sending[:2], return_exceptions=True)
+        assert [str(one) for one in small] == ["MongoDB: no answer for 1 s"] * 2
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(RetryableError, match="still away: no answer"):
+                await store.insert_documents("others", documents(2))
+        assert time.monotonic() - began < 1
+    finally:
+        await admin.command("fsyncUnlock")
+    await asyncio.gather(*sending[2:])
+
+    outcome = await store.insert_documents("papers", documents(310))
+
+    assert (outcome.stored, outcome.duplicates) == (310, 302)
+    store.close()
 
 
 async def test_the_url_names_the_database_and_may_change_the_timeouts(mongo_url: str):

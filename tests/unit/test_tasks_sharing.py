@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Sequence
+from functools import cached_property
 
 import bson
 import pytest
@@ -38,7 +39,16 @@ class Mongo:
         self.prompt = False
         self.contexts: list[contextvars.Context] = []
         self._ends: list[asyncio.Future[Exception | None]] = []
-        self.sharing = Sharing(self._insert)
+        self.patience_s = 3600.0
+        self.late = 0
+
+    @cached_property
+    def sharing(self) -> Sharing:
+        return Sharing(self._insert, self._late, self.patience_s)
+
+    def _late(self) -> Exception:
+        self.late += 1
+        return TimeoutError("late")
 
     async def _insert(self, batches: Sequence[Batch]) -> Sequence[Answer]:
         self.inserts.append([one[0][1]["batch"] for one in batches])
@@ -174,3 +184,48 @@ async def test_a_share_runs_in_the_context_of_no_task(mongo: Mongo):
     await mongo.send("a")
 
     assert variable not in mongo.contexts[0]
+
+
+async def test_what_waits_for_an_insert_that_is_not_answered_is_told_to_come_again(mongo: Mongo):
+    mongo.patience_s = 0.05
+    first = mongo.send("a")
+    await mongo.seen(["a"])
+    others = [mongo.send(str(number)) for number in range(1, 2 * IN_FLIGHT)]
+
+    told = await asyncio.gather(first, *others, return_exceptions=True)
+
+    assert all(isinstance(one, TimeoutError) for one in told)
+    assert len({id(one) for one in told}) == len(told)
+    assert mongo.late
+    for number in range(len(mongo.inserts)):
+        mongo.end(number)
+    mongo.prompt = True
+    assert (await mongo.send("later")).duplicates == 1
+
+
+async def test_a_large_batch_waits_for_its_insert_but_not_for_its_turn(mongo: Mongo):
+    mongo.patience_s = 0.05
+    large = [mongo.send(str(number), SMALL_DOCUMENTS + 1) for number in range(IN_FLIGHT + 3)]
+
+    await asyncio.wait(large[IN_FLIGHT:])
+
+    assert not any(one.done() for one in large[:IN_FLIGHT])
+    assert all(isinstance(one.exception(), TimeoutError) for one in large[IN_FLIGHT:])
+    for number in range(IN_FLIGHT):
+        mongo.end(number)
+    assert {(await one).duplicates for one in large[:IN_FLIGHT]} == {SMALL_DOCUMENTS + 1}
+    mongo.prompt = True
+    again = [mongo.send(str(number), SMALL_DOCUMENTS + 1) for number in range(2 * IN_FLIGHT)]
+    await asyncio.gather(*again)
+
+
+async def test_a_large_batch_whose_task_is_cancelled_gives_its_turn_away(mongo: Mongo):
+    large = [mongo.send(str(number), SMALL_DOCUMENTS + 1) for number in range(IN_FLIGHT + 2)]
+    await mongo.began(IN_FLIGHT)
+    large[IN_FLIGHT].cancel()
+    for number in range(IN_FLIGHT):
+        mongo.end(number)
+    await mongo.began(IN_FLIGHT + 1)
+    mongo.end(IN_FLIGHT)
+
+    assert (await large[-1]).duplicates == SMALL_DOCUMENTS + 1
