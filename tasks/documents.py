@@ -13,8 +13,9 @@ from penstock.wire.document_rules import (
     is_system_collection,
 )
 from penstock.wire.headers import CHECKED_HEADER
-from penstock.worker import tally
-from penstock.worker.errors import PermanentError
+from penstock.worker import document_troubles, tally
+from penstock.worker.errors import PermanentError, RetryableError
+from tasks.refusals import RefusedForNowError
 from tasks.resources import Context
 
 
@@ -59,12 +60,21 @@ async def store(
     elif is_system_collection(collection):
         raise PermanentError(f"collection {collection[:80]!r}: it is MongoDB's own")
     batch = with_ids(context.task_id, documents)
-    outcome = await context.resources.store.insert_documents(
-        collection, batch, find_fault=find_fault
-    )
+    try:
+        outcome = await context.resources.store.insert_documents(
+            collection, batch, find_fault=find_fault
+        )
+    except RetryableError as error:
+        lasting = isinstance(error, RefusedForNowError)
+        document_troubles.waits(collection, str(error), context.task_id, lasting=lasting)
+        raise
+    document_troubles.stored(collection)
     tally.documents("stored", outcome.stored - outcome.duplicates)
     tally.documents("duplicate", outcome.duplicates)
-    tally.documents("failed", len(outcome.failed))
+    if outcome.failed:
+        number, reason = len(outcome.failed), outcome.failed[0].detail
+        tally.documents("failed", number)
+        document_troubles.refused(collection, number, reason, context.task_id)
     return outcome.as_json()
 
 

@@ -46,6 +46,10 @@ _NOT_KNOWN = "rite results unavailable"
 _UNSAID = "MongoDB does not say what became of every document"
 
 
+class RefusedForNowError(RetryableError):
+    """MongoDB took others of the batch, and refuses some of its documents, for now it is hoped."""
+
+
 def sort_write_errors(error: BulkWriteError, batches: Sequence[Batch]) -> Sequence[Answer]:
     """Give each batch what is said of its own documents."""
     details = error.details or {}
@@ -74,7 +78,7 @@ def _answer(own: Sequence[tuple[tuple[int, Any], Mapping[str, Any]]]) -> Answer:
         if one["code"] in OF_THE_COLLECTION:
             return PermanentError(f"MongoDB: {text}")
         if one["code"] not in OF_THE_DOCUMENT or _NOT_KNOWN in one["errmsg"]:
-            return RetryableError(f"MongoDB: {text}")
+            return RefusedForNowError(f"MongoDB: {text}")
         if one["code"] != DUPLICATE_KEY or not _is_primary_key(one):
             failed.append(failed_of(index, document, text))
     return Inserted(len(own) - len(failed), tuple(failed))

@@ -34,6 +34,7 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = {
     "task-stuck": frozenset({*_REDIS, *_WORKERS, "full-queue"}),  # its worker is stopped for it
     "beat-silent": frozenset({*_REDIS, *_AMQP, "kill-beat"}),
     "history-behind": frozenset({*_REDIS, *_MONGO, "kill-history"}),
+    "documents-waiting": frozenset(_MONGO),
 }
 """Code → the faults that cause it. What is not here, nothing in a drill causes."""
 BY_LOAD = frozenset({"dead-letters-growing"})

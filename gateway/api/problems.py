@@ -23,9 +23,10 @@ class ProblemRow(msgspec.Struct):
 
     code: str
     """`queue-without-worker`, `queue-stalled`, `worker-silent`, `task-stuck`, `beat-silent`,
-    `dead-letters-growing`, `redis-memory`, `redis-refuses`, `history-behind`."""
+    `dead-letters-growing`, `redis-memory`, `redis-refuses`, `history-behind`,
+    `documents-waiting`, `documents-refused`."""
     subject: str
-    """A queue, a worker, a task, a server."""
+    """A queue, a worker, a task, a server, a collection."""
     since: Time
     detail: str
     advice: str

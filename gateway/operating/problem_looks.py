@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.history.client import HistoryAwayError, HistoryClient, QueryRefusedError
 from gateway.history.rows import Status
+from gateway.operating.document_problems import of_documents
 from gateway.operating.fleet import Worker
 from gateway.operating.pauses import Pauses
 from gateway.operating.problems import (
@@ -37,6 +38,7 @@ from gateway.states.reading import States
 from gateway.telemetry.log import hide_secrets
 from penstock.looper import Looper
 from penstock.wire.announcements import SILENT_AFTER_S
+from penstock.wire.document_troubles import TROUBLES_KEY, decode_troubles
 from penstock.wire.history_queries import STATUS
 from topology.model import Topology
 
@@ -162,11 +164,13 @@ class ProblemLooks:
         beat_leads, schedules = await self._scheduling()
         self.scheduler = beat_leads
         running = [look async for look in self._running(workers, now)]
+        troubles = decode_troubles((await self._redis.hgetall(TROUBLES_KEY)).values())
         bounds = {name: int(memory.get(name) or 0) for name in ("used_memory", "maxmemory")}
         for found in (
             of_queues(self._queues(self._paused)),
             of_workers(workers, now),
             of_tasks(running),
+            of_documents(troubles, now),
             of_servers(memory=bounds, beat_leads=beat_leads, schedules=schedules),
             await self._of_history(),
         ):

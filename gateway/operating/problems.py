@@ -37,11 +37,16 @@ AFTER_S: Final[Mapping[str, float]] = {
     "redis-memory": 0.0,
     "redis-refuses": 5.0,
     "history-behind": 0.0,
+    "documents-waiting": 0.0,
+    "documents-refused": 0.0,
 }
 """How long a finding has to last; where 0, what was found says how long it has lasted."""
 BY_RABBITMQ: Final = frozenset({"queue-without-worker", "dead-letters-growing"})
 """Codes of what RabbitMQ alone tells."""
-BY_REDIS: Final = frozenset({"queue-stalled", "worker-silent", "task-stuck", "beat-silent"})
+BY_REDIS: Final = frozenset({
+    "queue-stalled", "worker-silent", "task-stuck", "beat-silent",
+    "documents-waiting", "documents-refused",
+})  # fmt: skip
 """Codes of what workers and beat write into Redis, or do not begin without it."""
 
 

@@ -30,6 +30,7 @@ from penstock.wire.task_counts import (
     folded,
     key_of,
 )
+from penstock.worker import document_troubles
 
 counts: Counter[Key] = Counter()
 """Of this process. Threads of a pool count here, and may lose one in a race."""
@@ -111,6 +112,7 @@ class Tally:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._report = document_troubles.Report(client)
         self._added: Counter[Key] = Counter()
         self._known: set[str] | None = None
         self._folded: dict[Key, Key] = {}
@@ -132,7 +134,7 @@ class Tally:
         self._looper.stop()
 
     def flush(self) -> None:
-        """Add what has been counted since the last time.
+        """Add what has been counted since the last time, and report what is wrong.
 
         Raises:
             RedisError: Redis is away; it is added the next time, or twice where only the answer
@@ -145,11 +147,12 @@ class Tally:
                 self._known = self._names()
             self._folded |= folded(new, self._known)
         more = {key: number - self._added[key] for key, number in now.items()}
-        if any(more.values()):
-            with self._client.pipeline(transaction=False) as pipe:
-                for key, number in more.items():
-                    if number:
-                        pipe.hincrby(COUNTS_KEY, field_of(self._folded[key]), number)
+        with self._client.pipeline(transaction=False) as pipe:
+            for key, number in more.items():
+                if number:
+                    pipe.hincrby(COUNTS_KEY, field_of(self._folded[key]), number)
+            self._report.write(pipe)
+            if pipe.command_stack:
                 pipe.execute()
         self._added = now
 
@@ -165,6 +168,7 @@ _tallies: dict[int, Tally] = {}
 def begin_in_child(client: Redis) -> None:
     """Count in a process of a prefork pool, which has its parent's counts from the fork."""
     counts.clear()
+    document_troubles.forget()
     tally = _tallies[os.getpid()] = Tally(client)
     tally.begin()
 

@@ -2,10 +2,13 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pymongo import MongoClient
 
+from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from penstock.wire.task_counts import COUNTS_KEY, MAX_NAMES, OTHER, field_of
 from tests.deployment.workers import Deployment
@@ -84,10 +87,16 @@ async def test_ends_retries_and_times_are_counted_once_over_restarts_of_workers(
     await deployment.ended(revoked)
 
 
-async def test_documents_are_counted_by_what_became_of_them(
-    deployment: Deployment, gateway, mongo_url: str
+async def problems(gateway) -> dict[str, dict[str, str]]:
+    found = (await (await gateway.get("/v1/problems")).json())["problems"]
+    return {one["code"]: one for one in found}
+
+
+@pytest.mark.timeout(180)
+async def test_documents_are_counted_and_reported_by_what_became_of_them(
+    deployment: Deployment, gateway, mongo: Mongo, mongo_url: str
 ):
-    deployment.env["MONGO_URL"] = mongo_url
+    deployment.env["MONGO_URL"] = f"{mongo_url}?serverSelectionTimeoutMS=500"
     document = {"_id": "the same", "n": 1}
     async with deployment.worker("prefork", "-Q", "mongo_queue", app="tasks.worker"):
         for _ in range(2):
@@ -95,12 +104,44 @@ async def test_documents_are_counted_by_what_became_of_them(
                 "/v1/ingest/things?ack=stored", json=[document, {"n": 2}, {"n": 3}]
             )
             assert (await answer.json())["stored"] == 3, await answer.text()
+        with MongoClient[Any](mongo_url) as client:
+            client.get_default_database()["things"].create_index("own", unique=True, sparse=True)
+        [batch] = (
+            await (await gateway.post("/v1/ingest/things", json=[{"own": 1}, {"own": 1}])).json()
+        )["batches"]
+
+        async def is_refused() -> bool:
+            return "documents-refused" in await problems(gateway)
+
+        await eventually(is_refused, 30)
+        refused = (await problems(gateway))["documents-refused"]
+        assert refused["subject"] == "things"
+        assert "index: own_1" in refused["detail"]
+        assert batch in refused["detail"]
+
+        await mongo.kill()
+        try:
+            assert (await gateway.post("/v1/ingest/things", json=[{}])).status == 202
+
+            async def waits() -> bool:
+                return "documents-waiting" in await problems(gateway)
+
+            await eventually(waits, 90, 0.5)
+            assert "things" in (await problems(gateway))["documents-waiting"]["detail"]
+        finally:
+            await mongo.start()
+
+        async def is_stored() -> bool:
+            return "documents-waiting" not in await problems(gateway)
+
+        await eventually(is_stored, 90, 0.5)
 
     async def are_counted() -> bool:
         found = await shown(gateway)
         return (
-            found.get(("penstock_documents_total", "stored")) == 5
+            found.get(("penstock_documents_total", "stored")) == 7
             and found["penstock_documents_total", "duplicate"] == 1
+            and found["penstock_documents_total", "failed"] == 1
         )
 
     await eventually(are_counted, 15)
