@@ -121,7 +121,12 @@ def _json(value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
-        return repr(value)
+        return _text(value)
+
+
+def _text(value: Any) -> str:
+    """Return what `repr` gives, without addresses: the same text each time."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def without_password(url: str) -> str:
@@ -208,7 +213,9 @@ def _queue(queue: Any) -> dict[str, Any]:
 def _router(router: Any) -> str:
     """Name a router: a mapping answers alike for all arguments, a function may not."""
     found = maybe_evaluate(router)
-    return "mapping" if isinstance(found, MapRoute) else getattr(found, "__qualname__", repr(found))
+    return (
+        "mapping" if isinstance(found, MapRoute) else getattr(found, "__qualname__", _text(found))
+    )
 
 
 def _route(app: Any, task: Any) -> dict[str, Any]:

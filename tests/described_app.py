@@ -25,6 +25,15 @@ app.conf.task_queues = [
     Queue("mixed", FEED, "mixed", bindings=[binding(FEED, "b.#"), binding(FEED, "a.#")]),
     Broadcast("everyone"),
 ]  # fmt: skip
+
+
+class Undecided:
+    """A router that is an object."""
+
+    def route_for_task(self, task: str, *_: object, **__: object) -> None:
+        """Leave the task to others."""
+
+
 app.conf.update(
     task_default_queue="shop",
     task_routes=(
@@ -37,6 +46,7 @@ app.conf.update(
             "shop.new": {"queue": "made.up", "priority": 3},
         },
         "tests.described_app.route",
+        Undecided(),
     ),
     timezone="Europe/Oslo",
     result_backend_transport_options={"global_keyprefix": "acme"},

@@ -2,6 +2,7 @@
 
 import signal
 
+from billiard import common
 from celery.signals import worker_process_shutdown
 from celery.worker import state as worker_state
 
@@ -15,6 +16,11 @@ def stopping() -> bool:
         flag is not None and flag is not False
         for flag in (worker_state.should_stop, worker_state.should_terminate)
     )
+
+
+def terminated() -> bool:
+    """Tell whether a signal that ends this process was handled: what is raised now is no end."""
+    return bool(common._should_have_exited[0])  # noqa: SLF001  # has a function since 4.3.1
 
 
 def end_in_time() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
+from kombu.serialization import dumps, register, register_json
 
 import penstock
 from gateway.states.records import decode
+from penstock.wire.json_meaning import DATA
 from penstock.worker.errors import ResultTooLarge
 from penstock.worker.installing import AppBackend, Installed
+from penstock.worker.messages import json_values
 from penstock.worker.running.task import PenstockTask
 
 REDIS = "redis://localhost:1/0"
@@ -224,6 +228,55 @@ def test_what_result_extended_adds_is_stored():
     meta = app.backend._meta("1", 3, "SUCCESS", None, request)
     wanted = {"name": "add", "args": [1], "kwargs": {"y": 2}, "worker": "w", "queue": "q"}
     assert {name: meta[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("args", [[{1, 2}], [object()], ["x" * 400], [[math.nan]]])
+def test_arguments_that_a_record_cannot_hold_are_kept_as_text(args: list[Any]):
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    app.conf.result_extended = True
+    app.conf.penstock_max_result_bytes = 1000
+    penstock.install(app)
+    request = SimpleNamespace(task="add", args=args, kwargs={}, id="1", children=[])
+
+    meta = app.backend._meta("1", 3, "SUCCESS", None, request)
+    app.backend._check_length(len(app.backend._body(meta)))
+    assert meta["args"] == args if args == [[math.nan]] else isinstance(meta["args"], str)
+    assert meta["kwargs"] == {}
+
+
+class Point:
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+@pytest.fixture
+def points() -> Iterator[None]:
+    """What an application does that has JSON for types of its own."""
+    register(
+        "json",
+        lambda value: json.dumps(value, default=lambda point: {"point": point.x}),
+        lambda text: json.loads(
+            text,
+            object_hook=lambda found: Point(found["point"]) if set(found) == {"point"} else found,
+        ),
+        "application/json",
+        "utf-8",
+    )
+    yield
+    register_json()
+
+
+@pytest.mark.usefixtures("points")
+def test_json_that_an_application_has_registered_is_used():
+    app: Any = Celery("app", broker="memory://", backend=REDIS, set_as_current=False)
+    penstock.install(app)
+    _, _, body = dumps([[Point(1)], {}, {}], serializer="json")
+
+    assert json_values.decode(body)[0][0].x == 1
+    assert json_values.decode(body, DATA)[0][0] == {"point": 1}, "of a gateway's client"
+    stored = "{" + app.backend._body(app.backend._meta("1", [Point(2)], "SUCCESS", None, None))
+    assert json.loads(stored)["result"] == [{"point": 2}]
+    assert app.backend.decode_result(stored)["result"][0].x == 2
 
 
 def test_progress_outside_of_a_task_is_nothing():

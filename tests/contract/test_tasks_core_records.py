@@ -1,10 +1,13 @@
 """The bytes of states, messages and destinations, against Celery's own code; no server runs."""
 
+import ast
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,7 @@ from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from kombu.exceptions import EncodeError
 
 from penstock.wire.delay import delay_route
+from penstock.wire.reserved_names import RESERVED_NAMES
 from penstock.worker.app import Penstock
 from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
 from penstock.worker.errors import (
@@ -24,7 +28,13 @@ from penstock.worker.errors import (
     ResultTooLarge,
     RetryableError,
 )
-from penstock.worker.messages.envelope import PROTOCOL, body_parts, request_headers
+from penstock.worker.messages.envelope import (
+    OWN_ATTRIBUTES,
+    PROTOCOL,
+    body_parts,
+    may_be_attribute,
+    request_headers,
+)
 from penstock.worker.policy import OURS, POLICY
 from penstock.worker.results.parts import cut
 from penstock.worker.running.authored import Authored
@@ -174,6 +184,34 @@ def test_celerys_messages_pass_our_checks(app: Penstock, stock: Celery):
             body_parts(wrong)
     with pytest.raises(InvalidTaskError):
         body_parts(["ab", {}, {}])
+
+
+def test_headers_of_others_are_attributes_of_the_request_as_celerys_are(stock: Celery):
+    message = stock.amqp.as_task_v2("i", "demo.add", (1, 2), {})
+    others = {"foo": "bar", "traceparent": "00-1-2-01", "__django_structlog__": {"a": 1}}
+    refused = dict.fromkeys(
+        (*OWN_ATTRIBUTES, *dir(Context), *RESERVED_NAMES, "Called-Directly", "_made_tomorrow",
+         "x-penstock-tenant")
+    )  # fmt: skip
+    own = {**message.headers, **dict.fromkeys(refused, 1), **message.headers, **others}
+    found = request_headers(message.headers, own)
+    request = Context(found)
+    assert request.foo == request.get("foo") == request.headers["foo"] == "bar"
+    assert request.traceparent == others["traceparent"]
+    assert request.__django_structlog__ == {"a": 1}
+    assert set(found) == {*message.headers, *others, "headers"}
+
+
+def test_what_the_library_keeps_on_a_request_no_header_can_set():
+    kept = {
+        node.attr
+        for path in Path("penstock/worker").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        and re.search(r"(^|\.)(request|execution\.context)$", ast.unparse(node.value))
+    }  # fmt: skip
+    assert kept >= OWN_ATTRIBUTES
+    assert not {name for name in kept if may_be_attribute(name)}
 
 
 class Producer:
@@ -333,7 +371,7 @@ def test_a_request_shows_the_limits_that_its_task_declares(run: Any):
         task = app.tasks["demo.limited"]
         for sent, shown in ((None, [60, 50]), ([None, None], [60, 50]), ([9, None], [9, None])):
             assert task.limits_of(Context({"timelimit": sent})) == shown
-        assert app.tasks["celery.group"].limits_of(Context()) is None
+        assert app.tasks["celery.group"].limits_of(Context()) == [None, None]
 
 
 def test_a_retryable_error_is_tried_for_half_an_hour_unless_the_task_says_otherwise():

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from amqp.exceptions import AMQPError
-from billiard.common import terminate_handler_fired
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals, states
 from celery.app import trace
@@ -42,7 +41,7 @@ from penstock.worker.ending.failures import (
     traceback_of,
 )
 from penstock.worker.request_id import REQUEST_ID, request_id_of
-from penstock.worker.stopping import stopping
+from penstock.worker.stopping import stopping, terminated
 
 TERMINATED = "terminated"
 """Why an execution was stopped on request."""
@@ -135,7 +134,7 @@ def leaving(error: BaseException) -> bool:
     A prefork child that was told to terminate, or the process of a solo pool: the broker delivers
     the message again.
     """
-    return terminate_handler_fired() or (
+    return terminated() or (
         issubclass(type(error), WorkerShutdown | WorkerTerminate)
         and stopping()
         and threading.current_thread() is threading.main_thread()

@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
-from billiard.common import terminate_handler_fired
 from billiard.einfo import ExceptionInfo
 from celery.utils.saferepr import saferepr
 
 from penstock.wire.records import error_record
+from penstock.worker.stopping import terminated
 
 MAX_TRACEBACK_CHARS = 64 * 1024
 """Of a longer traceback the beginning and, three times as much, the end are kept."""
@@ -129,7 +129,7 @@ def safely(
     except through:
         raise
     except BaseException:  # it is the point
-        if terminate_handler_fired():
+        if terminated():
             raise
         return fallback
 

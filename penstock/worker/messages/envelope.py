@@ -2,12 +2,14 @@
 
 Celery merges all headers, and all options of the body, into the attributes of the task's context,
 so that a header `_children` or `called_directly` replaces what Celery keeps there. Here the names
-of protocol 2 are taken out and checked; every other header goes into `headers`, as data. A new
-attribute of Celery's is therefore out of reach without being known here.
+of protocol 2 are taken out and checked; every other header goes into `headers`, as data, and
+becomes an attribute only where neither Celery nor this library can have one of its name:
+instrumentation finds its context there (`request.traceparent`, `request.get("foo")`).
 """
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +17,8 @@ from celery.app.task import Context
 from celery.app.trace import prepare_accept_content
 from celery.exceptions import InvalidTaskError
 from kombu.serialization import loads
+
+from penstock.wire.reserved_names import RESERVED_NAMES
 
 MAX_SIGNATURE_DEPTH = 200
 """Signatures inside signatures; Celery builds them by recursion."""
@@ -109,6 +113,22 @@ _DEFAULTS: Mapping[str, int] = MappingProxyType({"retries": 0, "replaced_task_ne
 _TRANSPORT = frozenset(("compression",))
 """True of the bytes of this message, not of one that is made of it."""
 
+OWN_ATTRIBUTES = frozenset(("buried", "ended_by_hand", "started_at", "trace_id"))
+"""What this library keeps on a request."""
+
+
+@lru_cache(maxsize=1024)
+def may_be_attribute(name: str) -> bool:
+    """Tell whether a header of this name may be an attribute of a request, too."""
+    plain = name.lower().replace("-", "_")
+    return not (
+        hasattr(Context, name)
+        or plain in RESERVED_NAMES
+        or plain in OWN_ATTRIBUTES
+        or plain.startswith("x_penstock")
+        or (plain.startswith("_") and not plain.startswith("__"))  # Celery's are single
+    )
+
 
 def request_headers(headers: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Celery may make attributes of: the protocol's headers, and `headers`.
@@ -134,12 +154,15 @@ def request_headers(headers: Mapping[str, Any], own: Mapping[str, Any]) -> dict[
     for name in _REQUIRED:
         if name not in found:
             raise InvalidTaskError(f"the header {name} must be text, not None")
-    # Never None: Celery would make them again, of everything that it finds.
-    found["headers"] = {
+    others = {
         name: value if type(value) in _SCALARS else _plain(value)
         for name, value in own.items()
         if name not in PROTOCOL and name not in _TRANSPORT and _is_name(name)
     }
+    if others:
+        found |= {name: value for name, value in others.items() if may_be_attribute(name)}
+    # Never None: Celery would make them again, of everything that it finds.
+    found["headers"] = others
     return found
 
 

@@ -3,6 +3,9 @@
 kombu's decoder turns `{"__type__": "datetime", "__value__": "…"}` into a datetime and raises on a
 type that it does not know, whoever wrote it. Here that happens to what a task wrote as a datetime,
 and to what stock Celery published; what a client sent stays what it is (penstock/wire).
+
+An application may register `json` with kombu anew, for types of its own. Then its functions write
+what they are given, and read all that no publisher says the meaning of.
 """
 
 import json
@@ -10,7 +13,9 @@ from enum import Enum
 from typing import Any
 
 import orjson
+from kombu.serialization import dumps, loads, registry
 from kombu.utils.json import JSONEncoder, object_hook
+from kombu.utils.json import loads as kombus_loads
 
 from penstock.wire.json_meaning import (
     DATA,
@@ -48,6 +53,14 @@ class _Encoder(JSONEncoder):
         return written
 
 
+_CONTENT_TYPE = "application/json"
+_decoders = registry._decoders  # noqa: SLF001  # what is registered has no other name
+
+
+def _registered_anew() -> bool:
+    return _decoders.get(_CONTENT_TYPE) is not kombus_loads
+
+
 class Form(Enum):
     """How JSON is written: what separates items and keys, and whether NaN and infinity may be."""
 
@@ -81,6 +94,9 @@ def encode(value: Any, form: Form = Form.CELERYS) -> tuple[str, str | None]:
     Raises:
         TypeError, ValueError, RecursionError: It has no JSON.
     """
+    if _registered_anew():
+        _, _, written = dumps(value, serializer="json")
+        return _WRITE[form](json.loads(written)), None
     text = _WRITE[form](value)
     if TYPE_KEY not in text:
         return text, None
@@ -109,6 +125,8 @@ def decode(body: Any, meaning: object = None) -> Any:
         RecursionError: It is nested too deeply.
     """
     text = body if isinstance(body, str) else bytes(body).decode()
+    if meaning is None and _registered_anew():
+        return loads(text, _CONTENT_TYPE, "utf-8", accept={_CONTENT_TYPE})
     if meaning == DATA or not _may_have_envelopes(text):
         return json.loads(text)
     mark = mark_of(meaning)
@@ -157,7 +175,7 @@ def decode_record(body: Any) -> Any:
     """
     text = body if isinstance(body, str) else bytes(body).decode()
     found = json.loads(text)
-    if not _may_have_envelopes(text):
+    if not _may_have_envelopes(text) and not _registered_anew():
         return found
     if isinstance(found, dict):
         return decode(text, found.get(MEMBER))

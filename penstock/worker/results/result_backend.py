@@ -328,7 +328,8 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
         if request is not None:
             meta.update(origin(request, task_id))
         if final and self._extended and request is not None:
-            meta.update(extension(request))
+            longest = self._max_result_bytes / 4  # of args and kwargs each: half is the result's
+            meta.update(extension(request, lambda value: encode_record(value, self.form), longest))
         meta["children"] = self.current_task_children(request) if final else []
         meta["traceback"] = traceback
         meta["result"] = result

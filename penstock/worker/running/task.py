@@ -167,7 +167,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             request, tracked=tracked, retried=request.retries > 0, queue=queue
         )
 
-    def limits_of(self, request: Any) -> list[float | None] | None:
+    def limits_of(self, request: Any) -> list[float | None]:
         """Return the hard and soft limit of an execution: of its message, or else of the task.
 
         Celery's client sends what the task declares; a gateway cannot know it.
@@ -176,7 +176,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             return list(request.timelimit)
         hard_s = self.limits.hard_s or self.time_limit
         soft_s = self.limits.soft_s or self.soft_time_limit
-        return [hard_s, soft_s] if hard_s or soft_s else None
+        return [hard_s or None, soft_s or None]
 
     def _tell_end_again(self) -> None:
         try:
