@@ -104,10 +104,16 @@ def _told_id(document_id: Any) -> Any:
 
 
 def text_of(error: Exception) -> str:
-    """Return the message of an error, or its name."""
-    return clean(str(error) or type(error).__name__)
+    """Return the message of an error without PyMongo's copy of the answer, or its name."""
+    return clean(str(error).partition(", full error: ")[0] or type(error).__name__)
 
 
 def clean(text: str) -> str:
-    """Cut, and drop lone surrogates: the result must be UTF-8 for whoever reads it."""
-    return text[:MAX_DETAIL_CHARS].encode(errors="backslashreplace").decode()
+    """Cut in the middle, and drop lone surrogates: the result must be UTF-8 for whoever reads it.
+
+    Messages that quote a document say why before it or behind it.
+    """
+    if len(text) > MAX_DETAIL_CHARS:
+        half = MAX_DETAIL_CHARS // 2
+        text = f"{text[: half - 3]} … {text[-half:]}"
+    return text.encode(errors="backslashreplace").decode()

@@ -7,6 +7,7 @@ from pymongo.errors import BulkWriteError
 
 from penstock.worker.errors import PermanentError, RetryableError
 from tasks.encoding import clean, failed_of
+from tasks.reasons import reason_of
 from tasks.sharing import Answer, Batch, Inserted
 
 DUPLICATE_KEY = 11000
@@ -74,7 +75,7 @@ def _answer(own: Sequence[tuple[tuple[int, Any], Mapping[str, Any]]]) -> Answer:
     """Tell a batch of its write errors, each with the document that it is about."""
     failed = []
     for (index, document), one in own:
-        text = clean(one["errmsg"])
+        text = reason_of(one)
         if one["code"] in OF_THE_COLLECTION:
             return PermanentError(f"MongoDB: {text}")
         if one["code"] not in OF_THE_DOCUMENT or _NOT_KNOWN in one["errmsg"]:

@@ -62,7 +62,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"resources"},
         {"store"},
         {"refusals"},
-        {"sharing"},
+        {"reasons", "sharing"},
         {"__main__", "encoding"},
         {
             "availability",

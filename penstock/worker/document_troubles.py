@@ -81,7 +81,9 @@ def refused(collection: str, documents: int, reason: str, batch: str) -> None:
 
 def without_values(text: str) -> str:
     """Return the words of MongoDB up to where it quotes a document: other tenants may read them."""
-    return text.partition("{")[0].partition(" dup key")[0].strip(" :")[:MAX_WORDS]
+    for mark in ("{", "(", " dup key"):
+        text = text.partition(mark)[0]
+    return text.strip(" :")[:MAX_WORDS]
 
 
 def _keep(notes: dict[str, _Note], collection: str, note: _Note) -> None:

@@ -142,6 +142,70 @@ async def test_a_document_that_its_collection_does_not_take_fails_alone(
         assert outcome.stored == 2
 
 
+SCHEMA = {
+    "required": ["name"],
+    "additionalProperties": False,
+    "properties": {
+        "_id": {},
+        "name": {},
+        "n": {"bsonType": "int", "minimum": 0},
+        "tags": {"items": {"bsonType": "string"}},
+        "at": {"properties": {"zip": {"pattern": "^[0-9]+$"}}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("validator", "document", "reasons"),
+    [
+        ({"$jsonSchema": SCHEMA}, {"name": "a", "n": -1}, ["n: minimum 0: comparison failed (-1)"]),
+        (
+            {"$jsonSchema": SCHEMA},
+            {"n": "x" * 500, "more": 1, "tags": ["a", 7], "at": {"zip": "x"}},
+            ['n: bsonType "int": type did not match ("xxx', "at.zip: pattern", "lacks name",
+             "may not have more"],
+        ),
+        (
+            {"n": {"$gte": 0}, "name": {"$type": "string"}},
+            {"n": -1, "name": 5},
+            ['{"n": {"$gte": 0}}: comparison failed (-1)', "type did not match (5, int)"],
+        ),
+        ({"$expr": {"$gt": ["$a", "$b"]}}, {}, ["expression did not match"]),
+    ],
+)  # fmt: skip
+async def test_a_validator_says_which_rule_is_broken(
+    store: Store,
+    database: AsyncDatabase[Any],
+    validator: dict[str, Any],
+    document: dict[str, Any],
+    reasons: list[str],
+):
+    await database.create_collection("checked", validator=validator)
+
+    outcome = await store.insert_documents("checked", [{"_id": "id", **document}])
+
+    [detail] = [one.detail for one in outcome.failed]
+    assert detail.startswith("Document failed validation: ")
+    assert [one for one in reasons if one not in detail] == [], detail
+    assert len(detail) <= 300
+
+
+async def test_a_reason_behind_a_document_that_is_quoted_is_kept(
+    store: Store, database: AsyncDatabase[Any]
+):
+    await database["papers"].create_index([("at", "2dsphere")])
+    ring = [[0, 0], [1, 1], [0, 1], [1, 0], [0, 0]]
+    bad = {"text": "x" * 1_000, "at": {"type": "Polygon", "coordinates": [ring]}}
+
+    outcome = await store.insert_documents("papers", [bad])
+
+    [detail] = [one.detail for one in outcome.failed]
+    assert detail.startswith("Can't extract geo keys: ")
+    assert " … " in detail
+    assert "degrees" in detail  # in which MongoDB says which edges cross
+    assert len(detail) <= 300
+
+
 async def test_a_view_takes_no_batch(store: Store, database: AsyncDatabase[Any]):
     await database.create_collection("view", viewOn="papers", pipeline=[])
 
@@ -159,8 +223,10 @@ async def test_an_empty_batch_is_nothing_to_do(store: Store):
 
 @pytest.mark.parametrize("name", ["", "a$b", "..", "system.nothing", "x" * 300])
 async def test_a_collection_that_cannot_exist_is_a_permanent_error(store: Store, name: str):
-    with pytest.raises(PermanentError, match="collection"):
+    with pytest.raises(PermanentError, match="collection") as raised:
         await store.insert_documents(name, documents(1))
+
+    assert "full error" not in str(raised.value)
 
 
 async def test_writes_wait_for_the_journal_of_a_majority(

@@ -108,6 +108,8 @@ def test_of_many_collections_those_of_late_are_noted():
             "E11000 duplicate key error collection: db.papers index: mail_1",
         ),
         ("Can't extract geo keys: { _id: 1, secret: 2 }  out of bounds", "Can't extract geo keys"),
+        ("Document failed validation: n: minimum 0: comparison failed (-1); m: lacks x",
+         "Document failed validation: n: minimum 0: comparison failed"),
         ("MongoDB: not authorized on a to execute command { insert: 1 }, full error: {}",
          "MongoDB: not authorized on a to execute command"),
     ],
