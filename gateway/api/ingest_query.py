@@ -36,7 +36,8 @@ _KEY: Final[Parameter[tuple[str, ...]]] = Parameter(
     name="key",
     words="Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits "
     "of SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with "
-    "sorted keys, and numbers in their shortest form (`1.0`, `1e-7`).",
+    "sorted keys, and numbers in their shortest form (`1.0`, `1e-7`). The names of the fields are "
+    "not in it. None of them may be absent or null.",
     schema={"type": "string"},
     read=_fields,
     expected="names of fields: a,b",

@@ -190,10 +190,13 @@ class DocumentChecker:
             out.ids.append(id_)
             return
         if fields:
-            if _UNSET in fields:
-                name = self._key[fields.index(_UNSET)]
-                _note(out, line, DocumentFault(f"$.{name}", f"the key field {name!r} is missing"))
-                return
+            for name, value in zip(self._key, fields, strict=True):
+                if value is _UNSET or bytes(value) == b"null":
+                    # Null is one value, as for `_id`: a second such document would be lost.
+                    what = "missing" if value is _UNSET else "null"
+                    fault = DocumentFault(f"$.{name}", f"the key field {name!r} is {what}")
+                    _note(out, line, fault)
+                    return
             id_ = derived_id([orjson.loads(bytes(value)) for value in fields])
         else:
             id_ = self._new_ids.next()

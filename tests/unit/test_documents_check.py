@@ -12,6 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.decoding.splitter import TOO_LONG
+from gateway.decoding.steps import at_once
 from gateway.ingesting.checker import CheckedSlice, DocumentChecker
 from gateway.ingesting.document_faults import find_fault
 from gateway.ingesting.document_ids import DocumentIds
@@ -159,6 +160,17 @@ def test_a_derived_id_is_the_hash_of_the_canonical_values():
     assert set(ids) == {b'"%b"' % hashlib.sha256(canonical).hexdigest()[:32].encode()}
     [rejected] = checker.check([b'{"site":1}'], 1).rejected
     assert rejected.fault.at == "$.at"
+
+
+def test_a_key_field_that_is_null_is_refused_as_a_null_id_is():
+    lines = [b'{"site":1,"at": null }', b'{"site":1,"at":[null]}', b'{"site":1,"at":"null"}']
+    large = at_once(DocumentChecker(BOUND, ("at",)).check_large(lines[0], 1))
+    checked = DocumentChecker(BOUND, ("site", "at")).check(lines, 1)
+
+    for found in (checked, large):
+        [rejected] = found.rejected
+        assert (rejected.fault.at, rejected.fault.detail) == ("$.at", "the key field 'at' is null")
+    assert len(checked.documents) == 2
 
 
 def test_new_ids_are_uuid7_and_never_repeat():
