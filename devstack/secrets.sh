@@ -1,11 +1,11 @@
 #!/bin/sh
-# `make secrets` with any Python from 3.9 on, without packages; where there is none, in a container.
+# `make secrets` with any Python from 3.11 on, without packages; where there is none, in a container.
 set -eu
 cd "$(dirname "$0")/.."
 
 for candidate in ${PYTHON:-} python3 /usr/bin/python3 .venv/bin/python; do
     if command -v "$candidate" >/dev/null && "$candidate" -c \
-        'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         exec "$candidate" -m devstack.make_secrets
     fi
 done
@@ -14,6 +14,6 @@ if command -v docker >/dev/null; then
     exec docker run --rm --network none -u "$(id -u):$(id -g)" -v "$PWD:/penstock" -w /penstock \
         python:3.11-slim python -B -m devstack.make_secrets
 fi
-echo "make secrets needs python3 (3.9 or later, no packages: apt-get install python3-minimal)," \
+echo "make secrets needs python3 (3.11 or later, no packages: apt-get install python3-minimal)," \
     "or docker, to write .env and .secrets/; then: docker compose up -d --build --wait" >&2
 exit 1

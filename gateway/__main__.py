@@ -8,7 +8,8 @@ import sys
 
 import uvloop
 
-from gateway.access.keys_file import KeysFileError, read_keys
+from gateway.access.key_tables import KeysFileError
+from gateway.access.keys_file import read_keys
 from gateway.command_line import check_arguments
 from gateway.config import ConfigError, GatewayConfig
 from gateway.processes import CHILD_MARK, supervise

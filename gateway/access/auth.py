@@ -5,11 +5,9 @@ from fnmatch import fnmatchcase
 
 from aiohttp import web
 
+from gateway.access.key_tables import SCOPES
 from gateway.errors import Problem
 from gateway.sharing.tenant import TENANT
-
-SCOPES = frozenset({"submit", "read", "ingest", "schedule", "admin"})
-"""What a key may be allowed; `admin` includes all others and every tenant's tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

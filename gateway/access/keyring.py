@@ -7,7 +7,8 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 
 from gateway.access.auth import ANONYMOUS, Caller
-from gateway.access.keys_file import KeysFileError, read_keys
+from gateway.access.key_tables import KeysFileError
+from gateway.access.keys_file import read_keys
 from gateway.errors import Problem
 from penstock.looper import Looper
 

@@ -8,7 +8,6 @@ at once are a fault, and so is a file that cannot be read.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from penstock.wire import hosts, redis_url, tls
 
@@ -55,15 +54,11 @@ class Environment:
         value = self.text(name, default)
         if not value:
             return default
-        try:
-            scheme = urlsplit(value).scheme
-        except ValueError:
-            scheme = ""
-        if scheme not in schemes:
+        if value.partition("://")[0].lower() not in schemes:
             words = " or ".join(f"{one}://" for one in schemes)
             self.faults.append(f"{name} must begin with {words}")
             return default
-        if "amqp" in schemes and (wrong := hosts.faults(name, value)):
+        if wrong := hosts.faults(name, value):
             self.faults.extend(wrong)
             return default
         self.faults.extend(tls.faults(name, value))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from penstock.wire import hosts
+
 SENTINEL_PORT = 26379
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 _OTHERS = {
@@ -60,17 +62,21 @@ def read(url: str, *, socket: bool = True) -> RedisUrl:
     if not colon or scheme not in (*SCHEMES, *(["unix"] if socket else [])):
         words = " or ".join(f"{one}://" for one in SCHEMES)
         raise ValueError(f"must begin with {words}")
+    if scheme != "unix" and (wrong := hosts.misread(url)):
+        raise ValueError(wrong)
     if "sentinel" not in scheme:
+        if scheme != "unix" and (wrong := hosts.bad_port(url)):
+            raise ValueError(wrong)
         return RedisUrl(server=url)
     place, _, query = rest.partition("?")
     netloc, _, path = place.partition("/")
-    login, at, hosts = netloc.rpartition("@")
+    login, at, names = netloc.rpartition("@")
     primary, _, database = path.partition("/")
     if not primary:
         raise ValueError(f"names no primary behind its hosts: {scheme}://host,host/primary")
     if database and not database.isdigit():
         raise ValueError("has something else than the number of a database behind the primary")
-    sentinels = tuple(_host(one) for one in hosts.split(","))
+    sentinels = tuple(_host(one) for one in names.split(","))
     given = dict(parse_qsl(query, keep_blank_values=True))
     user, password = given.pop("sentinel_username", None), given.pop("sentinel_password", None)
     host, port = sentinels[0]
@@ -110,7 +116,7 @@ def latest(answers: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
 
 def _host(text: str) -> tuple[str, int]:
     try:
-        parts = urlsplit(f"//{text}")
+        parts = urlsplit(f"//{text.strip()}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None

@@ -73,11 +73,11 @@ def test_make_secrets_writes_the_files_that_compose_mounts():
         re.findall(r"^  ([a-z_.]+): \{file: \.secrets/([a-z_.]+)\}", COMPOSE, re.MULTILINE)
     )
 
-    assert declared == {name: name for name in secret_files(fill({}))}
+    assert declared == {name: name for name in secret_files(fill({}, {}))}
 
 
 def test_both_processes_can_be_configured_from_the_secret_files(tmp_path: Path):
-    for name, text in secret_files(fill({})).items():
+    for name, text in secret_files(fill({}, {})).items():
         (tmp_path / name).write_text(f"{text}\n")
     variables = {
         variable: str(tmp_path / file)
@@ -209,9 +209,11 @@ def cluster() -> dict[str, Any]:
 def test_both_processes_can_be_configured_from_the_secret_files_of_the_cluster(
     tmp_path: Path, cluster: dict[str, Any]
 ):
-    files = {**secret_files(fill({})), **cluster_secret_files(fill({}))}
+    files = {**secret_files(fill({}, {})), **cluster_secret_files(fill({}, {}))}
     declared = {name: one["file"] for name, one in cluster["secrets"].items()}
-    assert declared == {name: f".secrets/cluster/{name}" for name in cluster_secret_files(fill({}))}
+    assert declared == {
+        name: f".secrets/cluster/{name}" for name in cluster_secret_files(fill({}, {}))
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(f"{text}\n")
     variables = {

@@ -118,7 +118,7 @@ def test_secrets_are_files_which_make_secrets_writes_and_the_pod_mounts(name: st
     mounted = {item["path"]: item["key"] for item in secrets["items"]}
 
     assert {f"/run/secrets/{path}" for path in mounted} == {*variables.values()}
-    assert {*mounted.values()} <= secret_files(fill({})).keys()
+    assert {*mounted.values()} <= secret_files(fill({}, {})).keys()
     assert {"name": "secrets", "mountPath": "/run/secrets", "readOnly": True} in (
         container(name)["volumeMounts"]
     )

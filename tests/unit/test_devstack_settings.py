@@ -8,10 +8,15 @@ import sys
 import tomllib
 from inspect import iscoroutinefunction
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from kombu.utils.url import parse_url as kombu_url
+from pymongo.uri_parser import parse_uri as mongo_url
+from redis.connection import parse_url as redis_url
 
-from devstack.compose_secrets import secret_files
+from devstack.compose_secrets import kept_by_servers, secret_files, write_secret_files
+from devstack.dotenv import DotEnv
 from devstack.make_secrets import write
 from devstack.product import ROOT, gateway_url, workers_for
 from devstack.settings_files import kept_api_key, kept_credentials, read_settings
@@ -25,7 +30,7 @@ from topology.layout import load
 
 def test_secrets_are_private_and_the_api_key_is_the_one_that_the_gateway_knows(tmp_path: Path):
     path = tmp_path / ".env"
-    assert "API_KEY" in write(path)
+    assert "API_KEY" in write(path, {})
 
     values = read_settings(path)
     keys = tomllib.loads(values["GATEWAY_KEYS"].strip("'"))["key"]
@@ -43,13 +48,13 @@ def test_secrets_are_made_by_any_python_without_packages():
 def test_writing_secrets_again_keeps_them_and_adds_only_what_is_missing(tmp_path: Path):
     path = tmp_path / ".env"
     path.write_text("REDIS_PASSWORD=mine\nFLOWER_PASSWORD=\n")
-    added = write(path)
+    added = write(path, {})
     first = read_settings(path)
 
     assert first["REDIS_PASSWORD"] == "mine"
     assert "REDIS_PASSWORD" not in added
     assert "FLOWER_PASSWORD" in added
-    assert write(path) == []
+    assert write(path, {}) == []
     assert read_settings(path) == first
 
 
@@ -63,7 +68,7 @@ def test_an_api_key_that_was_emptied_or_replaced_opens_nothing_any_more(
     tmp_path: Path, api_key: str
 ):
     path = tmp_path / ".env"
-    write(path)
+    write(path, {})
     first = read_settings(path)
     other = f'{{ name = "reader", sha256 = "{"0" * 64}", scopes = ["read"] }}'
     keys = first["GATEWAY_KEYS"].replace("[{", f"[{other}, {{", 1)
@@ -71,29 +76,109 @@ def test_an_api_key_that_was_emptied_or_replaced_opens_nothing_any_more(
     settings = kept | {"GATEWAY_KEYS": keys, "API_KEY": api_key}
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
-    changed = write(path)
+    changed = write(path, {})
 
     values = read_settings(path)
     assert values["API_KEY"] not in {"", first["API_KEY"]}
     digest = hashlib.sha256(values["API_KEY"].encode()).hexdigest()
     assert keys_of(values) == {"operator": digest, "reader": "0" * 64}
     assert set(changed) == {"GATEWAY_KEYS"} | (set() if api_key else {"API_KEY"})
-    assert write(path) == []
+    assert write(path, {}) == []
 
 
 def test_the_example_makes_a_file_with_which_a_gateway_starts(tmp_path: Path):
     path, keys_file = tmp_path / ".env", tmp_path / "keys.toml"
     path.write_text((ROOT / ".env.example").read_text())
-    write(path)
-    keys_file.write_text(secret_files(read_settings(path))["gateway_keys.toml"])
+    write(path, {})
+    keys_file.write_text(secret_files(DotEnv(path).values)["gateway_keys.toml"])
 
     assert [one.name for one in read_keys(keys_file).values()] == ["operator"]
 
 
 def test_secrets_cover_everything_that_the_example_names(tmp_path: Path):
-    write(tmp_path / ".env")
+    write(tmp_path / ".env", {})
     example = read_settings(Path(__file__).parents[2] / ".env.example")
     assert set(example) == set(read_settings(tmp_path / ".env"))
+
+
+WRITTEN = r"""# mine
+export REDIS_PASSWORD='a # b'
+MONGO_PASSWORD="c\"d" # old
+RABBITMQ_PASSWORD= e#f # new
+FLOWER_PASSWORD=
+
+API_KEY=one
+API_KEY=two
+""".replace("\n", "\r\n")
+
+
+def test_what_people_write_into_env_is_kept_and_read_as_compose_reads_it(tmp_path: Path):
+    path = tmp_path / ".env"
+    path.write_bytes(f"\ufeff{WRITTEN.strip()}".encode())
+    env = DotEnv(path)
+    assert env.values == {
+        "REDIS_PASSWORD": "a # b", "MONGO_PASSWORD": 'c"d', "RABBITMQ_PASSWORD": "e#f",
+        "FLOWER_PASSWORD": "", "API_KEY": "two",
+    }  # fmt: skip
+
+    for name, value in {
+        "FLOWER_PASSWORD": "p@ss",
+        "MONGO_PASSWORD": 'it\'s "$5"',
+        "N": "a b",
+    }.items():
+        env.put(name, value)
+    env.write()
+
+    there = WRITTEN.replace('"c\\"d"', '"it\'s \\"\\$5\\""')
+    there = there.replace("FLOWER_PASSWORD=", "FLOWER_PASSWORD=p@ss")
+    assert path.read_bytes().decode() == f"{there}N='a b'\r\n"
+    assert DotEnv(path).values["MONGO_PASSWORD"] == 'it\'s "$5"'
+
+
+def test_a_password_of_any_characters_arrives_and_what_no_service_takes_is_refused(tmp_path: Path):
+    path = tmp_path / ".env"
+    odd = "p@ss:w/rd#1?%[+&\\"
+    path.write_text("".join(f"{name}_PASSWORD={odd}\n" for name in ("REDIS", "MONGO")))
+    write(path, {})
+    values = DotEnv(path).values
+    assert "RABBITMQ_PASSWORD" in values
+    files = secret_files({**values, "RABBITMQ_PASSWORD": odd})
+
+    for name in ("amqp_url", "redis_url", "mongo_url", "rabbitmq_management_url"):
+        assert unquote(urlsplit(files[name]).password or "") == odd
+    assert kombu_url(files["amqp_url"])["password"] == odd
+    assert redis_url(files["redis_url"])["password"] == odd
+    assert mongo_url(files["mongo_url"])["password"] == odd
+
+    before = path.read_text()
+    for line, fault in {
+        "REDIS_PASSWORD='a b'": "REDIS_PASSWORD has white space",
+        "RABBITMQ_PASSWORD=a:b": "RABBITMQ_PASSWORD has : ",
+        "FLOWER_PASSWORD=a,b": "FLOWER_PASSWORD has a comma",
+        "TASK_ID_KEYS=0:abc": "TASK_ID_KEYS: each key is NUMBER:HEX",
+        "GATEWAY_KEYS='key = [{ name = \"x\" }]'": "GATEWAY_KEYS: key 1: 'sha256' must be",
+        "GATEWAY_KEYS=key": "GATEWAY_KEYS: ",
+    }.items():
+        path.write_text(f"{before}{line}\n")
+        with pytest.raises(SystemExit, match=fault):
+            write(path, {})
+        assert path.read_text() == f"{before}{line}\n"
+
+
+def test_what_stored_data_needs_is_not_made_anew_when_it_was_emptied(tmp_path: Path):
+    path, folder = tmp_path / ".env", tmp_path / ".secrets"
+    write(path, {})
+    first = DotEnv(path).values
+    assert "amqp_url" in write_secret_files(folder, first)
+    assert write_secret_files(folder, first) == []
+    path.write_text("TASK_ID_KEYS=\nMONGO_PASSWORD=\nREDIS_PASSWORD=\n")
+
+    write(path, kept_by_servers(folder))
+
+    second = DotEnv(path).values
+    kept = {name for name in first if first[name] == second[name]}
+    assert kept == {"TASK_ID_KEYS", "MONGO_PASSWORD", "RABBITMQ_PASSWORD"}
+    assert {"redis_url", "redis.conf"} <= set(write_secret_files(folder, second))
 
 
 def test_credentials_and_api_key_are_kept_from_one_start_to_the_next(tmp_path: Path):

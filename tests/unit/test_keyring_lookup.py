@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.access.auth import ANONYMOUS
+from gateway.access.key_tables import KeysFileError
 from gateway.access.keyring import KeyRing
-from gateway.access.keys_file import KeysFileError, parse_keys, read_keys
+from gateway.access.keys_file import parse_keys, read_keys
 from gateway.errors import Problem
 
 

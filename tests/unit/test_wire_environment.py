@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import history.config
 from gateway.config import ConfigError, GatewayConfig
 from penstock.wire.environment import Environment
 from penstock.worker.errors import ConfigurationError
@@ -51,7 +52,14 @@ def test_what_is_empty_is_unset(tmp_path: Path):
         ({"A_URL_FILE": "/"}, "A_URL_FILE: / cannot be read: Is a directory"),
         ({"A_URL": "secret"}, "A_URL must begin with amqp:// or amqps://"),
         ({"A_URL": "http://u:secret@x"}, "A_URL must begin with amqp:// or amqps://"),
-        ({"A_URL": "amqp://[secret"}, "A_URL must begin with amqp:// or amqps://"),
+        (
+            {"A_URL": "amqp://u:x@a,b:y"},
+            "A_URL has no port from 0 to 65535 behind the colon of 'b:y'",
+        ),
+        (
+            {"A_URL": "amqp://u:secret"},
+            "A_URL has no port from 0 to 65535 behind the colon of a host",
+        ),
         ({"A_URL": "amqp://x?cafile=/no"}, "A_URL has cafile, which needs amqps://"),
     ],
 )
@@ -93,3 +101,28 @@ def test_every_process_reads_its_settings_so(
     assert read({"AMQP_URL": " ", "AMQP_URL_FILE": file}).amqp_url == URL
     with pytest.raises(error, match="AMQP_URL and AMQP_URL_FILE are both set"):
         read({"AMQP_URL": URL, "AMQP_URL_FILE": file})
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "read", "error"),
+    [
+        ("AMQP_URL", "amqp", GatewayConfig.from_env, ConfigError),
+        ("AMQP_URL", "amqps", Settings.from_env, SettingsError),
+        ("REDIS_URL", "redis", WorkerConfig.from_env, ConfigurationError),
+        ("REDIS_URL", "rediss", GatewayConfig.from_env, ConfigError),
+        ("MONGO_URL", "mongodb", history.config.HistoryConfig.from_env, history.config.ConfigError),
+        ("MONGO_URL", "mongodb", WorkerConfig.from_env, ConfigurationError),
+        ("RABBITMQ_MANAGEMENT_URL", "http", GatewayConfig.from_env, ConfigError),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_a_fault_that_shows_no_piece_of_it(
+    name: str, scheme: str, read: Callable[[Mapping[str, str]], object], error: type[Exception]
+):
+    read({name: f"{scheme}://u:p%40shh%3Aw%2Frd%231@host:1/x"})
+    for rest in (
+        "u:p@shh:w/rd#1@host", "u:shh/w@host", "u:shh#w@host", "u:shh?w@host", "u:[shh@host",
+        "u:s hh@host", "u:shh", "u:w @shh",
+    ):  # fmt: skip
+        with pytest.raises(error, match=name) as raised:
+            read({name: f"{scheme}://{rest}"})
+        assert "hh" not in str(raised.value)
