@@ -29,4 +29,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # An exit in order joins Motor's threads, which wait for a name server or a MongoDB that is away
+    # for as long as either takes: what is to be saved has been, or is read again.
+    os._exit(status)

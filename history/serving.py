@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from history.keys import LAG, METRICS
 from history.metrics import Metrics
 from history.parts import SERVERS_AWAY, Writing
 from history.server import make_app
+from penstock.looper import Faults, plain_line
 
 _FINISH_S = 3.0
 log = logging.getLogger(__name__)
@@ -30,10 +32,24 @@ async def serve(config: HistoryConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    note_unheard(loop)
     async with running(config):
         log.info("listening: host=%s port=%d", config.host, config.port)
         await stop.wait()
     log.info("stopped")
+
+
+def note_unheard(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what ends with an error that nobody waits for any more: one line for each cause.
+
+    Above all these are questions to a name server, whose asker has lost patience.
+    """
+    faults = Faults("callbacks", expected=(OSError,), tell=plain_line)
+
+    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        faults.failed(context.get("exception") or RuntimeError(context["message"]))
+
+    loop.set_exception_handler(note)
 
 
 @contextlib.asynccontextmanager

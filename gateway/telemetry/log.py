@@ -33,6 +33,9 @@ MAX_BATCH_CHARS = 64 * 1024
 STOP_TIMEOUT_S = 2.0
 """Longest wait at the end for lines to be written."""
 
+_NOISY = {"aiormq": "CRITICAL", "aio_pika": "CRITICAL", "aiohttp.access": "WARNING",
+          "asyncio": "WARNING"}  # fmt: skip
+"""Loggers of libraries, and the lowest level of theirs that is written."""
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRETS = (
     (re.compile(r"(://)[^/@\s\"]*:[^/@\s\"]*@"), r"\1***@"),
@@ -145,9 +148,10 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> Call
     root = logging.getLogger()
     root.handlers[:] = [handing]
     root.setLevel(level)
-    # Their lines per request and reconnect say nothing that ours do not.
-    for noisy in ("aiormq", "aio_pika", "aiohttp.access", "asyncio"):
-        logging.getLogger(noisy).setLevel("WARNING")
+    # Their lines per request and reconnect say nothing that ours do not. What AMQP's clients log of
+    # a lost connection, with tracebacks and for each channel, they raise as well: one line is ours.
+    for noisy, lowest in _NOISY.items():
+        logging.getLogger(noisy).setLevel(lowest)
     listener.start()
 
     def stop() -> None:

@@ -76,6 +76,9 @@ async def test_tasks_wait_for_redis(
         await eventually(lambda: deployment.depth("default") == 0)
         assert deployment.depth("default.dead") == 0
         assert deployment.record(untracked) == {}
+        await eventually(lambda: b"redis is back" in worker.child.logged())
+        # One line of an outage, of each process.
+        assert worker.child.logged().count(b"redis away") <= (3 if pool == "prefork" else 1)
 
 
 async def test_tasks_survive_rabbitmq(deployment: Deployment, rabbit: Rabbit):

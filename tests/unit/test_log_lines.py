@@ -116,3 +116,17 @@ def test_a_reader_that_stalls_costs_lines_and_not_time(restored):
     dropped = sum(one.get("count", 0) for one in lines if one["event"] == "log-lines-dropped")
     assert len([one for one in lines if one["event"] == "counted"]) + dropped == 10_500
     assert dropped > 0
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_fault_of_a_connection_is_a_line_of_ours_and_none_of_the_client():
+    stream = io.StringIO()
+    stop = configure_logging(stream=stream)
+
+    logging.getLogger("aiormq.connection").error("reader failed", exc_info=OSError("cut"))
+    logging.getLogger("aiormq.channel").warning("Closing channel because a call was cancelled")
+    logging.getLogger("gateway.rabbitmq.publisher").warning("publish-channel-lost")
+    stop()
+
+    [told] = stream.getvalue().splitlines()
+    assert json.loads(told)["event"] == "publish-channel-lost"

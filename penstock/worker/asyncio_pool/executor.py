@@ -35,7 +35,7 @@ from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
-from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S
+from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S, OUTAGE
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running import local_stacks
 from penstock.worker.running.outcome import Outcome, telling
@@ -265,6 +265,8 @@ class Executor:
             if isinstance(answer, Exception):
                 self._tell(execution, None, answer)
             else:
+                if execution.attempts:
+                    OUTAGE.over()
                 execution.attempts = 0
                 then(execution, answer)
         except BaseException as error:  # noqa: BLE001  # it must not end the connection of all
@@ -285,10 +287,8 @@ class Executor:
     def _later(self, execution: Execution, error: Exception, again: Callable[[], None]) -> None:
         wait_s = min(FIRST_WAIT_S * 2.0 ** min(execution.attempts, 10), LONGEST_WAIT_S)
         execution.attempts += 1
-        if execution.attempts in (1, 10, 100):
-            _logger.warning(
-                "redis away: %r attempt=%d error=%r", execution, execution.attempts, error
-            )
+        if execution.attempts == 1:
+            OUTAGE.waits(error)
         jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
         self.runtime.call_later(wait_s * jitter, again)
 

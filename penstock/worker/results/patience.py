@@ -19,6 +19,40 @@ LONGEST_WAIT_S = 2.0
 _logger = logging.getLogger(__name__)
 
 
+class Outage:
+    """What the log says of Redis: one line when calls begin to wait, one when they go on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._calls = 0
+
+    def waits(self, error: Exception) -> None:
+        """Note a call that begins to wait.
+
+        Args:
+            error: why.
+        """
+        with self._lock:
+            self._calls += 1
+            if self._since is None:
+                self._since = time.monotonic()
+                _logger.warning("redis away: tasks wait for it; error=%r", error)
+
+    def over(self) -> None:
+        """Note that a call that has waited was answered."""
+        with self._lock:
+            since, calls = self._since, self._calls
+            self._since, self._calls = None, 0
+        if since is not None:
+            after_s = time.monotonic() - since
+            _logger.info("redis is back: after_s=%.1f calls_that_waited=%d", after_s, calls)
+
+
+OUTAGE = Outage()
+"""Of this process."""
+
+
 class Patience:
     """How a result backend of Celery waits for Redis; stands before Celery's in the bases."""
 
@@ -38,7 +72,7 @@ class Patience:
         max_retries: float | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Call Redis until it answers, as Celery's method does; with short logs, and not for ever.
+        """Call Redis until it answers, as Celery's method does, and not for ever.
 
         A worker that is to stop while it waits hands the message back instead of hanging.
         """
@@ -46,7 +80,7 @@ class Patience:
         attempt, wait_s = 0, FIRST_WAIT_S
         while True:
             try:
-                return func(*args, **kwargs)
+                answer = func(*args, **kwargs)
             except Exception as error:
                 if not (self.always_retry and self.exception_safe_to_retry(error)):
                     raise
@@ -59,6 +93,11 @@ class Patience:
                         raise
                     raise Reject("the worker stops while Redis is away", requeue=True) from error
                 attempt += 1
-                _logger.warning("redis away: attempt=%d error=%r", attempt, error)
+                if attempt == 1:
+                    OUTAGE.waits(error)
+            else:
+                if attempt:
+                    OUTAGE.over()
+                return answer
             time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
