@@ -24,6 +24,7 @@ from topology.model import Topology
 from topology.parallel import (
     bind_each,
     compared,
+    declare_each,
     declare_queues,
     declared,
     each,
@@ -69,7 +70,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
     """
     plan = declarations(topology)
     async with underlay_of(connection) as underlay:
-        exchanges = await each(underlay, plan.exchanges, declared)
+        exchanges = await declare_each(underlay, plan.exchanges)
         queues = await declare_queues(underlay, plan.queues)
         if exchanges.conflicts or queues.conflicts:
             raise DeclarationConflict(exchanges.conflicts + queues.conflicts)
