@@ -1,6 +1,7 @@
 """A headless Chromium, driven over its DevTools protocol."""
 
 import asyncio
+import atexit
 import itertools
 import json
 import shutil
@@ -116,37 +117,74 @@ def chromium() -> str:
     return found
 
 
-@asynccontextmanager
-async def browser_page(folder: Path, *options: str) -> AsyncIterator[Page]:
-    """A page of a browser of its own, started with further options."""
-    with tempfile.TemporaryDirectory(prefix="page-") as profile:
-        child = Child(
+class Browser:
+    """A Chromium that goes on until this process ends: to start one costs more than most tests.
+
+    Args:
+        options: Further ones of its command line.
+    """
+
+    def __init__(self, options: tuple[str, ...]) -> None:
+        self._profile = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
+        profile = self._profile.name
+        self.child = Child(
             "chromium",
             [
                 chromium(), "--headless=new", "--no-sandbox", "--disable-gpu",
                 "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
                 "--remote-debugging-port=0", f"--user-data-dir={profile}", *options, "about:blank",
             ],
-            log=folder / "chromium.log",
+            log=Path(profile) / "chromium.log",
             env={**child_environment(), "HOME": profile},
         )  # fmt: skip
-        child.spawn()
+        self.child.spawn()
+        atexit.register(self._end)
+
+    async def address(self) -> tuple[str, str]:
+        """Where its DevTools listen, and the path of the whole browser there."""
+        file = Path(self._profile.name) / "DevToolsActivePort"
+
+        def lines() -> list[str]:
+            return file.read_text().splitlines() if file.exists() else []
+
+        await eventually(lambda: len(lines()) == 2, 30)
+        port, path = lines()
+        return f"http://127.0.0.1:{port}", path
+
+    def _end(self) -> None:
+        asyncio.run(self.child.kill())
+        self._profile.cleanup()
+
+
+_browsers: dict[tuple[str, ...], Browser] = {}
+"""By their options."""
+
+
+@asynccontextmanager
+async def browser_page(*options: str) -> AsyncIterator[Page]:
+    """A page that knows nothing of other pages, in a browser with further options."""
+    browser = _browsers.get(options)
+    if browser is None or not browser.child.running:
+        browser = _browsers[options] = Browser(options)
+    address, path = await browser.address()
+    async with aiohttp.ClientSession() as session, _devtools(session, address + path) as whole:
+        # What it stores is its own, as in a private window, and ends with this connection.
+        context = await whole.call("Target.createBrowserContext", disposeOnDetach=True)
+        target = await whole.call("Target.createTarget", url="about:blank", **context)
+        page_path = f"/devtools/page/{target['targetId']}"
+        async with _devtools(session, address + page_path) as page:
+            for domain in ("Page", "Runtime", "Log"):
+                await page.call(f"{domain}.enable")
+            yield page
+        await whole.call("Target.disposeBrowserContext", **context)
+
+
+@asynccontextmanager
+async def _devtools(session: aiohttp.ClientSession, url: str) -> AsyncIterator[Page]:
+    async with session.ws_connect(url, max_msg_size=0) as socket:
+        page = Page(socket)
+        listening = asyncio.create_task(page.listen())
         try:
-            ports = Path(profile) / "DevToolsActivePort"
-            await eventually(lambda: ports.exists() and ports.read_text().count("\n") >= 1, 30)
-            address = f"http://127.0.0.1:{ports.read_text().splitlines()[0]}"
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"{address}/json/list") as response:
-                    targets = await response.json()
-                target = next(one for one in targets if one["type"] == "page")
-                async with session.ws_connect(
-                    target["webSocketDebuggerUrl"], max_msg_size=0
-                ) as socket:
-                    page = Page(socket)
-                    listening = asyncio.create_task(page.listen())
-                    for domain in ("Page", "Runtime", "Log"):
-                        await page.call(f"{domain}.enable")
-                    yield page
-                    listening.cancel()
+            yield page
         finally:
-            await child.kill()
+            listening.cancel()

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from devstack import console
@@ -98,9 +97,9 @@ class Console:
 
 
 @asynccontextmanager
-async def console_page(folder: Path, url: str, *options: str) -> AsyncIterator[Console]:
-    """Give the console of a gateway in a browser of its own."""
-    async with browser_page(folder, *options) as page:
+async def console_page(url: str, *options: str) -> AsyncIterator[Console]:
+    """Give the console of a gateway in a page of its own."""
+    async with browser_page(*options) as page:
         yield Console(page, url)
 
 

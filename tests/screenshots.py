@@ -99,7 +99,7 @@ async def main(seconds: float) -> None:
         async with (
             Stack(folder, history=True, beat=True) as stack,
             something_to_show(stack, seconds) as task,
-            console_page(folder, stack.gateway_url, "--hide-scrollbars") as console,
+            console_page(stack.gateway_url, "--hide-scrollbars") as console,
         ):
             await picture(console, "console", "/", WIDE, "light", "Terminate")
             await picture(console, "console-dark", "/tasks", WIDE, "dark", "demo.sleep")

@@ -206,8 +206,8 @@ TASKS: dict[str, Callable[[Walk], Awaitable[None]]] = {
 
 @asynccontextmanager
 async def desk(of: Troubled, key: str, pictures: Path | None) -> AsyncIterator[Hand]:
-    """A browser of its own, with a key in its tab."""
-    async with browser_page(of.folder, "--hide-scrollbars") as page:
+    """A page of its own, with a key in its tab."""
+    async with browser_page("--hide-scrollbars") as page:
         await page.call("Emulation.setDeviceMetricsOverride", **_DESK)
         if key:
             script = f"sessionStorage.setItem('penstock-key', '{key}')"

@@ -1,7 +1,6 @@
 """One stack for all end-to-end tests: servers, a worker per pool, a gateway."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -27,8 +26,8 @@ async def http(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def console(stack: Stack, tmp_path: Path) -> AsyncIterator[Console]:
+async def console(stack: Stack) -> AsyncIterator[Console]:
     """The console in a browser; nothing may go wrong there without a word."""
-    async with console_page(tmp_path, stack.gateway_url) as page:
+    async with console_page(stack.gateway_url) as page:
         yield page
         assert page.page.complaints == []

@@ -67,9 +67,9 @@ def session(url: str, key: str) -> aiohttp.ClientSession:
 
 
 async def test_an_admin_sees_every_tenants_tasks_change_and_others_keys_hear_of_their_own(
-    stack, keyed, tmp_path
+    stack, keyed
 ):
-    async with console_page(tmp_path, keyed) as page, session(keyed, "acme") as acme:
+    async with console_page(keyed) as page, session(keyed, "acme") as acme:
         await page.open("/", online=False)
         await page.fill("#key", "root")
         await page.click("Use", "#key-row")

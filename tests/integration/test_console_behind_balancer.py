@@ -22,8 +22,8 @@ async def balancer(gateway):
 
 
 @pytest.fixture
-async def page(tmp_path, balancer):
-    async with console_page(tmp_path, balancer.url) as page:
+async def page(balancer):
+    async with console_page(balancer.url) as page:
         yield page
 
 
@@ -74,13 +74,13 @@ async def test_all_is_not_well_while_problems_are_not_answered(page, balancer):
 
 
 async def test_a_gateway_that_has_not_read_its_keys_again_costs_no_typed_form(
-    make_gateway, make_keys_file, tmp_path
+    make_gateway, make_keys_file
 ):
     client = await make_gateway(keys_file=make_keys_file(scopes=["submit", "read"]))
     typed = '{"x": 2, "y": 3}'
     async with (
         Balancer(f"http://127.0.0.1:{client.port}") as balancer,
-        console_page(tmp_path, balancer.url) as page,
+        console_page(balancer.url) as page,
     ):
         await page.open("/submit?task=demo.add", online=False)
         await page.fill("#key", "the key")

@@ -32,8 +32,8 @@ async def gateway(make_gateway):
 
 
 @pytest.fixture
-async def page(tmp_path, gateway):
-    async with console_page(tmp_path, f"http://127.0.0.1:{gateway.port}") as page:
+async def page(gateway):
+    async with console_page(f"http://127.0.0.1:{gateway.port}") as page:
         yield page
 
 
@@ -102,7 +102,7 @@ async def test_a_task_that_is_not_tracked_says_so_and_why(make_gateway, tmp_path
     )
     client = await make_gateway(topology_file=layout)
     await built(check=True)
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         await page.open("/submit?task=demo.quiet")
         task = await submit(page)
         await shown(page, task, "NOT TRACKED", "ignore_result")
@@ -131,10 +131,10 @@ async def test_it_connects_again_and_misses_nothing_and_says_when_it_cannot(gate
 
 
 async def test_with_keys_it_asks_for_one_and_shows_what_that_may(
-    make_gateway, make_keys_file, tmp_path, worker
+    make_gateway, make_keys_file, worker
 ):
     client = await make_gateway(keys_file=make_keys_file(scopes=["submit", "read"]))
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         await page.open(ADD, online=False)
         await page.fill("#key", "another key")
         await page.click("Use", "#key-row")
@@ -230,11 +230,9 @@ async def test_a_task_shown_again_and_again_stays_watched(page, worker):
     await page.sees("STARTED", ".task-head")
 
 
-async def test_a_server_that_is_away_is_named_and_nothing_known_before_is_told(
-    make_gateway, tmp_path
-):
+async def test_a_server_that_is_away_is_named_and_nothing_known_before_is_told(make_gateway):
     client = await make_gateway(redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         await page.open("/", online=False)
         await page.sees("Redis is away.", ".health")
         text = await page.text(".health")
@@ -271,7 +269,7 @@ async def test_the_page_and_its_files_are_strict_small_and_kept(make_keyed_gatew
     assert size < 200_000
 
 
-async def test_the_page_of_another_release_gets_the_files_of_this_one(make_keyed_gateway, tmp_path):
+async def test_the_page_of_another_release_gets_the_files_of_this_one(make_keyed_gateway):
     client = await make_keyed_gateway()
     text = await (await client.get("/")).text()
     for kind in ("js", "css"):
@@ -284,7 +282,7 @@ async def test_the_page_of_another_release_gets_the_files_of_this_one(make_keyed
         assert (await client.get(f"/static/{name}")).status == 404
     assert "The console is loading" in text
 
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         await page.open("/", online=False)
         await page.sees("wants a key")
         assert "is loading" not in await page.text("body")

@@ -63,10 +63,10 @@ async def test_many_workers_asked_at_once_are_read_once(gateway, store):
     assert reads() - before < WORKERS // 2
 
 
-async def test_the_busiest_are_asked_and_one_that_fails_costs_no_other(gateway, tmp_path):
+async def test_the_busiest_are_asked_and_one_that_fails_costs_no_other(gateway):
     async with (
         Balancer(f"http://127.0.0.1:{gateway.port}") as balancer,
-        console_page(tmp_path, balancer.url) as page,
+        console_page(balancer.url) as page,
     ):
         await page.open("/")
         await page.sees("of.w25", "#running")

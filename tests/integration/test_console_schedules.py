@@ -51,9 +51,7 @@ async def balancer(gateway):
         yield balancer
 
 
-async def test_the_outcome_of_a_last_run_is_of_it_and_goes_on(
-    gateway, history, worker, balancer, tmp_path
-):
+async def test_the_outcome_of_a_last_run_is_of_it_and_goes_on(gateway, history, worker, balancer):
     tasks = history.database.tasks
     ours = await submit(gateway, "demo.add", 1, 2)
     await worker.start(ours)
@@ -62,7 +60,7 @@ async def test_the_outcome_of_a_last_run_is_of_it_and_goes_on(
     for name in ("another", "and another"):
         await tasks.insert_one(document(name, task="demo.echo", at=at))
 
-    async with console_page(tmp_path, balancer.url) as page:
+    async with console_page(balancer.url) as page:
         await page.open("/schedules")
         await page.sees("STARTED", ROW.format(2))
         await worker.succeed(ours)

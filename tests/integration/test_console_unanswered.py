@@ -35,8 +35,8 @@ async def proxy(gateway):
 
 
 @pytest.fixture
-async def page(tmp_path, proxy):
-    async with console_page(tmp_path, f"http://127.0.0.1:{proxy.port}") as page:
+async def page(proxy):
+    async with console_page(f"http://127.0.0.1:{proxy.port}") as page:
         await page.open("/submit?task=demo.add")
         await page.page.run(WATCH)
         yield page

@@ -120,9 +120,9 @@ async def run(page: Any, script: str) -> Any:
     return json.loads(await page.run(script.replace("TASK", json.dumps(TASK))))
 
 
-async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_url, tmp_path):
+async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_url):
     task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
-    async with browser_page(tmp_path) as page:
+    async with browser_page() as page:
         for turn, host in enumerate(("127.0.0.1", "localhost", "app.localhost"), 1):
             await page.open(f"http://{host}:{elsewhere.port}/")
             told = await attempts(page, f"http://127.0.0.1:{gateway.port}", task_id)
@@ -145,10 +145,10 @@ async def test_a_page_of_another_origin_has_no_effect(gateway, elsewhere, amqp_u
         assert await count(amqp_url) == 1
 
 
-async def test_a_name_that_was_made_to_point_here_is_not_served(gateway, amqp_url, tmp_path):
+async def test_a_name_that_was_made_to_point_here_is_not_served(gateway, amqp_url):
     task_id = gateway.app[parts.ACCESS].task_ids.issue("anonymous")
     rebound = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    async with browser_page(tmp_path, rebound) as page:
+    async with browser_page(rebound) as page:
         await page.open(f"http://evil.example:{gateway.port}/healthz")
         told = await attempts(page, f"http://evil.example:{gateway.port}", task_id)
         statuses = await run(page, REBOUND)

@@ -104,9 +104,9 @@ def _built():
 
 
 @pytest.fixture
-async def console(client, redis_url, tmp_path):
+async def console(client, redis_url):
     await announce(client, redis_url, nullable, rest, kinds, mixed)
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         await page.open("/dead-letters/default")
         await page.page.run(KEEP_SENT)
         yield page

@@ -14,8 +14,8 @@ def _built():
 
 
 @pytest.fixture
-async def console(client, tmp_path):
-    async with console_page(tmp_path, f"http://127.0.0.1:{client.port}") as page:
+async def console(client):
+    async with console_page(f"http://127.0.0.1:{client.port}") as page:
         yield page
 
 
