@@ -26,7 +26,7 @@ gateway:  ## start the gateway alone, in front of servers that exist (AMQP_URL, 
 	$(IN_VENV) $(PYTHON_BIN) -m gateway
 
 test:  ## every tier against real servers of its own: unit, contract, integration, e2e, faults
-	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && exec $(PYTHON_BIN) -m pytest \
+	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && unset PYTHONDONTWRITEBYTECODE && exec $(PYTHON_BIN) -m pytest \
 		-n 4 --no-loadscope-reorder -p tests.again --again 10 \
 		$(wildcard tests/faults tests/e2e tests/fuzz tests/integration tests/conformance tests/contract tests/unit tests/test_*.py)'
 

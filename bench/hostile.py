@@ -34,8 +34,9 @@ class Hostile:
         if not self.chunk_bytes:
             return body
         size = self.chunk_bytes
-        parts = (body[start : start + size] for start in range(0, len(body), size))
-        return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        full, left = divmod(len(body), size)
+        last = b"%x\r\n%b\r\n" % (left, body[-left:]) if left else b""
+        return _framed(body[: full * size], size) + last + b"0\r\n\r\n"
 
     def request(self, key: str = "") -> bytes:
         """All of the request."""
@@ -55,6 +56,16 @@ class Hostile:
         if key:
             lines.append(f"Authorization: Bearer {key}")
         return "\r\n".join([*lines, "", ""]).encode() + sent
+
+
+def _framed(body: bytes, size: int) -> bytes:
+    """Chunks of one size, put together column by column: a megabyte has a million of them."""
+    head, tail = b"%x\r\n" % size, b"\r\n"
+    count, width = len(body) // size, len(head) + size + len(tail)
+    chunks = bytearray((head + bytes(size) + tail) * count)
+    for place in range(size):
+        chunks[len(head) + place :: width] = body[place::size]
+    return bytes(chunks)
 
 
 def filled(unit: bytes, size: int, head: bytes = b"", tail: bytes = b"") -> bytes:

@@ -35,15 +35,23 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
 
-WHOLE_STACKS = ("tests/e2e/", "tests/faults/")
-"""Folders of tests that run everything at once: two of them beside each other would be slow."""
+WHOLE_STACKS = {
+    "tests/faults/test_cluster.py": "whole stacks, second",
+    "tests/faults/test_redis_sentinels.py": "whole stacks, second",
+    "tests/faults/test_worker_lost.py": "whole stacks, second",
+    "tests/e2e/": "whole stacks, second",
+    "tests/faults/": "whole stacks, first",
+}
+"""Tests that run everything at once: two of them beside each other, no more. One after the other
+they would end long after all others. Who shares the stack of a folder is not parted."""
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no hints
-    """Shares tests out among processes by file; those of whole stacks all go to one."""
+    """Shares tests out among processes by file; those of whole stacks go to two."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "whole stacks" if nodeid.startswith(WHOLE_STACKS) else nodeid.partition("::")[0]
+        lanes = (lane for start, lane in WHOLE_STACKS.items() if nodeid.startswith(start))
+        return next(lanes, nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

@@ -21,8 +21,9 @@ async def test_a_short_drill_loses_nothing(tmp_path: Path):
         minutes=0,
         faults=KINDS,
         seed=20,
-        submits=25,
-        ingests=8,
+        submits=12,
+        ingests=4,
+        batch=60,
         pairs=1,
         quiet_s=(2, 4),
     )
