@@ -119,7 +119,7 @@ async def changes(context: Context) -> Report:
             serving(context.servers, workers=WORKERS, env=env)
         )
         await _begin(gateway.url)
-        page = await stack.enter_async_context(_page(context))
+        page = await stack.enter_async_context(_page())
         await page.open(f"{gateway.url}/")
         await _until(page, "document.querySelectorAll('.t-running progress').length >= 100")
         await page.run("void (window.long = [])")
@@ -179,7 +179,7 @@ async def _begin(url: str) -> None:
 
 
 async def _view(context: Context, url: str) -> View:
-    async with _page(context) as page:
+    async with _page() as page:
         await page.open(f"{url}/")
         await _until(page, "window.shownMs")
         loaded = [tuple(one) for one in json.loads(await page.run(_LOADED))]
@@ -194,8 +194,8 @@ async def _view(context: Context, url: str) -> View:
 
 
 @asynccontextmanager
-async def _page(context: Context) -> AsyncIterator[Page]:
-    async with browser_page(context.servers.folder) as page:
+async def _page() -> AsyncIterator[Page]:
+    async with browser_page() as page:
         await page.call("Emulation.setDeviceMetricsOverride", **_SIZE)
         await page.call("Page.addScriptToEvaluateOnNewDocument", source=_SEEN % json.dumps(API_KEY))
         yield page
