@@ -24,43 +24,44 @@ class Availability:
     def __init__(self) -> None:
         self._failed = ""
         self._slow = False
-        self._under_way = 0
+        self._admitted = 0
 
     def __repr__(self) -> str:
         """Tell what is wrong."""
-        return f"<Availability {self._failed or 'well'}, {self._under_way} under way>"
+        return f"<Availability {self._failed or 'well'}, {self._admitted} admitted>"
 
-    def check(self, *, writable: bool) -> None:
-        """Return if MongoDB may be asked.
+    @contextmanager
+    def admitted(self, *, writable: bool) -> Iterator[None]:
+        """Be around all that one task does, its waiting for others included.
 
         Args:
             writable: Whether PyMongo knows a server that takes writes.
 
         Raises:
-            RetryableError: It is still away, or another operation finds out whether it is.
+            RetryableError: MongoDB is still away, or another task finds out whether it is.
         """
-        if self._failed and (not writable or (self._slow and self._under_way)):
-            raise RetryableError(f"MongoDB: still away: {self._failed}")
+        self._refuse(writable=writable, others=self._admitted)
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
 
     @contextmanager
     def asking(self, *, writable: bool) -> Iterator[None]:
-        """Be around one operation, and remember whether it worked.
+        """Be around one operation of tasks that were admitted, and remember whether it worked.
 
         Raises:
-            RetryableError: As `check`; or as the operation.
+            RetryableError: Another operation has failed since they were; or as the operation.
         """
-        self.check(writable=writable)
+        self._refuse(writable=writable, others=self._admitted - 1)
         began = time.monotonic()
-        self._under_way += 1
         try:
             yield
         except RetryableError as error:
             self.failed(str(error), slow=time.monotonic() - began > SLOW_S)
             raise
-        else:
-            self._failed, self._slow = "", False
-        finally:
-            self._under_way -= 1
+        self._failed, self._slow = "", False
 
     def failed(self, words: str, *, slow: bool) -> None:
         """Take note of a failure.
@@ -71,3 +72,7 @@ class Availability:
         """
         self._failed = words.removeprefix("MongoDB: ").removeprefix("still away: ")
         self._slow = slow
+
+    def _refuse(self, *, writable: bool, others: int) -> None:
+        if self._failed and (not writable or (self._slow and others > 0)):
+            raise RetryableError(f"MongoDB: still away: {self._failed}")

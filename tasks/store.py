@@ -128,23 +128,22 @@ class Store:
             RetryableError: MongoDB is away or did not acknowledge; part may be stored. Repeat.
             PermanentError: no collection can have this name.
         """
-        self._availability.check(writable=self._is_writable())
-        encoded: list[tuple[int, RawBSONDocument]] = []
-        failed: list[Failed] = []
-        for first in range(0, len(documents), _ENCODED_AT_ONCE):
-            if first:
-                await asyncio.sleep(0)  # the loop has other tasks
-            part = documents[first : first + _ENCODED_AT_ONCE]
-            good, bad = encode(part, find_fault, first)
-            encoded += good
-            failed += bad
-        inserted = Inserted()
-        if encoded:
-            with self._span(collection, "insert"):
-                inserted = await self._sharing(collection).insert(encoded)
-        else:
-            with self._collection(collection):
-                pass
+        with self._admitted():
+            encoded: list[tuple[int, RawBSONDocument]] = []
+            failed: list[Failed] = []
+            for first in range(0, len(documents), _ENCODED_AT_ONCE):
+                if first:
+                    await asyncio.sleep(0)  # the loop has other tasks
+                part = documents[first : first + _ENCODED_AT_ONCE]
+                good, bad = encode(part, find_fault, first)
+                encoded += good
+                failed += bad
+            inserted = Inserted()
+            if encoded:
+                with self._span(collection, "insert"):
+                    inserted = await self._sharing(collection).insert(encoded)
+            else:
+                self._target(collection)
         failed += inserted.failed
         return StoreOutcome(
             stored=len(documents) - len(failed),
@@ -166,7 +165,11 @@ class Store:
         Raises:
             RetryableError: MongoDB is away or did not acknowledge.
         """
-        with self._collection(collection) as target, self._span(collection, "findAndModify"):
+        with (
+            self._admitted(),
+            self._collection(collection) as target,
+            self._span(collection, "findAndModify"),
+        ):
             try:
                 document = await target.find_one_and_update(
                     {"_id": document_id},
@@ -217,6 +220,10 @@ class Store:
         self._availability.failed(words, slow=True)
         return RetryableError(f"MongoDB: {words}")
 
+    def _admitted(self) -> AbstractContextManager[None]:
+        """Be around all that a task does; raises `RetryableError` while MongoDB is away."""
+        return self._availability.admitted(writable=self._is_writable())
+
     def _is_writable(self) -> bool:
         """Tell whether PyMongo knows a server that takes writes."""
         # Motor's stub takes the property for a method.
@@ -237,16 +244,18 @@ class Store:
             RetryableError: MongoDB is still away.
             PermanentError: no collection can have this name.
         """
-        writable = self._is_writable()
+        target = self._target(name)
+        with self._availability.asking(writable=self._is_writable()):
+            yield target
+
+    def _target(self, name: str) -> AsyncIOMotorCollection[Any]:
         try:
-            target = self._client_of_this_loop()[self._database].get_collection(
+            return self._client_of_this_loop()[self._database].get_collection(
                 name,
                 write_concern=WriteConcern(w="majority", j=True, wtimeout=_MAJORITY_MS),
             )
         except InvalidName as error:
             raise PermanentError(f"collection {name[:80]!r}: {text_of(error)}") from error
-        with self._availability.asking(writable=writable):
-            yield target
 
     def _client_of_this_loop(self) -> AsyncIOMotorClient[Any]:
         made_for = (os.getpid(), asyncio.get_running_loop())

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -341,9 +342,19 @@ async def test_a_primary_that_does_not_answer_holds_up_one_that_tries_and_no_oth
 ):
     store = Store(mongo_url, patience_s=1)
     await store.insert_documents("papers", documents(1))
+    other = Store(mongo_url, patience_s=1)
+    await other.insert_documents("papers", documents(1))
     admin = database.client.admin
     await admin.command("fsync", lock=True)  # it answers heartbeats, and writes nothing
     try:
+        with pytest.raises(RetryableError, match="no answer for 1 s"):
+            await other.insert_documents("papers", documents(1))
+        many = [other.insert_documents("papers", documents(1)) for _ in range(20)]
+        told = Counter(map(str, await asyncio.gather(*many, return_exceptions=True)))
+        assert told == {
+            "MongoDB: no answer for 1 s": 1,
+            "MongoDB: still away: no answer for 1 s": 19,
+        }
         batches = [
             store.insert_documents("papers", documents(count)) for count in (2, 3, 300, 301, 302)
         ]
@@ -363,6 +374,7 @@ async def test_a_primary_that_does_not_answer_holds_up_one_that_tries_and_no_oth
 
     assert (outcome.stored, outcome.duplicates) == (310, 302)
     store.close()
+    other.close()
 
 
 async def test_the_url_names_the_database_and_may_change_the_timeouts(mongo_url: str):

@@ -7,7 +7,7 @@ from tasks.availability import Availability
 
 
 def ask(availability: Availability, *, fails: bool = False, writable: bool = True) -> None:
-    with availability.asking(writable=writable):
+    with availability.admitted(writable=writable), availability.asking(writable=writable):
         if fails:
             raise RetryableError("MongoDB: no")
 
@@ -19,9 +19,9 @@ def test_while_no_server_takes_writes_each_is_refused():
         ask(availability, fails=True, writable=False)
 
     with pytest.raises(RetryableError, match="still away: no"):
-        availability.check(writable=False)
+        ask(availability, writable=False)
     ask(availability)
-    availability.check(writable=False)
+    ask(availability, writable=False)
 
 
 def test_a_failure_at_once_stops_no_other():
@@ -29,19 +29,29 @@ def test_a_failure_at_once_stops_no_other():
     with pytest.raises(RetryableError):
         ask(availability, fails=True)
 
-    with availability.asking(writable=True):
+    with availability.admitted(writable=True):
         ask(availability)
 
 
-def test_after_a_slow_failure_one_tries_and_the_others_are_refused_until_it_has_succeeded():
+def test_after_a_slow_failure_one_task_tries_and_the_others_are_refused_until_it_has_succeeded():
     availability = Availability()
     availability.failed("MongoDB: no answer", slow=True)
 
-    with availability.asking(writable=True):
+    with availability.admitted(writable=True):
         with pytest.raises(RetryableError, match="MongoDB: still away: no answer"):
             ask(availability)
-        with pytest.raises(RetryableError, match="MongoDB: still away: no answer"):
-            availability.check(writable=True)
-
-    with availability.asking(writable=True):
+        with availability.asking(writable=True):
+            pass
         ask(availability)
+
+
+def test_what_was_admitted_before_a_slow_failure_asks_no_more():
+    availability = Availability()
+    with availability.admitted(writable=True), availability.admitted(writable=True):
+        availability.failed("MongoDB: no answer", slow=True)
+
+        with (
+            pytest.raises(RetryableError, match="MongoDB: still away: no answer"),
+            availability.asking(writable=True),
+        ):
+            pytest.fail("it was asked")
