@@ -155,8 +155,6 @@ def _only_one() -> Iterator[None]:
         StartError: another `make run` is at work in this folder.
     """
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if FOLDER == ROOT / ".devstack":  # earlier releases made it readable by all
-        FOLDER.chmod(0o700)
     with (FOLDER / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

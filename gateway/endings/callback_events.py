@@ -63,8 +63,7 @@ class CallbackEvent(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     """Of the task, where it is part of a trace."""
     tenant: str | None = None
-    """Whose the task is, as its message says; None: a worker of an earlier release announced it, or
-    no gateway published it."""
+    """Whose the task is, as its message says; None: no gateway published it."""
 
 
 def event_of(task_id: str, state: str, headers: Mapping[str, Any]) -> CallbackEvent | None:

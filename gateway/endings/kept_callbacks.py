@@ -236,7 +236,7 @@ def _keys(task_id: str, tenant: str) -> list[str]:
 
 
 def tenant_of(found: dict[str, Any]) -> str:
-    """Return whose callback it is; empty: one of an earlier version, which stays charged."""
+    """Return whose callback it is; empty: a gateway without keys took it."""
     return str(found.get("tenant", ""))
 
 

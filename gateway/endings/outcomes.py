@@ -31,7 +31,6 @@ from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
 from penstock.wire.headers import COPY_HEADER, REASON_HEADER, RETRIED_HEADER, TENANT_HEADER
 from penstock.wire.kept_results import charge_to
-from penstock.wire.keys import FormerKeys
 from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
 from penstock.wire.records import error_record
 
@@ -281,9 +280,9 @@ class Outcomes:
 
     def _call(self, end: Outcome, asked: bytes) -> tuple[list[str], list[Any]]:
         """Return keys and arguments of the script that records an end."""
-        keys, former = self._redis.keys.task(end.task_id), FormerKeys.of(end.task_id)
+        keys = self._redis.keys.task(end.task_id)
         usage, gone = charge_to(end.tenant, time.time(), self._kept_s)
-        names = [keys.record, keys.events, keys.ended, keys.copy, former.ended, former.copy, *usage]
+        names = [keys.record, keys.events, keys.ended, keys.copy, *usage]
         return names, [end.state, end.record(), self._kept_s, end.copy, asked, *gone]
 
 

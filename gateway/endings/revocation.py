@@ -16,7 +16,7 @@ from gateway.rabbitmq.control import Control
 from gateway.redis.client import RedisClient
 from gateway.states.reading import States
 from penstock.wire.kept_results import charge_to
-from penstock.wire.keys import REVOKED_S, FormerKeys
+from penstock.wire.keys import REVOKED_S
 from penstock.wire.records import error_record
 
 _ATTEMPTS: Final = 5
@@ -85,10 +85,7 @@ class Revocation:
         usage, gone = charge_to(tenant, time.time(), self._kept_s)
         with _perhaps_revoked(task_id):
             outcome, state = await self._script(
-                keys=[
-                    *(keys.record, keys.events, keys.ended, keys.revoked),
-                    *(FormerKeys.of(task_id).ended, *usage),
-                ],
+                keys=[keys.record, keys.events, keys.ended, keys.revoked, *usage],
                 args=[body, self._kept_s, due_in_s + REVOKED_S, by, *gone],
             )
         if outcome == b"ended":
@@ -119,7 +116,7 @@ class Revocation:
         due_in_s = 0 if issued is None else _due_in_s(issued)
         with _perhaps_revoked(task_id):
             outcome, state = await self._ask_script(
-                keys=[keys.record, keys.ended, keys.revoked, FormerKeys.of(task_id).ended],
+                keys=[keys.record, keys.ended, keys.revoked],
                 args=[due_in_s + REVOKED_S],
             )
             if state == b"UNKNOWN" and outcome != b"ended":  # the script reads JSON

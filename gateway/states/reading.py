@@ -14,7 +14,7 @@ from gateway.redis.client import RedisClient
 from gateway.states.records import decode
 from gateway.states.state import State, accepted_at, state_of
 from gateway.timestamps import rfc3339
-from penstock.wire.keys import ENDED_EXTRA_S, FormerKeys
+from penstock.wire.keys import ENDED_EXTRA_S
 
 READ_BUDGET_BYTES = 8 * 1024 * 1024
 """Records read at once; what is beyond takes another round trip. A longer one is read alone."""
@@ -105,11 +105,9 @@ class States:
             return []
         keys: list[str] = []
         for task_id in ids:
-            task, former = self._keys.task(task_id), FormerKeys.of(task_id)
-            keys += (task.record, task.ended, task.revoked, former.ended, former.revoked)
-        answer: list[bytes | int] = await self._read(
-            keys=keys, args=[READ_BUDGET_BYTES, len(keys) // len(ids)]
-        )
+            task = self._keys.task(task_id)
+            keys += (task.record, task.ended, task.revoked)
+        answer: list[bytes | int] = await self._read(keys=keys, args=[READ_BUDGET_BYTES])
         return answer
 
     def interpret(self, task_id: str, record: bytes | int, issued: IssuedId | None) -> State:

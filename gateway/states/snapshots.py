@@ -13,7 +13,6 @@ from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, RefusedError
 from gateway.states.state import MAX_STREAMED_BYTES
 from penstock.looper import Faults, described
-from penstock.wire.keys import FormerKeys
 
 PAGE = 64
 """Events of one task read at once."""
@@ -111,9 +110,8 @@ class Snapshots:
     async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
         keys: list[str] = []
         for want in wants:
-            task, former = self._keys.task(want.task_id), FormerKeys.of(want.task_id)
+            task = self._keys.task(want.task_id)
             keys += (task.record, task.events, task.ended, task.revoked)
-            keys += (former.ended, former.revoked)
         cursors = (want.cursor for want in wants)
         answer = await self._script(keys=keys, args=[MAX_STREAMED_BYTES, PAGE, *cursors])
         return [

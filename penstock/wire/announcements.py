@@ -172,9 +172,9 @@ def decode_running(value: bytes | str) -> list[RunningTask]:
                 task=str(task),
                 start=float(start),
                 queue=None if queue is None else str(queue),
-                limit_s=None if not more or more[0] is None else float(more[0]),
+                limit_s=None if limit_s is None else float(limit_s),
             )
-            for task_id, task, start, queue, *more in json.loads(value)
+            for task_id, task, start, queue, limit_s in json.loads(value)
         ]
     except (TypeError, ValueError) as error:
         raise ValueError(f"not what a worker runs: {error!r}") from error

@@ -145,24 +145,3 @@ class ResultKeys:
     def task(self, task_id: str) -> TaskKeys:
         """Name the keys of a task."""
         return TaskKeys.of(task_id, self.record)
-
-
-class FormerKeys(NamedTuple):
-    """The marks of one task under the names that they had before they shared a slot.
-
-    Marks outlive an upgrade by up to `REVOKED_S`. A script that is given these names behind its
-    own keys moves what it finds under them to the present names.
-    """
-
-    revoked: str
-    ended: str
-    copy: str
-
-    @classmethod
-    def of(cls, task_id: str) -> "FormerKeys":
-        """Name the former keys of a task."""
-        return cls(
-            f"penstock:revoked:{task_id}",
-            f"penstock:ended:{task_id}",
-            f"penstock:copy:{task_id}",
-        )

@@ -9,8 +9,8 @@
     string penstock:beat           `{"at": unix seconds, "host"}` of the beat that leads
 
 A name is a tenant's own: its entry is `@<tenant>/<name>`, the tenant percent-encoded. Names without
-a tenant, RedBeat's own way, are those of `ADMIN`: the shipped entries, and every entry that was
-made before schedules had tenants or by another program.
+a tenant, RedBeat's own way, are those of `ADMIN`: the shipped entries, and every entry that
+another program made.
 """
 
 import json

@@ -17,7 +17,6 @@ from penstock.wire.keys import (
     KEPT_IDEMPOTENCY_PREFIX,
     OUTSTANDING_KEY,
     RATE_PREFIX,
-    FormerKeys,
     TaskKeys,
     passed_key,
 )
@@ -26,7 +25,7 @@ from penstock.wire.schedules import PREFIX, SCHEDULE_KEY
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {path.stem for path in (ROOT / "penstock/wire/lua").glob("*.lua")}
-TASK, OTHER, FORMER = TaskKeys.of("one"), TaskKeys.of("other"), FormerKeys.of("one")
+TASK, OTHER = TaskKeys.of("one"), TaskKeys.of("other")
 CLAIMS = [f"{IDEMPOTENCY_PREFIX}acme:key", f"{KEPT_IDEMPOTENCY_PREFIX}acme"]
 SCHEDULE = [f"{PREFIX}@acme/nightly", SCHEDULE_KEY]
 WITHIN = {
@@ -40,7 +39,7 @@ WITHIN = {
     "task_suspect": [TASK.record, TASK.deaths],
     "task_take_back": [TASK.record, TASK.events, TASK.ended],
 }
-"""Script → its keys, without former names."""
+"""Script → its keys."""
 UNLESS = {
     "task_end": ([TASK.record, TASK.events, TASK.ended, TASK.copy], [usage_key("acme")]),
     "task_revoke": ([*TASK[:4]], [usage_key("acme")]),
@@ -90,10 +89,6 @@ def test_tenants_and_pauses_lie_elsewhere(name: str):
 @pytest.mark.parametrize("name", ACROSS)
 def test_other_scripts_span_slots(name: str):
     assert slots(ACROSS[name]) == len(ACROSS[name]) > 1
-
-
-def test_former_names_lie_elsewhere():
-    assert slots([*TASK, *FORMER]) == 1 + len(FORMER)
 
 
 def test_the_docs_name_each_script():

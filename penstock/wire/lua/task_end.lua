@@ -1,8 +1,7 @@
 -- Record an end that the broker decided, unless the task ended before or another copy of it runs.
--- KEYS: record, events, ended, copy; the former names of the last two; what its tenant's results
---       take, if it has a tenant
+-- KEYS: record, events, ended, copy; what its tenant's results take, if it has a tenant
 -- ARGV: final state, its record without the opening brace, seconds to keep it, nonce of the copy,
---       what it was asked with, for history, or ''; with the seventh key: when the record is gone,
+--       what it was asked with, for history, or ''; with the fifth key: when the record is gone,
 --       when the mark of the end is
 -- Answer: recorded, ended or other-copy
 --- include state
@@ -10,16 +9,14 @@
 --- include packed
 --- include append
 --- include write
---- include former
 --- include asked
 --- include charge
-for mark = 3, 4 do move(KEYS[mark + 2], KEYS[mark]) end
 if redis.call('EXISTS', KEYS[3]) == 1 or FINAL[state_of(KEYS[1])] then return 'ended' end
 local started = redis.call('GET', KEYS[4])
 if ARGV[4] ~= '' and started and started ~= ARGV[4] then return 'other-copy' end
 local streamed = write(ARGV[2], '', tonumber(ARGV[3]))
 mark_ended(ARGV[1], tonumber(ARGV[3]))
 asked(ARGV[5])
-if KEYS[7] then charge(KEYS[7], ARGV[6], ARGV[7], ARGV[2], streamed, tonumber(ARGV[3])) end
+if KEYS[5] then charge(KEYS[5], ARGV[6], ARGV[7], ARGV[2], streamed, tonumber(ARGV[3])) end
 --- include noted
 return 'recorded'

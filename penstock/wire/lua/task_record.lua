@@ -35,7 +35,7 @@ if not record then
 --- include append
 --- include write
 --- include state
-  -- Its mark may have its former name: the record says it, too.
+  -- An end that a stock worker has stored has no mark.
   if besides == 0 and FINAL[state_of(KEYS[1])] then return 0 end
   if ARGV[5] == '1' then
     local started = string.match(head, '"started_at": ?"([%d:TZ.+-]+)"')

@@ -1,9 +1,8 @@
 -- Revoke a task unless it ended; one that runs goes on, but never starts again.
--- KEYS: record, events, ended, revoked; the former name of ended; what its tenant's results take,
---       if it has a tenant
+-- KEYS: record, events, ended, revoked; what its tenant's results take, if it has a tenant
 -- ARGV: the REVOKED record without its opening brace ('' = untracked), seconds to keep it,
 --       seconds to keep the mark, what it holds (1 by default): who repeats its own revocation is
---       known by that, and gets the same answer; with the sixth key: when the record is gone, when
+--       known by that, and gets the same answer; with the fifth key: when the record is gone, when
 --       the mark of the end is
 -- Answer: {ended, running or revoked; its state}
 --- include state
@@ -12,9 +11,7 @@
 --- include packed
 --- include append
 --- include write
---- include former
 --- include charge
-move(KEYS[5], KEYS[3])
 local by = ARGV[4] or '1'
 local state = redis.call('GET', KEYS[3]) or state_of(KEYS[1])
 if FINAL[state] then
@@ -30,7 +27,7 @@ if running(state) then return {'running', state} end
 if ARGV[1] ~= '' then
   local streamed = write(ARGV[1], '', tonumber(ARGV[2]))
   mark_ended('REVOKED', tonumber(ARGV[2]))
-  if KEYS[6] then charge(KEYS[6], ARGV[5], ARGV[6], ARGV[1], streamed, tonumber(ARGV[2])) end
+  if KEYS[5] then charge(KEYS[5], ARGV[5], ARGV[6], ARGV[1], streamed, tonumber(ARGV[2])) end
 --- include noted
 end
 return {'revoked', 'REVOKED'}

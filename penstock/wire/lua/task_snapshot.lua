@@ -1,5 +1,5 @@
 -- What streams begin with: the records of tasks, and the events after a cursor.
--- KEYS: record, events, ended, revoked of each task; or these and the former names of the last two
+-- KEYS: record, events, ended, revoked of each task
 -- ARGV: octets of a record that is answered whole, events at once, then a cursor or '' for each task
 -- Answer: for each task {the record or its short form, or 0, 1, 3 as of `task_read`, or 2 = long and
 --         without short form; 1 when the events after the cursor are all there; these events}
@@ -16,11 +16,11 @@ local function untrimmed(events)
   return length < EVENTS_LENGTH
 end
 
-local function shown(record, events, ...)
+local function shown(record, events, ended, revoked)
   local size = redis.pcall('STRLEN', record)
   if type(size) == 'table' then return 3 end
-  if size == 0 then return gone(...) end
-  if size <= limit then return whole(record, (...)) end
+  if size == 0 then return gone(ended, revoked) end
+  if size <= limit then return whole(record, ended) end
   local head = redis.call('GETRANGE', record, 0, 80)
   local cursor = string.match(head, '^{"cursor": ?"(%d+%-%d+)"')
   local short = cursor and redis.pcall('XRANGE', events, cursor, cursor)[1]
@@ -36,11 +36,10 @@ local function after(events, cursor)
   end
 end
 
-local each = #KEYS / (#ARGV - 2)
-for i = 1, #KEYS, each do
-  local n, events = (i - 1) / each + 1, KEYS[i + 1]
+for i = 1, #KEYS, 4 do
+  local n, events = (i - 1) / 4 + 1, KEYS[i + 1]
   local cursor, complete, news = ARGV[n + 2], 0, {}
-  local record = shown(unpack(KEYS, i, i + each - 1))
+  local record = shown(unpack(KEYS, i, i + 3))
   if cursor ~= '' and redis.call('TYPE', events).ok == 'stream' then
     if cursor == '0-0' then
       complete = untrimmed(events) and 1 or 0

@@ -1,6 +1,5 @@
 -- Whether a delivery may start; marks it started in the same step, so that two cannot both.
--- KEYS: record, events, ended, revoked, copy; the former name of revoked, and those of ended and copy
---       where the delivery may not be the first
+-- KEYS: record, events, ended, revoked, copy
 -- ARGV: the STARTED record without its opening brace ('' = untracked), seconds to keep it,
 --       letters: d = redelivered, t = published by a retry, p = replayed; the nonce of a copy, or '';
 --       the queue that it came from, where a pause of that holds it back
@@ -12,10 +11,6 @@ if copy == '' then copy = nil end
 local known, mark = redis.call('EXISTS', unpack(KEYS)) > 0, false
 if known then
 --- include state
---- include former
-  move(KEYS[6], KEYS[4])
-  move(KEYS[7], KEYS[3])
-  move(KEYS[8], KEYS[5])
   if redis.call('EXISTS', KEYS[4]) == 1 then return 'revoked' end
   mark = redis.call('GET', KEYS[3])
   local ended = mark or state_of(KEYS[1])

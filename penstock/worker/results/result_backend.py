@@ -23,7 +23,7 @@ from kombu.utils.encoding import bytes_to_str
 from penstock.redis_connections import behind_sentinels
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER, RETRIED_HEADER
 from penstock.wire.kept_results import kept_s
-from penstock.wire.keys import ASKED, DEATHS_S, REVOKED_S, FormerKeys, TaskKeys
+from penstock.wire.keys import ASKED, DEATHS_S, REVOKED_S, TaskKeys
 from penstock.wire.records import LONG_RECORD_BYTES, shown
 from penstock.wire.redis_url import read, without_login
 from penstock.wire.scripts import script
@@ -133,10 +133,9 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
         again += "t" * retried + "p" * (REPLAY_HEADER in headers)
         copy = str(headers.get(COPY_HEADER) or "")
         more = [copy, queue] if queue else [copy] if copy else []
-        former = FormerKeys.of(request.id)[: 3 if again or copy else 1]
         return ScriptCall(
             script("task_start"),
-            (keys.record, keys.events, keys.ended, keys.revoked, keys.copy, *former),
+            (keys.record, keys.events, keys.ended, keys.revoked, keys.copy),
             [self._body(started) if tracked else "", self.expires, again, *more],
             self._copies,
         )
@@ -208,7 +207,7 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
             return
         error = self.prepare_exception(TaskRevokedError(reason))
         body = self._body(self._meta(task_id, error, celery_states.REVOKED, None, None))
-        names = (keys.record, keys.events, keys.ended, keys.revoked, FormerKeys.of(task_id).ended)
+        names = (keys.record, keys.events, keys.ended, keys.revoked)
         arguments = [body, self.expires, REVOKED_S]
         self._ensure_retryable(self.scripts.call, script("task_revoke"), names, arguments)
 

@@ -149,20 +149,6 @@ def test_a_seed_that_redis_takes_in_part_only_is_sown_at_the_next_lead(
     assert due(client, "mine")
 
 
-def test_a_seed_that_an_older_release_sowed_in_part_runs_again(app: Penstock, client: Redis):
-    app.conf.beat_schedule = {"mine": {"task": "demo.add", "schedule": 5}}
-    Seeds(app).sow()
-    client.zrem("redbeat::schedule", "redbeat:mine")
-
-    Seeds(app).sow()
-    assert due(client, "mine")
-    client.zadd("redbeat::schedule", {"redbeat:mine": 5})
-    Seeds(app).sow()
-    get_redis(app).close()
-
-    assert due(client, "mine") == 5
-
-
 def test_what_cannot_be_kept_stops_no_other_seed(app: Penstock, client: Redis):
     app.conf.beat_schedule = {
         "no-task": {"schedule": 5},
