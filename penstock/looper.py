@@ -12,24 +12,20 @@ long as it is, and turns again within `LONGEST_WAIT_S`: it recovers soon after i
 import asyncio
 import itertools
 import logging
-import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-FIRST_WAIT_S: Final = 0.05
-LONGEST_WAIT_S: Final = 2.0
-"""Between two turns that fail: it doubles from the first to the longest, with jitter."""
+from penstock.backoff import LONGEST_WAIT_S, backoff_s
+
 LOG_AGAIN_S: Final = 600.0
 """The same cause is logged again after so long."""
 _MOST_LINES: Final = 8
 """Causes of one loop that are logged within `_LINES_WITHIN_S`; further ones are counted."""
 _LINES_WITHIN_S: Final = 60.0
 _ERROR_CHARS: Final = 500
-_jitter = random.Random()  # noqa: S311  # no secret
-"""Not the one of all modules: a thread of ours must not disturb what an application has seeded."""
 
 Turn = Callable[[], Awaitable[None]]
 Tell = Callable[[logging.Logger, int, str, dict[str, Any], BaseException | None], None]
@@ -305,8 +301,7 @@ class Faults:
         """Seconds to the next turn after a failure; None: there was none."""
         if not self._streak:
             return None
-        wait_s = min(FIRST_WAIT_S * 2 ** min(self._streak - 1, 16), self._longest_wait_s)
-        return float(wait_s * _jitter.uniform(0.5, 1))
+        return backoff_s(self._streak - 1, longest_s=self._longest_wait_s)
 
     def _may_log(self, text: str, now: float) -> bool:
         """Once per cause and ten minutes, and few causes a minute: some texts never repeat."""

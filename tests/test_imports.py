@@ -82,6 +82,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"spans"},
         {"redis_connections", "tracing"},
         {"describe", "looper", "wire"},
+        {"backoff"},
     ),
     "penstock.worker": (
         {"checkup"},

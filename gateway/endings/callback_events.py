@@ -7,7 +7,6 @@ happened, so that the same end announced twice is one event.
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, cached_template, template
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError
+from penstock.backoff import backoff_s
 from penstock.looper import Faults
 from penstock.wire.delay import delay_route
 from penstock.wire.end_events import DELIVER_TASK, end_event
@@ -110,8 +110,7 @@ def next_delay_s(event: CallbackEvent, now: float) -> int | None:
     """
     if event.first_at is not None and now - event.first_at >= GIVE_UP_S:
         return None
-    longest = min(LONGEST_WAIT_S, 2.0 ** min(event.attempt, 30))
-    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter
+    return max(1, math.ceil(backoff_s(event.attempt, 1, LONGEST_WAIT_S)))
 
 
 class CallbackEvents:

@@ -13,7 +13,6 @@ Letters that a worker published itself (`x-penstock-reason`) are let go: it reco
 import asyncio
 import dataclasses
 import logging
-import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
 from gateway.redis.faults import RedisAwayError, WrongTypeError
+from penstock.backoff import backoff_s
 from penstock.wire.headers import COPY_HEADER, REASON_HEADER, RETRIED_HEADER, TENANT_HEADER
 from penstock.wire.kept_results import charge_to
 from penstock.wire.names import GATE_QUEUE, OUTCOMES_QUEUE
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 100
 """Ends of one canvas that are recorded in one round trip; others' have their turn in between."""
-_FIRST_WAIT_S: Final = 0.05
-_LONGEST_WAIT_S: Final = 2.0
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
 _SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -234,15 +232,15 @@ class Outcomes:
         """
         kept = [end for end in ends if end.kept]
         calls = [self._call(end, asked) for end in kept]
-        wait_s = _FIRST_WAIT_S
+        failures = 0
         while True:
             try:
                 states = await self._record_kept(kept, calls)
             except WrongTypeError:
                 raise  # the consumer gives the letter a few more chances
             except RedisAwayError:
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                await asyncio.sleep(backoff_s(failures))
+                failures += 1
             else:
                 return [states[end.task_id] if end.kept else end.state for end in ends]
 

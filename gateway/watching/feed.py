@@ -7,7 +7,6 @@ queued ──SUBSCRIBE confirmed──► reading ──snapshot sent──► l
 """
 
 import asyncio
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -24,8 +23,9 @@ from gateway.watching.events import (
     position,
     state_event,
 )
-from gateway.watching.notices import FIRST_WAIT_S, LONGEST_WAIT_S, Notices, Topic
+from gateway.watching.notices import Notices, Topic
 from gateway.watching.stream_counts import StreamCounts
+from penstock.backoff import backoff_s
 from penstock.looper import Faults
 
 _AT_ONCE: Final = 64
@@ -246,7 +246,7 @@ class Feed:
 
     async def _begin_queued(self) -> None:
         """Send first states, as fast as the client reads; end when none is left."""
-        wait_s = FIRST_WAIT_S
+        failures = 0
         while self._queued:
             chunk = list(self._queued.values())[:_AT_ONCE]
             await self._sources.notices.ready([s.topic for s in chunk if s.topic is not None])
@@ -261,13 +261,13 @@ class Feed:
             try:
                 wants = [Want(s.task_id, "" if s.gap else s.resume) for s in chunk]
                 snapshots = await self._sources.snapshots.read(wants)
-                wait_s = FIRST_WAIT_S
+                failures = 0
             except RedisAwayError:
                 for subscription in chunk:
                     if not subscription.gone():
                         self.again(subscription)
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                await asyncio.sleep(backoff_s(failures))
+                failures += 1
                 continue
             for subscription, want, snapshot in zip(chunk, wants, snapshots, strict=True):
                 try:

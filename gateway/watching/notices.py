@@ -25,13 +25,11 @@ from gateway.redis.notice_connection import NoticeConnection
 from gateway.redis.resp import ProtocolError, Replies, Reply
 from gateway.watching.events import Event, decode_event, unix_time
 from gateway.watching.stream_counts import StreamCounts
+from penstock.backoff import FIRST_WAIT_S
 from penstock.looper import Faults, Looper
 
 PING_INTERVAL_S: Final = 3.0
 """A connection that is silent for twice as long is given up."""
-FIRST_WAIT_S: Final = 0.05
-LONGEST_WAIT_S: Final = 2.0
-"""Between attempts to connect."""
 OPEN_TIMEOUT_S: Final = 10.0
 """Of one attempt."""
 _CHANNELS_AT_ONCE: Final = 500
@@ -122,7 +120,6 @@ class Notices:
             self._connect_and_listen,
             interval_s=FIRST_WAIT_S,
             deadline_s=OPEN_TIMEOUT_S,
-            longest_wait_s=LONGEST_WAIT_S,
             expected=(RedisAwayError, ProtocolError),
         )
         """Keeps the connection; a fault of ours costs streams a gap, not their life."""

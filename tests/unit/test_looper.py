@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from penstock.looper import LONGEST_WAIT_S, Faults, Looper, Loops, ThreadLooper
+from penstock.backoff import LONGEST_WAIT_S, backoff_s
+from penstock.looper import Faults, Looper, Loops, ThreadLooper
 from tests.waiting import eventually
 
 
@@ -30,6 +31,17 @@ class UnprintableError(Exception):
 
     def __str__(self) -> str:
         raise ZeroDivisionError
+
+
+def test_a_wait_doubles_up_to_the_longest_and_is_at_least_half_of_it():
+    longest = [max(backoff_s(failures) for _ in range(100)) for failures in (0, 1, 2, 10_000)]
+    shortest = [min(backoff_s(failures) for _ in range(100)) for failures in (0, 1, 2, 10_000)]
+
+    assert all(most <= bound for most, bound in zip(longest, (0.05, 0.1, 0.2, 2.0), strict=True))
+    assert all(
+        least >= bound / 2 for least, bound in zip(shortest, (0.05, 0.1, 0.2, 2.0), strict=True)
+    )
+    assert all(least < most for least, most in zip(shortest, longest, strict=True))
 
 
 ERRORS = [

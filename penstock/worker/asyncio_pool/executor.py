@@ -11,7 +11,6 @@ While Redis is away an execution waits for it here; it holds no thread.
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from celery.app import trace
 from celery.utils.saferepr import saferepr
 from kombu.utils.encoding import bytes_to_str
 
+from penstock.backoff import backoff_s
 from penstock.wire.headers import CALLBACK_HEADER
 from penstock.wire.shown_arguments import shown as shown_arguments
 from penstock.worker import tracing
@@ -35,7 +35,7 @@ from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
-from penstock.worker.results.patience import FIRST_WAIT_S, LONGEST_WAIT_S, OUTAGE
+from penstock.worker.results.patience import OUTAGE
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running import local_stacks
 from penstock.worker.running.outcome import Outcome, telling
@@ -285,12 +285,11 @@ class Executor:
         return bool(backend.always_retry and backend.exception_safe_to_retry(error))
 
     def _later(self, execution: Execution, error: Exception, again: Callable[[], None]) -> None:
-        wait_s = min(FIRST_WAIT_S * 2.0 ** min(execution.attempts, 10), LONGEST_WAIT_S)
+        wait_s = backoff_s(execution.attempts)
         execution.attempts += 1
         if execution.attempts == 1:
             OUTAGE.waits(error)
-        jitter = random.uniform(0.5, 1)  # noqa: S311  # no secret
-        self.runtime.call_later(wait_s * jitter, again)
+        self.runtime.call_later(wait_s, again)
 
     def _redis(self) -> RedisPipe:
         if self._pipe is None:

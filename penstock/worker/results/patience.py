@@ -1,7 +1,6 @@
 """Calls of Redis that are made again until it answers."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -9,12 +8,9 @@ from typing import Any
 
 from celery.exceptions import Reject
 
+from penstock.backoff import backoff_s
 from penstock.worker.results.passing import is_passing
 from penstock.worker.stopping import stopping
-
-FIRST_WAIT_S = 0.05
-LONGEST_WAIT_S = 2.0
-"""Between attempts while Redis is away: long enough to spare it, short enough to be soon back."""
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +73,7 @@ class Patience:
         A worker that is to stop while it waits hands the message back instead of hanging.
         """
         limit = self.max_retries if max_retries is None else max_retries
-        attempt, wait_s = 0, FIRST_WAIT_S
+        attempt = 0
         while True:
             try:
                 answer = func(*args, **kwargs)
@@ -99,5 +95,4 @@ class Patience:
                 if attempt:
                     OUTAGE.over()
                 return answer
-            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  # jitter, no secret
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            time.sleep(backoff_s(attempt - 1))

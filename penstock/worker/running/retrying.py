@@ -1,8 +1,8 @@
 """When a task that raised `RetryableError` is tried again. Pure."""
 
 import math
-import random
 
+from penstock.backoff import backoff_s
 from penstock.worker.errors import RetryableError
 
 FIRST_RETRY_S = 1.0
@@ -21,5 +21,4 @@ def retry_delay_s(error: RetryableError, retries: int) -> int:
     """
     if error.retry_in_s is not None:
         return max(1, math.ceil(error.retry_in_s))
-    longest: float = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(retries, 30))
-    return max(1, math.ceil(longest * random.uniform(0.5, 1)))  # noqa: S311  # jitter, no secret
+    return math.ceil(backoff_s(retries, FIRST_RETRY_S, LONGEST_RETRY_S))
