@@ -39,20 +39,19 @@ def marks_below(beginning: str) -> set[str]:
     return {mark for _, mark in _marks() if mark.startswith(beginning)}
 
 
-def kill_marked(mark: str, timeout_s: float = 10.0) -> list[int]:
+def kill_marked(mark: str) -> list[int]:
     """Kill every process under that mark and wait until they are gone.
 
     A zombie that is not our child has an empty environment, so it counts as gone.
 
     Args:
         mark: The value that the processes carry.
-        timeout_s: Seconds to wait for the kernel to take them away.
 
     Returns:
         The processes that were found, for the message to the user.
     """
     found: list[int] = []
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + 10  # for the kernel to take them away
     while (pids := marked_pids(mark)) and time.monotonic() < deadline:
         for pid in pids:
             if pid not in found:

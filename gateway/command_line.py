@@ -3,7 +3,6 @@
 import argparse
 import textwrap
 
-from gateway.config import GatewayConfig
 from penstock import VERSION
 
 _ABOUT = """\
@@ -42,31 +41,6 @@ _GROUPS = (
     ("metrics and logs", "METRICS_PUBLIC ACCESS_LOG GATEWAY_METRICS_FOLDER TRACING TRACE_URL"),
 )
 """Every variable under what it is about; a test holds it to the configuration."""
-
-
-class _Asked(dict[str, str]):
-    """An empty environment that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]  # narrower: of text only
-        """Remember the name."""
-        self.names.append(name)
-        return default
-
-
-def variables() -> list[str]:
-    """Every environment variable of the gateway, in the order of its configuration."""
-    asked = _Asked()
-    GatewayConfig.from_env(asked)
-    return list(dict.fromkeys(name for name in asked.names if not name.endswith("_FILE_FILE")))
-
-
-def listed() -> list[str]:
-    """Every variable that `--help` lists."""
-    return [name for _, names in _GROUPS for name in names.split()]
 
 
 def check_arguments(arguments: list[str]) -> None:

@@ -70,10 +70,6 @@ class HistoryRedis:
         await self._redis.expire(name, keep_s)
         return made
 
-    async def exists(self, name: str) -> bool:
-        """Return whether there is such a key."""
-        return bool(await self._redis.exists(name))
-
     async def remove(self, name: str) -> None:
         """Delete a key."""
         await self._redis.delete(name)
@@ -120,15 +116,6 @@ class HistoryRedis:
         except ResponseError:
             return  # Redis 6.0 knows no MINID: the stream is bounded by its length
 
-    async def last_id(self, name: str) -> str:
-        """Return the id of the last entry; `0-0`: there is none."""
-        found = await self._execute("XREVRANGE", name, "+", "-", "COUNT", 1)
-        return _text(found[0][0]) if found else "0-0"
-
-    async def length(self, name: str) -> int:
-        """Return how many entries a stream has."""
-        return int(await self._redis.xlen(name))
-
     async def heads(self, names: Sequence[str], octets: int) -> list[bytes]:
         """Return the beginnings of strings; empty: there is none, or it is no string."""
         if not names:
@@ -165,11 +152,6 @@ class HistoryRedis:
     async def fields(self, name: str) -> dict[bytes, bytes]:
         """Return the fields of a hash."""
         return _fields(await self._execute("HGETALL", name))
-
-    async def now(self) -> float:
-        """Return the time of Redis, unix seconds."""
-        seconds, micros = await self._redis.time()
-        return float(seconds) + float(micros) / 1e6
 
     async def close(self) -> None:
         """Close every connection."""

@@ -15,6 +15,7 @@ from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from devstack.rabbit_container import neighbour_for
 
+_USER = "penstock"
 SIZE = 3
 NET_TICK_S = 12
 """A node that vanished without a word is found out within 15 s, not 75, as without it."""
@@ -61,7 +62,6 @@ class RabbitCluster:
     Args:
         folder: Data, configuration and logs of all of them.
         logs: Folder of their logs.
-        user: Made at the first start.
         mark: See `Child`.
         net_tick_s: How long a node may be silent before the others count it as gone, about.
     """
@@ -71,18 +71,16 @@ class RabbitCluster:
         folder: Path,
         logs: Path,
         *,
-        user: str = "penstock",
         mark: str = RUN_MARK,
         net_tick_s: int = NET_TICK_S,
     ) -> None:
         cookie, self._password = secrets.token_hex(16), secrets.token_urlsafe(18)
-        self._user = user
         settings = [*_SETTINGS, f"net_ticktime = {net_tick_s}"]
         self.rabbits = [
             neighbour_for(
                 os.environ.get("RABBITMQ_IMAGE"),
                 folder / str(number),
-                user=user,
+                user=_USER,
                 password=self._password,
                 log=logs / f"rabbitmq-{number}.log",
                 mark=mark,
@@ -156,7 +154,7 @@ class RabbitCluster:
             way.resume()
 
     def _address(self, ports: list[int]) -> str:
-        credentials = f"{quote(self._user, safe='')}:{quote(self._password, safe='')}"
+        credentials = f"{_USER}:{quote(self._password, safe='')}"
         hosts = ",".join(f"{LOOPBACK}:{port}" for port in ports)
         return f"amqp://{credentials}@{hosts}/"
 

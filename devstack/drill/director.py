@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from devstack.drill.faults import Fault, Scene
 
-PAIRS = 0.35
-"""Share of the moments at which two things break at once."""
 _LONGEST_S = 120.0
 SHORT_S = 12.0
 LONG_S = 40.0

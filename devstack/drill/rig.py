@@ -30,7 +30,6 @@ GATEWAYS = ("gateway-a", "gateway-b")
 PREFORK = ("worker-one", "worker-two")
 BUSY_WORKERS = (*PREFORK, "worker-asyncio")
 WORKERS = (*BUSY_WORKERS, "worker-narrow")
-SERVICES = ("amqp", "redis", "mongo")
 NARROW_LIMIT = 30
 """Messages in the queue `narrow` from which the gateway refuses; the broker does at ten times."""
 BACK_WITHIN_S = 120.0

@@ -180,8 +180,6 @@ class Outcomes:
         self._script = redis.script("task_end", copied=True)
         self._kept_s = result_expires_s
         self._callbacks = callbacks
-        self.recorded = 0
-        """Ends recorded by this process."""
         self.on_recorded: Callable[[str | None, str], None] = lambda _task, _state: None
         """Called with the task and the state of each."""
 
@@ -264,7 +262,6 @@ class Outcomes:
         for end, answer in zip(ends, answers, strict=True):
             states[end.task_id] = end.state if answer == b"recorded" else None
             if answer == b"recorded":
-                self.recorded += 1
                 self.on_recorded(end.task, end.state)
             elif answer == b"ended":
                 before.append(end.task_id)

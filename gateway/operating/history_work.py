@@ -29,18 +29,6 @@ Answer = TypeVar("Answer")
 UNCONFIRMED: Final = "unconfirmed"
 
 
-class LaterError(Exception):
-    """A task cannot be dealt with at the moment: it stays.
-
-    Args:
-        problem: Why.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
 def passing(problem: Problem) -> bool:
     """Return whether a refusal passes by itself, or may not have been one."""
     return problem.status in RETRYABLE_STATUSES or problem.code == UNCONFIRMED

@@ -140,11 +140,6 @@ class Catalog:
             faults=tuple(faults),
         )
 
-    def terminable(self, task: str) -> bool | None:
-        """Return whether a running task can be stopped on every pool; None: not announced."""
-        live = self._live.get(task)
-        return all(one.coroutine for one in live) if live else None
-
     def announced(self, task: str) -> tuple[Announced, ...]:
         """Return what is announced of one task, newest first."""
         return self._live.get(task, ())

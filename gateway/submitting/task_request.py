@@ -214,8 +214,8 @@ def _form_steps(request: TaskRequest) -> Generator[None, None, None]:
         _check_options(request.options)
 
 
-def check_raw(raw: bytes) -> None:
-    """Look for what a raw JSON value may hide from the envelope's parser.
+def _raw_steps(raw: bytes) -> Iterator[None]:
+    """Look for what a raw JSON value may hide from the envelope's parser, in steps.
 
     The parser skips over it, so numbers out of range and deep nesting go through; a worker's
     `json.loads` would make `inf` of the one (or refuse an integer of thousands of digits) and
@@ -224,11 +224,6 @@ def check_raw(raw: bytes) -> None:
     Raises:
         Problem: `malformed-json` (queued: no).
     """
-    for _ in _raw_steps(raw):
-        pass
-
-
-def _raw_steps(raw: bytes) -> Iterator[None]:
     if len(raw) < _MAX_SAFE_DEPTH and b"e" not in raw and b"E" not in raw:
         return
     yield

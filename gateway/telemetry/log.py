@@ -132,11 +132,10 @@ class _Listener(QueueListener):
                 thread.join(STOP_TIMEOUT_S)
 
 
-def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> Callable[[], None]:
+def configure_logging(stream: TextIO | None = None) -> Callable[[], None]:
     """Send every logger's records to the stream as JSON lines.
 
     Args:
-        level: Lowest level written.
         stream: Where to; None: standard error.
 
     Returns:
@@ -147,7 +146,7 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> Call
     listener = _Listener(lines, _Writing(stream or sys.stderr, handing))
     root = logging.getLogger()
     root.handlers[:] = [handing]
-    root.setLevel(level)
+    root.setLevel("INFO")
     # Their lines per request and reconnect say nothing that ours do not. What AMQP's clients log of
     # a lost connection, with tracebacks and for each channel, they raise as well: one line is ours.
     for noisy, lowest in _NOISY.items():

@@ -35,15 +35,12 @@ class Merger:
         self._mask = mask
         self._kept = timedelta(days=days)
 
-    def merged(
-        self, before: Mapping[str, Any] | None, facts: Facts, now: datetime | None = None
-    ) -> dict[str, Any]:
+    def merged(self, before: Mapping[str, Any] | None, facts: Facts) -> dict[str, Any]:
         """Return the members that change; none: everything was known.
 
         Args:
             before: the document; None: there is none.
             facts: what is known now.
-            now: for tasks that no cursor or time dates.
         """
         known: Mapping[str, Any] = before or {}
         found: dict[str, Any] = {}
@@ -56,7 +53,7 @@ class Merger:
             value = getattr(facts, name)
             if value is not None and known.get(name) is None:
                 found[name] = value
-        self._dates(known, facts, found, now or datetime.now(UTC))
+        self._dates(known, facts, found, datetime.now(UTC))
         self._state(known, facts, found)
         if _TIMES & found.keys():
             self._spans({**known, **found}, found)

@@ -89,9 +89,8 @@ def test_the_injected_context_is_no_parameter_and_what_has_no_hint_takes_anythin
     assert faults(catalog, [3]) == []
     assert faults(catalog, [3, {"any": ["thing"]}]) == []
     assert faults(catalog, ["3"]) == ["$.args[0]"]
-    assert catalog.terminable("t") is True
-    assert one(add).terminable("t") is False
-    assert catalog.terminable("other") is None
+    assert [entry.coroutine for entry in catalog.announced("t")] == [True]
+    assert [entry.coroutine for entry in one(add).announced("t")] == [False]
 
 
 def test_two_releases_side_by_side_are_two_entries():

@@ -139,6 +139,6 @@ def test_arguments_that_do_not_fit_are_refused_by_position(
     assert refused.value.faults[0].at.startswith(at)
 
 
-def test_the_gateway_knows_which_tasks_can_be_stopped(catalog: Catalog):
-    assert catalog.terminable("scripts.run") is True
-    assert catalog.terminable("demo.add") is False
+def test_the_gateway_knows_which_tasks_are_coroutines(catalog: Catalog):
+    assert [entry.coroutine for entry in catalog.announced("scripts.run")] == [True]
+    assert [entry.coroutine for entry in catalog.announced("demo.add")] == [False]

@@ -251,7 +251,6 @@ def test_an_entry_of_a_worker_that_is_gone_checks_nothing():
 
     gone.check("demo.add", b"[1,2,3]", b"{}")
     assert gone.tasks == ()
-    assert gone.terminable("demo.add") is None
 
 
 @pytest.mark.parametrize(

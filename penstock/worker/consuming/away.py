@@ -70,10 +70,6 @@ class AwayQueues:
             if self._names.pop(name, None) is not None:
                 _logger.info("queue %r is consumed again", name)
 
-    def stop(self) -> None:
-        """End the attempts."""
-        self._looper.stop()
-
     def _turn(self) -> None:
         for name in self.names:
             try:

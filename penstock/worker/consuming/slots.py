@@ -99,19 +99,18 @@ class Slots:
                 request.on_timeout(False, limit_s)  # noqa: FBT003  # Celery's: the hard one
 
 
-def replace_worker(left: Callable[[], int], end_within_s: float = END_WITHIN_S) -> None:
+def replace_worker(left: Callable[[], int]) -> None:
     """Stop this worker warmly, and end its process when only lost tasks are left.
 
     A stop alone would wait for the thread of a lost task for ever.
 
     Args:
         left: returns how many tasks run that are not lost.
-        end_within_s: how long these may take.
     """
     _logger.critical("the worker replaces itself: it lost a slot")
     time.sleep(LOOK_S)  # the lost task is acknowledged
     worker_state.should_stop = os.EX_TEMPFAIL
-    deadline = time.monotonic() + end_within_s
+    deadline = time.monotonic() + END_WITHIN_S
     while left() and time.monotonic() < deadline:
         time.sleep(LOOK_S)
     time.sleep(LOOK_S)  # as above

@@ -79,7 +79,8 @@ async def writing_history(config: HistoryConfig) -> AsyncIterator[Writing]:
         )
     async with running(config) as writing:
         await eventually(
-            lambda: writing.lease.held and writing.redis.exists(HISTORY_CHANGES), timeout_s=10
+            lambda: writing.lease.held and writing.redis._redis.exists(HISTORY_CHANGES),
+            timeout_s=10,
         )
         yield writing
 
