@@ -227,12 +227,13 @@ class GatewayConfig:
     @property
     def unverified(self) -> tuple[str, ...]:
         """The variables whose URL switches the check of the server's certificate off."""
-        urls = {
-            "AMQP_URL": self.amqp_url,
-            "REDIS_URL": self.redis_url,
-            "RABBITMQ_MANAGEMENT_URL": self.management_url or "",
-        }
-        return tuple(name for name, url in urls.items() if not tls.is_verified(url))
+        return tls.unverified(
+            {
+                "AMQP_URL": self.amqp_url,
+                "REDIS_URL": self.redis_url,
+                "RABBITMQ_MANAGEMENT_URL": self.management_url or "",
+            }
+        )
 
     @property
     def unreachable(self) -> bool:

@@ -122,12 +122,13 @@ class WorkerConfig:
     @property
     def unverified(self) -> tuple[str, ...]:
         """The variables whose URL switches the check of the server's certificate off."""
-        urls = {
-            "AMQP_URL": self.amqp_url,
-            "REDIS_URL": self.redis_url,
-            "MONGO_URL": self.mongo_url,
-        }
-        return tuple(name for name, url in urls.items() if not tls.is_verified(url))
+        return tls.unverified(
+            {
+                "AMQP_URL": self.amqp_url,
+                "REDIS_URL": self.redis_url,
+                "MONGO_URL": self.mongo_url,
+            }
+        )
 
 
 def _modules(text: str, faults: list[str]) -> tuple[str, ...]:

@@ -8,27 +8,15 @@ Outcome = Literal["open", "accepted", "refused", "unknown"]
 
 
 @dataclass(slots=True, kw_only=True)
-class TaskReceipt:
-    """One submit, however often it was tried."""
+class Receipt:
+    """One request, however often it was tried."""
 
     number: int
-    """Its argument: finds its executions again."""
+    """Finds again what became of it: the argument of a task, the field `r` of documents."""
     kind: str
-    due_s: float = 0.0
-    """Unix time before which it must not start; 0: at once."""
-    keyed: bool = False
-    """Sent with an idempotency key, so that it may be tried again after any outcome."""
-    tallied: bool = True
-    """Whether its executions are written down."""
-    way: str = ""
-    """In which of `endings.ENDS` it ends."""
     outcome: Outcome = "open"
     doubtful: bool = False
     """Whether some try had an unknown outcome."""
-    ids: set[str] = field(default_factory=set)
-    """Every id that an answer named; one, if all is well."""
-    revoked: bool = False
-    """Whether a revocation was confirmed before it was due."""
     trace: str = ""
     """Ids of its trace and of the client's span, where the request is sampled: `trace-span`."""
     traced_at: float = 0.0
@@ -44,31 +32,33 @@ class TaskReceipt:
 
 
 @dataclass(slots=True, kw_only=True)
-class IngestReceipt:
-    """One ingest request, however often it was tried."""
+class TaskReceipt(Receipt):
+    """One submit."""
 
-    number: int
-    """The field `r` of its documents; `i` counts them."""
-    kind: str
+    due_s: float = 0.0
+    """Unix time before which it must not start; 0: at once."""
+    keyed: bool = False
+    """Sent with an idempotency key, so that it may be tried again after any outcome."""
+    tallied: bool = True
+    """Whether its executions are written down."""
+    way: str = ""
+    """In which of `endings.ENDS` it ends."""
+    ids: set[str] = field(default_factory=set)
+    """Every id that an answer named; one, if all is well."""
+    revoked: bool = False
+    """Whether a revocation was confirmed before it was due."""
+
+
+@dataclass(slots=True, kw_only=True)
+class IngestReceipt(Receipt):
+    """One ingest request; the field `i` counts its documents."""
+
     count: int
     repeatable: bool
     """Whether a second send stores nothing twice: own `_id`, `?key=` or an idempotency key."""
-    outcome: Outcome = "open"
-    doubtful: bool = False
     accepted: int = 0
     """Documents that were confirmed; fewer than `count` where only a part was."""
     batches: set[str] = field(default_factory=set)
-    trace: str = ""
-    """As that of a task."""
-    traced_at: float = 0.0
-    decided_at: float = 0.0
-    gateway: int = 0
-
-    def decide(self, outcome: Outcome, gateway: int) -> None:
-        """Note the last outcome and when it came."""
-        self.outcome = outcome
-        self.decided_at = time.time()
-        self.gateway = gateway
 
 
 @dataclass(slots=True)

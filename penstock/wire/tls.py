@@ -7,6 +7,7 @@ server that is away, for ever.
 """
 
 import ssl
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 _CA_FILES = frozenset({"cafile", "ssl_ca_certs", "tlscafile"})
@@ -42,6 +43,11 @@ def is_verified(url: str) -> bool:
         or "true" in {given.get("tlsinsecure"), given.get("tlsallowinvalidcertificates")}
         or given.get("tlsallowinvalidhostnames") == "true"
     )
+
+
+def unverified(urls: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables whose URL switches the check of the server's certificate off."""
+    return tuple(name for name, url in urls.items() if not is_verified(url))
 
 
 def refusal(error: BaseException) -> str:
