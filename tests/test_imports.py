@@ -129,6 +129,7 @@ HOMES: dict[str, set[str]] = {
 """Foreign library → the only folders and files that may import it."""
 
 LEAVES = [
+    "topology/consistency.py",
     "topology/model.py",
     "topology/layout.py",
     "topology/delay_levels.py",

@@ -234,13 +234,18 @@ class Queue:
 
     def _contradictions(self) -> Iterator[str]:
         """Yield what RabbitMQ would refuse or, worse, silently ignore."""
-        quorum = self.type == "quorum"
         if not self.ours:
             defaults = Queue(name=self.name, **APPS_QUEUE)
             for name in _DECLARED_FIELDS:
                 if getattr(self, name) != getattr(defaults, name):
                     yield f"{name} is for its app to declare: leave it out where owner is app"
             return
+        yield from self._type_faults()
+        yield from self._shard_faults()
+        yield from self._dead_letter_faults()
+
+    def _type_faults(self) -> Iterator[str]:
+        quorum = self.type == "quorum"
         if self.max_priority is not None:
             if quorum:
                 yield 'max_priority needs type = "classic": quorum queues have no x-max-priority'
@@ -254,8 +259,9 @@ class Queue:
             yield f"initial_group_size is 1, 3, 5 or 7, not {self.initial_group_size}"
         if self.leader_locator not in (None, *LEADER_LOCATORS):
             yield f"leader_locator is one of {', '.join(LEADER_LOCATORS)}"
-        yield from self._shard_faults()
-        strategy = self.dead_letter_strategy
+
+    def _dead_letter_faults(self) -> Iterator[str]:
+        quorum, strategy = self.type == "quorum", self.dead_letter_strategy
         if strategy not in (None, *DEAD_LETTER_STRATEGIES):
             yield f"dead_letter_strategy is one of {', '.join(DEAD_LETTER_STRATEGIES)}"
         if strategy is not None and not self.dead_letter:

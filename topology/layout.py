@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from penstock.wire.app_description import AppDescription
 from topology import described
+from topology.consistency import find_faults
 from topology.entities import APPS_QUEUE, Binding, Exchange, Queue
 from topology.errors import TopologyError
 from topology.extending import FIELD, doubles, extended
 from topology.layout_lines import located
-from topology.model import Topology, find_faults
+from topology.model import Topology
 from topology.route import Route
 
 DEFAULT_LAYOUT = Path(__file__).with_name("default.toml")

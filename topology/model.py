@@ -1,14 +1,14 @@
 """The whole topology as one validated, immutable value: which queues does a message reach?"""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from types import MappingProxyType
 from typing import Any
 
 from penstock.wire.app_description import AppDescription
 from penstock.wire.names import BROADCAST_EXCHANGE, CALLBACKS_QUEUE, DEAD_SUFFIX, shards_exchange
+from topology.consistency import find_faults
 from topology.entities import (
     SYSTEM_EXCHANGES,
     UNBINDABLE_EXCHANGES,
@@ -290,107 +290,6 @@ class _Table:
                     for binding in self._bindings
                     if headers_match(binding.arguments, headers)
                 )
-
-
-def find_faults(
-    exchanges: Sequence[Exchange],
-    queues: Sequence[Queue],
-    bindings: Sequence[Binding],
-    routes: Sequence[Route],
-) -> Iterator[str]:
-    """Yield a sentence for each fault of the parts alone and of how they fit together."""
-    types: dict[str, str] = dict(SYSTEM_EXCHANGES)
-    types.update((exchange.name, exchange.type) for exchange in exchanges)
-    apps_exchanges = {exchange.name for exchange in exchanges if not exchange.ours}
-    apps_queues = {queue.name for queue in queues if not queue.ours}
-    dead_queues = {queue.name + DEAD_SUFFIX: queue.name for queue in queues if queue.dead_letter}
-    queue_names = {queue.name for queue in queues}
-    for exchange in exchanges:
-        yield from exchange.faults()
-        if exchange.alternate and exchange.alternate not in types:
-            yield f"exchange {exchange.name!r}: no exchange {exchange.alternate!r} as alternate"
-    yield from _alternate_cycles(exchanges)
-    for queue in queues:
-        yield from queue.faults()
-        if queue.ours and queue.name.partition(".")[0] in types.keys() - apps_exchanges:
-            # A delay key says "<exchange>.<key>" or "<queue>": they must differ in the first word.
-            yield f"queue {queue.name!r}: its first word is the name of an exchange"
-        for shard in queue.shard_names[1:]:
-            if shard in queue_names:
-                yield f"queue {shard!r}: it is a shard of {queue.name!r}"
-        if not queue.ours and queue.name in dead_queues:
-            yield f"queue {queue.name!r}: it keeps the dead letters of {dead_queues[queue.name]!r}"
-    for binding in bindings:
-        here = f"binding {binding.exchange!r} → {binding.queue!r}"
-        if binding.exchange not in types:
-            yield f"{here}: no such exchange"
-        elif binding.exchange in UNBINDABLE_EXCHANGES:
-            yield f"{here}: the bindings of this exchange are derived"
-        elif binding.queue not in apps_queues:
-            yield from binding.faults(types[binding.exchange])
-        if binding.queue not in queue_names:
-            yield f"{here}: no such queue"
-    # Headers, workers' own queues and alternate exchanges decide where these lead.
-    unsure = {name for name, type_ in types.items() if type_ == "headers"}
-    unsure |= {"", BROADCAST_EXCHANGE} | {e.name for e in exchanges if e.alternate}
-    unsure |= {name for name in apps_exchanges if types[name] == "fanout"}
-    for route in routes:
-        apps = route.exchange in apps_exchanges or route.routing_key in apps_queues
-        yield from route.faults(ours=not apps)
-        if route.exchange and route.exchange not in types:
-            yield f"route {route.task!r}: no exchange {route.exchange!r}"
-        elif not route.exchange and route.routing_key not in queue_names:
-            yield (
-                f"route {route.task!r}: no queue {route.routing_key!r} on the default exchange; "
-                f"one that an app declares is described by [queues.{_toml_key(route.routing_key)}] "
-                'with owner = "app"'
-            )
-        elif route.exchange in UNBINDABLE_EXCHANGES:
-            yield f"route {route.task!r}: nobody publishes to exchange {route.exchange!r}"
-        elif route.exchange not in unsure and not _reaches(route, types[route.exchange], bindings):
-            yield f"route {route.task!r}: reaches no queue"
-    yield from _doubles("exchange", (exchange.name for exchange in exchanges))
-    yield from _doubles("queue", (queue.name for queue in queues))
-    yield from _doubles("route", (route.task for route in routes))
-    yield from _doubles("binding", (_identity(binding) for binding in bindings))
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
-
-
-def _reaches(route: Route, exchange_type: str, bindings: Iterable[Binding]) -> bool:
-    words = key_words(route.routing_key)
-    return any(
-        exchange_type == "fanout"
-        or binding.key == route.routing_key
-        or (exchange_type == "topic" and topic_matches(key_words(binding.key), words))
-        for binding in bindings
-        if binding.exchange == route.exchange
-    )
-
-
-def _alternate_cycles(exchanges: Sequence[Exchange]) -> Iterator[str]:
-    alternates = {exchange.name: exchange.alternate for exchange in exchanges}
-    for start in alternates:
-        seen: list[str] = []
-        name: str | None = start
-        while name is not None and name not in seen:
-            seen.append(name)
-            name = alternates.get(name)
-        if name == start == min(seen) and len(seen) > 1:
-            yield f"exchanges {' → '.join([*seen, start])}: alternate exchanges in a circle"
-
-
-def _doubles(what: str, names: Iterable[str]) -> Iterator[str]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            yield f"{what} {name!r} is there {count} times"
-
-
-def _identity(binding: Binding) -> str:
-    arguments = "".join(f" {name}={binding.arguments[name]}" for name in sorted(binding.arguments))
-    return f"{binding.exchange} → {binding.queue} {binding.key}{arguments}".rstrip()
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -111,26 +111,10 @@ class SubmitLoad:
             queue: Where it goes; default: where its kind goes.
             countdown: Its delay in seconds; default: its kind's.
         """
-        chosen = self._random
-        options: dict[str, object] = {}
-        seconds, failures, way = 0.0, 0, ""
-        match kind:
-            case "high":
-                options["queue"] = "high_priority"
-            case "topic":
-                options |= {"exchange": "events", "routing_key": "documents.drill"}
-            case "delayed" | "delayed keyed":
-                options["countdown"] = chosen.randint(1, 15)
-            case "revoked":
-                options["countdown"] = _REVOKED_DUE_S
-            case "long":
-                seconds = chosen.uniform(0.5, 3)
-                options["queue"] = chosen.choice(["default", "high_priority"])
-            case "ends" | "ends sync":
-                way = self._next_way()
-                options["queue"] = chosen.choice(["default", "high_priority"])
-            case "retried":
-                failures = chosen.randint(1, 3)
+        options = self._options(kind)
+        seconds = self._random.uniform(0.5, 3) if kind == "long" else 0.0
+        failures = self._random.randint(1, 3) if kind == "retried" else 0
+        way = self._next_way() if kind in {"ends", "ends sync"} else ""
         if queue is not None:
             options["queue"] = queue
         if countdown is not None:
@@ -170,6 +154,20 @@ class SubmitLoad:
         if kind == "revoked" and accepted:
             await self._revoke(receipt)
         return receipt
+
+    def _options(self, kind: str) -> dict[str, object]:
+        match kind:
+            case "high":
+                return {"queue": "high_priority"}
+            case "topic":
+                return {"exchange": "events", "routing_key": "documents.drill"}
+            case "delayed" | "delayed keyed":
+                return {"countdown": self._random.randint(1, 15)}
+            case "revoked":
+                return {"countdown": _REVOKED_DUE_S}
+            case "long" | "ends" | "ends sync":
+                return {"queue": self._random.choice(["default", "high_priority"])}
+        return {}
 
     async def _revoke(self, receipt: TaskReceipt) -> None:
         [task_id] = receipt.ids

@@ -75,6 +75,10 @@ def _faults(entry: Mapping[str, Any]) -> Iterator[str]:
     for name in ALLOW_LISTS:
         if name in entry and not _is_texts(entry[name]):
             yield f"{name!r} must be a list of patterns"
+    yield from _rate_faults(entry)
+
+
+def _rate_faults(entry: Mapping[str, Any]) -> Iterator[str]:
     for name in ("rate", "burst"):
         value = entry.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:

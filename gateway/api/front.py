@@ -24,7 +24,7 @@ from gateway.http.media_types import JSON
 from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
 from gateway.http.traits import ANY_HOST, BODILESS, IDEMPOTENT, OPEN, TICKET
 from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
-from gateway.telemetry.tracing import TRACE, RequestTrace
+from gateway.telemetry.tracing import TRACE
 from penstock.wire.headers import MAX_REQUEST_ID
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,10 @@ _HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable
 
 
 @web.middleware
-async def front(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: PLR0915  # in turn
+async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Wrap every request: nothing leaves the gateway that did not pass here."""
     started = time.perf_counter()
-    headers = request.headers
-    request_id = headers.get(_REQUEST_ID)
+    request_id = request.headers.get(_REQUEST_ID)
     if request_id is None or not _SANE_REQUEST_ID.fullmatch(request_id):
         request_id = new_request_id()
     request[REQUEST_ID] = request_id
@@ -52,28 +51,15 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:  
     parts = request.app[FRONT]
     metrics = parts.metrics
     metrics.requests_in_flight += 1
-    trace: RequestTrace | None = None
     draining = parts.drain.started
     try:
         traits = parts.traits.of(request)
         parts.front_door.check(request, any_host=ANY_HOST in traits)
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
-        if OPEN not in traits and not (TICKET in traits and "ticket" in request.query):
-            caller = request[CALLER] = parts.keyring.caller(headers.get(hdrs.AUTHORIZATION))
-            if caller.rate is not None:
-                await work.admit(request, parts.limits, caller)
-        if parts.spans is not None and OPEN not in traits and TICKET not in traits:
-            trace = request[TRACE] = parts.spans.request(request)
+        await _admit(request, parts, traits)
         if request.match_info.http_exception is None:
-            if request.query_string:
-                parts.traits.check_query(request, _queued_of(request))
-            if headers.get(hdrs.CONTENT_TYPE) != JSON:
-                check_media_type(request)
-            if idempotency.HEADER in headers and IDEMPOTENT not in traits:
-                raise _not_idempotent(request)
-            if BODILESS in traits and request.method not in _SAFE_METHODS and request.body_exists:
-                await _refuse_members(request)
+            await _check(request, parts, traits)
         response = await handler(request)
     except Problem as problem:
         metrics.refusals[problem.code] += 1
@@ -107,19 +93,62 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:  
             response.force_close()
     seconds = time.perf_counter() - started
     metrics.observe_request(request, response.status, seconds)
-    trace_id = None
-    if trace is not None and trace.span is not None:
-        trace.end(response.status)
-        trace_id = trace.trace_id
-    if parts.access_log.enabled:
-        parts.access_log.write(request, response, seconds, request_id, _names(request), trace_id)
+    _write_answered(parts, request, response, seconds, request_id)
     return response
+
+
+async def _admit(request: web.Request, parts: Front, traits: frozenset[str]) -> None:
+    """Find whose request it is, whether their rate allows it, and the trace that it is part of.
+
+    Raises:
+        Problem: As `Keyring.caller` and `work.admit` (queued: no).
+    """
+    if OPEN not in traits and not (TICKET in traits and "ticket" in request.query):
+        caller = request[CALLER] = parts.keyring.caller(request.headers.get(hdrs.AUTHORIZATION))
+        if caller.rate is not None:
+            await work.admit(request, parts.limits, caller)
+    if parts.spans is not None and OPEN not in traits and TICKET not in traits:
+        request[TRACE] = parts.spans.request(request)
+
+
+async def _check(request: web.Request, parts: Front, traits: frozenset[str]) -> None:
+    """Refuse what the route would ignore, or cannot read.
+
+    Raises:
+        Problem: `invalid-request`, `unsupported-media-type` (queued: no).
+    """
+    headers = request.headers
+    if request.query_string:
+        parts.traits.check_query(request, _queued_of(request))
+    if headers.get(hdrs.CONTENT_TYPE) != JSON:
+        check_media_type(request)
+    if idempotency.HEADER in headers and IDEMPOTENT not in traits:
+        raise _not_idempotent(request)
+    if BODILESS in traits and request.method not in _SAFE_METHODS and request.body_exists:
+        await _refuse_members(request)
 
 
 def _names(request: web.Request) -> tuple[str, str] | None:
     """Name and tenant of the caller, as far as one was found."""
     caller = request.get(CALLER)
     return None if caller is None else (caller.name, caller.tenant)
+
+
+def _write_answered(
+    parts: Front,
+    request: web.Request,
+    response: web.StreamResponse,
+    seconds: float,
+    request_id: str,
+) -> None:
+    """End the trace of a request, and write its line."""
+    trace = request.get(TRACE)
+    trace_id = None
+    if trace is not None and trace.span is not None:
+        trace.end(response.status)
+        trace_id = trace.trace_id
+    if parts.access_log.enabled:
+        parts.access_log.write(request, response, seconds, request_id, _names(request), trace_id)
 
 
 def _write_left(parts: Front, request: web.Request, started: float, request_id: str) -> None:

@@ -104,7 +104,7 @@ class ArraySplitter:
             empty = self._state == "start"
             raise MalformedBodyError(f"the body {'is empty' if empty else 'ends within the array'}")
 
-    def _cut(self) -> Iterator[list[bytes]]:
+    def _cut(self) -> Iterator[list[bytes]]:  # noqa: C901, PLR0912  # one loop, its states local
         data = bytes(self._data)
         self._data.clear()
         at = self._begin(data) if self._state == "start" else 0

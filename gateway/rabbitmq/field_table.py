@@ -28,7 +28,7 @@ def table_field(name: str, value: Any) -> bytes:
     return short_string(name) + encode_value(value)
 
 
-def encode_value(value: Any) -> bytes:
+def encode_value(value: Any) -> bytes:  # noqa: C901, PLR0912  # a table of types
     """Return a field value with its type octet, as RabbitMQ and py-amqp read them.
 
     Raises:

@@ -61,14 +61,7 @@ class Merger:
             self._keep_request(facts.request, found)
         if facts.too_large and not known.get("too_large"):
             found["too_large"] = True
-        if before is None:
-            found |= {"source": facts.source, "root": facts.root or facts.task_id}
-            found.setdefault("state", "PENDING")
-            found.setdefault("tenant", None)
-        elif facts.root is not None and facts.root != known.get("root"):
-            found["root"] = facts.root
-        elif facts.changes and facts.source != known.get("source"):
-            found["source"] = facts.source
+        self._origin(before, known, facts, found)
         if not found:
             return found
         if before is None or {"task", "error", "request"} & found.keys():
@@ -81,6 +74,22 @@ class Merger:
         if whole.get("expires_at") != expires_at:
             found["expires_at"] = expires_at
         return found
+
+    def _origin(
+        self,
+        before: Mapping[str, Any] | None,
+        known: Mapping[str, Any],
+        facts: Facts,
+        found: dict[str, Any],
+    ) -> None:
+        if before is None:
+            found |= {"source": facts.source, "root": facts.root or facts.task_id}
+            found.setdefault("state", "PENDING")
+            found.setdefault("tenant", None)
+        elif facts.root is not None and facts.root != known.get("root"):
+            found["root"] = facts.root
+        elif facts.changes and facts.source != known.get("source"):
+            found["source"] = facts.source
 
     def _dates(
         self, known: Mapping[str, Any], facts: Facts, found: dict[str, Any], now: datetime

@@ -96,14 +96,9 @@ def _faults(value: Any, at: str, depth: int) -> Iterator[DocumentFault]:
     if isinstance(value, str):
         if _has_surrogate(value):
             yield DocumentFault(at, LONE_SURROGATE)
-    elif isinstance(value, bool) or value is None:
-        return
-    elif isinstance(value, int):
-        if not MIN_INTEGER <= value <= MAX_INTEGER:
-            yield DocumentFault(at, BIG_INTEGER)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            yield DocumentFault(at, NOT_FINITE)
+    elif isinstance(value, int | float):
+        if detail := _number_fault(value):
+            yield DocumentFault(at, detail)
     elif isinstance(value, Unstorable):
         yield DocumentFault(at, value.detail)
     elif isinstance(value, dict | list | tuple):
@@ -114,6 +109,12 @@ def _faults(value: Any, at: str, depth: int) -> Iterator[DocumentFault]:
         else:
             for index, member in enumerate(value):
                 yield from _faults(member, f"{at}[{index}]", depth + 1)
+
+
+def _number_fault(value: float) -> str | None:
+    if isinstance(value, int):
+        return None if MIN_INTEGER <= value <= MAX_INTEGER else BIG_INTEGER
+    return None if math.isfinite(value) else NOT_FINITE
 
 
 def _member_faults(value: dict[Any, Any] | Members, at: str, depth: int) -> Iterator[DocumentFault]:
