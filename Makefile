@@ -20,7 +20,7 @@ console:  ## build the console that gateways serve at /, if its sources have cha
 	$(IN_VENV) $(PYTHON_BIN) -m devstack.console
 
 screenshots:  ## take the pictures of docs/console.md again, in about 12 minutes
-	$(IN_VENV) $(PYTHON_BIN) -m tests.screenshots
+	$(IN_VENV) $(PYTHON_BIN) -m tests.browsing.screenshots
 
 gateway:  ## start the gateway alone, in front of servers that exist (AMQP_URL, REDIS_URL, TOPOLOGY_FILE)
 	$(IN_VENV) $(PYTHON_BIN) -m gateway

@@ -27,8 +27,8 @@ from bench.report import Context, Report
 from devstack import console
 from devstack.errors import StartError
 from devstack.product import COROUTINES, WorkerSpec
-from tests.browser import Page, browser_page
-from tests.waiting import eventually
+from tests.browsing.browser import Page, browser_page
+from tests.support.waiting import eventually
 
 WORKERS = (
     WorkerSpec(name="asyncio", pool="asyncio", queues=("coroutines",), concurrency=COROUTINES),

@@ -11,7 +11,7 @@ from tests.conformance.conftest import VERSIONS, Celery
 from tests.conformance.kinds import ASKED, COMMANDS, QUEUE, STAMPED
 from tests.conformance.test_messages import compared, wire
 from tests.deployment.gateway import Gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.bare_vhost,

@@ -15,7 +15,7 @@ from tests.conformance.generated import generated
 from tests.conformance.kinds import CANVASES, CONTROLS, QUEUE, STAMPED, TASKS, timed
 from tests.conformance.messages import differences, fields
 from tests.deployment.gateway import Gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.bare_vhost,

@@ -17,7 +17,7 @@ from penstock.worker.consuming.guarded import read_body
 from tasks.batch_salvage import UNREADABLE, salvage
 from tasks.encoding import encode
 from tasks.store import StoreOutcome
-from tests.json_shapes import exact, spelled, tree
+from tests.support.json_shapes import exact, spelled, tree
 
 NOTHING = '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 LONG = "1" * 5000

@@ -14,7 +14,7 @@ from gateway.access.task_id import TaskIds
 from gateway.canvas.canvas import line_of, opening
 from gateway.canvas.canvas_request import GroupNode, TaskNode, parse_canvas, walk
 from gateway.rabbitmq.task_message import with_first
-from tests.canvases import CANVASES, add, celerys, total
+from tests.support.canvases import CANVASES, add, celerys, total
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(-[0-9a-f]{20})?")
 COMPARED_HEADERS = ("task", "id", "group", "group_index", "parent_id")

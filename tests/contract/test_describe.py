@@ -18,7 +18,7 @@ from penstock import describe
 from penstock.__main__ import main
 from penstock.describe import SENT_OPTIONS, urls_of, when, without_password
 from penstock.wire.crontab import parse_crontab
-from tests.described_app import app
+from tests.apps.described_app import app
 
 SOURCE = Path(describe.__file__)
 ROOT = Path(__file__).parents[2]
@@ -29,10 +29,10 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the one file writes that was copied to another folder, where no library is."""
     folder = tmp_path_factory.mktemp("copied")
     shutil.copy(SOURCE, folder)
-    (folder / "tests").mkdir()
-    shutil.copy(ROOT / "tests/described_app.py", folder / "tests")
+    (folder / "tests/apps").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/apps/described_app.py", folder / "tests/apps")
     program = subprocess.run(
-        [sys.executable, "describe.py", "-A", "tests.described_app"],
+        [sys.executable, "describe.py", "-A", "tests.apps.described_app"],
         cwd=folder, check=True, capture_output=True, text=True, env={},
     )  # fmt: skip
     assert "an application may print" in program.stderr
@@ -61,7 +61,7 @@ def imports():
 def test_the_library_writes_what_the_copied_file_writes(described, capsys, tmp_path):
     path = tmp_path / "app.json"
 
-    assert main(["describe", "-A", "tests.described_app", "--output", str(path)]) == 0
+    assert main(["describe", "-A", "tests.apps.described_app", "--output", str(path)]) == 0
     assert json.loads(path.read_text()) == described
     assert "14 tasks, 7 queues, 3 schedules" in capsys.readouterr().err
 
@@ -100,7 +100,11 @@ def test_every_route_is_where_celerys_client_publishes(described):
         "shop.report": {"expires": 300},
         "shop.direct": {"priority": 5},
     }
-    assert described["routers"] == ["mapping", "route", "<tests.described_app.Undecided object>"]
+    assert described["routers"] == [
+        "mapping",
+        "route",
+        "<tests.apps.described_app.Undecided object>",
+    ]
 
 
 def test_queues_are_as_they_are_declared(described):

@@ -27,7 +27,7 @@ from penstock.worker.beat.schedule_entries import read_definition
 from penstock.worker.consuming.guarded import read_body
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.json_shapes import PYTHON_VALUES, exact, lookalike, spelled, tree
+from tests.support.json_shapes import PYTHON_VALUES, exact, lookalike, spelled, tree
 from topology.layout import load
 
 DATETIME = datetime(2020, 1, 1, tzinfo=UTC)

@@ -43,7 +43,7 @@ from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.periodic import SHIPPED
-from tests.ends import _HOSTILE, expected, make
+from tests.support.ends import _HOSTILE, expected, make
 from topology.layout import load
 
 

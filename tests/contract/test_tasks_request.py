@@ -18,7 +18,7 @@ from penstock.worker.consuming.request import Request
 from penstock.worker.messages.envelope import PROTOCOL
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.hostile import EDGES, JSON_VALUES, VALUES
+from tests.support.hostile import EDGES, JSON_VALUES, VALUES
 from topology.layout import load
 
 FOLLOW = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

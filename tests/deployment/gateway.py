@@ -15,7 +15,7 @@ from gateway.app import add_listener, make_app
 from gateway.config import GatewayConfig
 from gateway.http.listener import Listener, listening
 from tests.deployment.sockets import Socket
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NOWHERE = GatewayConfig(
     amqp_url="amqp://127.0.0.1:1/",

@@ -23,7 +23,7 @@ import aio_pika
 import aiohttp
 
 from devstack.rabbit import Rabbit
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.declare import declare
 from topology.layout import load
 from topology.plan import declarations

@@ -16,8 +16,8 @@ from devstack.process import Process
 from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
 from penstock.worker.redis_client import sync_client
-from tests import history
-from tests.waiting import eventually
+from tests.support import history
+from tests.support.waiting import eventually
 
 FINAL = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -29,7 +29,7 @@ class Deployment:
     amqp_url: str
     redis_url: str
     folder: Path
-    app: str = "tests.tasks_core_app"
+    app: str = "tests.apps.tasks_core_app"
     """The application of its workers."""
     env: dict[str, str] = field(default_factory=dict)
     python: str | Path = sys.executable

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.stack import Stack
-from tests.console import Console, built, console_page
+from tests.browsing.console import Console, built, console_page
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

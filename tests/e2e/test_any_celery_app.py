@@ -17,7 +17,7 @@ from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
 from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 LAYOUT = """
 extends = "default"

@@ -6,8 +6,8 @@ import aio_pika
 
 from devstack.children import RUN_MARK
 from devstack.product import Launcher, WorkerSpec
-from tests.console import Console, built, call, state, submit
-from tests.waiting import eventually
+from tests.browsing.console import Console, built, call, state, submit
+from tests.support.waiting import eventually
 
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 DESK = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from tests.console import call, state, submit
-from tests.waiting import eventually
+from tests.browsing.console import call, state, submit
+from tests.support.waiting import eventually
 
 
 async def test_failures_are_found_read_and_run_again(stack, http, console):

@@ -16,9 +16,9 @@ from devstack.ports import LOOPBACK, free_port
 from devstack.product import ROOT, Launcher, gateway_url
 from devstack.programs import child_environment
 from devstack.stack import Stack
-from tests.console import call, console_page, submit
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.browsing.console import call, console_page, submit
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 KEYS = {"root": ("ops", ["admin"]), "acme": ("acme", ["submit", "read"])}
 PUBLISH = """

@@ -17,7 +17,7 @@ import redis.asyncio
 from devstack.marks import MARK, marked_pids, marks_below
 from devstack.ports import free_port
 from devstack.settings_files import read_settings
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 ADDRESSES = {

@@ -18,7 +18,7 @@ import pytest
 from devstack.ports import free_port
 from devstack.product import ROOT
 from devstack.programs import child_environment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.bare_vhost, pytest.mark.timeout(600)]
 OWN_ENVIRONMENT = pytest.mark.long

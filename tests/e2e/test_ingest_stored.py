@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from pymongo import AsyncMongoClient
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 

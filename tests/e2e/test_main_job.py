@@ -11,7 +11,7 @@ from pymongo import AsyncMongoClient
 
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.layout import load_from_env
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

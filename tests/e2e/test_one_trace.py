@@ -12,7 +12,7 @@ import pytest
 
 from devstack.otlp import Receiver, Span, receiving
 from devstack.stack import Stack
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SECONDS = 120
 CLIENTS = 12

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.stream_client import Stream
+from tests.support.stream_client import Stream
 
 
 async def test_a_client_that_was_cut_off_gets_every_line_exactly_once(http):

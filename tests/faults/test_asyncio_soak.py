@@ -12,7 +12,7 @@ import pytest
 from devstack.proxy import TcpProxy
 from devstack.redis_server import Redis
 from tests.deployment.workers import FINAL, Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SOAK_S = float(os.environ.get("SOAK_SECONDS", "3600"))
 SEED = int(os.environ.get("SOAK_SEED", str(random.randrange(10**6))))
@@ -32,7 +32,7 @@ async def test_nothing_is_lost_stuck_or_ended_twice(
     print(f"SOAK_SEED={SEED}")  # noqa: T201  # to repeat it
     chosen = random.Random(SEED)
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.asyncio_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.asyncio_app"
     )
     ends_at, rounds, faults = time.monotonic() + SOAK_S, 0, Counter[str]()
     port = int(amqp_url.rpartition(":")[2].partition("/")[0])

@@ -23,7 +23,7 @@ from devstack.process import Process
 from devstack.product import Launcher
 from devstack.proxy import TcpProxy
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -11,7 +11,7 @@ from devstack.drill.poison import POISON
 from devstack.stack import Stack
 from tests.faults.conftest import POOLS
 from tests.faults.test_servers_killed import states, submit
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

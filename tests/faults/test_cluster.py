@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.cluster.rig import GATEWAYS, ClusterRig, running_cluster
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 GOES_ON_WITHIN_S = 60.0
 """On a machine that is busy; `make cluster-drill` measures the 10 s that are promised."""

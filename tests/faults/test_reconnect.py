@@ -16,7 +16,7 @@ async def test_a_worker_lives_when_its_new_connection_is_lost_too(
     deployment = Deployment(amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path)
     child = deployment.celery(
         "w", "worker", "-l", "info", "-n", "w@%h", "-P", celerys_pool(pool), "-c", "2",
-        app="tests.faults.losing_app",
+        app="tests.apps.losing_app",
     )  # fmt: skip
 
     async def ready() -> bool:

@@ -28,8 +28,8 @@ from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 from topology.layout import load
 
 pytestmark = pytest.mark.timeout(180)

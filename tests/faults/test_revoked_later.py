@@ -7,9 +7,9 @@ import pytest
 import redis.asyncio
 
 from devstack.stack import Stack
-from tests import history
 from tests.faults.test_servers_killed import WORKERS, accepts, all_succeed, states, submit
-from tests.waiting import eventually
+from tests.support import history
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

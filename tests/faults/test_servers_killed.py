@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 
 from devstack.stack import Stack
 from tests.faults.conftest import POOLS
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 

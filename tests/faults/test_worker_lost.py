@@ -16,8 +16,8 @@ from devstack.children import Child
 from devstack.product import celerys_pool
 from devstack.proxy import TcpProxy
 from tests.deployment.workers import FINAL, Deployment
-from tests.hostile import QUEUE, Hostile, publish, slots_work
-from tests.waiting import eventually
+from tests.support.hostile import QUEUE, Hostile, publish, slots_work
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.timeout(240),

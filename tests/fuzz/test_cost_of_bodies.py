@@ -20,9 +20,9 @@ from gateway.decoding.ndjson import LineSplitter
 from gateway.decoding.splitter import MalformedBodyError
 from gateway.http.body import CHUNK_BYTES
 from gateway.server import spare_the_collector
-from tests.cost import YARDSTICK_MS, exchange, yardstick
 from tests.deployment.gateway import running_gateway
 from tests.fuzz.budget import rounds, seed
+from tests.support.cost import YARDSTICK_MS, exchange, yardstick
 
 BOUND = 3.0
 """Times what is allowed. An hour of search beside other work comes to 1.9, by the thousand refused

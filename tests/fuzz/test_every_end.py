@@ -10,9 +10,9 @@ import pytest
 
 from penstock.wire.keys import TaskKeys
 from tests.deployment.workers import FINAL, Deployment
-from tests.ends import Recipe, any_recipe, expected, name_of, raised_of
 from tests.fuzz.budget import budget_s, rounds, seed
-from tests.waiting import eventually
+from tests.support.ends import Recipe, any_recipe, expected, name_of, raised_of
+from tests.support.waiting import eventually
 
 CONCURRENCY = 4
 AT_ONCE = 150
@@ -41,7 +41,7 @@ async def test_whatever_is_raised_is_one_end(deployment: Deployment, pool: str):
     count = 0
     with deployment.publishing():
         async with deployment.worker(
-            pool, "-Q", "default", concurrency=CONCURRENCY, app="tests.ends_app"
+            pool, "-Q", "default", concurrency=CONCURRENCY, app="tests.apps.ends_app"
         ):
             for number in rounds(budget_s() / 2):
                 raised = {}

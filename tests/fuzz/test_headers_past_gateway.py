@@ -19,8 +19,8 @@ from penstock.wire.reserved_names import RESERVED_NAMES
 from penstock.worker.messages.envelope import PROTOCOL
 from tests.deployment.workers import Deployment
 from tests.fuzz.budget import budget_s, rounds, seed
-from tests.hostile import FOLLOW, QUEUE, Hostile, account, publish, slots_work
-from tests.waiting import eventually
+from tests.support.hostile import FOLLOW, QUEUE, Hostile, account, publish, slots_work
+from tests.support.waiting import eventually
 
 SEED = seed()
 SLOTS = 3

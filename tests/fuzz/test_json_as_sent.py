@@ -9,10 +9,10 @@ import pytest
 
 from tests.deployment.workers import Deployment
 from tests.fuzz.budget import budget_s, rounds, seed
-from tests.json_paths import Paths
-from tests.json_shapes import deep, exact, lookalike, tree, without_dollars
+from tests.support.json_paths import Paths
+from tests.support.json_shapes import deep, exact, lookalike, tree, without_dollars
 
-APP = "tests.json_app"
+APP = "tests.apps.json_app"
 PATHS = {
     "arguments": 150, "retried": 25, "delayed": 25, "chained": 25, "joined": 25, "nested": 15,
     "scheduled": 5,

@@ -22,9 +22,9 @@ from tests.deployment.history import RunningHistory, running_history
 from tests.deployment.lasting import Lasting, lasting
 from tests.deployment.vhosts import VirtualHosts
 from tests.deployment.workers import Deployment
-from tests.stream_client import Stream
-from tests.waiting import eventually
-from tests.worker_states import WorkerStates
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
+from tests.support.worker_states import WorkerStates
 
 
 @pytest.fixture
@@ -129,9 +129,9 @@ def make_keys_file(tmp_path):
 
 @pytest.fixture
 def shapes_deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
-    """A deployment of `tests.canvas_app`."""
+    """A deployment of `tests.apps.canvas_app`."""
     return Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.canvas_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.canvas_app"
     )
 
 

@@ -10,7 +10,7 @@ from kombu.entity import Queue
 
 from penstock.wire.announcements import WORKERS_KEY, decode_worker
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ABSENT = {"task": "demo.ecko", "args": [1]}
 PATHS: list[tuple[str, str, Any]] = [

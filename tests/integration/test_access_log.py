@@ -10,7 +10,7 @@ import pytest
 from gateway.api import parts
 from tests.deployment.sockets import Socket
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_lines_of_the_worker_and_of_a_task_have_the_id_of_the_request(
     pool: str, amqp_url: str, redis_url: str, tmp_path: Path, gateway
 ):
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.traced_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.traced_app"
     )
     async with deployment.worker(pool, "-Q", "default") as worker:
         body = {"task": "demo.log_own", "args": ["hello"], "options": {"queue": "default"}}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.api import parts
-from tests.worker_states import announce_silent
+from tests.support.worker_states import announce_silent
 
 KEYS = {
     "submit": ("acme", ["submit"]),

@@ -13,7 +13,7 @@ from kombu.connection import Connection
 
 from devstack.children import Child
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.parametrize("app", ["ours", "stock"], scope="module"),
@@ -90,7 +90,7 @@ async def pool(lasting_deployment: Lasting, app: str) -> AsyncIterator[Pool]:
     module, queue = ("asyncio_app", "default") if app == "ours" else ("asyncio_stock_app", "stock")
     worker = lasting_deployment.worker(
         "asyncio", "-Q", queue, "-E", "--prefetch-multiplier=2", concurrency=ROOM,
-        app=f"tests.{module}", name=app,
+        app=f"tests.apps.{module}", name=app,
     )  # fmt: skip
     async with worker as process:
         with lasting_deployment.publishing():

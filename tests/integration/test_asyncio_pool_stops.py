@@ -15,7 +15,7 @@ from devstack.children import Child
 from devstack.proxy import TcpProxy
 from devstack.redis_server import Redis
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 RUNNING = 100
@@ -68,7 +68,7 @@ def app() -> str:
 def deployment(amqp_url: str, redis_url: str, tmp_path: Path, app: str) -> Deployed:
     module = "asyncio_app" if app == "ours" else "asyncio_stock_app"
     return Deployed(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app=f"tests.{module}",
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app=f"tests.apps.{module}",
         env={"LATE": "1", "SLOT_GRACE_S": "1"},
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from celery import Celery
 from devstack.rabbit import Rabbit
 from penstock.worker.asyncio_pool.windows import FIRST
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_a_queue_that_is_consumed_later_begins_as_small(

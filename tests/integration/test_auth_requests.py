@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import GatewayConfig
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs", "/")
 ADD = {"task": "demo.add", "args": [1, 2]}

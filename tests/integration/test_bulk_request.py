@@ -12,7 +12,7 @@ import pytest
 
 from gateway.api import parts
 from gateway.api.bulk_answer import MAX_BUFFERED_BYTES
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 GOOD = b'{"task":"demo.add","args":[1,2]}'

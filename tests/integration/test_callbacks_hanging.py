@@ -14,8 +14,8 @@ from gateway.endings import callback_events
 from gateway.endings.callback_events import CallbackEvent
 from tests.deployment.gateway import Gateway
 from tests.integration.test_bulk_request import depth
-from tests.receiver import Receiver, receiving
-from tests.waiting import eventually
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.canvases import add, total
 from tests.deployment.lasting import Lasting
 from tests.integration.test_canvas_runs import FAIL, state, submit
+from tests.support.canvases import add, total
 
-DEPLOYMENT = {"app": "tests.canvas_app"}
+DEPLOYMENT = {"app": "tests.apps.canvas_app"}
 
 
 @pytest.fixture

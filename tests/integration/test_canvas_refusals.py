@@ -8,8 +8,8 @@ import aio_pika
 import pytest
 
 from gateway.api import parts
-from tests.canvases import CANVASES, add, row, total
 from tests.integration.test_submit import messages
+from tests.support.canvases import CANVASES, add, row, total
 
 ANNOUNCED = {
     "task": "demo.add", "doc": "", "version": "1", "coroutine": False,

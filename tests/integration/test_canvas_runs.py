@@ -11,13 +11,13 @@ from devstack.children import Child
 from devstack.product import ROOT
 from gateway.api import parts
 from gateway.canvas.canvas_request import MAX_AT_ONCE, MAX_CHORDS
-from tests.canvases import CANVASES, LISTS_OF_ONE, add, in_headers, row, total
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
-from tests.worker_states import WorkerStates
+from tests.support.canvases import CANVASES, LISTS_OF_ONE, add, in_headers, row, total
+from tests.support.waiting import eventually
+from tests.support.worker_states import WorkerStates
 
-DEPLOYMENT = {"app": "tests.canvas_app"}
+DEPLOYMENT = {"app": "tests.apps.canvas_app"}
 FAIL = {"task": "demo.fail", "args": ["no"], "immutable": True}
 
 
@@ -38,9 +38,9 @@ def redis_url(deployment: Lasting) -> str:
 
 
 async def celery_says(deployment: Deployment, *arguments: str) -> Any:
-    """What the program `tests.celery_canvases` prints."""
+    """What the program `tests.support.celery_canvases` prints."""
     program = Child(
-        "celery-says", [sys.executable, "-m", "tests.celery_canvases", *arguments],
+        "celery-says", [sys.executable, "-m", "tests.support.celery_canvases", *arguments],
         log=deployment.folder / "celery-says.log", env=deployment.environment, cwd=ROOT,
     )  # fmt: skip
     program.spawn()

@@ -4,8 +4,8 @@ import asyncio
 import json
 from typing import Any
 
-from tests.canvas_shapes import canvases, given_by, has_a_group_of_one_in_a_chain
 from tests.integration.test_canvas_runs import celery_says, outcome, submit
+from tests.support.canvas_shapes import canvases, given_by, has_a_group_of_one_in_a_chain
 
 SEED, COUNT = 3, 40
 ENOUGH = 0.85

@@ -16,7 +16,7 @@ from gateway.redis.faults import RedisAwayError
 from gateway.submitting.catalog import Catalog
 from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def entry(task: str, *types: str, seen: float | None = None) -> str:

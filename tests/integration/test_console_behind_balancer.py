@@ -4,9 +4,9 @@ import pytest
 from aiohttp import web
 
 from devstack import console as building
-from tests.balancer import Balancer, passing, unreachable
-from tests.console import console_page, submit
-from tests.waiting import eventually
+from tests.browsing.console import console_page, submit
+from tests.support.balancer import Balancer, passing, unreachable
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,8 +13,8 @@ from devstack.ports import free_port
 from devstack.product import ROOT
 from gateway.api import console, parts
 from gateway.api.parts import WATCHING
-from tests.console import built, console_page
-from tests.waiting import eventually
+from tests.browsing.console import built, console_page
+from tests.support.waiting import eventually
 
 ADD = "/submit?task=demo.add"
 

@@ -15,9 +15,9 @@ from penstock.wire.announcements import (
     WorkerRecord,
     encode_running,
 )
-from tests.balancer import Balancer, unreachable
-from tests.console import call, console_page
-from tests.waiting import eventually
+from tests.browsing.console import call, console_page
+from tests.support.balancer import Balancer, unreachable
+from tests.support.waiting import eventually
 
 WORKERS = 25
 

@@ -7,10 +7,10 @@ from aiohttp import web
 
 from devstack import console as building
 from gateway.timestamps import rfc3339
-from tests.balancer import Balancer
-from tests.console import console_page, submit
-from tests.history_documents import NOW, document
-from tests.waiting import eventually
+from tests.browsing.console import console_page, submit
+from tests.support.balancer import Balancer
+from tests.support.history_documents import NOW, document
+from tests.support.waiting import eventually
 
 ROW = '.t-schedules [role="row"][aria-rowindex="{}"]'
 

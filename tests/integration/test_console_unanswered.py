@@ -5,8 +5,8 @@ import pytest
 
 from devstack import console as building
 from devstack.proxy import Direction, TcpProxy
-from tests.console import Console, console_page
-from tests.waiting import eventually
+from tests.browsing.console import Console, console_page
+from tests.support.waiting import eventually
 
 WATCH = """
 window.sent = [];

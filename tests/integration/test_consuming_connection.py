@@ -13,8 +13,8 @@ from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import ATTEMPTS, Consumer, Delivery, UnusableError
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError
 from tests.deployment.gateway import running_gateway
-from tests.loops import turning
-from tests.waiting import eventually
+from tests.support.loops import turning
+from tests.support.waiting import eventually
 
 SILENT_AFTER_S = 1.0
 

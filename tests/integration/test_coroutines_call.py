@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-DEPLOYMENT = {"app": "tests.calling_app"}
+DEPLOYMENT = {"app": "tests.apps.calling_app"}
 pytestmark = pytest.mark.parametrize("pool", ["asyncio", "threads", "prefork"], scope="module")
 
 

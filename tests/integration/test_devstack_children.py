@@ -14,7 +14,7 @@ from devstack.marks import marked_pids
 from devstack.ports import PortBook, free_port
 from devstack.process import Process
 from devstack.programs import child_environment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 FAMILY = "trap '' TERM; setsid sleep 300 & sleep 300 & echo family; wait"

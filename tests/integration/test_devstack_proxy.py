@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from devstack.ports import free_port
 from devstack.proxy import Direction, TcpProxy
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest_asyncio.fixture

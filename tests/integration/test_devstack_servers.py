@@ -11,7 +11,7 @@ from pymongo import AsyncMongoClient
 from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_rabbitmq_keeps_a_confirmed_message_over_kill_nine(rabbit: Rabbit, amqp_url: str):

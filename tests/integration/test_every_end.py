@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.deployment.workers import FINAL, Deployment
-from tests.ends import NO_TEXT, expected
-from tests.waiting import eventually
+from tests.support.ends import NO_TEXT, expected
+from tests.support.waiting import eventually
 
 CONCURRENCY = 3
 TASKS = (
@@ -64,7 +64,7 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
 async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
     publish = deployment.publish
     with deployment.publishing():
-        async with deployment.worker(pool, concurrency=CONCURRENCY, app="tests.ends_app"):
+        async with deployment.worker(pool, concurrency=CONCURRENCY, app="tests.apps.ends_app"):
             raised = {
                 publish(task, [recipe]): (task, recipe)
                 for number, recipe in enumerate(RECIPES)

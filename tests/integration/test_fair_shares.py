@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient
 from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
 from gateway.rabbitmq.publisher import Publisher
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}
 LINE = json.dumps(ADD).encode() + b"\n"

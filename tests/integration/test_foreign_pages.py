@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestServer
 
 from gateway.api import parts
 from gateway.api.parts import WATCHING
-from tests.browser import browser_page
-from tests.waiting import eventually
+from tests.browsing.browser import browser_page
+from tests.support.waiting import eventually
 
 TASK = {"task": "demo.add", "args": [1, 2]}
 ATTEMPTS = """(async () => {

@@ -12,7 +12,7 @@ from gateway.api import parts
 from gateway.config import ConfigError, GatewayConfig
 from tests.deployment.gateway import running_gateway
 from tests.deployment.sockets import Answer, Socket
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 TASK = b'{"task":"demo.add","args":[1,2]}'
 JSON = "Content-Type: application/json"

@@ -10,7 +10,7 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def batches(amqp_url: str) -> dict[str, list[dict[str, Any]]]:

@@ -13,10 +13,10 @@ from bench.hostile import BODIES, MIB, NDJSON, Hostile, filled
 from gateway.api import parts
 from gateway.http.listener import READ_BUFFER_BYTES
 from gateway.server import spare_the_collector
-from tests.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
 from tests.deployment.gateway import running_gateway
 from tests.deployment.sockets import Socket
-from tests.waiting import eventually
+from tests.support.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
+from tests.support.waiting import eventually
 
 MARGIN = 2.0
 """Tests beside this one share caches and processors; what is hunted here was ten times too much."""

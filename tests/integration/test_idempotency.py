@@ -17,7 +17,7 @@ from gateway.api import parts
 from gateway.errors import Problem
 from gateway.redis.client import make_redis
 from tests.integration.test_submit import ADD, messages
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def submit(gateway, key: str, body: object = ADD, path: str = "/v1/tasks"):

@@ -16,7 +16,7 @@ from devstack.redis_server import Redis
 from penstock.wire.names import CALLBACKS_QUEUE
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.__main__ import main
 
 pytestmark = pytest.mark.bare_vhost
@@ -28,7 +28,7 @@ def app(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
         amqp_url=amqp_url,
         redis_url=redis_url,
         folder=tmp_path,
-        app="tests.installed_app",
+        app="tests.apps.installed_app",
         env={"INSTALL": "no"},
     )
 

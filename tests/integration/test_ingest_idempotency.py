@@ -9,7 +9,7 @@ import aio_pika
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.api import parts
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "k1"}
 BODY = b"".join(b'{"n":%d}\n' % n for n in range(2500))

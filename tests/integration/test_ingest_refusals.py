@@ -18,7 +18,7 @@ from gateway.config import Quotas
 from gateway.ingesting.filling import MAX_BATCH_BYTES
 from gateway.ingesting.ingestion import HELD_BYTES
 from penstock.wire.kept_results import usage_key
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 LINE = json.dumps({"n": 1, "pad": "x" * 986}).encode() + b"\n"

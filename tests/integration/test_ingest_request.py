@@ -12,7 +12,7 @@ import pytest
 
 from gateway.api import parts
 from penstock.wire.headers import CHECKED_HEADER
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NDJSON = {"Content-Type": "application/x-ndjson"}

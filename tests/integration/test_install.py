@@ -15,7 +15,7 @@ from bench.peers import install, python_of
 from penstock.wire.announcements import CATALOG_KEY, decode_worker
 from penstock.wire.keys import TaskKeys
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 OLDER = [("5.4", "prefork"), ("5.5", "prefork"), ("5.5", "asyncio"), ("5.6", "asyncio")]
 pytestmark = pytest.mark.parametrize(
@@ -35,7 +35,7 @@ async def app(
     lasting_deployment: Lasting, when: str, pool: str, version: str
 ) -> AsyncIterator[Lasting]:
     deployment = lasting_deployment
-    deployment.app = "tests.installed_app"
+    deployment.app = "tests.apps.installed_app"
     if version != "5.7":
         install(f"celery-{version}")
         python = python_of(f"celery-{version}")
@@ -195,7 +195,7 @@ async def test_a_client_without_the_library_notices_nothing(app: Lasting, client
 
 
 async def test_a_worker_without_the_library_shares_its_queues(app: Lasting, client: Any):
-    stock = app.make_worker("threads", name="stock", concurrency=1, app="tests.installed_app")
+    stock = app.make_worker("threads", name="stock", concurrency=1, app="tests.apps.installed_app")
     stock.child.env["INSTALL"] = "no"
     try:
         await stock.start()

@@ -16,9 +16,9 @@ from kombu.entity import Queue
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.deployment.workers import Deployment
-from tests.json_paths import Paths
-from tests.json_shapes import OLD_FORMS, PYTHON_VALUES, REDBEATS, exact
-from tests.waiting import eventually
+from tests.support.json_paths import Paths
+from tests.support.json_shapes import OLD_FORMS, PYTHON_VALUES, REDBEATS, exact
+from tests.support.waiting import eventually
 from topology.layout import load
 
 UNKNOWN = {"__type__": "product", "__value__": 7}
@@ -46,7 +46,7 @@ def deployment(amqp_url: str, redis_url: str, mongo_url: str, tmp_path: Path) ->
         amqp_url=amqp_url,
         redis_url=redis_url,
         folder=tmp_path,
-        app="tests.json_app",
+        app="tests.apps.json_app",
         env={"MONGO_URL": mongo_url, "HEALTH_FILE": str(tmp_path / "alive")},
     )
 

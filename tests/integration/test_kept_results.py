@@ -14,7 +14,7 @@ from gateway.api import parts
 from gateway.config import Quotas
 from penstock.wire.kept_results import BESIDES, MARKS, usage_key
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 DAY_S = 86_400
 QUOTA = 200_000

@@ -18,7 +18,7 @@ from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.redis.client import make_redis
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def limited(name: str, rate: float, burst: float) -> Caller:

@@ -11,7 +11,7 @@ from redis.asyncio import from_url
 
 from gateway.config import GatewayConfig
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BURST = 100_000
 ADD = {"task": "demo.add", "args": [1, 2]}

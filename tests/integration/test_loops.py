@@ -26,8 +26,8 @@ from gateway.rabbitmq.consumer import PREFETCH
 from penstock.wire.keys import TaskKeys
 from tests.deployment.gateway import running_gateway
 from tests.deployment.vhosts import VirtualHosts
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 RECOVERS_S = 5.0
 KEYS = (

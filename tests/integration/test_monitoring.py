@@ -16,7 +16,7 @@ from devstack.product import ROOT, Launcher
 from devstack.programs import find_promtool
 from tests.deployment.monitoring import SHIPPED, Prometheus, write_configuration
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "penstock.json").read_text())
 QUERIES = [

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 
 from gateway.api import parts
 from gateway.errors import REFUSALS
-from tests.mutations import Request, frames, requests
-from tests.raw_http import Answer, exchange
-from tests.waiting import eventually
+from tests.support.mutations import Request, frames, requests
+from tests.support.raw_http import Answer, exchange
+from tests.support.waiting import eventually
 
 SUBMITS = frozenset(
     (

@@ -9,7 +9,7 @@ from typing import Any
 from devstack.product import ROOT
 from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ANY: list[tuple[str, str, Any]] = [("args", "var_positional", {}), ("kwargs", "var_keyword", {})]
 PARAMS = {
@@ -37,7 +37,7 @@ async def test_a_worker_announces_every_task_and_names_what_it_cannot_describe(
         amqp_url=amqp_url,
         redis_url=redis_url,
         folder=tmp_path,
-        app="tests.odd_hints_app",
+        app="tests.apps.odd_hints_app",
         env={"INSTALL": "yes"},
     )
     async with deployment.worker() as worker:
@@ -51,7 +51,7 @@ async def test_a_worker_announces_every_task_and_names_what_it_cannot_describe(
 
 def test_an_application_is_described_and_what_cannot_be_is_named(tmp_path: Path):
     program = subprocess.run(
-        [sys.executable, "-m", "penstock", "describe", "-A", "tests.odd_hints_app"],
+        [sys.executable, "-m", "penstock", "describe", "-A", "tests.apps.odd_hints_app"],
         cwd=ROOT,
         env={"AMQP_URL": "amqp://localhost:1", "REDIS_URL": "redis://localhost:1"},
         capture_output=True,

@@ -11,7 +11,7 @@ import aio_pika
 import jsonschema_rs
 import pytest
 
-from tests.worker_states import announce_silent
+from tests.support.worker_states import announce_silent
 
 SETTINGS = Path(__file__).parent.parent / "schemathesis.toml"
 ALL_SCOPES = ["submit", "read", "ingest", "schedule", "admin"]

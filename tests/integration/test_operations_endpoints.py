@@ -14,7 +14,7 @@ from devstack.proxy import TcpProxy
 from gateway.api import parts
 from gateway.config import GatewayConfig
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

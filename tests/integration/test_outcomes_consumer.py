@@ -12,8 +12,8 @@ from kombu.connection import Connection
 from gateway.api import parts
 from penstock.wire.keys import TaskKeys
 from tests.deployment.workers import Deployment
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

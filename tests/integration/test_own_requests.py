@@ -7,7 +7,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 QUEUE = "requests"
 
@@ -17,7 +17,7 @@ def deployment(amqp_url: str, redis_url: str, tmp_path: Path) -> Deployment:
     with Connection(amqp_url) as connection:
         Queue(QUEUE, Exchange(QUEUE), QUEUE)(connection.default_channel).declare()
     return Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.requests_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.requests_app"
     )
 
 

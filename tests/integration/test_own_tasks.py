@@ -9,7 +9,7 @@ from redis import Redis
 
 from penstock.wire.announcements import CATALOG_KEY
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 TASKS = '''
 import asyncio

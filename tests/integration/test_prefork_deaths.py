@@ -8,8 +8,8 @@ import pytest
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from tests.deployment.workers import Deployment
-from tests.hostile import QUEUE, Hostile, publish
-from tests.waiting import eventually
+from tests.support.hostile import QUEUE, Hostile, publish
+from tests.support.waiting import eventually
 
 SLOTS = 12
 DEADLY = 24

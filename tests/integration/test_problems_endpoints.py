@@ -12,10 +12,10 @@ import redis
 from devstack.proxy import TcpProxy
 from gateway.operating.problems import AFTER_S, STALLED_AFTER_S
 from penstock.wire.schedules import BEAT_SILENT_S
-from tests.dead_letters import DeadLetterBroker
 from tests.deployment.workers import Deployment
-from tests.schedules_seen import EVERY, put
-from tests.waiting import eventually
+from tests.support.dead_letters import DeadLetterBroker
+from tests.support.schedules_seen import EVERY, put
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.ports import free_port
 from devstack.proxy import Direction, TcpProxy
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 REQUESTS = 60
 

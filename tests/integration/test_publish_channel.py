@@ -8,7 +8,7 @@ from aio_pika.connection import make_url
 
 from gateway.rabbitmq.publish_channel import PromptTransport, PublishChannel
 from gateway.rabbitmq.task_message import MessageOptions, template
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class Heard:

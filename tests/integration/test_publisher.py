@@ -13,7 +13,7 @@ from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, template
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology
 

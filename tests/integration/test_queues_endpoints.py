@@ -11,7 +11,7 @@ from devstack.proxy import TcpProxy
 from gateway.api import parts
 from gateway.config import GatewayConfig
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology import layout
 
 SMALL = """

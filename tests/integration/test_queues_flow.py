@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

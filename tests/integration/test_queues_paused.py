@@ -6,7 +6,7 @@ import pytest
 
 from penstock.wire.announcements import WORKERS_KEY, decode_worker
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 POOLS = ("threads", "prefork", "asyncio")
 

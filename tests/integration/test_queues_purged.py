@@ -13,7 +13,7 @@ from gateway.api import parts
 from gateway.operating.operations import PREFIX, LongOperation
 from gateway.operating.purging import KIND
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

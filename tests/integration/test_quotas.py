@@ -8,7 +8,7 @@ from redis.asyncio import from_url
 from gateway.api import parts
 from gateway.config import GatewayConfig, Quotas
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}
 

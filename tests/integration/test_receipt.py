@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 
-from tests.raw_http import exchange
+from tests.support.raw_http import exchange
 
 ADD = b'{"task": "demo.add", "args": [1, 2]}'
 

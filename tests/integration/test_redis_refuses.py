@@ -11,7 +11,7 @@ import devstack.redis_server
 from penstock.wire.announcements import SILENT_AFTER_S
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

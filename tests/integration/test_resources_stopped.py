@@ -6,14 +6,14 @@ from typing import Any
 from celery import Celery
 
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_a_stop_while_resources_are_made_is_kept_and_the_process_goes_on(
     amqp_url: str, redis_url: str, tmp_path: Path
 ):
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.resources_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.resources_app"
     )
     where: dict[str, Any] = {"exchange": "", "routing_key": "resources"}
     async with deployment.worker("prefork", concurrency=1):

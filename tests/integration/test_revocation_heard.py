@@ -8,9 +8,9 @@ from celery import Celery
 
 import penstock
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
-DEPLOYMENT = {"app": "tests.installed_app", "env": {"INSTALL": "late"}}
+DEPLOYMENT = {"app": "tests.apps.installed_app", "env": {"INSTALL": "late"}}
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from kombu.pidbox import Mailbox
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.parts import Broker
-from tests.loops import turning
-from tests.waiting import eventually
+from tests.support.loops import turning
+from tests.support.waiting import eventually
 from topology.layout import load
 
 NODE = "w1@host"

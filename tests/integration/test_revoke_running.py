@@ -4,7 +4,7 @@ import pytest
 
 from gateway.api import parts
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

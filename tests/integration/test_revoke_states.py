@@ -10,8 +10,8 @@ from gateway.api import parts
 from gateway.endings.revocation import revoked_record
 from penstock.wire.keys import TaskKeys
 from penstock.wire.scripts import script
-from tests.stream_client import Stream
-from tests.worker_states import WorkerStates
+from tests.support.stream_client import Stream
+from tests.support.worker_states import WorkerStates
 
 TRIES = 10_000
 

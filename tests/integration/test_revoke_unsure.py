@@ -16,8 +16,8 @@ from gateway.errors import Problem
 from penstock.wire.keys import TaskKeys
 from tests.integration.callbacks.test_callbacks import submit
 from tests.integration.test_revoke_states import revoke
-from tests.receiver import receiving
-from tests.waiting import eventually
+from tests.support.receiver import receiving
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

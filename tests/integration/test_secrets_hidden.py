@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from devstack.ports import free_port
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 AWAY = "127.0.0.1:1"

@@ -14,7 +14,7 @@ from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import MessageOptions, template
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.connecting import on_any_host
 from topology.entities import Queue
 from topology.model import Topology

@@ -14,7 +14,7 @@ from devstack.rabbit import Rabbit
 from penstock.wire.delay import delay_route
 from penstock.wire.hosts import vhost_of
 from penstock.wire.names import shard_names
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology import kombu_queues
 from topology.__main__ import main
 from topology.comparison import conflicts, missing, surplus

@@ -20,7 +20,7 @@ from penstock.wire.flow import FLOW_KEY
 from penstock.wire.names import shard_names
 from tests.deployment.gateway import Gateway
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology import kombu_queues
 from topology.__main__ import main
 from topology.declare import DeclarationError, declare

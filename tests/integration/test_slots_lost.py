@@ -8,7 +8,7 @@ import pytest
 
 from penstock.wire.announcements import SlotCounts, WorkerRecord, decode_worker
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from devstack.product import Launcher
 from devstack.programs import child_environment
 from tests.deployment.gateway import running_gateway
 from tests.deployment.sockets import Socket
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SUBMIT = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

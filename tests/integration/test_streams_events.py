@@ -9,9 +9,9 @@ from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from penstock.wire.keys import TaskKeys
-from tests.event_source_client import Source
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.event_source_client import Source
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 async def test_a_task_is_streamed_from_its_state_to_its_end(watching, issue, worker):

@@ -12,9 +12,9 @@ import pytest
 from gateway.access.auth import Caller
 from gateway.access.tickets import MAX_IDS, Tickets
 from gateway.api import parts
-from tests.event_source_client import Source
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.event_source_client import Source
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 async def ticket(client, body=None, name="reader"):

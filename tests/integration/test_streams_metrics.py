@@ -4,8 +4,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 async def figures(client):

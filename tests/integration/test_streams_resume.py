@@ -10,8 +10,8 @@ from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
 from penstock.wire.keys import TaskKeys
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 async def test_a_client_that_comes_back_gets_exactly_what_it_missed(

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import WSMsgType
 
 from gateway.api import parts
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 async def test_the_subprotocol_is_agreed_without_compression(stream):

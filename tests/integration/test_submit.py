@@ -11,7 +11,7 @@ import pytest
 
 from devstack.rabbit import Rabbit
 from gateway.api import parts
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ADD = {"task": "demo.add", "args": [1, 2]}
 

@@ -12,7 +12,7 @@ from devstack.mongo import Mongo
 from devstack.rabbit import Rabbit
 from penstock.wire.task_counts import COUNTS_KEY, MAX_NAMES, OTHER, field_of
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

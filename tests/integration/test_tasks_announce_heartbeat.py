@@ -23,7 +23,7 @@ from penstock.worker.consuming.signatures import describe
 from penstock.worker.redis_client import sync_client
 from penstock.worker.running.authored import Authored
 from tasks.registry import TASKS
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 DESCRIBED = [describe(spec.name, Authored.of(spec.run, takes_self=False), "1") for spec in TASKS]
 

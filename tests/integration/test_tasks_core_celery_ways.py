@@ -13,12 +13,12 @@ from kombu.connection import Connection
 from devstack.children import Child
 from devstack.product import ROOT
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 CLIENT = """
 import json, sys
 from celery import chain, chord, group
-from tests.tasks_core_app import app
+from tests.apps.tasks_core_app import app
 add, total = app.tasks["demo.add"], app.tasks["demo.test_total"]
 print(json.dumps([
     app.send_task("demo.add", [1, 2], queue="high_priority", countdown=1).get(timeout=20),

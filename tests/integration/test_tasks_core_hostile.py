@@ -9,7 +9,7 @@ from celery.app.task import Context
 from devstack.reserved_headers import CLASSES
 from penstock.wire.reserved_names import RESERVED_NAMES
 from tests.deployment.workers import Deployment
-from tests.hostile import VALUES, Hostile, account, publish, slots_work
+from tests.support.hostile import VALUES, Hostile, account, publish, slots_work
 
 SLOTS = 3
 NAMES = sorted(

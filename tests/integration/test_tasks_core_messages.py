@@ -10,7 +10,7 @@ import pytest
 
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 

@@ -9,7 +9,7 @@ import redis.asyncio
 from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 on_both_pools = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])

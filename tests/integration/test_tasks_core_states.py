@@ -6,7 +6,7 @@ import pytest
 
 from penstock.wire.keys import TaskKeys
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 DEPLOYMENT = {"env": {"MAX_RESULT_BYTES": "100000"}}

@@ -16,7 +16,7 @@ from penstock.wire.headers import CHECKED_HEADER
 from tasks.registry import TASKS
 from tests.deployment.lasting import Lasting, lasting
 from tests.deployment.vhosts import VirtualHosts
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
 

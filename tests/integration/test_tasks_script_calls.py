@@ -16,7 +16,7 @@ from penstock.wire.scripts import Script
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.redis_client import sync_client
 from penstock.worker.results.script_calls import NotCopiedError, ScriptCall, ScriptCalls
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class StopWaitingError(Exception):

@@ -9,7 +9,7 @@ import pytest
 
 from devstack.product import ROOT
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,7 +15,7 @@ from devstack.mongo import Mongo
 from devstack.proxy import TcpProxy
 from penstock.worker.errors import PermanentError, RetryableError
 from tasks.store import Store
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

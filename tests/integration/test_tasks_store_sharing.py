@@ -12,7 +12,7 @@ from devstack.mongo import Mongo
 from devstack.proxy import Direction, TcpProxy
 from penstock.worker.errors import RetryableError
 from tasks.store import Store, StoreOutcome
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ROUNDS, ROUNDS_OF_OUTAGES = 12, 5
 TAKEN = [{"_id": f"taken-{number}", "unique": number} for number in range(5)]

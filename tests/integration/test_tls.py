@@ -39,7 +39,7 @@ from tasks.config import WorkerConfig
 from tasks.store import Store
 from tests.deployment.gateway import running_gateway
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.layout import load
 from topology.management import ManagementError, fetch
 
@@ -156,7 +156,7 @@ async def test_an_app_that_says_in_settings_how_redis_is_reached_works_with_one_
         amqp_url=amqp._replace(query="").geturl(),
         redis_url=urls.redis,
         folder=tmp_path,
-        app="tests.installed_app",
+        app="tests.apps.installed_app",
         env={
             "INSTALL": "late",
             "SETTINGS": json.dumps(settings),

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.rabbit import Rabbit
 from penstock.wire.delay import delay_route
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.__main__ import main
 from topology.layout import DEFAULT_LAYOUT
 

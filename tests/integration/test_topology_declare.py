@@ -15,7 +15,7 @@ from devstack.rabbit import Rabbit
 from penstock.wire.delay import ANY_DELAY
 from penstock.worker.messages.own_queue import declare_own_queue
 from tests.deployment.vhosts import VirtualHosts
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology import kombu_queues
 from topology.comparison import conflicts, foreign, missing, surplus
 from topology.declare import DeclarationConflict, DeclarationError, appeared, declare, probe

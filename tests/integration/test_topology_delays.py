@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 
 from penstock.wire.delay import delay_route, delayed_destination, is_delay_exchange
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.declare import declare
 from topology.entities import Binding, Exchange, Queue
 from topology.model import Topology

@@ -15,7 +15,7 @@ from devstack.ports import free_port
 from devstack.product import ROOT
 from devstack.programs import child_environment
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 CALLER = ("0" * 31 + "7", "0" * 15 + "1")
@@ -72,7 +72,11 @@ async def traced(
         "OTEL_BSP_SCHEDULE_DELAY": "100", "MONGO_URL": mongo_url, **more,
     }  # fmt: skip
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.traced_app", env=env
+        amqp_url=amqp_url,
+        redis_url=redis_url,
+        folder=tmp_path,
+        app="tests.apps.traced_app",
+        env=env,
     )
     port = free_port()
     gateway = Child(

@@ -15,8 +15,8 @@ from gateway.access.task_id import claims
 from gateway.api import parts
 from gateway.api.parts import WATCHING
 from gateway.watching.stream_parts import StreamLimits
-from tests.stream_client import Stream
-from tests.waiting import eventually
+from tests.support.stream_client import Stream
+from tests.support.waiting import eventually
 
 
 class Told:

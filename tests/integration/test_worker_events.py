@@ -8,7 +8,7 @@ from celery import Celery
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
 from penstock.worker.consuming import telling
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SOON_S = 5.0
 """For an event whose connection is lost; Celery's own way may never end."""

@@ -15,7 +15,7 @@ from penstock.worker.layout import undeclared
 from penstock.worker.messages.amqp import Consumer
 from penstock.worker.messages.connection import drop
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 _HEARTBEAT_S = 6
 _GOES_ON_WITHIN_S = 25.0

@@ -9,8 +9,8 @@ import pytest
 from penstock.wire.announcements import WORKERS_KEY
 from penstock.wire.keys import AUDIT_KEY
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
-from tests.worker_states import announce_silent
+from tests.support.waiting import eventually
+from tests.support.worker_states import announce_silent
 
 KEYS = {"ops": ("ops", ["admin"]), "acme": ("acme", ["submit", "read"]), "other": ("o", ["read"])}
 
@@ -159,7 +159,7 @@ async def test_a_worker_that_does_not_reply_is_told_apart_from_one_that_is_unkno
 
 async def test_a_stock_worker_is_shown_as_its_events_and_answers_show_it(deployment, gateway):
     async with deployment.worker(
-        "threads", "-Q", "stock", name="stock", app="tests.asyncio_stock_app"
+        "threads", "-Q", "stock", name="stock", app="tests.apps.asyncio_stock_app"
     ):
         one = await until(gateway, "stock", status="online", pool="threads", concurrency=2)
         assert one["queues"] == ["stock"]

@@ -10,7 +10,7 @@ from celery import Celery
 from devstack.process import Process
 from penstock.wire.announcements import SILENT_AFTER_S
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 STILL_S = 21.0
 TOLD_WITHIN_S = 20.0
@@ -19,7 +19,7 @@ TOLD_WITHIN_S = 20.0
 @pytest.fixture
 def deployment(amqp_url, redis_url, tmp_path):
     return Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.asyncio_app"
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.asyncio_app"
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import Problem
 from gateway.submitting.beginnings import beginning
-from tests.cost import YARDSTICK_MS, yardstick
+from tests.support.cost import YARDSTICK_MS, yardstick
 from tests.unit.test_arguments_check import INTEGER, NUMBER, STRING, catalog, entry, param, refusal
 
 _LISTS = {"type": "array", "items": {"type": "array", "items": INTEGER}}

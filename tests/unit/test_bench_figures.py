@@ -8,7 +8,7 @@ import pytest
 from bench.figures import Figure, difference, paired, percentile
 from bench.usage import peak_rss_bytes, rss_bytes
 from bench.watched import Growth, Moment, growth, watched
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def test_a_figure_is_the_median_with_the_lowest_and_the_highest_round():

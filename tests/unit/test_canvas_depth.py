@@ -9,7 +9,7 @@ from gateway.canvas.canvas import line_of
 from gateway.canvas.canvas_depth import check_depth
 from gateway.canvas.canvas_request import MAX_AT_ONCE, MAX_CHORDS, parse_canvas
 from gateway.errors import Problem
-from tests.canvases import add, in_headers, row
+from tests.support.canvases import add, in_headers, row
 
 
 def refused(canvas: dict[str, Any], *, apps: bool = False) -> str | None:

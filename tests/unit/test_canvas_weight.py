@@ -11,8 +11,8 @@ from gateway.canvas.canvas import Line, group_of, group_result, line_of
 from gateway.canvas.canvas_request import GroupNode, Node, TaskNode, parse_canvas, walk
 from gateway.canvas.canvas_weight import MAX_GROUP_BYTES, check_groups, check_weight
 from gateway.errors import Problem
-from tests.canvases import CANVASES, add, row, total
-from tests.memory import most_held
+from tests.support.canvases import CANVASES, add, row, total
+from tests.support.memory import most_held
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.backoff import LONGEST_WAIT_S, backoff_s
 from penstock.looper import Faults, Looper, Loops, ThreadLooper
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class Work:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.cancellation import stop
 from gateway.telemetry.metrics import BOUNDS_S, Histogram, Metrics, buckets
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def exposed(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -14,7 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 from penstock.worker.errors import LoopLostError
 from penstock.worker.running.runtime import Limits, Runtime, StoppedError
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

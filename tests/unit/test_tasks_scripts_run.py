@@ -16,7 +16,7 @@ from tasks.resources import Context, Resources
 from tasks.script_output import MAX_OUTPUT_BYTES, MOST_WAITING
 from tasks.scripts import ScriptRefusedError, ScriptTimeoutError
 from tasks.store import Store
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NOWHERE = "mongodb://127.0.0.1:9/none"
 

@@ -20,7 +20,7 @@ from tasks.sharing import (
     Inserted,
     Sharing,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 def batch(name: str, count: int = 1, octets: int = 0) -> Batch:

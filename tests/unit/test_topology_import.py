@@ -18,7 +18,7 @@ from penstock.wire.app_description import (
     load,
     signatures,
 )
-from tests.described_app import app as application
+from tests.apps.described_app import app as application
 from topology.__main__ import main
 from topology.app_layout import from_apps, from_broker
 from topology.app_report import findings, of_broker
@@ -33,7 +33,7 @@ from topology.management import Live
 def document() -> Any:
     """What `penstock describe` writes, on an ordinary broker."""
     application.finalize()
-    found = describe(application, "tests.described_app")
+    found = describe(application, "tests.apps.described_app")
     found["broker"] = {"kind": "amqp", "urls": ["amqp://u@h/shop"], "vhost": "shop", "tls": False}
     return json.loads(json.dumps(found))
 
@@ -75,7 +75,7 @@ def test_every_task_goes_where_celerys_client_sends_it(document, tmp_path):
     assert silent == ["shop.add"]
     assert topology.queues["feed"].max_priority == 10
     assert topology.queues["lead"].type == "quorum"
-    assert [app.app for app in topology.apps] == ["tests.described_app"]
+    assert [app.app for app in topology.apps] == ["tests.apps.described_app"]
 
 
 def test_a_layout_that_exists_is_not_replaced(document, tmp_path, capsys):
@@ -214,10 +214,10 @@ def test_two_applications_on_one_broker_have_one_layout(document, tmp_path, caps
     topology = load_layout(file)
     assert {"shop", "other"} <= topology.queues.keys()
     assert [one.routing_key for one in topology.routes if one.task == "other.one"] == ["other"]
-    assert [app.app for app in topology.apps] == ["tests.described_app", "other"]
+    assert [app.app for app in topology.apps] == ["tests.apps.described_app", "other"]
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("app ")] == [
-        "app    tests.described_app",
+        "app    tests.apps.described_app",
         "app    other",
     ]
     assert "works  tasks: 1 of 1 have a route" in lines

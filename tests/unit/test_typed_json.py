@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import Problem
 from gateway.submitting.task_request import parse
-from tests.memory import most_held
+from tests.support.memory import most_held
 
 EXPONENTS = ["", "e2", "e300", "E+0308", "e299", "e-300", "E-0320", "e999", "e-999", "e22", "e-280"]
 DIGITS = ["1", "-1", "0", "0.5", "12345678901234567890", "0." + "0" * 30 + "1"]

@@ -13,7 +13,7 @@ from penstock.worker.app import Penstock
 from penstock.worker.redis_client import sync_client
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.beats import BeatMaker
+from tests.support.beats import BeatMaker
 from topology.layout import load
 from topology.model import Topology
 

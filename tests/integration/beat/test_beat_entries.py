@@ -16,8 +16,8 @@ from devstack.programs import child_environment
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule import Scheduler
 from penstock.worker.beat.schedule_entries import PeriodicEntry
-from tests.beats import due, every, messages, runs
-from tests.waiting import eventually
+from tests.support.beats import due, every, messages, runs
+from tests.support.waiting import eventually
 
 
 def test_when_the_clock_was_set_every_entry_is_planned_again(app: Penstock, client: Redis):

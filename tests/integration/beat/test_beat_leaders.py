@@ -9,8 +9,8 @@ from devstack.proxy import Direction, TcpProxy
 from devstack.rabbit import Rabbit
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule import LOCK_TIMEOUT_S
-from tests.beats import LOCK, BeatMaker, every, leading, messages, runs
-from tests.waiting import eventually
+from tests.support.beats import LOCK, BeatMaker, every, leading, messages, runs
+from tests.support.waiting import eventually
 
 
 async def test_after_a_kill_9_the_other_beat_leads_within_seconds_and_never_both(

@@ -14,7 +14,7 @@ from penstock.worker.beat.schedule import Scheduler
 from penstock.worker.beat.schedule_entries import PeriodicEntry
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.beats import due, every, one_thread, runs
+from tests.support.beats import due, every, one_thread, runs
 from topology.model import Topology
 
 

@@ -12,8 +12,8 @@ from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis as RedisServer
 from gateway.schedules.redbeat_forms import redbeat_time
 from penstock.worker.app import Penstock
-from tests.beats import LOCK, BeatMaker, every, leading, messages, runs
-from tests.waiting import eventually
+from tests.support.beats import LOCK, BeatMaker, every, leading, messages, runs
+from tests.support.waiting import eventually
 from topology.kombu_queues import declare
 from topology.model import Topology
 

@@ -20,8 +20,8 @@ from penstock.worker.beat.solar import Solar
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.periodic import SHIPPED
-from tests.beats import BeatMaker, due, every, is_due, leading, messages, runs
-from tests.waiting import eventually
+from tests.support.beats import BeatMaker, due, every, is_due, leading, messages, runs
+from tests.support.waiting import eventually
 from topology.model import Topology
 
 

@@ -15,7 +15,7 @@ from gateway.schedules.redbeat_forms import unix_time
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import PeriodicEntry, Recurring
 from penstock.worker.beat.seeds import Seeds
-from tests.beats import due
+from tests.support.beats import due
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TWICE = [datetime(2026, 10, 25, 2, 7, tzinfo=BERLIN, fold=fold) for fold in (0, 1)]

@@ -17,7 +17,7 @@ from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule import BROKER_WAIT_S, Scheduler
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.beats import due, every, messages, one_thread, runs
+from tests.support.beats import due, every, messages, one_thread, runs
 from topology.model import Topology
 
 ALWAYS = 1e-6

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployment.lasting import Lasting
-from tests.receiver import Receiver, receiving
+from tests.support.receiver import Receiver, receiving
 
 SECRET = b"the receiver knows it"
 

@@ -7,7 +7,7 @@ from gateway.endings import callback_events
 from gateway.endings.callback_events import CallbackEvent
 from tests.integration.callbacks.test_callbacks import submit
 from tests.integration.test_submit import messages
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_private_addresses_are_refused_whatever_they_are_called(

@@ -15,9 +15,9 @@ from gateway.api import parts
 from gateway.endings import callback_events
 from gateway.endings.callback_events import CallbackEvent, event_of
 from penstock.wire.headers import CALLBACK_HEADER
-from tests.canvases import add, total
 from tests.integration.callbacks.conftest import SECRET
-from tests.waiting import eventually
+from tests.support.canvases import add, total
+from tests.support.waiting import eventually
 
 
 async def submit(gateway: Any, url: str, task: str, *args: Any, **options: Any) -> str:

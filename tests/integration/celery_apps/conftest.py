@@ -8,10 +8,10 @@ from kombu.connection import Connection
 
 from gateway.api import parts
 from gateway.config import GatewayConfig
-from tests.celery_apps import LAYOUT, WORKER
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.celery_apps import LAYOUT, WORKER
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

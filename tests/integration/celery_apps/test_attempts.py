@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from devstack.rabbit import Rabbit
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 from topology.__main__ import SAME, main
 from topology.declare import declare
 from topology.layout import load

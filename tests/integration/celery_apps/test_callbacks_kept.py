@@ -17,11 +17,11 @@ from gateway.endings.kept_callbacks import Callback, KeptCallbacks
 from gateway.errors import Problem
 from gateway.sharing.tenant import TENANT
 from penstock.wire.keys import DAY_S
-from tests.celery_apps import DEPLOYMENT, WORKER, submit
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.lasting import Lasting
-from tests.receiver import Receiver, receiving
-from tests.waiting import eventually
+from tests.support.celery_apps import DEPLOYMENT, WORKER, submit
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import eventually
 
 __all__ = ["DEPLOYMENT"]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.config import GatewayConfig
-from tests.celery_apps import DEPLOYMENT, WORKER, revoke, state_of, submit
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.lasting import Lasting
-from tests.receiver import Receiver, receiving
-from tests.waiting import eventually
+from tests.support.celery_apps import DEPLOYMENT, WORKER, revoke, state_of, submit
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import eventually
 
 __all__ = ["DEPLOYMENT"]
 

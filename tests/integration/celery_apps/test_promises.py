@@ -47,7 +47,7 @@ async def test_what_is_promised_of_an_app_as_it_is_and_with_one_line(
     layout = tmp_path / "layout.toml"
     layout.write_text(LAYOUT)
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.installed_app",
+        amqp_url=amqp_url, redis_url=redis_url, folder=tmp_path, app="tests.apps.installed_app",
         env={"INSTALL": install},
     )  # fmt: skip
     async with running_gateway(

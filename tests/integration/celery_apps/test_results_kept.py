@@ -10,7 +10,7 @@ from penstock.wire.headers import TENANT_HEADER
 from penstock.wire.kept_results import LONGEST_S, usage_key
 from penstock.wire.keys import ENDED_EXTRA_S, TaskKeys
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ async def test_a_task_runs_and_its_end_is_known_however_long_results_are_kept(
         amqp_url=amqp_url,
         redis_url=redis_url,
         folder=tmp_path,
-        app="tests.installed_app",
+        app="tests.apps.installed_app",
         env={"INSTALL": "late", "SETTINGS": json.dumps(settings)},
     )
     async with deployment.worker("asyncio" if task == "report_async" else "threads"):

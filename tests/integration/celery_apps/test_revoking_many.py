@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.celery_apps import DEPLOYMENT, WORKER, revoke, submit
 from tests.deployment.gateway import Gateway
 from tests.deployment.lasting import Lasting
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.celery_apps import DEPLOYMENT, WORKER, revoke, submit
+from tests.support.waiting import eventually
 
 __all__ = ["DEPLOYMENT"]
 QUEUES = WORKER[1:]

@@ -11,7 +11,7 @@ from celery import Celery
 
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.lasting import Lasting
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 SETTINGS = {
     "result_backend_transport_options": {"global_keyprefix": "shop"},
@@ -20,7 +20,7 @@ SETTINGS = {
     "accept_content": ["json"],
     "result_accept_content": ["pickle", "json"],
 }
-DEPLOYMENT = {"app": "tests.stock_app", "env": {"STOCK_CONFIG": json.dumps(SETTINGS)}}
+DEPLOYMENT = {"app": "tests.apps.stock_app", "env": {"STOCK_CONFIG": json.dumps(SETTINGS)}}
 LAYOUT = """
 extends = "default"
 [queues.celery]

@@ -7,10 +7,10 @@ import pytest
 
 from bench.peers import install, python_of
 from gateway.config import GatewayConfig
-from tests.celery_apps import DEPLOYMENT, LAYOUT, WORKER, revoke, state_of, submit
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.celery_apps import DEPLOYMENT, LAYOUT, WORKER, revoke, state_of, submit
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 QUEUES = WORKER[1:]

@@ -7,8 +7,8 @@ import aio_pika
 import pytest
 
 from gateway.config import GatewayConfig
-from tests.dead_letters import DeadLetterBroker
 from tests.deployment.gateway import running_gateway
+from tests.support.dead_letters import DeadLetterBroker
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import pytest
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from tests.dead_letters import BODY, replay
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.dead_letters import BODY, replay
+from tests.support.waiting import eventually
 
 COUNT = 240
 ROUNDS = 3

@@ -13,9 +13,9 @@ from devstack import console as building
 from gateway.api import parts
 from penstock.describe import parameter
 from penstock.wire.announcements import CATALOG_KEY
-from tests.console import Console, console_page
-from tests.dead_letters import DeadLetterBroker
-from tests.waiting import eventually
+from tests.browsing.console import Console, console_page
+from tests.support.dead_letters import DeadLetterBroker
+from tests.support.waiting import eventually
 
 
 def nullable(

@@ -3,8 +3,8 @@
 import pytest
 
 from devstack import console as building
-from tests.console import console_page
-from tests.dead_letters import look
+from tests.browsing.console import console_page
+from tests.support.dead_letters import look
 
 
 @pytest.fixture(autouse=True, scope="module")

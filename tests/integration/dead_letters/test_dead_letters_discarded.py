@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.dead_letters import look, replay
+from tests.support.dead_letters import look, replay
 
 
 async def discard(client: Any, asked: Any) -> Any:

@@ -5,7 +5,7 @@ import time
 import aio_pika
 
 from penstock.wire.delay import delay_route
-from tests.dead_letters import BODY, look, replay
+from tests.support.dead_letters import BODY, look, replay
 
 
 async def test_an_empty_queue_has_no_letters(client):

@@ -10,9 +10,9 @@ import pytest
 
 from devstack.proxy import Direction, TcpProxy
 from gateway.config import GatewayConfig
-from tests.dead_letters import BODY, look, replay
 from tests.deployment.gateway import running_gateway
-from tests.waiting import eventually
+from tests.support.dead_letters import BODY, look, replay
+from tests.support.waiting import eventually
 
 
 async def test_a_full_queue_keeps_its_letters_dead(client, broker, amqp_url):

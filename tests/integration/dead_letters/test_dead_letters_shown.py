@@ -6,9 +6,9 @@ import aio_pika
 import orjson
 import pytest
 
-from tests.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
-from tests.dead_letters import DeadLetterBroker, look
-from tests.memory import most_held
+from tests.support.cost import YARDSTICK_MS, LongestTurn, exchange, yardstick
+from tests.support.dead_letters import DeadLetterBroker, look
+from tests.support.memory import most_held
 
 MIB = 1024 * 1024
 DEEP = b"[" * 501 + b"]" * 501

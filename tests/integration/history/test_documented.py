@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from devstack.tree import ROOT
-from tests.history_documents import NOW, counted, failed
+from tests.support.history_documents import NOW, counted, failed
 
 
 def objects(text: str) -> list[Any]:

@@ -9,9 +9,9 @@ from gateway.api import parts
 from gateway.operating.operations import ALL_KEY, KEPT_S, PREFIX
 from penstock.wire.keys import DAY_S
 from tests.deployment.workers import Deployment
-from tests.history_documents import NOW
 from tests.integration.history.test_many_at_once import call, doze
-from tests.waiting import eventually
+from tests.support.history_documents import NOW
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from penstock.wire.history_queries import BEGIN, SETTLE
 from penstock.wire.keys import AUDIT_KEY
 from tests.deployment.history import RunningHistory
 from tests.deployment.workers import Deployment
-from tests.history_documents import NOW, document, failed
-from tests.waiting import eventually
+from tests.support.history_documents import NOW, document, failed
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from gateway.api import parts
 from penstock.wire.keys import TaskKeys
 from tests.deployment.history import RunningHistory, running_history
-from tests.history_documents import NOW, counted, document, failed
+from tests.support.history_documents import NOW, counted, document, failed
 
 STATES = ("PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED")
 

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.history.cursors import text_of
 from tests.deployment.history import RunningHistory
-from tests.history_documents import document
 from tests.integration.history.test_queries import get, listed
+from tests.support.history_documents import document
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from devstack.ports import LOOPBACK, free_port
 from devstack.product import Launcher, gateway_url
 from penstock.wire.keys import HISTORY_CHANGES
 from tests.deployment.workers import Deployment
-from tests.history_documents import NOW, failed
-from tests.waiting import eventually
+from tests.support.history_documents import NOW, failed
+from tests.support.waiting import eventually
 
 OTHERS = 50
 """Failures that the filter does not mean."""

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.api import parts
 from tests.deployment.workers import Deployment
-from tests.history_documents import failed
 from tests.integration.history.test_many_at_once import again, call
-from tests.waiting import eventually
+from tests.support.history_documents import failed
+from tests.support.waiting import eventually
 
 SMALL = """
 [exchanges.tasks]

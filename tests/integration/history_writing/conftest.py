@@ -14,7 +14,7 @@ from history.config import HistoryConfig
 from history.parts import Writing
 from history.serving import running
 from penstock.wire.keys import HISTORY_CHANGES
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)

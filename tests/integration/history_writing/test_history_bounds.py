@@ -17,7 +17,7 @@ from history.writing.counting import Counting
 from history.writing.lease import Lease
 from penstock.wire.records import error_record
 from tests.integration.history_writing.conftest import writing_history
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_beyond_the_bound_the_oldest_go_first(history, kept):

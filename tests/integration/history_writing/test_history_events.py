@@ -8,12 +8,15 @@ from kombu.connection import Connection
 from history.sources.events import QUEUE
 from tests.deployment.workers import Deployment
 from tests.integration.history_writing.conftest import writing_history
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 async def test_the_tasks_of_a_stock_worker_are_kept_by_its_events(amqp_url, config, kept, tmp_path):
     deployment = Deployment(
-        amqp_url=amqp_url, redis_url=config.redis_url, folder=tmp_path, app="tests.stock_events_app"
+        amqp_url=amqp_url,
+        redis_url=config.redis_url,
+        folder=tmp_path,
+        app="tests.apps.stock_events_app",
     )
     configured = replace(config, events=True, amqp_url=amqp_url)
     async with writing_history(configured), deployment.worker("solo", name="stock"):

@@ -23,7 +23,7 @@ from penstock.wire.keys import (
 )
 from penstock.wire.records import error_record
 from tests.integration.history_writing.conftest import writing_history
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 TASKS = 600
 BOUNDS = {

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.wire.headers import TENANT_HEADER, UNKEPT_HEADER
 from tests.integration.history_writing.conftest import writing_history
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BIG = 12345678901234567890123
 FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -13,7 +13,7 @@ from gateway.schedules.redbeat_forms import redbeat_time
 from gateway.schedules.schedule_request import ScheduleRequest, parse_schedule
 from gateway.schedules.schedules import Entry, Schedules
 from penstock.wire.schedules import NEVER, SCHEDULE_KEY, Owner
-from tests.schedules_seen import EVERY
+from tests.support.schedules_seen import EVERY
 
 KEY = "redbeat:@acme/x"
 DAY_S = 86_400

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.integration.test_canvas_refusals import announce
-from tests.schedules_seen import EVERY, ODD_NAMES, put
+from tests.support.schedules_seen import EVERY, ODD_NAMES, put
 
 REFUSALS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"task": "demo.add"}, 400, "invalid-request", "$"),

@@ -14,8 +14,8 @@ from penstock.worker.beat.schedule_entries import PeriodicEntry
 from penstock.worker.beat.seeds import Seeds
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.schedules_seen import EVERY, ODD_NAMES, unix
-from tests.waiting import eventually
+from tests.support.schedules_seen import EVERY, ODD_NAMES, unix
+from tests.support.waiting import eventually
 from topology.layout import load
 
 

@@ -8,8 +8,8 @@ from redbeat.schedulers import get_redis
 from penstock.worker.beat.schedule import Scheduler
 from tasks.app import build_app
 from tasks.config import WorkerConfig
-from tests.schedules_seen import EVERY, KEY, get, put
-from tests.waiting import eventually
+from tests.support.schedules_seen import EVERY, KEY, get, put
+from tests.support.waiting import eventually
 from topology.kombu_queues import declare
 from topology.layout import load
 

@@ -15,8 +15,8 @@ from penstock.worker.beat.schedule_entries import PeriodicEntry
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tests.integration.test_submit import messages
-from tests.schedules_seen import EVERY, KEY, WARNING, beating, get, put, unix
-from tests.waiting import eventually
+from tests.support.schedules_seen import EVERY, KEY, WARNING, beating, get, put, unix
+from tests.support.waiting import eventually
 from topology.layout import load
 
 

@@ -7,8 +7,8 @@ from gateway.api import parts
 from gateway.config import Quotas
 from gateway.schedules.guard import ScheduleGuard
 from gateway.schedules.schedule_request import MAX_SCHEDULE_BYTES
-from tests.memory import most_held
-from tests.schedules_seen import EVERY, get, put
+from tests.support.memory import most_held
+from tests.support.schedules_seen import EVERY, get, put
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1024 * 1024

@@ -13,8 +13,8 @@ from gateway.endings.revocation import revoked_record
 from gateway.watching.events import decode_event
 from penstock.wire.keys import TaskKeys
 from penstock.wire.scripts import script
-from tests import history
-from tests.worker_states import WorkerStates
+from tests.support import history
+from tests.support.worker_states import WorkerStates
 
 ROUNDS = 150
 LIMIT_BYTES = 1500

@@ -8,7 +8,7 @@ import pytest
 from devstack.proxy import TcpProxy
 from gateway.api import parts
 from gateway.states.reading import READ_BUDGET_BYTES
-from tests.memory import most_held
+from tests.support.memory import most_held
 
 MIB = 1024 * 1024
 LONG = READ_BUDGET_BYTES // 4

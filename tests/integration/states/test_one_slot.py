@@ -12,8 +12,8 @@ from devstack.ports import free_port
 from gateway.endings.revocation import revoked_record
 from penstock.wire.keys import TaskKeys
 from penstock.wire.scripts import script
-from tests.waiting import eventually
-from tests.worker_states import WorkerStates
+from tests.support.waiting import eventually
+from tests.support.worker_states import WorkerStates
 
 KEPT_S = 3600
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.access.task_id import TaskIds
 from gateway.api import parts
 from penstock.wire.keys import TaskKeys
-from tests.states_seen import show
+from tests.support.states_seen import show
 
 
 async def test_an_issued_id_without_record_is_pending(watching, issue):

@@ -13,8 +13,8 @@ from gateway.cancellation import stop
 from gateway.telemetry.metrics import Metrics
 from gateway.watching.stream_counts import StreamCounts
 from gateway.watching.watch import Watch
-from tests.states_seen import show
-from tests.waiting import eventually
+from tests.support.states_seen import show
+from tests.support.waiting import eventually
 
 _STOP, _CONTINUE = signal.SIGSTOP, signal.SIGCONT
 

@@ -14,7 +14,7 @@ from amqp.spec import Basic
 from kombu.connection import Connection
 
 from tests.deployment.workers import FINAL, Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 JSON_VALUES: tuple[Any, ...] = (None, True, 7, 1.5, "text", [1, "a"], {"a": {"b": [1]}})
 """One of each type of JSON."""

@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp.test_utils import TestClient
 from pymongo import AsyncMongoClient
 
-from tests.json_shapes import exact, spelled
-from tests.waiting import eventually
+from tests.support.json_shapes import exact, spelled
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}

@@ -1,6 +1,7 @@
 """A worker application with tasks that go wrong in the ways that tests need.
 
-Started as `celery -A tests.tasks_core_app worker`; tasks tell of their runs in the file RUNS_FILE.
+Started as `celery -A tests.apps.tasks_core_app worker`. Tasks write their runs to the
+file RUNS_FILE.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
-"""A Celery app that knows nothing of this project, `tests.stock_app`, behind a gateway."""
+"""A Celery app that knows nothing of this project, `tests.apps.stock_app`, behind a gateway."""
 
 from typing import Any
 
 from tests.deployment.gateway import Gateway
 
-DEPLOYMENT = {"app": "tests.stock_app"}
+DEPLOYMENT = {"app": "tests.apps.stock_app"}
 WORKER = ("threads", "-Q", "celery,feeds,all")
 """How its worker is started."""
 LAYOUT = """

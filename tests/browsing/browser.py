@@ -15,7 +15,7 @@ import aiohttp
 
 from devstack.children import Child
 from devstack.programs import child_environment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

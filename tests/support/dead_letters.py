@@ -4,7 +4,7 @@ from typing import Any
 
 import aio_pika
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BODY = b'[[1,2],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 

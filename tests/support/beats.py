@@ -17,7 +17,7 @@ from redis import Redis
 from devstack.children import Child
 from penstock.worker.app import Penstock
 from penstock.worker.beat.schedule_entries import PeriodicEntry
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 LOCK = "redbeat::lock"
 BeatMaker = Callable[..., Child]

@@ -5,7 +5,7 @@ import os
 from celery import Celery
 from kombu.entity import Queue
 
-from tests.asyncio_tasks import add_tasks, hear_signals
+from tests.apps.asyncio_tasks import add_tasks, hear_signals
 
 app = Celery("stock", broker=os.environ["AMQP_URL"], backend=os.environ["REDIS_URL"])
 app.conf.update(

@@ -1,7 +1,7 @@
 """A worker application with tasks that pass on what they are given, in each way that there is.
 
-Started as `celery -A tests.json_app worker`. A task that is given a value of Python which another
-task sent along fails unless it is that value.
+Started as `celery -A tests.apps.json_app worker`. A task that is given a value of Python which
+another task sent along fails unless it is that value.
 """
 
 import json
@@ -16,7 +16,7 @@ from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.registry import TASKS
-from tests.json_shapes import PYTHON_VALUES
+from tests.support.json_shapes import PYTHON_VALUES
 from topology.layout import load_from_env
 
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from devstack import console
-from tests.browser import Page, browser_page
-from tests.waiting import eventually
+from tests.browsing.browser import Page, browser_page
+from tests.support.waiting import eventually
 
 _AXE = console.FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 _HELPERS = """

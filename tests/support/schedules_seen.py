@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.deployment.workers import Deployment
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 KEY = "redbeat:@anonymous/x"
 WARNING = (

@@ -1,4 +1,4 @@
-"""An app of ours with the tasks of `tests.asyncio_tasks`: `celery -A tests.asyncio_app worker`."""
+"""An app of ours with the tasks of `tests.apps.asyncio_tasks`."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from celery.worker.control import control_command
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.registry import TASKS
-from tests.asyncio_tasks import add_tasks, hear_signals
+from tests.apps.asyncio_tasks import add_tasks, hear_signals
 from topology.layout import load_from_env
 
 app = build_app(WorkerConfig.from_env(os.environ), load_from_env(os.environ), TASKS)

@@ -1,4 +1,4 @@
-"""A worker whose tasks end in every way: `celery -A tests.ends_app worker`; see `tests.ends`."""
+"""A worker whose tasks end in every way (`tests.support.ends`): `-A tests.apps.ends_app`."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.registry import TASKS
-from tests.ends import Recipe, make
+from tests.support.ends import Recipe, make
 from topology.layout import load_from_env
 
 

@@ -1,8 +1,8 @@
 """What Celery itself makes of canvases: a program, since its clients outlive their servers.
 
-`python -m tests.celery_canvases` prints the results of `CANVASES` as JSON; with a group.s id as
-argument, the results of the group as `GroupResult.restore` gives them; with `save`, it saves a
-group that has begun and prints its id; with a seed and a number, it prints what became of as many
+`python -m tests.support.celery_canvases` prints the results of `CANVASES` as JSON; with a group.s
+id as argument, the results of the group as `GroupResult.restore` gives them; with `save`, it saves
+a group that has begun and prints its id; with a seed and a number, it prints what became of as many
 random canvases, and null for those that Celery does not end.
 """
 
@@ -15,9 +15,9 @@ from celery import group
 from celery.exceptions import TimeoutError as NeverEnded
 from celery.result import GroupResult
 
-from tests.canvas_app import app
-from tests.canvas_shapes import canvases
-from tests.canvases import CANVASES, add, celerys
+from tests.apps.canvas_app import app
+from tests.support.canvas_shapes import canvases
+from tests.support.canvases import CANVASES, add, celerys
 
 TIMEOUT_S = 20
 GIVEN_UP_S = 8

@@ -1,6 +1,6 @@
 """What a new operator has to do, done in the console of a deployment by clicks that are counted.
 
-    python -m tests.walk [--pictures FOLDER] [--only yesterday,purge]
+    python -m tests.browsing.walk [--pictures FOLDER] [--only yesterday,purge]
 
 Prints a line for each: clicks, keys, the seconds that the page took, and those that a person would
 take by the keystroke-level model, who knows where to click.
@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 
 from devstack.install import ensure_servers
-from tests.browser import browser_page
-from tests.console import Console, built, call, state
-from tests.hand import Hand
-from tests.troubles import ADMIN, FAILED, READER, Troubled, troubled
-from tests.waiting import eventually
+from tests.browsing.browser import browser_page
+from tests.browsing.console import Console, built, call, state
+from tests.browsing.hand import Hand
+from tests.browsing.troubles import ADMIN, FAILED, READER, Troubled, troubled
+from tests.support.waiting import eventually
 
 _DESK = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
 
@@ -248,7 +248,7 @@ async def main(names: list[str], pictures: Path | None) -> None:
 
 
 def _arguments() -> tuple[list[str], Path | None]:
-    parser = argparse.ArgumentParser(prog="python -m tests.walk", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.browsing.walk", description=__doc__)
     parser.add_argument("--pictures", type=Path, default=None, help="a folder for pictures")
     parser.add_argument("--only", default=",".join(TASKS), help="names, separated by commas")
     given: Any = parser.parse_args()

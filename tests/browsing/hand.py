@@ -6,8 +6,8 @@ import json
 import time
 from pathlib import Path
 
-from tests.console import Console
-from tests.waiting import eventually
+from tests.browsing.console import Console
+from tests.support.waiting import eventually
 
 _POINT_S, _CLICK_S, _THINK_S, _KEY_S = 1.1, 0.2, 1.35, 0.28
 """Of the keystroke-level model of Card, Moran and Newell, for a person of ordinary skill."""

@@ -1,4 +1,4 @@
-"""Coroutine tasks that call each other: `celery -A tests.calling_app worker`."""
+"""Coroutine tasks that call each other: `celery -A tests.apps.calling_app worker`."""
 # mypy: ignore-errors
 
 import asyncio

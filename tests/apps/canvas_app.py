@@ -1,6 +1,6 @@
 """A worker with the shipped tasks and some that say what a canvas made of them.
 
-Started as `celery -A tests.canvas_app worker`.
+Started as `celery -A tests.apps.canvas_app worker`.
 """
 
 import os

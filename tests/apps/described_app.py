@@ -45,7 +45,7 @@ app.conf.update(
             "shop.direct": {"exchange": "lead", "routing_key": "lead.in", "priority": 5},
             "shop.new": {"queue": "made.up", "priority": 3},
         },
-        "tests.described_app.route",
+        "tests.apps.described_app.route",
         Undecided(),
     ),
     timezone="Europe/Oslo",

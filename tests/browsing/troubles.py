@@ -14,10 +14,10 @@ from devstack.product import workers_for
 from devstack.stack import Stack
 from history.config import HistoryConfig
 from history.database import Database
-from tests.console import call, state, submit
-from tests.history_documents import counted
-from tests.imports_app import BROKEN
-from tests.waiting import eventually
+from tests.apps.imports_app import BROKEN
+from tests.browsing.console import call, state, submit
+from tests.support.history_documents import counted
+from tests.support.waiting import eventually
 from topology.layout import load
 
 ADMIN, READER = "pk_walk_admin", "pk_walk_reader"
@@ -73,7 +73,7 @@ async def troubled(folder: Path) -> AsyncIterator[Troubled]:
         env = {
             "TOPOLOGY_FILE": str(layout),
             "GATEWAY_KEYS_FILE": str(keys),
-            "PENSTOCK_TASKS": "tests.imports_app",
+            "PENSTOCK_TASKS": "tests.apps.imports_app",
             BROKEN: str(flag),
             "TRACING": "1",
             "TRACE_URL": f"{receiver.url}/trace/{{trace_id}}",

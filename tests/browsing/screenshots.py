@@ -15,7 +15,7 @@ import aiohttp
 from devstack.install import ensure_servers
 from devstack.product import ROOT
 from devstack.stack import Stack
-from tests.console import Console, built, call, console_page, state, submit
+from tests.browsing.console import Console, built, call, console_page, state, submit
 
 FOLDER = ROOT / "docs" / "images"
 WIDE = {"width": 1280, "height": 960, "deviceScaleFactor": 1.5, "mobile": False}

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @dataclass
