@@ -22,7 +22,7 @@ from penstock import VERSION
 from penstock.wire.announcements import CATALOG_KEY
 from penstock.worker.consuming.announce import encode
 from penstock.worker.consuming.signatures import describe
-from penstock.worker.running.authored import Authored
+from penstock.worker.running.task_function import TaskFunction
 from tasks.registry import TASKS
 from topology.declare import declare
 from topology.layout import load
@@ -112,7 +112,7 @@ async def running(
 async def _announce(url: str) -> None:
     """Announce the shipped tasks as a worker would, so that arguments are checked."""
     described = [
-        describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION) for spec in TASKS
+        describe(spec.name, TaskFunction.of(spec.run, takes_self=False), VERSION) for spec in TASKS
     ]
     async with RedisClient.from_url(url) as client:
         while True:

@@ -313,7 +313,7 @@ PER_REQUEST = {
     "gateway/api/streams.py",
     "gateway/telemetry/access_log.py",  # the lines of a moment
     "gateway/ingesting/group_commit.py",  # a timer of one group of documents
-    "gateway/http/turned_away.py",  # cuts one connection
+    "gateway/http/rejected_connection.py",  # cuts one connection
     "gateway/api/bulk_answer.py",  # the outcomes of one request
     "gateway/watching/event_source.py",  # one client
     "gateway/watching/feed.py",  # one client
@@ -322,7 +322,7 @@ PER_REQUEST = {
     "gateway/watching/sockets.py",  # cuts one connection
     "penstock/worker/asyncio_pool/executor.py",  # one more question of an execution
     "penstock/worker/asyncio_pool/redis_pipe.py",  # until a connection is made, or answers
-    "penstock/worker/deaths/alone.py",  # dies with its parent
+    "penstock/worker/deaths/isolated.py",  # dies with its parent
     "penstock/worker/messages/connection.py",  # hangs up one connection
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task

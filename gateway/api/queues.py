@@ -15,7 +15,7 @@ from gateway.api.parts import BROKER, OPERATING, TOPOLOGY
 from gateway.api.queries import choice, text
 from gateway.errors import Problem
 from gateway.operating.pauses import Paused, PausedQueue
-from gateway.operating.purging import KIND as PURGING
+from gateway.operating.purging import PURGE as PURGING
 from gateway.operating.queue_past import STEP_S, QueuePast
 from gateway.rabbitmq.management import QueueFigures, added
 from gateway.timestamps import Time, rfc3339

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.access.task_id import claims
-from gateway.endings.asked import asked_with
 from gateway.endings.callback_events import CallbackEvents, event_of, insist
+from gateway.endings.dependents import Dependency, Dependent, unbegun
+from gateway.endings.original_request import request_as_sent
 from gateway.endings.revocation import final_record, revoked_record
-from gateway.endings.unbegun import Unbegun, Why, unbegun
 from gateway.rabbitmq.connection import Connection
 from gateway.rabbitmq.consumer import Consumer, Delivery
 from gateway.redis.client import RedisClient
@@ -198,7 +198,7 @@ class Outcomes:
         """
         asked = b""
         if end.state == "FAILURE" and self._keeps(end.task or ""):
-            asked = asked_with(message, _last_death(message.headers.get("x-death"))[0])
+            asked = request_as_sent(message, _last_death(message.headers.get("x-death"))[0])
         end = dataclasses.replace(end, tenant=tenant_of(message.headers))
         [state] = await self._record([end], asked)
         await self._announce(end.task_id, state, message.headers)
@@ -213,7 +213,7 @@ class Outcomes:
         if event is not None:
             await insist(lambda: self._callbacks.announce(event))
 
-    async def _record_unbegun(self, cause: Outcome, behind: Sequence[Unbegun]) -> None:
+    async def _record_unbegun(self, cause: Outcome, behind: Sequence[Dependent]) -> None:
         """Record the ends of tasks that wait for one that the broker ended."""
         states = await self._record([_behind(cause, one) for one in behind])
         await asyncio.gather(
@@ -281,11 +281,15 @@ class Outcomes:
         return names, [end.state, end.record(), self._kept_s, end.copy, asked, *gone]
 
 
-def _behind(cause: Outcome, behind: Unbegun) -> Outcome:
+def _behind(cause: Outcome, behind: Dependent) -> Outcome:
     """Return the end of a task that waits for one that the broker ended."""
     issued = claims(behind.task_id)
-    unneeded = behind.why is Why.LINK
-    states = {Why.LINK: "REVOKED", Why.CHORD: "FAILURE", Why.CHAIN: cause.state}
+    unneeded = behind.why is Dependency.LINK
+    states = {
+        Dependency.LINK: "REVOKED",
+        Dependency.CHORD: "FAILURE",
+        Dependency.CHAIN: cause.state,
+    }
     waits = "is linked to" if unneeded else "waits for"
     return Outcome(
         behind.task_id,

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.config import GatewayConfig
 from gateway.http.connection import Connection
-from gateway.http.turned_away import TurnedAway
+from gateway.http.rejected_connection import RejectedConnection
 from penstock.looper import Looper
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Listener:
             "listener", self._look, interval_s=min(_SWEEP_S, self._header_timeout_s)
         )
         """Looks for overdue connections."""
-        self._turned_away: set[TurnedAway] = set()
+        self._turned_away: set[RejectedConnection] = set()
         self.connections: set[Connection] = set()
         """Those that are open."""
         self.refused = 0
@@ -80,7 +80,7 @@ class Listener:
         """Return the protocol of one accepted connection."""
         if len(self.connections) >= self._max_connections:
             self.refused += 1
-            return TurnedAway(self._turned_away, _TURNED_AWAY, self.on_refused)
+            return RejectedConnection(self._turned_away, _TURNED_AWAY, self.on_refused)
         connection = Connection(self._server, loop=self._loop, **self._options)
         connection.join(self.connections, self.on_refused)
         return connection

@@ -10,8 +10,7 @@ from gateway.operating.history_work import HistoryWork
 from gateway.operating.operations import LongOperations
 from gateway.operating.pauses import Pauses
 from gateway.operating.problem_looks import ProblemLooks, Scheduling
-from gateway.operating.purging import KIND as PURGE
-from gateway.operating.purging import Purging
+from gateway.operating.purging import PURGE, Purging
 from gateway.operating.queue_flows import QueueFlows
 from gateway.operating.queue_look import QueueLook
 from gateway.operating.retrying import Retrying

@@ -20,8 +20,8 @@ from gateway.operating.problems import (
     Finding,
     Known,
     ProblemWatch,
-    QueueLook,
-    RunningLook,
+    QueueFacts,
+    RunningFacts,
     of_history,
     of_queues,
     of_refusal,
@@ -187,14 +187,14 @@ class ProblemLooks:
         away_s = None if away_since is None else time.monotonic() - away_since
         return list(of_history(lag_s, away_s))
 
-    def _queues(self, paused: Container[str]) -> Iterator[QueueLook]:
+    def _queues(self, paused: Container[str]) -> Iterator[QueueFacts]:
         now = time.monotonic()
         for name in self._topology.queues:
             depth, flow = self._depths.depths.get(name), self._flows.of(name)
             if depth is None:
                 continue
             dead, before = self._letters(name, now)
-            yield QueueLook(
+            yield QueueFacts(
                 name=name,
                 ready=depth.ready,
                 consumers=depth.least_consumers,
@@ -215,7 +215,7 @@ class ProblemLooks:
             past.popleft()
         return depth.ready, past[0][1]
 
-    async def _running(self, workers: list[Worker], now: float) -> AsyncIterator[RunningLook]:
+    async def _running(self, workers: list[Worker], now: float) -> AsyncIterator[RunningFacts]:
         """Give what runs, or was left by workers that are silent."""
         for worker in workers:
             if not worker.announces or worker.status == "gone":
@@ -237,7 +237,7 @@ class ProblemLooks:
                 elsewhere = state.worker not in {None, worker.name}
                 if silent and (elsewhere or now - worker.last_heard_at < SILENT_AFTER_S):
                     continue
-                yield RunningLook(
+                yield RunningFacts(
                     task_id=one.task_id,
                     task=one.task,
                     worker=worker.name,

@@ -62,7 +62,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueLook:
+class QueueFacts:
     """What is known of a queue."""
 
     name: str
@@ -79,7 +79,7 @@ class QueueLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunningLook:
+class RunningFacts:
     """A task that a worker said it runs, and that has not ended."""
 
     task_id: str
@@ -92,7 +92,7 @@ class RunningLook:
     """Whether its worker is, and no other has it."""
 
 
-def _without_worker(queue: QueueLook) -> Finding:
+def _without_worker(queue: QueueFacts) -> Finding:
     who, advice = (
         "worker",
         (
@@ -110,7 +110,7 @@ def _without_worker(queue: QueueLook) -> Finding:
     )
 
 
-def of_queues(queues: Iterable[QueueLook]) -> Iterator[Finding]:
+def of_queues(queues: Iterable[QueueFacts]) -> Iterator[Finding]:
     """Find queues that do not move, and those whose dead letters become more."""
     for one in queues:
         if one.ready and not one.paused:
@@ -153,7 +153,7 @@ def of_workers(workers: Iterable[Worker], now: float) -> Iterator[Finding]:
             )
 
 
-def of_tasks(running: Iterable[RunningLook]) -> Iterator[Finding]:
+def of_tasks(running: Iterable[RunningFacts]) -> Iterator[Finding]:
     """Find tasks that no one will end."""
     for one in running:
         if one.silent:

@@ -23,7 +23,7 @@ from topology.model import Topology
 
 log = logging.getLogger(__name__)
 
-KIND: Final = "purge"
+PURGE: Final = "purge"
 MOST_HELD: Final = 5_000
 """Messages that stand in front and came later; of what is behind more of them nothing is purged."""
 _HELD_AT_ONCE: Final = 500

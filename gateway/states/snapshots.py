@@ -21,7 +21,7 @@ _AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class SnapshotRequest:
     """One task to read."""
 
     task_id: str
@@ -41,7 +41,7 @@ class TaskSnapshot:
     """The first of these events: cursor and JSON."""
 
 
-_Request = tuple[Sequence[Want], "asyncio.Future[list[TaskSnapshot]]"]
+_Request = tuple[Sequence[SnapshotRequest], "asyncio.Future[list[TaskSnapshot]]"]
 
 
 class Snapshots:
@@ -58,7 +58,7 @@ class Snapshots:
         self._unreadable = Faults("snapshots")
         self._workers: set[asyncio.Task[None]] = set()
 
-    async def read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
+    async def read(self, wants: Sequence[SnapshotRequest]) -> list[TaskSnapshot]:
         """Read some tasks, in their order.
 
         Raises:
@@ -107,7 +107,7 @@ class Snapshots:
                 future.set_result(found[start : start + len(asked)])
             start += len(asked)
 
-    async def _read(self, wants: Sequence[Want]) -> list[TaskSnapshot]:
+    async def _read(self, wants: Sequence[SnapshotRequest]) -> list[TaskSnapshot]:
         keys: list[str] = []
         for want in wants:
             task = self._keys.task(want.task_id)

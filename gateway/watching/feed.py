@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from gateway.access.task_id import IssuedId
 from gateway.redis.faults import RedisAwayError
 from gateway.states.reading import States
-from gateway.states.snapshots import PAGE, Snapshots, TaskSnapshot, Want
+from gateway.states.snapshots import PAGE, SnapshotRequest, Snapshots, TaskSnapshot
 from gateway.watching.events import (
     Event,
     decode_event,
@@ -259,7 +259,7 @@ class Feed:
                 subscription.overflow = False
                 subscription.confirmed = subscription.topic.confirmed if subscription.topic else 0
             try:
-                wants = [Want(s.task_id, "" if s.gap else s.resume) for s in chunk]
+                wants = [SnapshotRequest(s.task_id, "" if s.gap else s.resume) for s in chunk]
                 snapshots = await self._sources.snapshots.read(wants)
                 failures = 0
             except RedisAwayError:

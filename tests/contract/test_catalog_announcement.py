@@ -10,8 +10,8 @@ import pytest
 from gateway.errors import Problem
 from gateway.submitting.catalog import Catalog
 from penstock.worker.consuming.signatures import Described, describe
-from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext
+from penstock.worker.running.task_function import TaskFunction
 from tasks.registry import TASKS
 
 
@@ -29,7 +29,7 @@ def announced(*described: Described, seen: float | None = None) -> Catalog:
 
 
 def one(run: Callable[..., Any]) -> Catalog:
-    return announced(describe("t", Authored.of(run, takes_self=False), "1"))
+    return announced(describe("t", TaskFunction.of(run, takes_self=False), "1"))
 
 
 def faults(catalog: Catalog, args: Any = (), kwargs: Any = None, task: str = "t") -> list[str]:
@@ -97,8 +97,8 @@ def test_two_releases_side_by_side_are_two_entries():
     def add_text(x: str) -> None: ...
 
     catalog = announced(
-        describe("t", Authored.of(add, takes_self=False), "1"),
-        describe("t", Authored.of(add_text, takes_self=False), "2"),
+        describe("t", TaskFunction.of(add, takes_self=False), "1"),
+        describe("t", TaskFunction.of(add_text, takes_self=False), "2"),
     )
 
     assert len(catalog.announced("t")) == 2
@@ -109,7 +109,7 @@ def test_two_releases_side_by_side_are_two_entries():
 
 @pytest.mark.parametrize("spec", TASKS, ids=lambda spec: spec.name)
 def test_every_task_that_ships_can_be_announced_and_checked(spec):
-    catalog = announced(describe(spec.name, Authored.of(spec.run, takes_self=False), "1"))
+    catalog = announced(describe(spec.name, TaskFunction.of(spec.run, takes_self=False), "1"))
 
     assert catalog.tasks == (spec.name,)
     assert isinstance(faults(catalog, [], {}, spec.name), list)

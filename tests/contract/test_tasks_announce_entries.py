@@ -20,7 +20,7 @@ from penstock.wire.announcements import (
 )
 from penstock.worker.consuming.announce import encode
 from penstock.worker.consuming.signatures import describe
-from penstock.worker.running.authored import Authored
+from penstock.worker.running.task_function import TaskFunction
 from tasks.registry import TASKS
 
 
@@ -28,7 +28,7 @@ from tasks.registry import TASKS
 def catalog() -> Catalog:
     now = time.time()
     described = [
-        describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION) for spec in TASKS
+        describe(spec.name, TaskFunction.of(spec.run, takes_self=False), VERSION) for spec in TASKS
     ]
     found = {one.field.encode(): encode(one, now).encode() for one in described}
     catalog = Catalog()
@@ -83,7 +83,7 @@ def test_the_entry_is_this_text():
         """Return the sum."""
         return x + y
 
-    described = describe("demo.add", Authored.of(add, takes_self=False), "0.1.0")
+    described = describe("demo.add", TaskFunction.of(add, takes_self=False), "0.1.0")
 
     assert described.field == "demo.add\n867da558c417"
     assert encode(described, 1_700_000_000.25) == (

@@ -37,9 +37,9 @@ from penstock.worker.messages.envelope import (
 )
 from penstock.worker.policy import OURS, POLICY
 from penstock.worker.results.parts import cut
-from penstock.worker.running.authored import Authored
 from penstock.worker.running.retrying import retry_delay_s
 from penstock.worker.running.spec import TaskSpec
+from penstock.worker.running.task_function import TaskFunction
 from tasks.app import build_app
 from tasks.config import WorkerConfig
 from tasks.periodic import SHIPPED
@@ -344,7 +344,7 @@ def test_what_cannot_be_published_goes_back_to_the_broker(task: str, args: list[
 
         for run in (raise_retryable, raise_permanent):
             with pytest.raises(Reject) as caught:
-                app.tasks[task].execute(Authored.of(run, takes_self=False), (), {})
+                app.tasks[task].execute(TaskFunction.of(run, takes_self=False), (), {})
             assert caught.value.requeue
             assert "refused" in str(caught.value.reason)
 

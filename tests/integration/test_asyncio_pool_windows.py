@@ -8,7 +8,7 @@ import aiohttp
 from celery import Celery
 
 from devstack.rabbit import Rabbit
-from penstock.worker.asyncio_pool.windows import FIRST
+from penstock.worker.asyncio_pool.prefetch_windows import FIRST
 from tests.deployment.workers import Deployment
 from tests.support.waiting import eventually
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api import parts
 from gateway.operating.operations import PREFIX, LongOperation
-from gateway.operating.purging import KIND
+from gateway.operating.purging import PURGE
 from tests.deployment.workers import Deployment
 from tests.support.waiting import eventually
 
@@ -166,7 +166,7 @@ async def test_what_came_later_and_stands_in_front_stays_and_what_is_behind_it_e
     await eventually(lambda: time.time() > since + 0.01)
     later = [one["id"] for one in await call(gateway, "POST", "/v1/tasks/bulk", late)]
     operation = LongOperation(
-        id="p", kind=KIND, subject="ranked", tenant="anonymous", since=since, of=len(ids)
+        id="p", kind=PURGE, subject="ranked", tenant="anonymous", since=since, of=len(ids)
     )
     counted = []
 

@@ -21,11 +21,13 @@ from penstock.worker.consuming.announce import Announcer
 from penstock.worker.consuming.presence import Presence
 from penstock.worker.consuming.signatures import describe
 from penstock.worker.redis_client import sync_client
-from penstock.worker.running.authored import Authored
+from penstock.worker.running.task_function import TaskFunction
 from tasks.registry import TASKS
 from tests.support.waiting import eventually
 
-DESCRIBED = [describe(spec.name, Authored.of(spec.run, takes_self=False), "1") for spec in TASKS]
+DESCRIBED = [
+    describe(spec.name, TaskFunction.of(spec.run, takes_self=False), "1") for spec in TASKS
+]
 
 
 class Slots:
@@ -88,7 +90,7 @@ def test_two_releases_are_announced_side_by_side(client: Redis):
 
     old, new = (
         DESCRIBED[:1],
-        [describe(DESCRIBED[0].task, Authored.of(changed, takes_self=False), "2")],
+        [describe(DESCRIBED[0].task, TaskFunction.of(changed, takes_self=False), "2")],
     )
     Announcer(client, old).refresh()
     Announcer(client, new).refresh()

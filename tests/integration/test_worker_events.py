@@ -7,7 +7,7 @@ from celery import Celery
 
 from devstack.proxy import TcpProxy
 from devstack.rabbit import Rabbit
-from penstock.worker.consuming import telling
+from penstock.worker.consuming import event_retries
 from tests.support.waiting import eventually
 
 SOON_S = 5.0
@@ -22,7 +22,7 @@ async def test_an_event_on_a_lost_connection_takes_no_time_and_arrives_later(
         app = Celery(broker=proxy.url_through(amqp_url), set_as_current=False)
         listener = Celery(broker=amqp_url, set_as_current=False)
         near, far = listener.connection_for_read(), app.connection_for_write()
-        far.transport_options = telling.TRIES
+        far.transport_options = event_retries.TRIES
         receiver = listener.events.Receiver(
             near, handlers={"*": lambda event: heard.append(event["type"])}
         )
@@ -30,7 +30,7 @@ async def test_an_event_on_a_lost_connection_takes_no_time_and_arrives_later(
             asyncio.to_thread(receiver.capture, limit=None, timeout=None, wakeup=False)
         )
         dispatcher = await asyncio.to_thread(app.events.Dispatcher, far)
-        telling.tell_once(dispatcher, again_s=0.5)
+        event_retries.send_events_once(dispatcher, again_s=0.5)
 
         async def send(kind: str, *, retry: bool) -> None:
             began = time.monotonic()

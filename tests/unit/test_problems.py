@@ -10,8 +10,8 @@ from gateway.operating.problems import (
     BY_RABBITMQ,
     Finding,
     ProblemWatch,
-    QueueLook,
-    RunningLook,
+    QueueFacts,
+    RunningFacts,
     of_queues,
     of_servers,
     of_tasks,
@@ -20,11 +20,11 @@ from gateway.operating.problems import (
 from gateway.operating.scaling import Load, wanted
 
 
-def queue(**fields: Any) -> QueueLook:
+def queue(**fields: Any) -> QueueFacts:
     known: dict[str, Any] = {
         "name": "q", "ready": 5, "consumers": 1, "paused": False, "idle_s": 0.0,
     }  # fmt: skip
-    return QueueLook(**{**known, **fields})
+    return QueueFacts(**{**known, **fields})
 
 
 def test_callbacks_want_a_gateway_and_no_worker():
@@ -66,7 +66,7 @@ def test_what_is_wrong_with_workers_tasks_and_servers():
             "task_id": "t", "task": "demo", "worker": "w", "for_s": 20.0, "limit_s": 10.0,
             "silent": False,
         }  # fmt: skip
-        return [one.code for one in of_tasks([RunningLook(**{**known, **fields})])]
+        return [one.code for one in of_tasks([RunningFacts(**{**known, **fields})])]
 
     assert runs() == []
     assert runs(for_s=20.1) == ["task-stuck"]

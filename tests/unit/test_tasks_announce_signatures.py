@@ -10,8 +10,8 @@ import pytest
 from penstock import VERSION
 from penstock.describe import schema
 from penstock.worker.consuming.signatures import describe
-from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext
+from penstock.worker.running.task_function import TaskFunction
 from tasks.registry import TASKS
 
 
@@ -77,7 +77,7 @@ def plain(x: int, y: Any = Other) -> None:
 
 
 def test_parameters_are_told_with_kind_default_and_whether_they_are_required():
-    entry = describe("a.sample", Authored.of(sample, takes_self=False), "9").entry
+    entry = describe("a.sample", TaskFunction.of(sample, takes_self=False), "9").entry
 
     assert entry == {
         "task": "a.sample",
@@ -118,7 +118,7 @@ def test_parameters_are_told_with_kind_default_and_whether_they_are_required():
 
 
 def test_a_default_that_json_cannot_hold_is_left_out():
-    params = describe("a.plain", Authored.of(plain, takes_self=False), "9").entry["params"]
+    params = describe("a.plain", TaskFunction.of(plain, takes_self=False), "9").entry["params"]
 
     assert params[1] == {
         "name": "y",
@@ -135,10 +135,12 @@ def test_the_field_changes_with_the_schema_and_with_nothing_else():
     def schema_changed(x: str, y: Any = Other) -> None:
         """Do nothing."""
 
-    field = describe("a.plain", Authored.of(plain, takes_self=False), "9").field
+    field = describe("a.plain", TaskFunction.of(plain, takes_self=False), "9").field
 
-    assert describe("a.plain", Authored.of(doc_changed, takes_self=False), "10").field == field
-    assert describe("a.plain", Authored.of(schema_changed, takes_self=False), "9").field != field
+    assert describe("a.plain", TaskFunction.of(doc_changed, takes_self=False), "10").field == field
+    assert (
+        describe("a.plain", TaskFunction.of(schema_changed, takes_self=False), "9").field != field
+    )
     task, _, digest = field.partition("\n")
     assert task == "a.plain"
     assert len(bytes.fromhex(digest)) == 6
@@ -146,7 +148,7 @@ def test_the_field_changes_with_the_schema_and_with_nothing_else():
 
 @pytest.mark.parametrize("spec", TASKS, ids=[spec.name for spec in TASKS])
 def test_every_registered_task_has_a_doc_and_hints_for_all_its_parameters(spec):
-    entry = describe(spec.name, Authored.of(spec.run, takes_self=False), VERSION).entry
+    entry = describe(spec.name, TaskFunction.of(spec.run, takes_self=False), VERSION).entry
 
     assert entry["doc"]
     assert all(parameter["schema"] for parameter in entry["params"])

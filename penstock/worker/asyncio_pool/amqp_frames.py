@@ -63,7 +63,7 @@ class Delivery(NamedTuple):
     frames: int
 
 
-class Rare(Exception):  # noqa: N818  # no error
+class UnusualFrame(Exception):  # noqa: N818  # no error
     """Something that is left to py-amqp."""
 
 
@@ -88,14 +88,14 @@ def delivery_at(data: bytes, begin: int, channel: int) -> Delivery | None:
         None: its last frame is not all here.
 
     Raises:
-        Rare: it has something in it that is left to py-amqp, or is none.
+        UnusualFrame: it has something in it that is left to py-amqp, or is none.
     """
     found = frame_at(data, begin)
     header = frame_at(data, found[2]) if found is not None else None
     if found is None or header is None:
         return None
     if header[0] != HEADER or header[1] != channel:
-        raise Rare
+        raise UnusualFrame
     _, _, size, flags = _HEADER(data, found[2] + 7)
     body, end, frames = _body(data, header[2], channel, size)
     if body is None:
@@ -107,7 +107,7 @@ def delivery_at(data: bytes, begin: int, channel: int) -> Delivery | None:
         routing_key, _ = _short(data, at_key)
         properties = _properties(data, found[2] + 21, flags)
     except (UnicodeDecodeError, IndexError, StructError):
-        raise Rare from None
+        raise UnusualFrame from None
     return Delivery(
         consumer_tag, delivery_tag, bool(data[at + 8]), exchange, routing_key, properties, body,
         end, frames,
@@ -124,7 +124,7 @@ def _body(data: bytes, begin: int, channel: int, size: int) -> tuple[bytes | Non
             return None, begin, frames
         kind, of, end = frame
         if kind != BODY or of != channel:
-            raise Rare
+            raise UnusualFrame
         parts.append(data[begin + 7 : end - 1])
         left -= end - begin - FRAME_OVERHEAD
         begin = end
@@ -148,7 +148,7 @@ def _short(data: bytes, at: int) -> tuple[str, int]:
 
 def _properties(data: bytes, at: int, flags: int) -> dict[str, Any]:
     if flags & 0x0007:  # more flags follow, or what nobody sends
-        raise Rare
+        raise UnusualFrame
     found: dict[str, Any] = {}
     for bit, name, kind in _PROPERTIES:
         if not flags & bit:
@@ -168,7 +168,7 @@ def _properties(data: bytes, at: int, flags: int) -> dict[str, Any]:
             found[name] = _table(data, at, at + size)
             at += size
         else:
-            raise Rare  # a timestamp, which py-amqp makes a datetime
+            raise UnusualFrame  # a timestamp, which py-amqp makes a datetime
     return found
 
 
@@ -205,7 +205,7 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
         unpack, size = _FIXED[kind]
         return unpack(data, at)[0], at + size
     if kind not in (_S, _A, _F):
-        raise Rare
+        raise UnusualFrame
     (size,) = _LENGTH(data, at)
     at += 4
     end = at + size
@@ -213,7 +213,7 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
         return data[at:end].decode(), end
     if kind == _F:
         if size:
-            raise Rare  # tables in tables: x-death, stamps
+            raise UnusualFrame  # tables in tables: x-death, stamps
         return {}, end
     values = []
     while at < end:

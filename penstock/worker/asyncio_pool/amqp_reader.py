@@ -20,7 +20,7 @@ from penstock.worker.asyncio_pool.amqp_frames import (
     DELIVER,
     METHOD,
     Delivery,
-    Rare,
+    UnusualFrame,
     delivery_at,
     frame_at,
 )
@@ -103,7 +103,7 @@ class Reader:
             if kind == METHOD and of == channel and data[begin + 7 : begin + 11] == DELIVER:
                 try:
                     delivery = delivery_at(data, begin, channel)
-                except Rare:
+                except UnusualFrame:
                     delivery = None
                 else:
                     if delivery is None and len(data) - begin < _LARGE:

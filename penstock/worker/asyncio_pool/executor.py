@@ -30,15 +30,15 @@ from penstock.wire.shown_arguments import shown as shown_arguments
 from penstock.worker import tracing
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
-from penstock.worker.asyncio_pool.telling import Lines
+from penstock.worker.asyncio_pool.task_events import LogLines
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
-from penstock.worker.results.patience import OUTAGE
+from penstock.worker.results.redis_retries import OUTAGE
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running import local_stacks
-from penstock.worker.running.outcome import Outcome, telling
+from penstock.worker.running.outcome import Outcome, providing
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
 from penstock.worker.stopping import stopping
 
@@ -84,7 +84,7 @@ class Executor:
         self._pipe: RedisPipe | None = None
         self._asking: set[Execution] = set()
         """What waits for an answer of Redis."""
-        self._lines = Lines()
+        self._lines = LogLines()
         self._on_ended = self._ended
 
     def __repr__(self) -> str:
@@ -313,7 +313,7 @@ class Executor:
                 return
             if type(error) is LoopLostError:
                 _logger.error("the event loop was lost under it: %r", execution)
-            with telling(outcome):
+            with providing(outcome):
                 # Where it began: what receivers of `task_prerun` have set there is there.
                 told = (execution.scope or copy_context()).run(_told, execution)
             value, info, runtime_s, shown = told

@@ -22,16 +22,16 @@ from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.amqp_reader import Reader
 from penstock.worker.asyncio_pool.execution import Callbacks, Execution
 from penstock.worker.asyncio_pool.executor import Executor
+from penstock.worker.asyncio_pool.fast_path import FastPath
 from penstock.worker.asyncio_pool.heartbeats import keep_alive
-from penstock.worker.asyncio_pool.lane import Lane
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan, plan_of
+from penstock.worker.asyncio_pool.prefetch_windows import PrefetchWindows
 from penstock.worker.asyncio_pool.redeliveries import Redeliveries
 from penstock.worker.asyncio_pool.requests import stoppable
-from penstock.worker.asyncio_pool.telling import Events
+from penstock.worker.asyncio_pool.task_events import TaskEvents
 from penstock.worker.asyncio_pool.watchdog import BLOCKED_LOOP_S, Watchdog
-from penstock.worker.asyncio_pool.windows import Windows
-from penstock.worker.ending.answering import answering
+from penstock.worker.ending.pool_calls import guarded_call
 from penstock.worker.errors import LoopLostError
 from penstock.worker.messages.envelope import is_delivery, parts_of
 from penstock.worker.running import local_stacks
@@ -160,16 +160,16 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         consumer = self._consumer
         if consumer is None:
             return
-        self.windows = Windows(consumer, self.outbox.post, self._is_crowded)
+        self.windows = PrefetchWindows(consumer, self.outbox.post, self._is_crowded)
         dispatcher = consumer.event_dispatcher
         events = (
-            None if dispatcher is None else Events(dispatcher, consumer.timer, self.outbox.post)
+            None if dispatcher is None else TaskEvents(dispatcher, consumer.timer, self.outbox.post)
         )
         if not any(plan.ours for plan in self._plans.values()):
             return
         connection = consumer.task_consumer.channel.connection
         if Reader.reads(connection):
-            lane = Lane(consumer, self._plans, self.outbox, self.windows, events)
+            lane = FastPath(consumer, self._plans, self.outbox, self.windows, events)
             channel_id = consumer.task_consumer.channel.channel_id
             reader = Reader(connection, channel_id, partial(self._take, lane), lane.told)
             loop.add_reader(connection.sock, reader.on_readable)
@@ -178,7 +178,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Return whether more functions wait than will soon begin."""
         return bool(self._functions > 2 * self._thread_count)
 
-    def _take(self, lane: Lane, delivery: Delivery) -> bool:
+    def _take(self, lane: FastPath, delivery: Delivery) -> bool:
         """Execute a plain delivery; False: it is Celery's."""
         try:
             execution = lane.execution_of(delivery)
@@ -222,7 +222,7 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         options = callbacks.options
         if is_delivery(args):
             call = target if self.suspects is None else partial(self.suspects.call, target)
-            target, options = answering(call, options)
+            target, options = guarded_call(call, options)
         self._functions += 1
         future = self._threads.submit(apply_target, target, args, kwargs, **options)
         future.add_done_callback(lambda _: self.outbox.post(self._function_ended))

@@ -13,7 +13,7 @@ from penstock.worker import tally
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
-from penstock.worker.asyncio_pool.telling import Events
+from penstock.worker.asyncio_pool.task_events import TaskEvents
 from penstock.worker.consuming import flow
 from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
 
@@ -92,7 +92,7 @@ class Intake:
     task: Any
     plan: Plan
     eventer: Any
-    events: Events | None
+    events: TaskEvents | None
     connection_errors: tuple[type[BaseException], ...]
     outbox: Outbox
 

@@ -10,10 +10,10 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import OperationalError
 
 from penstock.wire.refusals import ONE_NODE_WITHIN_S, is_away
-from penstock.worker.consuming.away import AwayQueues
 from penstock.worker.consuming.declaring import Declaring
 from penstock.worker.consuming.guarded import GuardedConsumer
 from penstock.worker.consuming.steps import STEPS
+from penstock.worker.consuming.unavailable_queues import UnavailableQueues
 from penstock.worker.consuming.unknown_tasks import UnknownTasks
 from penstock.worker.layout import LayoutError, has_queue, silent
 from penstock.worker.messages.connection import (
@@ -56,7 +56,7 @@ class Consumer(GuardedConsumer):
         self._unknown = UnknownTasks(self.app, self.hostname)
         self._declaring = Declaring(self.app.layout, self.app.connection_for_read)
         self._own_declared = False
-        self._away = AwayQueues(
+        self._away = UnavailableQueues(
             self.app.connection_for_read,
             self._prepare,
             lambda name: self.call_soon(self._consume_again, name),

@@ -19,12 +19,12 @@ from penstock.wire.names import BROADCAST_QUEUE_PREFIX
 from penstock.worker import tally
 from penstock.worker.consuming import flow
 from penstock.worker.consuming.announce import announcer_of, pool_name
+from penstock.worker.consuming.event_retries import TRIES, send_events_once
 from penstock.worker.consuming.pauses import Pauses
 from penstock.worker.consuming.pulse import Pulse
 from penstock.worker.consuming.request import request_class
 from penstock.worker.consuming.silence import Silence
 from penstock.worker.consuming.slots import Slots
-from penstock.worker.consuming.telling import TRIES, tell_once
 from penstock.worker.deaths import prefork
 from penstock.worker.messages.connection import drop, try_another_host
 from penstock.worker.messages.json_values import decode
@@ -153,7 +153,7 @@ class GuardedConsumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no ty
                 self.on_poison(message, error)
 
         if self.event_dispatcher is not None:
-            tell_once(self.event_dispatcher, lambda: self.connection is not None)
+            send_events_once(self.event_dispatcher, lambda: self.connection is not None)
         self._consumes = True
         self._silence.watch(self.connection)
         self._pulse.begin(self.timer if self.hub else None)

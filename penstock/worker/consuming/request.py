@@ -23,8 +23,8 @@ from penstock.wire.shown_arguments import HIDDEN, shown
 from penstock.worker import tally
 from penstock.worker.consuming import flow
 from penstock.worker.consuming.pauses import hold
-from penstock.worker.deaths import alone
-from penstock.worker.deaths.alone import how
+from penstock.worker.deaths import isolated
+from penstock.worker.deaths.isolated import exit_words
 from penstock.worker.deaths.suspects import MAX_DEATHS
 from penstock.worker.ending.ending import HeldError, NoEndError, RevokedError
 from penstock.worker.errors import WorkerLost
@@ -49,7 +49,7 @@ _logger = get_logger(__name__)
 def _how(error: BaseException) -> str:
     """Find how a process ended in what billiard says of it."""
     if isinstance(error, SystemExit):
-        return how(error.code if isinstance(error.code, int) else 1)
+        return exit_words(error.code if isinstance(error.code, int) else 1)
     found = _HOW.search(str(error))
     return found[1] if found else str(error)
 
@@ -272,7 +272,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             return False
         if self.worker_pid == os.getpid():
             stopped: bool = self._app.runtime.stop(self.id, reason)
-            return stopped or alone.stop(self.id, reason)
+            return stopped or isolated.stop(self.id, reason)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.worker_pid, STOP_SIGNALS[reason])
         return True

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.describe import anything, parameter, schema
-from penstock.worker.running.authored import Authored
+from penstock.worker.running.task_function import TaskFunction
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Described:
         return f"{self.task}\n{digest[:12]}"
 
 
-def describe(task: str, authored: Authored, version: str, doc: str | None = None) -> Described:
+def describe(task: str, authored: TaskFunction, version: str, doc: str | None = None) -> Described:
     """Describe a task by the hints and the docstring of its function.
 
     Of one whose description JSON cannot hold it is announced that any arguments fit, and logged.
@@ -56,7 +56,7 @@ def describe(task: str, authored: Authored, version: str, doc: str | None = None
 
 
 def _entry(
-    task: str, authored: Authored, version: str, doc: str, signature: inspect.Signature
+    task: str, authored: TaskFunction, version: str, doc: str, signature: inspect.Signature
 ) -> dict[str, Any]:
     return {
         "task": task,

@@ -28,9 +28,9 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from redis.exceptions import RedisError
 
 from penstock.worker.celery_versions import ignores_result
-from penstock.worker.deaths import alone
-from penstock.worker.ending.answering import answering
+from penstock.worker.deaths import isolated
 from penstock.worker.ending.ending import TraceInfo, ending_of, guarded
+from penstock.worker.ending.pool_calls import guarded_call
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import is_delivery, parts_of
 from penstock.worker.process import process_token
@@ -73,7 +73,7 @@ class Suspects:
         ) -> Any:
             if not is_delivery(args):
                 return apply(target, args or (), kwargs, **options)
-            target, options = answering(partial(self.call, target), options)
+            target, options = guarded_call(partial(self.call, target), options)
             return apply(target, args or (), kwargs, **options)
 
         pool.on_apply = on_apply
@@ -122,8 +122,8 @@ class Suspects:
         return deaths >= least
 
     def stop(self, task_id: str, reason: str) -> bool:
-        """Cancel the coroutine of a task that runs in a process of its own; see `alone.stop`."""
-        return alone.stop(task_id, reason)
+        """Cancel the coroutine of a task that runs in a process of its own; see `isolated.stop`."""
+        return isolated.stop(task_id, reason)
 
     def _execute(self, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Execute a delivery in a process of its own, if it is a suspect.
@@ -136,15 +136,15 @@ class Suspects:
         if not self.suspects(task, context):
             return None
         _logger.warning("a process died under it, run alone: task=%s task_id=%s", task.name, uuid)
-        place = alone.place_of(self._app)
+        place = isolated.place_of(self._app)
         while place is not None:
-            call = alone.Call(place, process_token(), task.name, uuid, args, kwargs, request)
+            call = isolated.Call(place, process_token(), task.name, uuid, args, kwargs, request)
             try:
-                failed, value, runtime, shown = alone.run(call)
-            except alone.NotStartedError:
+                failed, value, runtime, shown = isolated.run(call)
+            except isolated.NotStartedError:
                 _logger.exception("no process of its own: task=%s task_id=%s", task.name, uuid)
                 return None
-            except alone.DiedError as died:
+            except isolated.DiedError as died:
                 try:
                     deaths = backend.charge(uuid)
                 except RedisError as away:

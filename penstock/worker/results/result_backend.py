@@ -35,11 +35,11 @@ from penstock.worker.errors import NotNeeded, ResultTooLarge, TaskError
 from penstock.worker.messages.json_values import Form, decode_record, encode_record
 from penstock.worker.process import process_token
 from penstock.worker.redis_client import sync_retry
-from penstock.worker.results.asked import asked_with, origin
 from penstock.worker.results.canvas_ends import CanvasEnds
 from penstock.worker.results.joining import joining
+from penstock.worker.results.original_request import origin, request_as_sent
 from penstock.worker.results.parts import KEPT_TRACEBACK_CHARS, cut, extension
-from penstock.worker.results.patience import Patience
+from penstock.worker.results.redis_retries import RedisRetries
 from penstock.worker.results.script_calls import ScriptCall, ScriptCalls
 from penstock.worker.tenancy import charge
 
@@ -51,7 +51,7 @@ def _unneeded(result: Any) -> bool:
     return isinstance(result, dict) and result.get("exc_type") == NotNeeded.__name__
 
 
-class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
+class RedisBackend(CanvasEnds, RedisRetries, CeleryRedisBackend):  # type: ignore[misc]  # Celery has no types
     """States in Redis as `penstock.wire.records` says."""
 
     form = Form.STRICT  # of results
@@ -288,7 +288,7 @@ class RedisBackend(CanvasEnds, Patience, CeleryRedisBackend):  # type: ignore[mi
         if state in self.READY_STATES:
             charged = charge(request, keep_s)
         if state == celery_states.FAILURE:
-            charged = charged[0], [*(charged[1] or ("", "")), asked_with(self.app, request)]
+            charged = charged[0], [*(charged[1] or ("", "")), request_as_sent(self.app, request)]
         return ScriptCall(
             script("task_record"),
             [keys.record, keys.events, keys.ended, keys.revoked, *charged[0]],

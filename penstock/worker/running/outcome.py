@@ -72,7 +72,7 @@ _here = threading.local()
 
 
 @contextmanager
-def telling(outcome: Outcome) -> Iterator[None]:
+def providing(outcome: Outcome) -> Iterator[None]:
     """Have what the tracer runs on this thread give it an outcome, once."""
     _here.outcome = outcome
     try:

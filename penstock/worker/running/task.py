@@ -39,13 +39,13 @@ from penstock.worker.errors import PermanentError, RetryableError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running import local_stacks
-from penstock.worker.running.authored import Authored
 from penstock.worker.running.context import TaskContext, in_coroutine
 from penstock.worker.running.eager import beside, loop_waits, run_alone
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, publishes
 from penstock.worker.running.reporting import Reporter
 from penstock.worker.running.retrying import MAX_RETRIES, retry_delay_s
 from penstock.worker.running.runtime import Limits, StoppedError
+from penstock.worker.running.task_function import TaskFunction
 from penstock.worker.tenancy import TENANT, tenant_of
 
 CELERYS_OWN = "celery."
@@ -59,7 +59,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
 
     abstract = True
     Request: str | type = "penstock.worker.consuming.request:Request"
-    authored: Authored | None = None
+    authored: TaskFunction | None = None
     """What runs; None for Celery's own tasks, which run as Celery runs them."""
 
     show_arguments = True
@@ -98,7 +98,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         if getattr(found, "executes", False):
             return
         takes_self = not isinstance(found, staticmethod)
-        authored = cls.authored = Authored.of(cls.run, takes_self=takes_self)
+        authored = cls.authored = TaskFunction.of(cls.run, takes_self=takes_self)
 
         @wraps(cls.run)
         def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +187,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             # No failure of a task that has ended: it is told once more, or looked at.
             raise Reject(repr(error), requeue=retryable(self, error)) from error
 
-    def execute(self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def execute(self, authored: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run what the author wrote, and turn what it raises into what Celery understands."""
         request = self.request
         ending = ending_of(request.id)
@@ -212,7 +212,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
             self.backend.check_result(result)
         return result
 
-    def _call(self, authored: Authored, request: Any, args: Any, kwargs: Any) -> Any:
+    def _call(self, authored: TaskFunction, request: Any, args: Any, kwargs: Any) -> Any:
         begin = partial(self.begin, authored, request, args, kwargs)
         if authored.is_coroutine:
             return self._wait_for(request, begin)
@@ -254,7 +254,7 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         return beside(execute) if awaits and (loop_waits() or self.app.runtime.here) else execute()
 
     def begin(
-        self, authored: Authored, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
+        self, authored: TaskFunction, request: Any, args: Iterable[Any], kwargs: dict[str, Any]
     ) -> Any:
         """Call what the author wrote; of a coroutine function, for the caller to await."""
         request.begun = True

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.redis.client import make_redis
 from gateway.redis.faults import RedisAwayError
-from gateway.states.snapshots import Snapshots, Want
+from gateway.states.snapshots import SnapshotRequest, Snapshots
 
 
 async def test_a_read_that_redis_refuses_fails_for_who_asked_it_alone(redis_url, issue, worker):
@@ -17,8 +17,10 @@ async def test_a_read_that_redis_refuses_fails_for_who_asked_it_alone(redis_url,
     client = make_redis(redis_url)
     try:
         snapshots = Snapshots(client)
-        refused = asyncio.create_task(snapshots.read([Want(bad, "no cursor")]))
-        found = await asyncio.gather(*(snapshots.read([Want(one, "0-0")]) for one in good))
+        refused = asyncio.create_task(snapshots.read([SnapshotRequest(bad, "no cursor")]))
+        found = await asyncio.gather(
+            *(snapshots.read([SnapshotRequest(one, "0-0")]) for one in good)
+        )
 
         with pytest.raises(RedisAwayError, match="stream ID"):
             await refused

@@ -42,7 +42,7 @@ class _Window:
     changing: bool = False
 
 
-class Windows:
+class PrefetchWindows:
     """Adds and cancels the consumers of one channel, on the consumer's thread.
 
     Args:
@@ -71,7 +71,7 @@ class Windows:
 
     def __repr__(self) -> str:
         """Show how wide each is."""
-        return f"<Windows {self.sizes()}>"
+        return f"<PrefetchWindows {self.sizes()}>"
 
     def sizes(self) -> dict[str, int]:
         """Return how many messages of each queue may be here."""
@@ -206,7 +206,7 @@ class _Counted:
 
     __slots__ = ("_octets", "_window", "_windows")
 
-    def __init__(self, windows: Windows, window: _Window, octets: int) -> None:
+    def __init__(self, windows: PrefetchWindows, window: _Window, octets: int) -> None:
         self._windows = windows
         self._window = window
         self._octets = octets

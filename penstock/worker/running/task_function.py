@@ -13,7 +13,7 @@ from penstock.worker.running.dumping import dumping, makes_coroutine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authored:
+class TaskFunction:
     """A function, a coroutine function or the `run` of a class, as Celery's decorators took it."""
 
     run: Callable[..., Any]
@@ -31,7 +31,7 @@ class Authored:
     """Whether that, or a decorator around a coroutine function that may hand the coroutine on."""
 
     @classmethod
-    def of(cls, run: Callable[..., Any], *, takes_self: bool) -> "Authored":
+    def of(cls, run: Callable[..., Any], *, takes_self: bool) -> "TaskFunction":
         """Look at a function."""
         written = inspect.unwrap(run)
         return cls(

@@ -10,7 +10,7 @@ from penstock.wire.headers import CALLBACK_HEADER, TENANT_HEADER, UNKEPT_HEADER,
 from penstock.wire.keys import MAX_REQUEST_BYTES
 
 
-def asked_with(message: Delivery, queue: str) -> bytes:
+def request_as_sent(message: Delivery, queue: str) -> bytes:
     """Return it as JSON, as workers write it but for `body`; empty: it must not be kept.
 
     Args:

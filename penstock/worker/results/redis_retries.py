@@ -9,7 +9,7 @@ from typing import Any
 from celery.exceptions import Reject
 
 from penstock.backoff import backoff_s
-from penstock.worker.results.passing import is_passing
+from penstock.worker.results.transient_errors import is_transient
 from penstock.worker.stopping import stopping
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ OUTAGE = Outage()
 """Of this process."""
 
 
-class Patience:
+class RedisRetries:
     """How a result backend of Celery waits for Redis; stands before Celery's in the bases."""
 
     always_retry: Any
@@ -57,7 +57,7 @@ class Patience:
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""
-        return is_passing(exc)
+        return is_transient(exc)
 
     def _ensure_retryable(
         self,

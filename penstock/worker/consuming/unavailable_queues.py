@@ -25,7 +25,7 @@ TRY_AGAIN_S = 3.0
 _logger = get_logger(__name__)
 
 
-class AwayQueues:
+class UnavailableQueues:
     """Remembers them, and tries them on connections of their own.
 
     Args:

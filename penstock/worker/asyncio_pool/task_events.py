@@ -22,8 +22,8 @@ EVENTS_AT_ONCE = 500
 _logger = logging.getLogger(__name__)
 
 
-class Events:
-    """Events of tasks; those that Celery's own code sends wait, too.
+class TaskEvents:
+    """TaskEvents of tasks; those that Celery's own code sends wait, too.
 
     Args:
         dispatcher: Celery's, of one connection.
@@ -107,8 +107,8 @@ class Events:
         dispatcher.flush()
 
 
-class Lines:
-    """Lines of tasks at INFO, as Celery writes them; of one thread, which says when to write."""
+class LogLines:
+    """LogLines of tasks at INFO, as Celery writes them; of one thread, which says when to write."""
 
     def __init__(self) -> None:
         self._records: list[tuple[logging.Logger, logging.LogRecord]] = []

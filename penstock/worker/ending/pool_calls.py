@@ -10,7 +10,7 @@ from billiard.einfo import ExceptionInfo
 _logger = logging.getLogger(__name__)
 
 
-def answering(
+def guarded_call(
     target: Callable[..., Any], options: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return what logs whatever is raised, and answers the broker where nothing was executed.

@@ -16,7 +16,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-_PASSING = (
+_TRANSIENT = (
     "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "-OOM ",
     "-READONLY ", "executing the script can't run",
 )  # fmt: skip
@@ -24,9 +24,9 @@ _PASSING = (
 of a script answered behind its place in the script."""
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether waiting for Redis can help."""
-    if isinstance(error, ResponseError) and any(word in str(error) for word in _PASSING):
+    if isinstance(error, ResponseError) and any(word in str(error) for word in _TRANSIENT):
         return True
     return isinstance(
         error,

@@ -12,7 +12,7 @@ LINGER_S: Final = 2.0
 _REFUSAL: Final = Problem("overloaded", "too many open connections", queued="no")
 
 
-class TurnedAway(asyncio.Protocol):
+class RejectedConnection(asyncio.Protocol):
     """Answers once, reads the rest into nothing.
 
     Args:
@@ -23,7 +23,7 @@ class TurnedAway(asyncio.Protocol):
 
     def __init__(
         self,
-        siblings: "set[TurnedAway]",
+        siblings: "set[RejectedConnection]",
         most: int,
         on_refused: Callable[[int, str, str], None] = lambda *_: None,
     ) -> None:

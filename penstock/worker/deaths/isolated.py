@@ -53,14 +53,14 @@ class DiedError(Exception):
     """The process ended before the task did."""
 
     def __init__(self, status: int | None) -> None:
-        super().__init__(how(status))
+        super().__init__(exit_words(status))
 
 
 class NotStartedError(Exception):
     """The process ended before it could call the task."""
 
 
-def how(status: int | None) -> str:
+def exit_words(status: int | None) -> str:
     """Write how a process ended, from its exit status, negative for a signal."""
     if status is None:
         return "unknown"
@@ -110,7 +110,7 @@ def run(call: Call) -> tuple[bool, Any, float | None, Any]:
             process.join()
             if begun:
                 raise DiedError(process.exitcode) from None
-            raise NotStartedError(how(process.exitcode)) from None
+            raise NotStartedError(exit_words(process.exitcode)) from None
         finally:
             with _lock:
                 _running.pop(call.task_id, None)

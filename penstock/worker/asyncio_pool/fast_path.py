@@ -21,9 +21,9 @@ from penstock.worker.asyncio_pool.amqp_frames import Delivery
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.asyncio_pool.prefetch_windows import PrefetchWindows
 from penstock.worker.asyncio_pool.requests import Intake, LightRequest, OurRequest
-from penstock.worker.asyncio_pool.telling import Events, Lines
-from penstock.worker.asyncio_pool.windows import Windows
+from penstock.worker.asyncio_pool.task_events import LogLines, TaskEvents
 from penstock.worker.consuming import flow
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.messages.json_values import decode
@@ -36,7 +36,7 @@ _NO_LIMITS = Limits()
 _logger = get_logger("celery.worker.strategy")
 
 
-class Lane:
+class FastPath:
     """Makes requests of the plain deliveries of one connection.
 
     Args:
@@ -52,15 +52,15 @@ class Lane:
         consumer: Any,
         plans: dict[str, Plan],
         outbox: Outbox,
-        windows: Windows,
-        events: Events | None,
+        windows: PrefetchWindows,
+        events: TaskEvents | None,
     ) -> None:
         self._consumer = consumer
         self._channel = consumer.task_consumer.channel
         self._accept = consumer.task_consumer.accept
         self._windows = windows
         self._named = consumer.app.layout.named
-        self._lines = Lines()
+        self._lines = LogLines()
         self.told = self._lines.write
         """To be called when deliveries that came together have been taken."""
         self._hostname = consumer.hostname

@@ -18,7 +18,7 @@ TRIES = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
 """Of such a connection, in kombu's `transport_options`: its loop has other things to do."""
 
 
-def tell_once(
+def send_events_once(
     dispatcher: Any, consumes: Callable[[], bool] = lambda: True, again_s: float = AGAIN_S
 ) -> None:
     """Have a dispatcher try each event once; what fails is sent when it has connected again.

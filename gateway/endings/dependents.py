@@ -15,7 +15,7 @@ import msgspec
 from gateway.rabbitmq.task_message import NOTHING_FOLLOWS
 
 
-class Why(Enum):
+class Dependency(Enum):
     """What an unbegun task waited for."""
 
     CHAIN = "the task before it"
@@ -24,14 +24,14 @@ class Why(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unbegun:
+class Dependent:
     """One task that will not begin."""
 
     task_id: str
     task: str | None
     headers: Mapping[str, Any]
     """The custom headers that its message would have had."""
-    why: Why
+    why: Dependency
 
 
 class _Body(msgspec.Struct, array_like=True):
@@ -43,7 +43,7 @@ class _Body(msgspec.Struct, array_like=True):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def unbegun(body: bytes) -> list[Unbegun]:
+def unbegun(body: bytes) -> list[Dependent]:
     """What will not begin when the task of a message does not.
 
     Args:
@@ -53,13 +53,15 @@ def unbegun(body: bytes) -> list[Unbegun]:
         return []
     try:
         embed = _decode(body).embed or {}
-        found = list(_behind(embed, ("callbacks", "errbacks"), Why.CHAIN))
+        found = list(_behind(embed, ("callbacks", "errbacks"), Dependency.CHAIN))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     return list({one.task_id: one for one in reversed(found)}.values())[::-1]
 
 
-def _behind(embed: Mapping[str, Any], links: tuple[str, str], why: Why) -> Iterator[Unbegun]:
+def _behind(
+    embed: Mapping[str, Any], links: tuple[str, str], why: Dependency
+) -> Iterator[Dependent]:
     """What stands behind a task.
 
     Args:
@@ -71,17 +73,17 @@ def _behind(embed: Mapping[str, Any], links: tuple[str, str], why: Why) -> Itera
         yield from _tasks(signature, why)
     chord = embed.get("chord")
     if isinstance(chord, dict):
-        yield from _tasks(chord, Why.LINK if why is Why.LINK else Why.CHORD)
+        yield from _tasks(chord, Dependency.LINK if why is Dependency.LINK else Dependency.CHORD)
     for name in links:
         for signature in _signatures(embed.get(name)):
-            yield from _tasks(signature, Why.LINK)
+            yield from _tasks(signature, Dependency.LINK)
 
 
 def _signatures(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _tasks(signature: Any, why: Why) -> Iterator[Unbegun]:
+def _tasks(signature: Any, why: Dependency) -> Iterator[Dependent]:
     """Every task of a signature, and what stands behind it."""
     if not isinstance(signature, dict):
         return
@@ -98,7 +100,7 @@ def _tasks(signature: Any, why: Why) -> Iterator[Unbegun]:
             task_id, task = options.get("task_id"), signature.get("task")
             if isinstance(task_id, str):
                 headers = options.get("headers")
-                yield Unbegun(
+                yield Dependent(
                     task_id=task_id,
                     task=task if isinstance(task, str) else None,
                     headers=headers if isinstance(headers, dict) else {},

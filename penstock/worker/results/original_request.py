@@ -45,17 +45,17 @@ def origin(request: Any, task_id: str) -> dict[str, str]:
     return found
 
 
-def asked_with(app: Any, request: Any) -> str:
+def request_as_sent(app: Any, request: Any) -> str:
     """Return what a task was asked with as JSON; empty: it is not to be kept, or not known.
 
     Args:
         app: the application, whose tasks say whether theirs is kept.
         request: Celery's context of the execution; None, or one that was never delivered.
     """
-    return safely(lambda: _asked_with(app, request), "")
+    return safely(lambda: _request_as_sent(app, request), "")
 
 
-def _asked_with(app: Any, request: Any) -> str:
+def _request_as_sent(app: Any, request: Any) -> str:
     delivery = getattr(request, "delivery_info", None)
     if not delivery:
         return ""
