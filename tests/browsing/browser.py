@@ -55,7 +55,7 @@ class Page:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):  # axe-core takes 4 s of a processor for the reference
             found: dict[str, Any] = await answer
         assert "error" not in found, found
         result: dict[str, Any] = found["result"]
