@@ -8,11 +8,12 @@ from aiohttp import web
 from gateway.access.auth import require
 from gateway.access.work import work_of
 from gateway.api.audited import audited, noted
-from gateway.api.fields import NOT_NULL, Count, Schema, given
+from gateway.api.fields import Count
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING
 from gateway.api.queries import whole_number
 from gateway.api.submit import TASK_ID
+from gateway.decoding.choices import Schema, given, missing, one_of
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import invalid_request
 from gateway.http.media_types import check_json
@@ -25,22 +26,10 @@ AtMost = Annotated[int, msgspec.Meta(ge=1)]
 class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which letters to publish again: either `ids` or `all`."""
 
-    SCHEMA: ClassVar[Schema] = {
-        "oneOf": [
-            {
-                **given("ids"),
-                "properties": {
-                    "ids": NOT_NULL,
-                    "all": {"const": False},
-                    "at_most": {"type": "null"},
-                },
-            },
-            {
-                "required": ["all"],
-                "properties": {"ids": {"type": "null"}, "all": {"const": True}},
-            },
-        ]
-    }
+    SCHEMA: ClassVar[Schema] = one_of(
+        given("ids") | missing("at_most"),
+        {"required": ["all"], "properties": {"all": {"const": True}}} | missing("ids"),
+    )
 
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False

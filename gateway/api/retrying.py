@@ -8,11 +8,12 @@ from aiohttp import web
 from gateway.access import idempotency
 from gateway.access.auth import Caller, require
 from gateway.api.audited import audited, noted, unchanged
-from gateway.api.fields import NOT_NULL, Count, Schema, given
+from gateway.api.fields import Count
 from gateway.api.long_operations import begun_once
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import HISTORY, INTAKE, OPERATING
 from gateway.api.submit import TASK_ID
+from gateway.decoding.choices import Schema, given, one_of
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem, invalid_request
 from gateway.history.client import LONG_TIMEOUT_S, HistoryAwayError, QueryRefusedError
@@ -46,12 +47,7 @@ class WhereBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_de
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 _Ids = Annotated[list[_Id], msgspec.Meta(min_length=1, max_length=MOST_IDS)]
 _Rate = Annotated[float, msgspec.Meta(gt=0, le=HIGHEST_RATE)]
-_ONE_OF: Final[Schema] = {
-    "oneOf": [
-        {**given("ids"), "properties": {"ids": NOT_NULL, "where": {"type": "null"}}},
-        {**given("where"), "properties": {"where": NOT_NULL, "ids": {"type": "null"}}},
-    ]
-}
+_ONE_OF: Final = one_of(given("ids"), given("where"))
 
 
 class RetryRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

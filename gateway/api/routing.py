@@ -7,10 +7,11 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.auth import require
-from gateway.api.fields import NOT_NULL, Count, Schema
+from gateway.api.fields import Count
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
 from gateway.api.parts import BROKER, INTAKE, SUBMITTING, TOPOLOGY
 from gateway.api.topology import BINDING_EXAMPLE, Binding, binding_of
+from gateway.decoding.choices import Schema, given, missing, one_of
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem, invalid_request
 from gateway.http.media_types import check_json
@@ -27,21 +28,14 @@ from topology.route import Route
 _MAX_QUESTION_BYTES = 64 * 1024
 _JSON = {"Content-Type": "application/json"}
 _Key = Annotated[str, msgspec.Meta(max_length=255)]
-_ABSENT = {"type": "null"}
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Where would this go? A task's name, or an exchange and a routing key."""
 
-    SCHEMA: ClassVar[Schema] = {
-        "oneOf": [
-            {
-                "required": ["task"],
-                "properties": {"task": NOT_NULL, "exchange": _ABSENT, "routing_key": _ABSENT},
-            },
-            {"required": ["exchange"], "properties": {"exchange": NOT_NULL, "task": _ABSENT}},
-        ]
-    }
+    SCHEMA: ClassVar[Schema] = one_of(
+        given("task") | missing("exchange", "routing_key"), given("exchange") | missing("task")
+    )
 
     task: TaskName | None = None
     exchange: _Key | None = None

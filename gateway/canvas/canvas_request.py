@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
+from gateway.decoding.choices import given, one_of
 from gateway.decoding.typed_json import decode_with, finite
 from gateway.errors import Fault, Problem, invalid_request
 from gateway.submitting.task_request import (
@@ -111,10 +112,7 @@ class Canvas(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         "group that it is in. "
         "Exactly one of `task`, `chain`, `group` and `chord`; the other members belong to a "
         "`task`.",
-        "oneOf": [
-            {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-            for name in ("task", "chain", "group", "chord")
-        ],
+        **one_of(*map(given, ("task", "chain", "group", "chord"))),
     }
 
     task: TaskName | None = None

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import orjson
 
+from gateway.decoding.choices import given, one_of
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import invalid_request
 from gateway.submitting.celery_options import client_options, later_options, own_headers
@@ -42,11 +43,11 @@ _Field = Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | int
 
 
 class Crontab(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """All fields must match.
+    """Every field must match; absent ones are `*`.
 
-    Where the clocks of the time zone change: with `*` or `*/n` as minute or hour it runs whenever
-    the clock shows a matching time; otherwise each time of the day runs once, one that comes twice
-    the first time, and one that is skipped right after the jump.
+    Where the clocks of the time zone change: with `*`, or steps of it, as minute or hour it runs
+    whenever the clock shows a matching time; otherwise each time of the day runs once, one that
+    comes twice the first time, and one that is skipped right after the jump.
     """
 
     minute: _Field = "*"
@@ -68,12 +69,7 @@ class Solar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ScheduleBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A schedule: a task, and exactly one of `every`, `crontab` and `solar`. At most 64 KiB."""
 
-    SCHEMA: ClassVar[dict[str, Any]] = {
-        "oneOf": [
-            {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-            for name in ("every", "crontab", "solar")
-        ],
-    }
+    SCHEMA: ClassVar[dict[str, Any]] = one_of(*map(given, ("every", "crontab", "solar")))
 
     task: TaskName
     args: Args = always(b"[]")

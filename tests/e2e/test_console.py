@@ -60,7 +60,7 @@ async def test_every_view_is_for_everybody_light_and_dark_and_on_a_phone(stack, 
         "/schedules": "seen",
         "/dead-letters/default": "Body",
         "/submit?task=demo.progress": "steps",
-        "/api/post-v-tasks": "POST",
+        "/api/post-v1-tasks": "POST",
     }
     await console.page.call("Emulation.setDeviceMetricsOverride", **DESK)
     await console.open()

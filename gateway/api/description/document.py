@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.api.description.problem import Problem
-from gateway.api.description.schemas import Schema, schemas_of
+from gateway.api.description.schemas import schemas_of
 from gateway.api.operation import IDEMPOTENCY, Answer, Content, Operation, Served
+from gateway.decoding.choices import Schema
 from gateway.errors import REFUSALS
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -100,7 +101,7 @@ class _Writer:
     def operation(self, route: Served) -> dict[str, Any]:
         """Return the description of one route."""
         operation = route.operation
-        words = re.sub(r"[^a-z]+", "-", f"{route.method} {route.path}".lower()).strip("-")
+        words = re.sub(r"[^a-z0-9]+", "-", f"{route.method} {route.path}".lower()).strip("-")
         told: dict[str, Any] = {
             "operationId": words,
             "summary": operation.summary,

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-Schema = dict[str, Any]
+from gateway.decoding.choices import Schema, only
+
 REF: Final = "#/components/schemas/{name}"
 _NULL: Final[Schema] = {"type": "null"}
+_WITHIN: Final = ("items", "additionalProperties")
 
 
 def schemas_of(kinds: Iterable[Any]) -> tuple[list[Schema], dict[str, Schema]]:
@@ -26,7 +28,8 @@ def schemas_of(kinds: Iterable[Any]) -> tuple[list[Schema], dict[str, Schema]]:
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     for struct in {found for kind in kinds for found in _structs(kind)}:
         _complete(components[struct.__name__], struct)
-    return list(schemas), dict(sorted(components.items()))
+    plain = {name: _plain(schema) for name, schema in sorted(components.items())}
+    return [_plain(schema) for schema in schemas], plain
 
 
 def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
@@ -56,6 +59,51 @@ def _complete(schema: Schema, struct: type[msgspec.Struct]) -> None:
             found = {**found, "description": words[field]}
         schema["properties"][name] = found
     schema.update(getattr(struct, "SCHEMA", {}))
+
+
+def _plain(schema: Schema) -> Schema:
+    """Return the same schema in words that programs understand that write clients from it.
+
+    Arrays have `items`; a type or null is one list of types; a list among choices is no class to
+    them; a default is a literal of the one type it stands beside.
+    """
+    schema = dict(schema)
+    if "description" in schema:
+        schema["description"] = inspect.cleandoc(schema["description"])
+    if schema.get("type") == "array":
+        schema.setdefault("items", {})
+    if all(isinstance(one, str) for one in schema.get("enum", (None,))):
+        schema.setdefault("type", "string")
+    for word in _WITHIN:
+        if isinstance(schema.get(word), dict):
+            schema[word] = _plain(schema[word])
+    if "properties" in schema:
+        found = schema["properties"].items()
+        schema["properties"] = {name: _plain(one) for name, one in found}
+    if "anyOf" in schema:
+        schema["anyOf"] = _choices([_plain(one) for one in schema["anyOf"]])
+        match schema["anyOf"]:
+            case [{"type": str(kind)} as one, {"type": "null"}] if "enum" not in one:
+                del schema["anyOf"]
+                schema = {**one, **schema, "type": [kind, "null"]}
+            case [one]:
+                del schema["anyOf"]
+                schema = {**one, **schema}
+            case choices if any(one.get("type") == "array" for one in choices):
+                del schema["anyOf"]
+                schema |= only({"anyOf": choices})
+    if not isinstance(schema.get("type"), str) or isinstance(schema.get("default"), dict | list):
+        schema.pop("default", None)
+    return schema
+
+
+def _choices(found: list[Schema]) -> list[Schema]:
+    """Return the choices without whole numbers, where any number like them will do."""
+    return [
+        one
+        for one in found
+        if one.get("type") != "integer" or {**one, "type": "number"} not in found
+    ]
 
 
 def _never_null(schema: Schema) -> Schema:
