@@ -44,7 +44,6 @@ from gateway.canvas.parts import Canvases
 from gateway.config import GatewayConfig
 from gateway.endings.parts import Endings
 from gateway.history.client import HistoryClient
-from gateway.http import expectations
 from gateway.http.front_door import FrontDoor
 from gateway.http.listener import Listener
 from gateway.http.parts import Intake
@@ -208,7 +207,6 @@ def _register(
                 operation = dataclasses.replace(operation, scope=None)
             is_api = route.path.startswith("/v1/")
             traits.take(route, operation.traits, operation.query_names if is_api else None)
-            route.kwargs.setdefault("expect_handler", expectations.meet)
             for each in route.register(router):
                 path = each.resource.canonical if each.resource is not None else ""
                 if each.method != "HEAD" and not path.startswith("/static/"):

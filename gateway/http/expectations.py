@@ -4,15 +4,33 @@ Who reads the body asks for it. A request that is refused by its head alone is a
 that its client sends nothing in vain, and is closed: what of the body may still come is not read.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 _ASKED: Final = web.RequestKey("asked_for_body", bool)
+_EXPECTED: Final = web.RequestKey("expected", str)
 
 
-async def meet(_request: web.Request) -> None:
-    """Leave it to who reads the body; aiohttp would ask at once, and refuse other values."""
+def kept_aside(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Return a maker of requests whose `Expect` aiohttp does not see.
+
+    It would ask for the body at once, and refuse other values, before any middleware.
+    """
+
+    def made(message: Any, *rest: Any) -> web.BaseRequest:
+        expected = message.headers.get(hdrs.EXPECT)
+        if expected is None:
+            return make(message, *rest)
+        headers = CIMultiDict(message.headers)
+        del headers[hdrs.EXPECT]
+        request = make(message._replace(headers=CIMultiDictProxy(headers)), *rest)
+        request[_EXPECTED] = expected
+        return request
+
+    return made
 
 
 async def ask(request: web.Request) -> None:
@@ -25,7 +43,7 @@ async def ask(request: web.Request) -> None:
 
 def waits(request: web.Request) -> bool:
     """Return whether the client waits to be asked for the body: nothing of it has come."""
-    expected = request.headers.get(hdrs.EXPECT)
+    expected = request.get(_EXPECTED)
     return (
         expected is not None
         and expected.lower() == "100-continue"

@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.config import GatewayConfig
+from gateway.http import expectations
 from gateway.http.connection import Connection
 from gateway.http.rejected_connection import RejectedConnection
 from penstock.looper import Looper
@@ -146,6 +147,7 @@ async def listening(
     await runner.setup()
     server = runner.server
     assert server is not None  # noqa: S101  # set up above
+    server.request_factory = expectations.kept_aside(server.request_factory)
     listener = Listener(server, config)
     added(listener)
     try:

@@ -193,4 +193,14 @@ async def test_an_expectation_is_met_or_left_alone():
             await socket.write(b"{}")
             assert (await socket.answer()).status == 400
             socket.close()
+        for start, status in ((b"POST /v1/no-such", 404), (b"PUT /v1/tasks", 405)):
+            for expected in (b"100-continue", b"the-unexpected"):
+                socket = await Socket.to(gateway.port)
+                head = b"%b HTTP/1.1\r\nHost: localhost\r\nExpect: %b\r\nContent-Length: 2\r\n\r\n"
+                await socket.write(head % (start, expected))
+                answer = await socket.answer()
+                socket.close()
+                assert answer.status == status
+                assert answer.problem()["status"] == status
+                assert answer.headers["x-request-id"]
         assert gateway.listener.refused == 0
