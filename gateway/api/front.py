@@ -19,7 +19,7 @@ from gateway.errors import (
     invalid_request,
 )
 from gateway.http import expectations
-from gateway.http.front_door import check_media_type
+from gateway.http.front_door import check_media_type, open_to_its_page
 from gateway.http.media_types import JSON
 from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
 from gateway.http.traits import ANY_HOST, BODILESS, IDEMPOTENT, OPEN, TICKET
@@ -52,9 +52,11 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics = parts.metrics
     metrics.requests_in_flight += 1
     draining = parts.drain.started
+    of_pages = False
     try:
         traits = parts.traits.of(request)
         parts.front_door.check(request, any_host=ANY_HOST in traits)
+        of_pages = TICKET in traits
         if draining and request.method not in _SAFE_METHODS:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         await _admit(request, parts, traits)
@@ -85,16 +87,25 @@ async def front(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         metrics.requests_in_flight -= 1
     if not response.prepared:
-        response.headers[_REQUEST_ID] = request_id
-        if request.method in _SAFE_METHODS:
-            # A cache between here and the client may otherwise keep a state for minutes.
-            response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-        if parts.drain.announced or expectations.waits(request):
-            response.force_close()
+        _complete(parts, request, response, of_pages=of_pages)
     seconds = time.perf_counter() - started
     metrics.observe_request(request, response.status, seconds)
     _write_answered(parts, request, response, seconds, request_id)
     return response
+
+
+def _complete(
+    parts: Front, request: web.Request, response: web.StreamResponse, *, of_pages: bool
+) -> None:
+    """Add what every answer carries."""
+    response.headers[_REQUEST_ID] = request[REQUEST_ID]
+    if of_pages:
+        open_to_its_page(request, response)
+    if request.method in _SAFE_METHODS:
+        # A cache between here and the client may otherwise keep a state for minutes.
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    if parts.drain.announced or expectations.waits(request):
+        response.force_close()
 
 
 async def _admit(request: web.Request, parts: Front, traits: frozenset[str]) -> None:

@@ -18,6 +18,7 @@ from gateway.api.queries import text
 from gateway.api.submit import TASK_ID
 from gateway.decoding.typed_json import decode_with
 from gateway.errors import Problem
+from gateway.http.front_door import open_to_its_page
 from gateway.http.media_types import check_json
 from gateway.http.problems import REQUEST_ID
 from gateway.timestamps import Time, rfc3339
@@ -139,9 +140,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         if not await source.begin(last):
             return web.Response(status=204)
         response = web.StreamResponse(headers=_SSE)
-        origin = request.headers.get("Origin")
-        if origin is not None:  # the middleware let it in
-            response.headers["Access-Control-Allow-Origin"] = origin
+        open_to_its_page(request, response)
         response.force_close()  # or a client that reads to the end waits for the keep-alive's
         response.headers["X-Request-Id"] = request[REQUEST_ID]
         with contextlib.suppress(ConnectionError):  # the client is gone

@@ -81,6 +81,14 @@ class FrontDoor:
         return found is not None and (is_loopback(found[0]) or matches(found[0], self._hosts))
 
 
+def open_to_its_page(request: web.Request, response: web.StreamResponse) -> None:
+    """Let the page read an answer, whatever it is, to a request of it that was let in."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+    response.headers[hdrs.VARY] = hdrs.ORIGIN
+
+
 def check_media_type(request: web.Request) -> None:
     """Let a request through that has no body, or says what its body is.
 

@@ -219,12 +219,19 @@ async def test_pages_of_other_origins_are_refused(make_watching_gateway, origin,
         async with client.ws_connect(f"/v1/stream?ids={task_id}", headers=headers) as ws:
             assert (await Stream(ws).next())["state"] == "PENDING"
         assert events.status == 200
-        assert events.headers.get("Access-Control-Allow-Origin") == headers.get("Origin")
+        unknown = await client.get("/v1/tasks/no-id-of-ours/stream", headers=headers)
+        last = {"Last-Event-ID": "nonsense", "Accept": "text/html"}
+        unwanted = await client.get(f"/v1/tasks/{task_id}/stream", headers=headers | last)
+        assert (unknown.status, unwanted.status) == (404, 406)
+        for answer in (events, unknown, unwanted):
+            assert answer.headers.get("Access-Control-Allow-Origin") == headers.get("Origin")
+            assert answer.headers["Vary"] == "Origin"
     else:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await client.ws_connect("/v1/stream", headers=headers)
         assert refused.value.status == 403
         assert events.status == 403
+        assert "Access-Control-Allow-Origin" not in events.headers
         assert (await events.json())["code"] == "forbidden-origin"
 
 
