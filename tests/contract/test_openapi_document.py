@@ -150,6 +150,12 @@ async def test_refusals_that_pass_carry_retry_after_in_the_description(document)
     assert "504" in responses
 
 
+async def test_a_body_where_none_is_taken_may_be_too_large(document):
+    for methods in document["paths"].values():
+        for method, operation in methods.items():
+            assert method == "get" or "413" in operation["responses"], operation["operationId"]
+
+
 async def test_the_page_shows_every_operation_and_loads_nothing(document):
     async with running_gateway() as client, client.get("/docs") as answer:
         text = await answer.text()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.api.description.problem import Problem
 from gateway.api.description.schemas import schemas_of
-from gateway.api.operation import IDEMPOTENCY, Answer, Content, Operation, Served
+from gateway.api.operation import IDEMPOTENCY, JSON_BODY, Answer, Content, Operation, Served
 from gateway.decoding.choices import Schema
 from gateway.errors import REFUSALS
 
@@ -185,4 +185,5 @@ def _codes(method: str, operation: Operation) -> tuple[str, ...]:
         *(() if operation.any_host else _BY_HOST),
         *(() if operation.scope is None else _WITH_KEY),
         *(() if method in {"GET", "HEAD"} else _CHANGING),
+        *(() if method in {"GET", "HEAD"} or operation.body else JSON_BODY),
     )
