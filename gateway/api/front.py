@@ -132,7 +132,7 @@ async def _check(request: web.Request, parts: Front, traits: frozenset[str]) -> 
     if request.query_string:
         parts.traits.check_query(request, _queued_of(request))
     if headers.get(hdrs.CONTENT_TYPE) != JSON:
-        check_media_type(request)
+        await check_media_type(request, request.app[INTAKE].bodies)
     if idempotency.HEADER in headers and IDEMPOTENT not in traits:
         raise _not_idempotent(request)
     if BODILESS in traits and request.method not in _SAFE_METHODS and request.body_exists:

@@ -6,7 +6,7 @@ size and an unknown encoding gets a problem instead of a plain-text 400.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from aiohttp import hdrs, web
 
@@ -87,7 +87,9 @@ class Bodies:
             held.hold(tenant, -size)
         return bytes(whole)
 
-    async def chunks(self, request: web.Request, *, whole: bool = False) -> AsyncIterator[bytes]:
+    async def chunks(
+        self, request: web.Request, *, whole: bool = False
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the expanded body, chunk by chunk, each at most 64 KiB, without a byte order mark.
 
         Before each chunk it waits for its turn at the loop: work of a few milliseconds for each

@@ -7,6 +7,7 @@ comes from (`Origin`), and the media type of its body (a page of another origin 
 of forms without asking first: Fetch standard, "CORS-safelisted request-header").
 """
 
+import contextlib
 from functools import lru_cache
 
 from aiohttp import hdrs, web
@@ -14,6 +15,8 @@ from aiohttp import hdrs, web
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.hosts import is_loopback, is_own, matches, split_host
+from gateway.http import expectations
+from gateway.http.body import Bodies
 from gateway.http.media_types import JSON, MEDIA_TYPES
 
 _QUOTED_CHARACTERS = 200
@@ -89,15 +92,21 @@ def open_to_its_page(request: web.Request, response: web.StreamResponse) -> None
     response.headers[hdrs.VARY] = hdrs.ORIGIN
 
 
-def check_media_type(request: web.Request) -> None:
+async def check_media_type(request: web.Request, bodies: Bodies) -> None:
     """Let a request through that has no body, or says what its body is.
 
+    Chunks that come to no octet are no body; its first octet, or what waits to be asked for, is.
+
     Raises:
-        Problem: `unsupported-media-type` (queued: no).
+        Problem: `unsupported-media-type`, or what `bodies` raises (queued: no).
     """
     kind = request.headers.get("Content-Type")
     if kind == JSON or not request.body_exists or request.content_type in MEDIA_TYPES:
         return
+    if request.content_length is None and not expectations.waits(request):
+        async with contextlib.aclosing(bodies.chunks(request)) as chunks:
+            if await anext(chunks, None) is None:
+                return
     detail = "the body names no media type" if kind is None else f"{kind[:_QUOTED_CHARACTERS]!r}"
     raise Problem(
         "unsupported-media-type",

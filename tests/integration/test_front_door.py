@@ -276,6 +276,27 @@ def test_what_could_never_match_is_a_fault_of_the_configuration(name, value):
         GatewayConfig.from_env({name: value})
 
 
+async def chunks(port: int, start: str, *later: bytes, coding: str = "chunked") -> Answer:
+    """Send a request without a media type, and its chunks, each by itself."""
+    socket = await Socket.to(port)
+    head = f"{start}\r\nHost: localhost\r\nTransfer-Encoding: {coding}\r\nConnection: close\r\n\r\n"
+    await socket.write(head.encode())
+    for each in later:
+        await socket.write(each)
+    answer = await socket.answer()
+    socket.close()
+    return answer
+
+
+async def test_chunks_without_an_octet_are_no_body(door):
+    for start in ("GET /v1/topology HTTP/1.1", "DELETE /v1/tasks/x HTTP/1.1"):
+        none = await chunks(door.port, start, b"0\r\n\r\n")
+        first = await chunks(door.port, start, b"1\r\nx\r\n")  # the rest is not waited for
+
+        assert none.status != 415
+        assert first.status == 415
+
+
 async def test_a_removed_key_ends_an_upload_that_is_under_way(keyed_door, tmp_path: Path):
     socket = await Socket.to(keyed_door.port)
     line = TASK + b"\n"
