@@ -49,7 +49,7 @@ class FrontDoor:
             any_host: The route is served whatever the host.
 
         Raises:
-            Problem: `unknown-host`, `forbidden-origin` (queued: no).
+            Problem: `unknown-host`, `forbidden-origin`, `invalid-request` (queued: no).
         """
         headers = request.headers
         if not any_host and not self._any_host:
@@ -58,6 +58,8 @@ class FrontDoor:
                 raise _unknown_host(host)
             if request.raw_path[:1] not in "/*":
                 self._check_whole_url(request)
+        if hdrs.TRANSFER_ENCODING in headers:
+            _check_coding(headers[hdrs.TRANSFER_ENCODING])
         if hdrs.ORIGIN in headers:
             self._check_origin(headers.getall(hdrs.ORIGIN), headers.get(hdrs.HOST, ""))
 
@@ -82,6 +84,17 @@ class FrontDoor:
     def _is_served(self, host: str) -> bool:
         found = split_host(host)
         return found is not None and (is_loopback(found[0]) or matches(found[0], self._hosts))
+
+
+def _check_coding(coding: str) -> None:
+    """Refuse codings that aiohttp leaves undone; RFC 9112, section 6.1, of which this knows one."""
+    if coding.strip().lower() != "chunked":
+        raise Problem(
+            "invalid-request",
+            f"Transfer-Encoding {coding[:_QUOTED_CHARACTERS]!r} is not undone: only chunked is; "
+            "Content-Encoding may be gzip",
+            queued="no",
+        )
 
 
 def open_to_its_page(request: web.Request, response: web.StreamResponse) -> None:

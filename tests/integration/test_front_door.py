@@ -297,6 +297,13 @@ async def test_chunks_without_an_octet_are_no_body(door):
         assert first.status == 415
 
 
+async def test_a_coding_that_would_stay_as_it_is_is_refused(door):
+    answer = await chunks(door.port, RUN, b"0\r\n\r\n", coding="gzip, chunked")
+
+    assert (answer.status, code(answer)) == (400, "invalid-request")
+    assert "gzip, chunked" in answer.problem()["detail"]
+
+
 async def test_a_removed_key_ends_an_upload_that_is_under_way(keyed_door, tmp_path: Path):
     socket = await Socket.to(keyed_door.port)
     line = TASK + b"\n"
