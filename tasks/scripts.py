@@ -60,6 +60,8 @@ async def run(
         ScriptRefusedError: no such script in the folder, or it cannot be executed.
         ScriptTimeoutError: out of time.
     """
+    if not isinstance(arguments, list | None):  # a text would be an argument for each character
+        raise ScriptRefusedError("arguments must be a list of strings")
     if not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise ScriptRefusedError(f"timeout_s must be over 0 and at most {MAX_TIMEOUT_S:.0f}")
     program = await asyncio.to_thread(find, context.resources.scripts_dir, script)

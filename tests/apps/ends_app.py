@@ -90,8 +90,19 @@ class Written:
         raise self._error
 
 
+class Hidden:
+    """Has no class that could be asked for."""
+
+    @property
+    def __class__(self) -> Any:
+        """Raise."""
+        raise ValueError("class")
+
+
 def odd_result(kind: str) -> Any:
     """Return what cannot be stored, or not be shown."""
+    if kind == "class raises":
+        return Hidden()
     if kind == "json exits":
         return Written(SystemExit("json"))
     if kind == "json is cancelled":

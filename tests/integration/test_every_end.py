@@ -29,6 +29,7 @@ RETURNING = ("ends.odd_result", "ends.odd_result_of_coroutine")
 UNSTORED = {
     "set": "EncodeError", "nan": "EncodeError", "keys": "EncodeError", "surrogate": "EncodeError",
     "json exits": "SystemExit", "json is cancelled": "CancelledError",
+    "class raises": "ValueError",
 }  # fmt: skip
 """Results that cannot be stored, and what is recorded of the attempt."""
 RECIPES: list[dict[str, Any]] = [

@@ -145,7 +145,7 @@ async def test_the_absolute_path_of_an_allowed_script_is_refused_too(context: Co
         await run(context, str(context.resources.scripts_dir / name))
 
 
-@pytest.mark.parametrize("arguments", [["a\0b"], [5], ["x" * 200_000]])
+@pytest.mark.parametrize("arguments", [["a\0b"], [5], ["x" * 200_000], "ab", {"a": 1}])
 async def test_arguments_that_no_program_can_get_are_refused(context: Context, arguments):
     name = script(context, "true")
 

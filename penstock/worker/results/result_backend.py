@@ -211,9 +211,12 @@ class RedisBackend(CanvasEnds, RedisRetries, CeleryRedisBackend):  # type: ignor
         arguments = [body, self.expires, REVOKED_S]
         self._ensure_retryable(self.scripts.call, script("task_revoke"), names, arguments)
 
-    def prepare_exception(self, exc: BaseException, serializer: Any = None) -> dict[str, Any]:  # noqa: ARG002  # Celery's
-        """Describe an exception as a record holds it; raises nothing."""
-        return failure_of(exc).record
+    def prepare_exception(self, exc: BaseException, serializer: Any = None) -> Any:
+        """Describe an exception as a record holds it; raises nothing.
+
+        Celery's tracer asks for the exception itself, to pickle it, when its own code raised one.
+        """
+        return exc if serializer == "pickle" else failure_of(exc).record
 
     def exception_to_python(self, exc: Any) -> Any:
         """Build an exception from a record, of whatever class it can."""
