@@ -10,6 +10,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
+from penstock.worker.errors import PermanentError, RetryableError
 from penstock.worker.running.context import TaskContext
 from penstock.worker.running.spec import TaskSpec
 from tasks.app import build_app
@@ -157,6 +158,39 @@ def bound(self: Task, recipe: Recipe) -> None:
         raise make(recipe)
     except BaseException as error:  # noqa: BLE001  # as anybody's code may
         raise self.retry(exc=error, max_retries=0) from None
+
+
+@app.task(name="ends.in_a_task_group", bind=True)  # type: ignore[untyped-decorator]
+async def in_a_task_group(self: Task, *ways: str) -> Any:
+    """Have the tasks of a group say how this one ends, the first time."""
+    if self.request.retries:
+        return self.request.retries
+
+    async def say(way: str) -> None:
+        await asyncio.sleep(0)
+        match way:
+            case "retry":
+                self.retry(countdown=0)
+            case "retryable":
+                raise RetryableError("away")
+            case "permanent":
+                raise PermanentError("never")
+            case "reject":
+                raise Reject("no", requeue=False)
+            case "ignore":
+                raise Ignore
+            case "error":
+                raise ValueError("beside")
+            case "waits":
+                await asyncio.sleep(60)
+            case "nested":
+                async with asyncio.TaskGroup() as inner:
+                    inner.create_task(say("retry"))
+
+    async with asyncio.TaskGroup() as tasks:
+        for way in ways:
+            tasks.create_task(say(way))
+    return None
 
 
 class Hooked(Task):  # type: ignore[misc]

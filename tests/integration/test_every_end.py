@@ -32,6 +32,19 @@ UNSTORED = {
     "class raises": "ValueError",
 }  # fmt: skip
 """Results that cannot be stored, and what is recorded of the attempt."""
+RETRYING = (
+    ("retry",),
+    ("retryable", "waits"),
+    ("nested",),
+    ("retry", "retry"),
+    ("retry", "ignore"),
+)
+IN_A_TASK_GROUP = {
+    ("permanent", "retry"): ("PermanentError", "never"),
+    ("waits", "reject"): ("Reject", "no"),
+    ("retry", "error"): ("ExceptionGroup", "2 sub-exceptions"),
+    ("ignore", "nested", "error"): ("ExceptionGroup", "sub-exceptions"),
+}
 RECIPES: list[dict[str, Any]] = [
     {"kind": "SystemExit", "args": [3]},
     {"kind": "SystemExit", "args": []},
@@ -96,6 +109,11 @@ async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
                 publish("ends.celerys_ways", ["retry once for SystemExit"]),
                 publish("ends.celerys_ways", ["a failure of its own, and once more"]),
             ]
+            retried = [publish("ends.in_a_task_group", ways) for ways in RETRYING]
+            others |= {
+                publish("ends.in_a_task_group", ways): end for ways, end in IN_A_TASK_GROUP.items()
+            }
+            ignored = publish("ends.in_a_task_group", ["waits", "ignore"])
             by_hand = [
                 publish("ends.celerys_ways", ["a failure of its own"]),
                 publish("ends.celerys_ways", ["a failure of its own, and no retry left"]),
@@ -113,15 +131,20 @@ async def test_every_way_to_end_is_one_end(deployment: Deployment, pool: str):
                 record = await deployment.ended(task_id)
                 assert (record["status"], record["result"]["type"]) == ("FAILURE", kind), record
                 assert text in record["result"]["text"] or kind == "EncodeError", record
+                assert "DeferredRetry:" not in str(record)
+            for task_id in retried:
+                await succeeded(deployment, task_id)
+                assert deployment.record(task_id)["result"] == 1
             for task_id in succeeding:
                 await succeeded(deployment, task_id)
                 assert deployment.states(task_id)[-1] == "SUCCESS"
             for task_id in by_hand:
                 assert (await deployment.ended(task_id))["result"] == "by hand"
             await every_slot_works(deployment)
+            assert deployment.states(ignored) == ["STARTED"]
         # What was not acknowledged is there again, now that the worker has ended.
         assert deployment.depth("default") == 0
-        assert deployment.depth("default.dead") == 1  # the one that rejected itself
+        assert deployment.depth("default.dead") == 3  # rejected, and given up
 
 
 async def succeeded(deployment: Deployment, task_id: str) -> None:

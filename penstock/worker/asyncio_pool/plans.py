@@ -13,7 +13,7 @@ from celery.app.trace import build_tracer
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running.dumping import dumping, makes_coroutine
-from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of
+from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, unpacked
 from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
 
@@ -146,7 +146,7 @@ def _waited_for(
 
         hard_s, soft_s = request.timelimit or (None, None)
         limits = Limits(hard_s or task.time_limit, soft_s or task.soft_time_limit)
-        return runtime_of().run(request.id, body, limits)
+        return unpacked(partial(runtime_of().run, request.id, body, limits))
 
     return run_and_wait
 

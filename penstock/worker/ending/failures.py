@@ -44,7 +44,7 @@ _args_of: Callable[[BaseException], tuple[Any, ...]] = BaseException.__dict__["a
 traceback_of: Callable[[BaseException], Any] = BaseException.__dict__["__traceback__"].__get__
 _cause_of: Callable[[BaseException], Any] = BaseException.__dict__["__cause__"].__get__
 _context_of: Callable[[BaseException], Any] = BaseException.__dict__["__context__"].__get__
-_members_of: Callable[[Any], Any] = BaseExceptionGroup.__dict__["exceptions"].__get__
+members_of: Callable[[Any], Any] = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ def _relatives(error: BaseException) -> Iterator[BaseException]:
     while left:
         one = left.pop()
         yield one
-        members = _members_of(one) if issubclass(type(one), BaseExceptionGroup) else ()
+        members = members_of(one) if issubclass(type(one), BaseExceptionGroup) else ()
         for other in (_cause_of(one), _context_of(one), *members):
             if other is not None and id(other) not in seen:
                 seen.add(id(other))

@@ -6,13 +6,19 @@ gives it the outcome.
 """
 
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Reject, Retry
 
+from penstock.worker.ending.failures import members_of
+from penstock.worker.errors import PermanentError, RetryableError
 from penstock.worker.running.context import in_coroutine
+
+_WAYS = (Retry, Ignore, Reject, RetryableError, PermanentError)
+"""What a task raises to say how it ended."""
 
 
 class DeferredRetry(Retry):  # type: ignore[misc]  # Celery has no types
@@ -25,6 +31,11 @@ class DeferredRetry(Retry):  # type: ignore[misc]  # Celery has no types
     def __init__(self, publish: Callable[[], Any]) -> None:
         super().__init__("published when the coroutine has ended")
         self.publish = publish
+
+
+# It is seen where something else in its group is the end of the task.
+DeferredRetry.__name__ = DeferredRetry.__qualname__ = Retry.__name__
+DeferredRetry.__module__ = Retry.__module__
 
 
 def defers_retry(task: Any, options: Mapping[str, Any]) -> bool:
@@ -45,6 +56,36 @@ def publishes(task: Any, options: Mapping[str, Any]) -> bool:
     return limit is None or request.retries < limit
 
 
+def meant(error: BaseException) -> BaseException:
+    """Return what a task says that raises a group: the first of its errors that says how it ended.
+
+    A TaskGroup puts `self.retry` of one of its tasks into a group. Where an error in the group says
+    no such thing, that is the end of the task, and the group is returned.
+    """
+    if not issubclass(type(error), BaseExceptionGroup):  # isinstance() asks the error
+        return error
+    found, left = error, [error]
+    while left:
+        one = left.pop()
+        kind = type(one)
+        if issubclass(kind, BaseExceptionGroup):
+            left.extend(reversed(members_of(one)))
+        elif issubclass(kind, _WAYS):
+            found = one if found is error else found
+        elif not issubclass(kind, CancelledError):
+            return error
+    return found
+
+
+def unpacked(call: Callable[[], Any]) -> Any:
+    """Call what runs a task, and raise what it means where it raises a group."""
+    try:
+        return call()
+    except BaseExceptionGroup as group:
+        error = meant(group)
+    raise error
+
+
 class Outcome:
     """What a coroutine returned or raised."""
 
@@ -58,6 +99,7 @@ class Outcome:
     def take(self) -> Any:
         """Return the result, or raise the error; a retry is published now."""
         error, self._error = self._error, None  # it holds the frame that raises it
+        error = None if error is None else meant(error)
         if type(error) is DeferredRetry:  # isinstance() asks the error, whatever it is
             return error.publish()
         if error is not None:

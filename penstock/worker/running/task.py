@@ -41,7 +41,13 @@ from penstock.worker.results.script_calls import ScriptCall
 from penstock.worker.running import local_stacks
 from penstock.worker.running.context import TaskContext, in_coroutine
 from penstock.worker.running.eager import beside, loop_waits, run_alone
-from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, publishes
+from penstock.worker.running.outcome import (
+    DeferredRetry,
+    defers_retry,
+    outcome_of,
+    publishes,
+    unpacked,
+)
 from penstock.worker.running.reporting import Reporter
 from penstock.worker.running.retrying import MAX_RETRIES, retry_delay_s
 from penstock.worker.running.runtime import Limits, StoppedError
@@ -196,7 +202,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         ending.begun = True
         try:
             told = outcome_of(request.id)
-            result = told.take() if told else self._call(authored, request, args, kwargs)
+            call = told.take if told else partial(self._call, authored, request, args, kwargs)
+            result = unpacked(call)
         except RetryableError as error:
             self._retry_later(error)
         except DeferredRetry as deferred:
