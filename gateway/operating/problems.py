@@ -25,7 +25,9 @@ BEHIND_S: Final = 30.0
 HISTORY_AWAY_S: Final = 15.0
 """The history process, or its MongoDB, has not answered for so long."""
 _LIMITS: Final = 2.0
-"""A task is stuck beyond so many times its time limit."""
+"""A task is stuck beyond so many times its time limit, …"""
+ENDING_S: Final = 10.0
+"""… and not for so long after it: it may clean up, and its end takes its time."""
 
 AFTER_S: Final[Mapping[str, float]] = {
     "queue-without-worker": 15.0,
@@ -164,7 +166,9 @@ def of_tasks(running: Iterable[RunningFacts]) -> Iterator[Finding]:
                 f"{SILENT_AFTER_S:.0f} s, and by no other worker since",
                 advice="start a worker of its queue, or revoke it: DELETE /v1/tasks/{id}",
             )
-        elif one.limit_s is not None and one.for_s > _LIMITS * one.limit_s:
+        elif one.limit_s is not None and one.for_s > max(
+            _LIMITS * one.limit_s, one.limit_s + ENDING_S
+        ):
             yield Finding(
                 code="task-stuck",
                 subject=one.task_id,

@@ -5,6 +5,7 @@ file RUNS_FILE.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -65,6 +66,14 @@ async def stubborn(mark: str, seconds: float) -> str:
         note(f"{mark} cleans up")
         await asyncio.sleep(30)
     return mark
+
+
+async def deaf(mark: str) -> None:
+    """Go on, whatever cancels it."""
+    note(f"{mark} begins")
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
 
 
 async def bulky(mark: str, seconds: float, size: int) -> None:
@@ -189,6 +198,7 @@ EXTRA = (
     TaskSpec("demo.doze", doze),
     TaskSpec("demo.stubborn", stubborn),
     TaskSpec("demo.limited", doze, {"soft_time_limit": 0.3, "time_limit": 5}),
+    TaskSpec("demo.deaf", deaf),
     TaskSpec("demo.bulky", bulky),
     TaskSpec("demo.end_process", end_process),
     TaskSpec("demo.end_process_later", end_process_later),

@@ -159,6 +159,7 @@ async def test_a_coroutine_that_never_ends_is_a_lost_slot(deployment: Deployed):
         stuck = deployment.submit("swallows", "stuck", 1000, timelimit=[0.5, None])
         record = await deployment.ended(stuck, 30)
         assert record["result"]["exc_type"] == "TimeLimitExceeded"
+        assert record["result"]["exc_message"] == [0.5]
         code = await ended(worker.child)
         assert code == os.EX_TEMPFAIL
         worker.child.spawn()  # as whoever started it does

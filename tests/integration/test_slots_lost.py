@@ -61,6 +61,22 @@ async def test_a_task_that_a_thread_cannot_end_is_ended_and_its_worker_ends(
     assert deployment.runs[2:] == ["other ends", "after"]
 
 
+async def test_prefork_ends_a_coroutine_that_goes_on_before_its_slot_is_lost(
+    deployment: Deployment,
+):
+    async with deployment.worker("prefork", "-Q", "default", concurrency=1) as worker:
+        deaf = deployment.publish("demo.deaf", ["deaf"], timelimit=[2, None])
+        record = await deployment.ended(deaf, 30)
+        assert (record["result"]["type"], record["result"]["exc_message"]) == (
+            "TimeLimitExceeded", [2],
+        )  # fmt: skip
+        after = deployment.publish("demo.run", ["after"])
+        assert (await deployment.ended(after))["status"] == "SUCCESS"
+        log = worker.child.logged().decode()
+        assert "Hard time limit (2s)" in log
+        assert "slot lost" not in log
+
+
 def test_the_record_of_an_earlier_release_has_no_counts():
     record = WorkerRecord(
         worker="w", start="1", queues=(), tasks=(), seen=1.0, counts=SlotCounts(slots=2, busy=1)

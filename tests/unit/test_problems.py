@@ -70,6 +70,7 @@ def test_what_is_wrong_with_workers_tasks_and_servers():
 
     assert runs() == []
     assert runs(for_s=20.1) == ["task-stuck"]
+    assert runs(for_s=10.9, limit_s=1.0) == []
     assert runs(for_s=1e6, limit_s=None) == []
     assert runs(for_s=1, silent=True) == ["task-stuck"]
 

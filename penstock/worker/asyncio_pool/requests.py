@@ -15,7 +15,7 @@ from penstock.worker.asyncio_pool.outbox import Outbox
 from penstock.worker.asyncio_pool.plans import Plan
 from penstock.worker.asyncio_pool.task_events import TaskEvents
 from penstock.worker.consuming import flow
-from penstock.worker.consuming.request import COROUTINE_GRACE_S, Request
+from penstock.worker.consuming.request import Request
 
 _logger = logging.getLogger(__name__)
 
@@ -136,9 +136,7 @@ class LightRequest(OurRequest):
         self._eta = self._expires = None
         self._delivery_info = request["delivery_info"]
         self._outbox = intake.outbox
-        hard_s = (request.get("timelimit") or (None,))[0] or task.limits.hard_s
-        if hard_s:
-            self.time_limits = (hard_s + COROUTINE_GRACE_S, None)
+        self._hard_s = (request.get("timelimit") or (None,))[0] or task.limits.hard_s
 
     @property
     def _payload(self) -> list[Any]:

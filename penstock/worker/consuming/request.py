@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
@@ -27,6 +27,7 @@ from penstock.worker.deaths import isolated
 from penstock.worker.deaths.isolated import exit_words
 from penstock.worker.deaths.suspects import MAX_DEATHS
 from penstock.worker.ending.ending import HeldError, NoEndError, RevokedError
+from penstock.worker.ending.failures import Failure, einfo_of
 from penstock.worker.errors import WorkerLost
 from penstock.worker.messages.envelope import body_parts, request_headers
 from penstock.worker.running.runtime import STOP_SIGNALS
@@ -34,7 +35,8 @@ from penstock.worker.running.task import PenstockTask
 from penstock.worker.stopping import stopping
 
 COROUTINE_GRACE_S = 5.0
-"""A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process."""
+"""A coroutine is stopped by its own limit; when it hangs longer, prefork kills the process: after
+half of `penstock_slot_grace_s` where that is less, before its slot counts as lost."""
 
 _HOW = re.compile(r"(signal \d+(?: \(\w+\))?|exitcode -?\d+)")
 
@@ -99,6 +101,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     """
 
     time_limits: tuple[float | None, float | None]
+    """What the pool ends it by: of a coroutine later than its own limit."""
+    _hard_s: float | None = None
+    """The hard limit of a coroutine."""
     _eta: datetime | None
     _end_counted = False
 
@@ -124,8 +129,14 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
                 raise InvalidTaskError(f"the eta {self._eta} is over a year away")
         self._show_arguments(parts)
         if self._is_coroutine():
-            hard_s = self.time_limits[0] or self._task.limits.hard_s
-            self.time_limits = (hard_s + COROUTINE_GRACE_S if hard_s else None, None)
+            hard_s = self._hard_s = self.time_limits[0] or self._task.limits.hard_s
+            grace_s = min(COROUTINE_GRACE_S, self._app.conf.penstock_slot_grace_s / 2)
+            self.time_limits = (hard_s + grace_s if hard_s else None, None)
+
+    @property
+    def limit_s(self) -> float | None:
+        """The hard limit, seconds; None: it has none."""
+        return self._hard_s or self.time_limits[0] or self._task.time_limit
 
     def _show_arguments(self, parts: Any) -> None:
         """Set what Flower, events and `celery inspect` show; a gateway's message says nothing."""
@@ -175,7 +186,7 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
     @_answered
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  # Celery's
         """End a task that billiard has killed for its hard limit."""
-        super().on_timeout(soft, timeout)
+        super().on_timeout(soft, timeout if soft else self.limit_s or timeout)
         if not soft:
             self.count_end("FAILURE", self.took_s)
 
@@ -201,6 +212,9 @@ class Request(CeleryRequest):  # type: ignore[misc]  # Celery has no types
             task_ready(self)
             self.reject(requeue=error.requeue)
             return
+        if type(error) is TimeLimitExceeded and self._hard_s:  # of the pool, which adds to it
+            error = TimeLimitExceeded(self._hard_s)
+            exc_info = einfo_of(error, Failure.of(error).traceback)
         if lost := self._lost(error):
             self._end_lost(lost)
             return

@@ -127,5 +127,7 @@ def _active() -> list[Any]:
 
 
 def _limit_s(request: Any) -> float | None:
-    limit_s = request.time_limits[0] or request.task.time_limit
+    # A class of requests that a task brings along may be no class of ours.
+    own = request.time_limits[0] or request.task.time_limit
+    limit_s = getattr(request, "limit_s", own)
     return float(limit_s) if limit_s else None
