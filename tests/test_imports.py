@@ -101,13 +101,13 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
             "errors",
             "layout",
             "policy",
-            "process",
             "redis_client",
             "request_id",
             "stopping",
             "tls",
             "tracing",
         },
+        {"process"},
     ),
 }
 """Package → its folders and files, from top to bottom: what stands in a layer imports only from
@@ -324,6 +324,7 @@ PER_REQUEST = {
     "penstock/worker/asyncio_pool/redis_pipe.py",  # until a connection is made, or answers
     "penstock/worker/deaths/isolated.py",  # dies with its parent
     "penstock/worker/messages/connection.py",  # hangs up one connection
+    "penstock/worker/stopping.py",  # ends the process
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task
     "tasks/sharing.py",  # one insert of what was gathered

@@ -2,6 +2,7 @@
 # mypy: disable-error-code="untyped-decorator"
 
 import asyncio
+import atexit
 import ctypes
 import json
 import os
@@ -360,6 +361,11 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
     @task()
     async def holds(seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # no coroutine goes on meanwhile
+
+    @task()
+    async def leaves_thread(mark: str) -> None:
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+        atexit.register(note, f"{mark} at exit")
 
     @task()
     async def links(mark: str, fails: bool = False) -> int:

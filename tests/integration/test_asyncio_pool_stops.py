@@ -93,6 +93,17 @@ async def test_a_warm_shutdown_lets_all_end(deployment: Deployed):
     assert deployment.begun() == RUNNING
 
 
+@both
+async def test_a_worker_that_has_stopped_does_not_wait_for_threads(deployment: Deployed):
+    async with deployment.at_once() as worker:
+        left = deployment.submit("leaves_thread", "left")
+        assert (await deployment.ended(left))["status"] == "SUCCESS"
+        worker.child.signal(signal.SIGTERM)
+        assert await ended(worker.child) == 0
+        assert b"without a thread that runs on: asyncio_0" in worker.child.logged()
+    assert deployment.runs == ["left at exit"]
+
+
 @stock_first
 async def test_a_cold_shutdown_gives_all_back(deployment: Deployed):
     async with deployment.at_once() as worker:

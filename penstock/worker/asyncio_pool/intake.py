@@ -7,6 +7,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.strategy import default
 
 from penstock.worker.asyncio_pool.outbox import Outbox
+from penstock.worker.stopping import leave_threads
 
 
 class Answer:
@@ -35,7 +36,8 @@ class Answer:
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     """Return what handles the deliveries of a task: Celery's `Task.Strategy`."""
     pool = consumer.pool
-    pool.attend(consumer)
+    if pool.attend(consumer):
+        leave_threads(consumer.controller)
     before = pool.strategy_of(task)
     handle = (symbol_by_name(before) if before else default)(task, app, consumer)
     outbox = pool.outbox

@@ -148,9 +148,10 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Return the strategy that a task had before."""
         return self._strategies.get(task.name)
 
-    def attend(self, consumer: Any) -> None:
-        """Know Celery's consumer."""
-        self._consumer = consumer
+    def attend(self, consumer: Any) -> bool:
+        """Know Celery's consumer; return whether it is the first."""
+        before, self._consumer = self._consumer, consumer
+        return before is None
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Be called by Celery's event loop: a connection was made."""
@@ -373,7 +374,6 @@ class TaskPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self._executor is not None:
             self._executor.close(wait=give_up_at is None)
         self.outbox.deliver()
-        super().on_stop()
 
     def on_terminate(self) -> None:
         """Stop what runs: the broker delivers it again."""

@@ -7,6 +7,7 @@ from celery.utils.log import get_logger
 
 from penstock.worker.beat.liveness import touch_with_heartbeats
 from penstock.worker.running.preparation import prepare
+from penstock.worker.stopping import leave_threads
 
 _logger = get_logger(__name__)
 
@@ -19,6 +20,13 @@ class Worker(CeleryWorker):  # type: ignore[misc]  # Celery has no types
         prepare(self.app)
         touch_with_heartbeats(self.app.conf.penstock_health_file)
         super().on_before_init(**options)
+
+    def start(self) -> None:
+        """Be the worker until it stops."""
+        try:
+            super().start()
+        finally:
+            leave_threads(self)
 
     def on_start(self) -> None:
         """Say what the application's own settings give up."""
