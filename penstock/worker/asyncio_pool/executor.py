@@ -37,7 +37,6 @@ from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.redis_retries import OUTAGE
 from penstock.worker.results.script_calls import ScriptCall
-from penstock.worker.running import local_stacks
 from penstock.worker.running.outcome import Outcome, providing
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
 from penstock.worker.stopping import stopping
@@ -357,7 +356,7 @@ async def _body(execution: Execution) -> Any:
     """Be the coroutine of a task, in a context of its own."""
     plan, context = execution.plan, execution.context
     task = plan.task
-    local_stacks.enter(task, context)
+    plan.enter(context)
     REQUEST_ID.set(execution.request_id)
     if execution.trace is not None:
         execution.trace.enter()

@@ -12,6 +12,7 @@ from celery.app.trace import build_tracer
 
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
+from penstock.worker.running import local_stacks
 from penstock.worker.running.dumping import dumping, makes_coroutine
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, unpacked
 from penstock.worker.running.runtime import Limits, Runtime
@@ -28,6 +29,9 @@ class Plan:
 
     begin: Callable[[Any, Any, Any], Any]
     """Takes Celery's context, arguments and keyword arguments; returns the coroutine."""
+
+    enter: Callable[[Any], None]
+    """Takes the context: `self.request` and `current_task` are there from then on."""
 
     tell: Tracer
     """Celery's tracer, which is given the outcome instead of running the task."""
@@ -76,7 +80,13 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     # Celery's tracer asks the task each time: it would be STARTED when it ends.
     stores_started, task.track_started = task.track_started, False
     return Plan(
-        task=task, begin=begin, tell=tell, ours=False, quiet=False, stores_started=stores_started
+        task=task,
+        begin=begin,
+        enter=local_stacks.entrance(task),
+        tell=tell,
+        ours=False,
+        quiet=False,
+        stores_started=stores_started,
     )
 
 
@@ -90,6 +100,7 @@ def _of_ours(task: PenstockTask) -> Plan | None:
     return Plan(
         task=task,
         begin=partial(task.begin, task.authored),
+        enter=local_stacks.entrance(task),
         tell=tell,
         ours=isinstance(task.backend, RedisBackend),
         quiet=not _overrides(task, "on_success", "after_return"),

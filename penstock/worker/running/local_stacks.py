@@ -5,6 +5,7 @@ or `asyncio.to_thread` run in copies of a context: they see what was there when 
 what Celery pushes and pops in one of them is not seen in another.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,26 +35,32 @@ class _Kept:
         name: of the stack.
     """
 
-    __slots__ = ("_none", "_values")
+    __slots__ = ("_none", "_values", "set")
 
     def __init__(self, name: str) -> None:
         self._values: ContextVar[_Values] = ContextVar(name)
-        self._none = _Values()
-        self._none.kept = self
+        self.set = self._values.set
+        self._none = self.made(())
 
     @property
     def stack(self) -> _Values:
         """The values; Celery pushes to them and pops from them."""
         return self._values.get(self._none)
 
+    def made(self, values: Any) -> _Values:
+        """Make values of this stack, which never change."""
+        made = _Values(values)
+        made.kept = self
+        return made
+
     def put(self, values: Any) -> None:
         """Have these in the place of those that were there."""
         made = _Values(values)
         made.kept = self
-        self._values.set(made)
+        self.set(made)
 
     def __release_local__(self) -> None:  # Celery's
-        self._values.set(self._none)
+        self.set(self._none)
 
 
 def keep_apart(stack: Any, name: str) -> None:
@@ -68,11 +75,21 @@ def keep_apart(stack: Any, name: str) -> None:
         stack._local = _Kept(name)  # noqa: SLF001  # as above
 
 
-def enter(task: Any, request: Any) -> None:
-    """Begin an execution, in the context of its coroutine, which ends with it."""
-    for stack, value in ((_task_stack, task), (task.request_stack, request)):
-        if hasattr(stack, "_local"):
-            stack._local.put((value,))  # noqa: SLF001  # as above
+def entrance(task: Any) -> Callable[[Any], None]:
+    """Return what begins an execution, given its request, in the context of its coroutine.
+
+    It is called for each execution: what does not change is made here.
+    """
+    kept = [getattr(stack, "_local", None) for stack in (_task_stack, task.request_stack)]
+    tasks, requests = (one if isinstance(one, _Kept) else _Kept("none") for one in kept)
+    values = tasks.made((task,))
+    begin, put = tasks.set, requests.put
+
+    def enter(request: Any) -> None:
+        begin(values)
+        put((request,))
+
+    return enter
 
 
 def prepare(tasks: Any) -> None:
