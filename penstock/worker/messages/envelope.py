@@ -113,7 +113,7 @@ _DEFAULTS: Mapping[str, int] = MappingProxyType({"retries": 0, "replaced_task_ne
 _TRANSPORT = frozenset(("compression",))
 """True of the bytes of this message, not of one that is made of it."""
 
-OWN_ATTRIBUTES = frozenset(("buried", "ended_by_hand", "started_at", "trace_id"))
+OWN_ATTRIBUTES = frozenset(("begun", "buried", "ended_by_hand", "started_at", "trace_id"))
 """What this library keeps on a request."""
 
 
