@@ -16,6 +16,7 @@ from typing import Any
 from celery.app.task import Context
 from celery.app.trace import prepare_accept_content
 from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request
 from kombu.serialization import loads
 
 from penstock.wire.reserved_names import RESERVED_NAMES
@@ -123,6 +124,7 @@ def may_be_attribute(name: str) -> bool:
     plain = name.lower().replace("-", "_")
     return not (
         hasattr(Context, name)
+        or hasattr(Request, name)
         or plain in RESERVED_NAMES
         or plain in OWN_ATTRIBUTES
         or plain.startswith("x_penstock")
