@@ -227,6 +227,12 @@ def add_tasks(app: Celery, retry_s: float = 0) -> None:  # a list of tasks
         await asyncio.sleep(0)
         return sum(values[0] if isinstance(values[0], list) else values)
 
+    async def added(one: int, other: int) -> int:
+        await asyncio.sleep(0)
+        return one + other
+
+    task()(handed_on(added))
+
     @task()
     def add_up(*values: Any) -> Any:
         return sum(values[0] if isinstance(values[0], list) else values)

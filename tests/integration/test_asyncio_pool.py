@@ -164,6 +164,15 @@ async def test_what_a_coroutine_starts_knows_its_parent_and_root(pool: Pool):
     assert len(children) == 4  # and the chain, and the chord
 
 
+@pytest.mark.parametrize("task", ["add", "added"])
+async def test_a_coroutine_for_each_value(pool: Pool, task: str):
+    way: dict[str, Any] = {} if pool.ours else {"exchange": "", "routing_key": "stock"}
+    each = [_signature(pool, task), [[1, 2], [3, 4]]]
+    record = await pool.ended(pool.deployment.publish("celery.starmap", each, **way))
+
+    assert (record["status"], record["result"]) == ("SUCCESS", [3, 7]), record
+
+
 async def test_a_task_replaces_itself(pool: Pool):
     assert await pool.result("replaced") == 10
 

@@ -8,6 +8,7 @@ from functools import partial, wraps
 from typing import Any
 
 from celery import Task, signals
+from celery._state import _task_stack
 from celery.app.trace import build_tracer
 
 from penstock.worker.ending.ending import tracer_of
@@ -19,6 +20,8 @@ from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
 
 Tracer = Callable[..., Any]
+
+_MAPPING = frozenset(("celery.map", "celery.starmap"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     if handed_on or _overrides(task, "before_start", "__call__"):
         setattr(task, name, _waited_for(task, run, runtime_of))
         return None
-    setattr(task, name, _given_outcome(task, run))
+    setattr(task, name, _given_outcome(task, run, runtime_of))
     task.retry = _deferring(task, task.retry)
     with _nothing_before(task):
         tell = build_tracer(task.name, task, app.loader, hostname, app=app)
@@ -130,13 +133,19 @@ def _nothing_before(task: Any) -> Iterator[None]:
         signals.task_prerun.receivers = receivers
 
 
-def _given_outcome(task: Any, run: Callable[..., Any]) -> Callable[..., Any]:
+def _given_outcome(
+    task: Any, run: Callable[..., Any], runtime_of: Callable[[], Runtime]
+) -> Callable[..., Any]:
     """Return what runs a task of Celery's, or gives the outcome when it has run."""
 
     @wraps(run)
     def run_or_give(*args: Any, **kwargs: Any) -> Any:
-        outcome = outcome_of(task.request.id)
-        return run(*args, **kwargs) if outcome is None else outcome.take()
+        request = task.request
+        outcome = outcome_of(request.id)
+        if outcome is not None:
+            return outcome.take()
+        result = run(*args, **kwargs)
+        return _awaited(task, request, result, runtime_of) if _is_mapped() else result
 
     return run_or_give
 
@@ -149,17 +158,30 @@ def _waited_for(
     @wraps(run)
     def run_and_wait(*args: Any, **kwargs: Any) -> Any:
         request, result = task.request, run(*args, **kwargs)
-        if not inspect.iscoroutine(result) or request.called_directly or runtime_of().here:
+        if request.called_directly and not _is_mapped():
             return result  # which the caller awaits
-
-        async def body() -> Any:
-            return await result
-
-        hard_s, soft_s = request.timelimit or (None, None)
-        limits = Limits(hard_s or task.time_limit, soft_s or task.soft_time_limit)
-        return unpacked(partial(runtime_of().run, request.id, body, limits))
+        return _awaited(task, request, result, runtime_of)
 
     return run_and_wait
+
+
+def _is_mapped() -> bool:
+    """Return whether Celery's task behind `map`, `starmap` and `chunks` calls, for its list."""
+    stack = _task_stack.stack
+    return len(stack) > 1 and stack[-2].name in _MAPPING
+
+
+def _awaited(task: Any, request: Any, result: Any, runtime_of: Callable[[], Runtime]) -> Any:
+    """Wait on this thread for a coroutine on the loop; on the loop, the caller awaits it."""
+    if not inspect.iscoroutine(result) or runtime_of().here:
+        return result
+
+    async def body() -> Any:
+        return await result
+
+    hard_s, soft_s = request.timelimit or (None, None)
+    limits = Limits(hard_s or task.time_limit, soft_s or task.soft_time_limit)
+    return unpacked(partial(runtime_of().run, request.id or task.name, body, limits))
 
 
 def _deferring(task: Any, retry: Callable[..., Any]) -> Callable[..., Any]:
