@@ -14,7 +14,7 @@ for line in open("requirements.lock"):
     if (pin := re.match(r"([a-z0-9-]+)==[^ ;]+", line)) and pin[1] in same:
         print(pin[0])
 PYTHON
-for group in ${*:-bench bench-celery-fastapi celery-5.4 celery-5.5 celery-5.6}; do
+for group in ${*:-bench bench-celery-fastapi celery-5.4 celery-5.5 celery-5.6 neighbours}; do
     case $group in
         celery-*) same=/dev/null ;;   # each has the kombu and the redis-py of its time
         *) same=$tools/same.txt ;;

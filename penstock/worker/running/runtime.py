@@ -24,6 +24,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from penstock.worker.ending.ending import ending_of
 from penstock.worker.errors import LoopLostError
 from penstock.worker.redis_client import async_client
+from penstock.worker.running.django_connections import DjangoConnections
 
 STOP_SIGNALS: Mapping[str, signal.Signals] = MappingProxyType(
     {"terminated": signal.SIGUSR2, "connection-lost": signal.SIGURG}
@@ -132,6 +133,7 @@ class Runtime:
         """For coroutines on the loop; it connects on first use, there."""
         self._running: dict[Running, str] = {}
         self._on_end = self._hand_on
+        self._django = DjangoConnections.of_process()
         self._context = Context()
         """Of what is called at ends: a copy for each would stay as long as its coroutine."""
         # Signal handlers call `stop` on the thread that may hold it.
@@ -294,6 +296,8 @@ class Runtime:
             running.end(error=StoppedError(running.stop_reason))  # stopped before it began
             return
         try:
+            if self._django is not None:
+                start = partial(self._django.around, start)
             coroutine = within(start, limits) if limits.any else start()
             running.scope = copy_context()
             running.task = self._loop.create_task(coroutine, context=running.scope)
