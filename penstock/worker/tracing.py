@@ -120,6 +120,9 @@ class Executing:
             self.end(*outcome_of(answer))
             return answer
 
+    def raised(self, error: BaseException) -> None:
+        """Leave it to the end, which says whether that is a failure."""
+
     def end(self, state: str, error: BaseException | None = None) -> None:
         """End it; a second time does nothing.
 

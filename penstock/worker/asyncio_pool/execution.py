@@ -5,14 +5,15 @@ import os
 import time
 from collections.abc import Callable
 from contextvars import Context as Scope
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 from billiard.einfo import ExceptionInfo
 from celery.app.task import Context
 from celery.worker.request import Request
 
-from penstock.worker import tracing
 from penstock.worker.asyncio_pool.plans import Plan
+from penstock.worker.asyncio_pool.watches import Watch
 from penstock.worker.request_id import request_id_of
 from penstock.worker.running.runtime import Limits, Running
 
@@ -39,7 +40,7 @@ class Execution:
     __slots__ = (
         "__weakref__", "_accepted", "args", "attempts", "began_at", "context", "kwargs", "limits",
         "origin", "plan", "request", "request_id", "returned", "running", "scope", "stop_reason",
-        "stopper", "task_id", "trace",
+        "stopper", "task_id", "watches",
     )  # fmt: skip
 
     def __init__(
@@ -67,8 +68,8 @@ class Execution:
         self.attempts = 0
         """To reach Redis."""
         self.stop_reason: str | None = None
-        self.trace: tracing.Executing | None = None
-        """None: tracing is off, or it has not begun."""
+        self.watches: tuple[Watch, ...] = ()
+        """What looks on, once it has begun."""
         self.stopper: Callable[[Execution], None] | None = None
         self._accepted = False
 
@@ -111,6 +112,17 @@ class Execution:
         self.stop_reason = self.stop_reason or reason
         if self.stopper is not None:
             self.stopper(self)
+
+    def within(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call something in the context of the coroutine, which has ended or will never begin."""
+        if self.scope is None:
+            self.scope = copy_context()
+        return self.scope.run(call, *args)
+
+    def unwatch(self, state: str, error: BaseException | None = None) -> None:
+        """Tell what looks on how it has ended; in the context of the coroutine."""
+        for one in self.watches:
+            one.end(state, error)
 
     def terminate(self, signal: Any = None) -> None:  # noqa: ARG002  # Celery's: of a process
         """Stop on request of Celery's `Request.terminate`."""

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -31,18 +30,23 @@ from penstock.worker import tracing
 from penstock.worker.asyncio_pool.execution import Execution
 from penstock.worker.asyncio_pool.redis_pipe import RedisPipe
 from penstock.worker.asyncio_pool.task_events import LogLines
+from penstock.worker.asyncio_pool.watches import watches_of
 from penstock.worker.celery_versions import ignores_result
 from penstock.worker.ending.failures import safely
 from penstock.worker.errors import LoopLostError
 from penstock.worker.request_id import REQUEST_ID
 from penstock.worker.results.redis_retries import OUTAGE
 from penstock.worker.results.script_calls import ScriptCall
+from penstock.worker.running import local_stacks
 from penstock.worker.running.outcome import Outcome, providing
 from penstock.worker.running.runtime import Limits, Running, Runtime, StoppedError
 from penstock.worker.stopping import stopping
 
 HELPERS = 8
 """Threads that tell ends which are no plain success."""
+
+ABANDONED = "ABANDONED"
+"""How what looks on ends where an execution has no end here."""
 
 _logger = logging.getLogger(__name__)
 _FORGET_TRACEBACK = BaseException.__dict__["__traceback__"].__set__
@@ -115,10 +119,8 @@ class Executor:
 
     def _begin(self, execution: Execution) -> None:
         plan = execution.plan
-        if execution.trace is None:
-            execution.trace = tracing.executing(plan.task.name, vars(execution.context))
-            if execution.trace is not None:
-                execution.context.trace_id = execution.trace.trace_id
+        if not execution.watches:
+            execution.watches = watches_of(plan.task, execution.context)
         if execution.stop_reason is not None or execution.orphaned:
             self._stopped_before(execution)
         elif plan.ours:
@@ -178,8 +180,8 @@ class Executor:
     def _give_back(self, execution: Execution) -> None:
         """Let go of a delivery without an answer: the broker delivers it again."""
         execution.forget()
-        if execution.trace is not None:
-            execution.trace.end("ABANDONED")
+        if execution.watches:
+            execution.within(execution.unwatch, ABANDONED)
         self._hand_back(execution, None)
 
     def _ended(self, execution: Execution, running: Running) -> None:
@@ -220,8 +222,8 @@ class Executor:
         self._call(execution, call, lambda one, _: self._succeeded(one, result))
 
     def _succeeded(self, execution: Execution, result: Any) -> None:
-        if execution.trace is not None:
-            execution.trace.end(states.SUCCESS)
+        if execution.watches:
+            execution.within(execution.unwatch, states.SUCCESS)
         runtime_s = time.monotonic() - execution.began_at
         context = execution.context
         most = execution.plan.task.resultrepr_maxsize
@@ -314,7 +316,7 @@ class Executor:
                 _logger.error("the event loop was lost under it: %r", execution)
             with providing(outcome):
                 # Where it began: what receivers of `task_prerun` have set there is there.
-                told = (execution.scope or copy_context()).run(_told, execution)
+                told = execution.within(_told, execution, error)
             value, info, runtime_s, shown = told
             answer = (
                 (1, value, runtime_s) if info else (0, shown, time.monotonic() - execution.began_at)
@@ -323,8 +325,8 @@ class Executor:
             answer = None
             execution.break_off(ExceptionInfo())
         finally:
-            if execution.trace is not None:
-                execution.trace.end("ABANDONED")  # unless it has ended
+            if execution.watches:
+                execution.within(execution.unwatch, ABANDONED)  # unless it has ended
             if error is not None:
                 # Celery's tracer keeps the error, whose traceback keeps the tracer, and all of it.
                 _FORGET_TRACEBACK(error, None)
@@ -340,16 +342,18 @@ class Executor:
             self._hand_back(execution, None)
 
 
-def _told(execution: Execution) -> Any:
-    """Have Celery's tracer tell the end of an execution, within its trace."""
-    task_id, plan, trace = execution.task_id, execution.plan, execution.trace
-    request = vars(execution.context)
-    if trace is None:
-        return plan.tell(task_id, execution.args, execution.kwargs, request)
-    with trace.attached():
-        told = plan.tell(task_id, execution.args, execution.kwargs, request)
-        trace.end(*tracing.outcome_of(told))
-        return told
+def _told(execution: Execution, error: BaseException | None) -> Any:
+    """Have Celery's tracer tell the end of an execution, in the sight of what looks on."""
+    for one in execution.watches:
+        one.enter()  # unless it has begun
+        if error is not None:
+            one.raised(error)
+    local_stacks.leave(execution.plan.task)  # the tracer begins it once more
+    told = execution.plan.tell(
+        execution.task_id, execution.args, execution.kwargs, vars(execution.context)
+    )
+    execution.unwatch(*tracing.outcome_of(told))
+    return told
 
 
 async def _body(execution: Execution) -> Any:
@@ -358,8 +362,8 @@ async def _body(execution: Execution) -> Any:
     task = plan.task
     plan.enter(context)
     REQUEST_ID.set(execution.request_id)
-    if execution.trace is not None:
-        execution.trace.enter()
+    for one in execution.watches:
+        one.enter()
     if signals.task_prerun.receivers:
         signals.task_prerun.send(
             sender=task,

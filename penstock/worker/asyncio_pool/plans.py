@@ -9,8 +9,8 @@ from typing import Any
 
 from celery import Task, signals
 from celery._state import _task_stack
-from celery.app.trace import build_tracer
 
+from penstock.worker.asyncio_pool.sentry import tracer_maker
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running import local_stacks
@@ -75,7 +75,8 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     setattr(task, name, _given_outcome(task, run, runtime_of))
     task.retry = _deferring(task, task.retry)
     with _nothing_before(task):
-        tell = build_tracer(task.name, task, app.loader, hostname, app=app)
+        build = tracer_maker(task)
+        tell = build(task.name, task, app.loader, hostname, app=app)
 
     def begin(_: Any, args: Any, kwargs: Any) -> Any:
         return run(*args, **kwargs)
@@ -99,7 +100,7 @@ def _of_ours(task: PenstockTask) -> Plan | None:
     if _overrides(task, "before_start", "__call__"):
         return None
     with _nothing_before(task):
-        tell = tracer_of(task)
+        tell = tracer_of(task, tracer_maker(task))
     return Plan(
         task=task,
         begin=partial(task.begin, task.authored),

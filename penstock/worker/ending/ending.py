@@ -148,9 +148,10 @@ def retryable(task: Any, error: BaseException) -> bool:
     )
 
 
-def tracer_of(task: Any) -> Callable[..., Any]:
-    """Build the tracer of a task: Celery's, with our ends, in a guard."""
-    return guarded(task, trace.build_tracer(task.name, task, app=task.app, Info=TraceInfo))
+def tracer_of(task: Any, build: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Build the tracer of a task: Celery's, or that of another `build_tracer`, in a guard."""
+    build = build or trace.build_tracer
+    return guarded(task, build(task.name, task, app=task.app, Info=TraceInfo))
 
 
 def guarded(task: Any, traced: Callable[..., Any]) -> Callable[..., Any]:

@@ -92,6 +92,13 @@ def entrance(task: Any) -> Callable[[Any], None]:
     return enter
 
 
+def leave(task: Any) -> None:
+    """End an execution, for what is called in the context of its coroutine afterwards."""
+    for stack in (_task_stack, task.request_stack):
+        if hasattr(stack, "_local"):
+            stack._local.__release_local__()  # noqa: SLF001  # as above
+
+
 def prepare(tasks: Any) -> None:
     """Let the stacks of Celery, and of these tasks, be used by coroutines."""
     keep_apart(_task_stack, "current_task")
