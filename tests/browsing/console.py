@@ -69,8 +69,9 @@ class Console:
     async def click(self, words: str, within: str = "main") -> None:
         """Click on what is called so, as soon as it is there."""
         find = f"named({json.dumps(words)}, {json.dumps(within)})"
-        await eventually(lambda: self.page.run(f"!!{find}"), 30)
-        await self.page.run(f"{find}.click()")
+        # At once: what is found may be drawn again before a second look at it.
+        clicked = f"(found => found ? (found.click(), true) : false)({find})"
+        await eventually(lambda: self.page.run(clicked), 30)
 
     async def confirm(self, words: str, says: str = "") -> None:
         """Agree to what a dialog asks, once it says so."""

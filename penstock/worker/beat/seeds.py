@@ -10,6 +10,7 @@ was edited. A deployment that seeded before there were fingerprints keeps its en
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -62,10 +63,15 @@ class Seeds:
 
     def _sow(self, name: str, definition: str, known: str | None, *, seeded: bool) -> None:
         client, key = get_redis(self._app), PREFIX + name
+        schedule_key = self._app.redbeat_conf.schedule_key
+        score, found = client.zscore(schedule_key, key), client.hget(key, "definition")
         mark = fingerprint(definition)
+        if score is None and found and fingerprint(found) == mark:
+            # The schedule was deleted, or had another type when the entry was written: of a
+            # transaction Redis carries out what it can.
+            client.zadd(schedule_key, {key: time.time()}, nx=True)
         if known == mark:
             return
-        found = client.hget(key, "definition")
         if not seeded and known is None and not found:
             self._write(name, definition)
             _logger.info("beat: seeded %s", name)
