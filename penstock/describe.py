@@ -32,7 +32,7 @@ from celery.utils.functional import maybe_evaluate
 from kombu.common import Broadcast
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-FORMAT = 1  # version of the file: a reader refuses another
+FORMAT = 1  # of the file: a reader refuses another
 SECRET = re.compile("pass|secret|token|api_?key|private|signature|credential", re.IGNORECASE)
 """Names whose values stay out of the file."""
 SETTINGS = (
@@ -113,7 +113,7 @@ def describe(app: Any, name: str) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    """Return a value as JSON has it; of another the text that `repr` gives."""
+    """Return a value as JSON has it; of another what `repr` gives, without its address."""
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if isinstance(value, (set, frozenset)):
@@ -121,12 +121,7 @@ def _json(value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
-        return _text(value)
-
-
-def _text(value: Any) -> str:
-    """Return what `repr` gives, without addresses: the same text each time."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def without_password(url: str) -> str:
@@ -213,9 +208,8 @@ def _queue(queue: Any) -> dict[str, Any]:
 def _router(router: Any) -> str:
     """Name a router: a mapping answers alike for all arguments, a function may not."""
     found = maybe_evaluate(router)
-    return (
-        "mapping" if isinstance(found, MapRoute) else getattr(found, "__qualname__", _text(found))
-    )
+    name = "mapping" if isinstance(found, MapRoute) else getattr(found, "__qualname__", "")
+    return name or str(_json(found))
 
 
 def _route(app: Any, task: Any) -> dict[str, Any]:
@@ -229,8 +223,7 @@ def _route(app: Any, task: Any) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  # a router is the user's
         return {"error": repr(error)}
     queue, exchange, key = map(options.get, ("queue", "exchange", "routing_key"))
-    if queue is None and exchange is None:
-        queue = app.amqp.default_queue
+    queue = app.amqp.default_queue if queue is None and exchange is None else queue
     if isinstance(queue, str):
         queue = app.amqp.queues[queue]
     type_ = options.get("exchange_type") or (queue.exchange.type if queue else "direct")

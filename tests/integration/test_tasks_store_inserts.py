@@ -175,11 +175,7 @@ SCHEMA = {
     ],
 )  # fmt: skip
 async def test_a_validator_says_which_rule_is_broken(
-    store: Store,
-    database: AsyncDatabase[Any],
-    validator: dict[str, Any],
-    document: dict[str, Any],
-    reasons: list[str],
+    store: Store, database: AsyncDatabase[Any], validator: Any, document: Any, reasons: list[str]
 ):
     await database.create_collection("checked", validator=validator)
 
@@ -215,11 +211,8 @@ async def test_a_view_takes_no_batch(store: Store, database: AsyncDatabase[Any])
 
 
 async def test_an_empty_batch_is_nothing_to_do(store: Store):
-    assert (await store.insert_documents("papers", [])).as_json() == {
-        "stored": 0,
-        "duplicates": 0,
-        "failed": [],
-    }
+    outcome = await store.insert_documents("papers", [])
+    assert outcome.as_json() == {"stored": 0, "duplicates": 0, "failed": []}
 
 
 @pytest.mark.parametrize("name", ["", "a$b", "..", "system.nothing", "x" * 300])
