@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.http import expectations
 from gateway.http.front_door import check_media_type, open_to_its_page
-from gateway.http.media_types import JSON
+from gateway.http.media_types import JSON, has_body
 from gateway.http.problems import REQUEST_ID, new_request_id, problem_response
 from gateway.http.traits import ANY_HOST, BODILESS, IDEMPOTENT, OPEN, TICKET
 from gateway.telemetry.log import REQUEST_ID as LOGGED_REQUEST_ID
@@ -135,7 +135,7 @@ async def _check(request: web.Request, parts: Front, traits: frozenset[str]) -> 
         await check_media_type(request, request.app[INTAKE].bodies)
     if idempotency.HEADER in headers and IDEMPOTENT not in traits:
         raise _not_idempotent(request)
-    if BODILESS in traits and request.method not in _SAFE_METHODS and request.body_exists:
+    if BODILESS in traits and request.method not in _SAFE_METHODS and has_body(request):
         await _refuse_members(request)
 
 

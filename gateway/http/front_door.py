@@ -17,7 +17,7 @@ from gateway.errors import Problem
 from gateway.hosts import is_loopback, is_own, matches, split_host
 from gateway.http import expectations
 from gateway.http.body import Bodies
-from gateway.http.media_types import JSON, MEDIA_TYPES
+from gateway.http.media_types import JSON, MEDIA_TYPES, has_body
 
 _QUOTED_CHARACTERS = 200
 
@@ -114,7 +114,7 @@ async def check_media_type(request: web.Request, bodies: Bodies) -> None:
         Problem: `unsupported-media-type`, or what `bodies` raises (queued: no).
     """
     kind = request.headers.get("Content-Type")
-    if kind == JSON or not request.body_exists or request.content_type in MEDIA_TYPES:
+    if kind == JSON or not has_body(request) or request.content_type in MEDIA_TYPES:
         return
     if request.content_length is None and not expectations.waits(request):
         async with contextlib.aclosing(bodies.chunks(request)) as chunks:

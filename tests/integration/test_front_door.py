@@ -297,6 +297,18 @@ async def test_chunks_without_an_octet_are_no_body(door):
         assert first.status == 415
 
 
+@pytest.mark.parametrize(
+    "path", ["tasks", "tasks/bulk", "tasks/status", "canvas", "ingest/a", "topology/route"]
+)
+async def test_chunks_without_an_octet_are_answered_as_no_body_where_one_is_needed(door, path):
+    start = f"POST /v1/{path} HTTP/1.1"
+    none = await chunks(door.port, start, b"0\r\n\r\n")
+    absent = await ask(door.port, start, "Host: localhost")
+
+    assert (none.status, code(none)) == (400, "malformed-json")
+    assert none.problem()["detail"] == absent.problem()["detail"]
+
+
 async def test_a_coding_that_would_stay_as_it_is_is_refused(door):
     answer = await chunks(door.port, RUN, b"0\r\n\r\n", coding="gzip, chunked")
 
