@@ -17,8 +17,11 @@ from history.metrics import Metrics
 from history.parts import SERVERS_AWAY, Writing
 from history.server import make_app
 from penstock.looper import Faults, plain_line
+from penstock.wire import tls
 
 _FINISH_S = 3.0
+CERTIFICATES_S = 5.0
+"""How often it looks at the certificates for MongoDB, whose client reads them once."""
 log = logging.getLogger(__name__)
 
 
@@ -33,9 +36,29 @@ async def serve(config: HistoryConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     note_unheard(loop)
-    async with running(config):
-        log.info("listening: host=%s port=%d", config.host, config.port)
-        await stop.wait()
+    await serve_until(stop, config)
+
+
+async def serve_until(
+    stop: asyncio.Event, config: HistoryConfig, *, look_every_s: float = CERTIFICATES_S
+) -> None:
+    """Serve until an event is set, and begin anew when the certificates for MongoDB were replaced.
+
+    Args:
+        stop: The event.
+        config: of this process.
+        look_every_s: How often it looks at the files; seconds.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    certificates = tls.Files(tls.parameters(config.mongo_url))
+    while not stop.is_set():
+        async with running(config):
+            log.info("listening: host=%s port=%d", config.host, config.port)
+            while not (stop.is_set() or certificates.replaced()):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), look_every_s)
     log.info("stopped")
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import redis
 import redis.asyncio
-from redis.asyncio.connection import parse_url as parse_async_url
+from redis.asyncio.connection import SSLConnection as AsyncTls
+from redis.asyncio.connection import parse_url as _parse_async_url
 from redis.asyncio.sentinel import (
     SentinelManagedConnection as AsyncManaged,
 )
@@ -25,6 +26,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from penstock.wire.redis_url import RedisUrl, latest, read
+from penstock.wire.tls import Files
 
 SENTINEL_TIMEOUT_S = 1.0
 """How long one Sentinel may take to connect, and to answer."""
@@ -98,6 +100,14 @@ def is_stale(connection: Any) -> bool:
 def parse_url(url: str) -> dict[str, Any]:
     """Return redis-py's reading of the URL of a server, for threads."""
     return dict(_parse_url(url))  # type: ignore[no-untyped-call]
+
+
+def parse_async_url(url: str) -> dict[str, Any]:
+    """Return redis-py's reading of the URL of a server, for an event loop."""
+    given = dict(_parse_async_url(url))
+    if given.get("connection_class") is AsyncTls:
+        given["connection_class"] = _ReadsAgain
+    return given
 
 
 class _Whereabouts:
@@ -251,5 +261,21 @@ class _AsyncConnection(AsyncManaged):
         await super().connect()  # type: ignore[no-untyped-call]
 
 
-class _AsyncTlsConnection(_AsyncConnection, AsyncManagedTls):
+class _ReadsAgain(AsyncTls):
+    """Reads certificates that were replaced: redis-py's keeps those that it read first.
+
+    Its connections for threads read them each time.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._files = Files(options)
+
+    async def _connect(self) -> None:
+        if self._files.replaced():
+            self.ssl_context.context = None
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
+class _AsyncTlsConnection(_AsyncConnection, _ReadsAgain, AsyncManagedTls):
     pass

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from threading import Thread
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,7 @@ from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMong
 from pymongo.topology_description import TopologyDescription
 from pymongo.uri_parser import parse_uri
 
+from penstock.wire import tls
 from penstock.worker import tracing
 from penstock.worker.errors import PermanentError, RetryableError
 from tasks.availability import Availability
@@ -97,6 +99,7 @@ class Store:
         self._client: AsyncIOMotorClient[Any] | None = None
         self._made_for: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._patience_s = patience_s
+        self._certificates = tls.Files(tls.parameters(url))
         self._availability = Availability()
         self._sharings: WeakValueDictionary[str, Sharing] = WeakValueDictionary()
         """Those of the client's loop, by collection, as long as something is under way."""
@@ -259,12 +262,21 @@ class Store:
 
     def _client_of_this_loop(self) -> AsyncIOMotorClient[Any]:
         made_for = (os.getpid(), asyncio.get_running_loop())
+        if self._certificates.replaced() and self._client is not None:
+            if self._made_for is not None and self._made_for[0] == made_for[0]:
+                # Its farewell waits for a server that it does not trust any more.
+                Thread(target=self._client.close, daemon=True).start()
+            self._client = self._made_for = None
         if self._client is None or self._made_for != made_for:
             if self._made_for is not None and self._made_for[0] == made_for[0]:
                 self.close()  # a client from before the fork is the parent's to close
-            self._client = AsyncIOMotorClient(
-                self._url, io_loop=made_for[1], appname="penstock", **self._options
-            )
+            self._client = None
+            try:
+                self._client = AsyncIOMotorClient(
+                    self._url, io_loop=made_for[1], appname="penstock", **self._options
+                )
+            except (PyMongoError, OSError) as error:  # its certificate and key are being replaced
+                raise RetryableError(f"MongoDB: {text_of(error)}") from error
             self._made_for = made_for
             self._availability = Availability()
             self._sharings = WeakValueDictionary()

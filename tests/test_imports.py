@@ -328,6 +328,7 @@ PER_REQUEST = {
     "penstock/worker/running/runtime.py",  # the event loop's thread, supervised there
     "tasks/scripts.py",  # one task
     "tasks/sharing.py",  # one insert of what was gathered
+    "tasks/store.py",  # the farewell of one client
 }
 """What starts work of its own that ends with a request, a client or a task."""
 RUNNERS = {

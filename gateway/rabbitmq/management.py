@@ -9,6 +9,7 @@ import msgspec
 from yarl import URL
 
 from gateway.errors import Problem
+from penstock.wire import tls
 from penstock.wire.hosts import vhost_of
 
 TIMEOUT_S = 3.0
@@ -82,8 +83,9 @@ class Management:
         self._auth = aiohttp.encode_basic_auth(parsed.user or "guest", parsed.password or "guest")
         vhost = quote(vhost_of(amqp_url), safe="")
         base = str(parsed.with_user(None).with_query(None)).rstrip("/")
-        https, ca = parsed.scheme == "https", parsed.query.get("cafile")
-        self._tls = ssl.create_default_context(cafile=ca) if https else True
+        self._ca = parsed.query.get("cafile")
+        self._https = parsed.scheme == "https"
+        self._files = tls.Files(parsed.query)
         self._queues = URL(f"{base}/api/queues/{vhost}?columns={_COLUMNS}", encoded=True)
         self._session: aiohttp.ClientSession | None = None
 
@@ -93,9 +95,12 @@ class Management:
         Raises:
             Problem: `metrics-unavailable`.
         """
+        if self._files.replaced():
+            await self.close()
         if self._session is None:
+            checked = ssl.create_default_context(cafile=self._ca) if self._https else True
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls),
+                connector=aiohttp.TCPConnector(ssl=checked),
                 headers={"Authorization": self._auth},
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             )

@@ -6,8 +6,10 @@ reads a configuration asks here first: a CA file that is not there would otherwi
 server that is away, for ever.
 """
 
+import os
 import ssl
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 _CA_FILES = frozenset({"cafile", "ssl_ca_certs", "tlscafile"})
@@ -85,6 +87,51 @@ def faults(name: str, url: str) -> list[str]:
         elif word in _FILES and (fault := _fault_of(value, ca=word in _CA_FILES)):
             found.append(f"{name}: {parameter}={value} {fault}")
     return found
+
+
+class Files:
+    """The certificates that a URL names, and whether others were put in their place.
+
+    Libraries read them once for each client. Whoever keeps a client for long asks here before it
+    connects again, so that certificates can be replaced while processes run.
+
+    Args:
+        given: parameters of the URL, see `parameters`; without TLS they name no files.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._of = {
+            str(value): name.lower() in _CA_FILES
+            for name, value in given.items()
+            if value and name.lower() in _FILES
+        }
+        self._seen = self._stamps()
+
+    def __repr__(self) -> str:
+        """Name the files."""
+        return f"<Files {', '.join(self._of) or 'none'}>"
+
+    def replaced(self) -> bool:
+        """Return whether a file is not the one of the last call, once all of them can be used."""
+        if not self._of:
+            return False
+        stamps = self._stamps()
+        if stamps == self._seen or any(_fault_of(path, ca=ca) for path, ca in self._of.items()):
+            return False
+        self._seen = stamps
+        return True
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_stamp(path) for path in self._of)
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    """Return what differs between a file and the one that is put in its place."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # as in `_fault_of`
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _fault_of(path: str, *, ca: bool) -> str:
