@@ -63,7 +63,7 @@ class Ingested(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How long MongoDB was waited for, where it was in vain."""
     failed: list[FailedDocument] | None = None
     rejected: list[RejectedDocument] | None = None
-    """The first 100 documents that are not valid."""
+    """The first 1,000 documents that are not valid."""
     rejected_count: Count | None = None
     problem: RestProblem | None = None
     stopped_after_line: Count | None = None

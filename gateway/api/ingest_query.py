@@ -1,5 +1,6 @@
 """The query of an ingest: `?key=a,b&ids=all&on_error=skip&ack=stored&wait=5`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,10 @@ from gateway.ingesting.documents import IngestOptions
 
 _DEFAULT_WAIT_S: Final = 10.0
 _NO_OPTIONS: Final = IngestOptions()
+_MOST_FIELDS: Final = 100
+"""Of a key: a reader is made for them with each request, at 10 µs a field and more."""
+_UNREADABLE: Final = re.compile(r'["\\\x00-\x1f]')
+"""What may not be in the name of a field that is read without the others: msgspec's own rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ def _fields(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if "" in names or "_id" in names or len(set(names)) < len(names):
         raise ValueError(text)
+    if len(names) > _MOST_FIELDS or _UNREADABLE.search(text):
+        raise ValueError(text)
     return names
 
 
@@ -37,10 +44,12 @@ _KEY: Final[Parameter[tuple[str, ...]]] = Parameter(
     words="Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits "
     "of SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with "
     "sorted keys, and numbers in their shortest form (`1.0`, `1e-7`). The names of the fields are "
-    "not in it. None of them may be absent or null.",
+    f"not in it. None of them may be absent or null. There are at most {_MOST_FIELDS}, and none has "
+    "a quotation mark, a backslash or a control character in its name.",
     schema={"type": "string"},
     read=_fields,
-    expected="names of fields: a,b",
+    expected=f"up to {_MOST_FIELDS} names of fields (a,b), each once, not _id, without quotation "
+    "marks, backslashes and control characters",
     default=(),
 )
 _IDS: Final = choice(

@@ -281,7 +281,8 @@ async def test_another_media_type_is_refused(gateway):
 async def test_options_that_do_not_exist_are_refused(gateway):
     for query in (
         "ids=some", "on_error=stop", "ack=yes", "ack=stored&wait=61", "wait=5", "key=a,,b", "up=1",
-        "key=a&key=b",
+        "key=a&key=b", "key=a%22", "key=a%5C,b", "key=%00", "key=a%0Ab",
+        f"key={','.join(map(str, range(101)))}",
     ):  # fmt: skip
         response = await gateway.post(f"/v1/ingest/a?{query}", json={})
 
