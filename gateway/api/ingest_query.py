@@ -44,8 +44,9 @@ _KEY: Final[Parameter[tuple[str, ...]]] = Parameter(
     words="Fields, between commas, that an absent `_id` is derived from: the first 32 hex digits "
     "of SHA-256 over the JSON array of their values, in this order, in UTF-8, without spaces, with "
     "sorted keys, and numbers in their shortest form (`1.0`, `1e-7`). The names of the fields are "
-    f"not in it. None of them may be absent or null. There are at most {_MOST_FIELDS}, and none has "
-    "a quotation mark, a backslash or a control character in its name.",
+    "not in it. None of them may be absent or null. There are at most "
+    f"{_MOST_FIELDS}, and none has a quotation mark, a backslash or a control character in its "
+    "name.",
     schema={"type": "string"},
     read=_fields,
     expected=f"up to {_MOST_FIELDS} names of fields (a,b), each once, not _id, without quotation "

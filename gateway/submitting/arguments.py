@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, Union
 
 import msgspec
 
+from gateway.decoding.typed_json import MAX_QUOTED
 from gateway.errors import Fault
 
 MAX_FAULTS = 100
@@ -22,6 +23,8 @@ UNSEEN = msgspec.Raw(b"")
 
 _SHORT_BYTES = 64
 _EXPONENT = re.compile(rb"(?<=[0-9])(?:\.[0-9]++)?+[eE][+-]?[0-9]++")
+_UNKNOWN_FIELD = "Object contains unknown field `"
+"""How msgspec begins to say so; the name and a backtick follow."""
 Decode = Callable[[msgspec.Raw], Any]
 
 _SIMPLE: dict[str, Any] = {
@@ -154,6 +157,7 @@ class Signature:
         "_extra_names",
         "_known",
         "_names",
+        "_only_known",
         "_positional",
         "_required",
         "_rest",
@@ -166,6 +170,7 @@ class Signature:
         self._rest: Decode | None = None
         self._extra_names: Decode | None = None
         self._known: Callable[[bytes], msgspec.Struct] | None = None
+        self._only_known: Callable[[bytes], msgspec.Struct] | None = None
         required: list[tuple[int, str]] = []
         for param in params:
             kind, name, decode = param["kind"], param["name"], decoder(param["schema"])
@@ -208,16 +213,35 @@ class Signature:
             kwargs: A JSON object.
         """
         if self._known is None:
-            raw = msgspec.Raw | msgspec.UnsetType
-            fields = [
-                (f"keyword_{place}", raw, msgspec.UNSET) for place in range(len(self._by_name))
-            ]
-            names = {field: name for (field, *_), name in zip(fields, self._by_name, strict=True)}
-            struct = msgspec.defstruct("Known", fields, rename=names)
-            self._known = msgspec.json.Decoder(struct).decode
+            self._known = self._keyword_reader(strict=False)
         found = msgspec.structs.astuple(self._known(kwargs))
         given = zip(self._by_name, found, strict=True)
         return {name: raw for name, raw in given if raw is not msgspec.UNSET}
+
+    def unknown_keyword(self, kwargs: bytes) -> str | None:
+        """Return the first keyword argument that the task does not take; None: it takes all.
+
+        Args:
+            kwargs: A JSON object; values are skipped.
+        """
+        if self._extra_names is not None:
+            return None
+        if self._only_known is None:
+            self._only_known = self._keyword_reader(strict=True)
+        try:
+            self._only_known(kwargs)
+        except msgspec.ValidationError as error:
+            said = str(error)
+            if said.startswith(_UNKNOWN_FIELD):
+                return said[len(_UNKNOWN_FIELD) : -1]
+        return None
+
+    def _keyword_reader(self, *, strict: bool) -> Callable[[bytes], msgspec.Struct]:
+        raw = msgspec.Raw | msgspec.UnsetType
+        fields = [(f"keyword_{place}", raw, msgspec.UNSET) for place in range(len(self._by_name))]
+        names = {field: name for (field, *_), name in zip(fields, self._by_name, strict=True)}
+        struct = msgspec.defstruct("Known", fields, rename=names, forbid_unknown_fields=strict)
+        return msgspec.json.Decoder(struct).decode
 
     def faults(
         self, args: Sequence[msgspec.Raw], kwargs: Mapping[str, msgspec.Raw], *, skip: int = 0
@@ -266,7 +290,7 @@ class Signature:
         for name, raw in kwargs.items():
             place, decode = self._by_name.get(name, (given, self._extra_names))
             if decode is None:
-                faults.append(Fault(f"$.kwargs.{name}", "unexpected: the task has no such keyword"))
+                faults.append(Fault(_at(name), "unexpected: the task has no such keyword"))
             elif place < given:
                 faults.append(Fault(f"$.kwargs.{name}", "given twice: it is also in args"))
             elif raw is not UNSEEN:
@@ -277,6 +301,11 @@ class Signature:
             if len(faults) >= MAX_FAULTS:
                 break
         return faults
+
+
+def _at(keyword: str) -> str:
+    """Return the place of a keyword argument, whose name may be as long as the body."""
+    return f"$.kwargs.{keyword if len(keyword) <= MAX_QUOTED else keyword[:MAX_QUOTED] + '…'}"
 
 
 def _fault(at: str, error: msgspec.ValidationError) -> Fault:

@@ -57,8 +57,11 @@ def beginnings(
     if len(kwargs) <= LARGE_BYTES:
         keywords: dict[str, msgspec.Raw] = _keywords(kwargs)
     else:
+        # Those that a signature knows, and the first that it does not, wherever they are.
         known = [one.known_keywords(kwargs) for one in signatures]
-        keywords = _keywords(beginning(bytes(kwargs)))
+        unknown = [one.unknown_keyword(kwargs) for one in signatures]
+        keywords = {name: UNSEEN for name in unknown if name is not None}
+        keywords |= _keywords(beginning(bytes(kwargs)))
         for some in known:
             keywords |= some
     return [look(one) for one in positional], {name: look(raw) for name, raw in keywords.items()}

@@ -69,12 +69,28 @@ def test_a_great_many_values_take_no_longer_than_a_few(parameter, args, kwargs):
         ("[]", f'{{"x":[{"[1]," * 50_000}[1]]}}', "$.kwargs.y"),
         ("[]", f'{{"x":[[true],{"[1]," * 50_000}[1]],"y":1}}', "$.kwargs.x[0][0]"),
         ("[[],1]", f'{{"z":[{"[1]," * 50_000}[1]]}}', "$.kwargs.z"),
+        ("[]", f'{{"x":[{"[1]," * 50_000}[1]],"y":1,"z":0}}', "$.kwargs.z"),
+        ("[[],1]", f'{{"z":"{"a" * 100_000}"}}', "$.kwargs.z"),
+        ("[]", f'{{"x":[{"[1]," * 50_000}[1]],"y":1,"":0}}', "$.kwargs."),
+        ("[[],1]", f'{{"{"z`" * 50_000}":0}}', f"$.kwargs.{'z`' * 100}…"),
     ],
 )
 def test_a_long_argument_hides_no_fault_of_another(args, kwargs, at):
     made = catalog(entry("demo.add", param("x", _LISTS), param("y", INTEGER)))
 
     assert [fault.at for fault in refusal(made, args, kwargs).faults] == [at]
+
+
+def test_a_keyword_that_one_of_two_releases_knows_is_taken_behind_a_long_argument():
+    made = catalog(
+        entry("demo.add", param("x", STRING)),
+        entry("demo.add", param("x", STRING), param("z", INTEGER, required=False)),
+    )
+    text = "a" * 100_000
+
+    made.check("demo.add", b"[]", f'{{"x":"{text}","z":1}}'.encode())
+    assert refusal(made, "[]", f'{{"x":"{text}","z":true}}').faults
+    assert refusal(made, "[]", f'{{"x":"{text}","y":1}}').faults
 
 
 def test_what_fits_is_taken_however_long_it_is():
