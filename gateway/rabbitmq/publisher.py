@@ -80,6 +80,7 @@ class Publisher:
         self._tasks: list[asyncio.Task[None]] = []
         self._lost = asyncio.Event()
         self._probed_at = 0.0
+        self._alarmed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.draining = False
         """Set while shutting down: nothing new is taken."""
@@ -289,9 +290,20 @@ class Publisher:
         self._lost.set()
 
     async def _sweep(self) -> None:
+        self._note_alarm()
         now = time.monotonic()
         self._window.sweep(now - self._config.confirm_timeout_s)
         self._leave_silent(self._window.silent_since(now) - self._config.confirm_timeout_s)
+
+    def _note_alarm(self) -> None:
+        """Log when an alarm of RabbitMQ begins and ends."""
+        blocked = self._channel is not None and self._channel.blocked
+        if blocked and not self._alarmed:
+            advice = "free disk or memory on the node: rabbitmq-diagnostics check_local_alarms"
+            log.warning("publisher-blocked", extra={"advice": advice})
+        elif self._alarmed and not blocked:
+            log.info("publisher-unblocked")
+        self._alarmed = blocked
 
     def _leave_silent(self, overdue_s: float) -> None:
         """Go to another host when this one has confirmed nothing of what is overdue."""

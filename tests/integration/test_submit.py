@@ -341,7 +341,8 @@ async def test_no_broker_is_a_prompt_503(make_gateway, tmp_path):
         await server.stop()
 
 
-async def test_an_alarm_is_a_prompt_503_until_it_ends(gateway, rabbit):
+async def test_an_alarm_is_a_prompt_503_until_it_ends(gateway, rabbit, caplog):
+    caplog.set_level("INFO", logger="gateway.rabbitmq.publisher")
     publisher = gateway.app[parts.BROKER].publisher
     try:
         await watermark(rabbit, "absolute", "1MB")
@@ -356,10 +357,12 @@ async def test_an_alarm_is_a_prompt_503_until_it_ends(gateway, rabbit):
         assert "id" not in told
         assert int(second.headers["Retry-After"]) >= 1
         assert (await gateway.get("/readyz")).status == 503
+        await eventually(lambda: "publisher-blocked" in caplog.messages)
     finally:
         await watermark(rabbit, "0.4")
 
     await eventually(lambda: publisher.state == "ready", timeout_s=10)
+    await eventually(lambda: "publisher-unblocked" in caplog.messages)
     assert (await gateway.post("/v1/tasks", json=ADD)).status == 202
 
 
