@@ -11,6 +11,7 @@ import tempfile
 import time
 
 from gateway.config import GatewayConfig
+from penstock.ending_signals import ending_signals
 from penstock.looper import Faults
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _RESTART_PAUSE_S = 1.0
 
 
 def supervise(config: GatewayConfig) -> int:
-    """Keep `config.processes` children serving until SIGTERM or SIGINT; the exit status.
+    """Keep `config.processes` children serving until a signal that ends; the exit status.
 
     Raises:
         OSError: Somebody else has the port.
@@ -44,8 +45,8 @@ def _supervise(config: GatewayConfig, environ: dict[str, str]) -> int:
                 child.terminate()
 
     children = [_spawn(environ) for _ in range(config.processes)]
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in ending_signals():
+        signal.signal(number, stop)
     faults = Faults("processes")
     while not stopping:
         for index, child in enumerate(children):
@@ -68,7 +69,8 @@ def _supervise(config: GatewayConfig, environ: dict[str, str]) -> int:
 
 
 def _spawn(environ: dict[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "gateway"], env=environ)
+    """Start one, which drains when this process is gone and the pipe with it."""
+    return subprocess.Popen([sys.executable, "-m", "gateway"], env=environ, stdin=subprocess.PIPE)
 
 
 def _check_port(config: GatewayConfig) -> None:

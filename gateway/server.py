@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
+import sys
 from functools import partial
 
 from gateway.api import parts
 from gateway.app import add_listener, make_app, ready
 from gateway.config import GatewayConfig
 from gateway.http.listener import listening
+from penstock.ending_signals import ending_signals
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,12 @@ _NOTICE_S = 0.5
 
 
 async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until a signal that ends processes, then drain.
 
     Args:
         config: What to serve.
-        reuse_port: Share the port with other processes of this gateway.
+        reuse_port: Share the port with other processes of this gateway. Their parent holds the
+            other end of standard input; drain when it is gone, too.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -34,8 +36,10 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
     app = make_app(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         loop.add_signal_handler(number, stop.set)
+    if reuse_port:
+        _end_with_parent(stop)
     try:
         added, sharing = partial(add_listener, app), partial(ready, app) if reuse_port else None
         async with listening(app, config, added, sharing):
@@ -52,6 +56,17 @@ async def serve(config: GatewayConfig, *, reuse_port: bool = False) -> None:
             await asyncio.sleep(_NOTICE_S)
     finally:
         log.info("stopped")
+
+
+def _end_with_parent(stop: asyncio.Event) -> None:
+    """Stop when the parent is gone: who starts it again would find the port taken."""
+    loop, pipe = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def gone() -> None:
+        loop.remove_reader(pipe)
+        stop.set()
+
+    loop.add_reader(pipe, gone)
 
 
 def spare_the_collector() -> None:

@@ -16,6 +16,7 @@ from history.keys import LAG, METRICS
 from history.metrics import Metrics
 from history.parts import SERVERS_AWAY, Writing
 from history.server import make_app
+from penstock.ending_signals import ending_signals
 from penstock.looper import Faults, plain_line
 from penstock.wire import tls
 
@@ -26,14 +27,14 @@ log = logging.getLogger(__name__)
 
 
 async def serve(config: HistoryConfig) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until a signal that ends processes.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals():
         loop.add_signal_handler(number, stop.set)
     note_unheard(loop)
     await serve_until(stop, config)

@@ -81,7 +81,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"worker"},
         {"spans"},
         {"redis_connections", "tracing"},
-        {"describe", "looper", "wire"},
+        {"describe", "ending_signals", "looper", "wire"},
         {"backoff"},
     ),
     "penstock.worker": (
