@@ -123,13 +123,13 @@ def _accepts_events(accept: str) -> bool:
         kind, *parameters = (part.strip() for part in one.split(";"))
         if kind in _ACCEPTED and not any(map(_NOT_WANTED.fullmatch, parameters)):
             return True
-    return not accept.strip()
+    return not accept.strip(" ,")
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     """One task as Server-Sent Events."""
     viewer = await _viewer(request)
-    if not _accepts_events(request.headers.get("Accept", "")):
+    if not _accepts_events(",".join(request.headers.getall("Accept", ()))):
         raise Problem("not-acceptable", "this is a text/event-stream")
     task_id = request.match_info["id"]
     last = request.headers.get("Last-Event-ID", "")

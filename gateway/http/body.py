@@ -104,9 +104,8 @@ class Bodies:
             Problem: as `read`, but for the size.
             ConnectionResetError: The client has left.
         """
-        encodings = request.headers.getall(hdrs.CONTENT_ENCODING, ("identity",))
-        encoding = ", ".join(encodings).strip().lower()
-        if encoding == "identity":
+        encoding = ", ".join(_encodings(request))
+        if not encoding:
             chunks = self._raw_chunks(request, whole=whole)
         elif encoding in {"gzip", "x-gzip"}:
             chunks = self._gunzip(request, whole=whole)
@@ -173,6 +172,12 @@ class Bodies:
             gunzip.end()
         except BadGzipError as error:
             raise malformed_json(f"the body is not valid gzip: {error}") from None
+
+
+def _encodings(request: web.Request) -> list[str]:
+    """Return the content codings to undo; an empty one and `identity` are none."""
+    given = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).lower().split(",")
+    return [one for one in map(str.strip, given) if one not in {"", "identity"}]
 
 
 def _without_mark(head: bytes) -> bytes:

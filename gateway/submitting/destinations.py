@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.access.auth import Caller
-from gateway.errors import Problem, invalid_request
+from gateway.errors import Fault, Problem, invalid_request
 from gateway.submitting.near_names import NEAR, NearNames, meant
 from gateway.submitting.task_request import Options
 from penstock.wire.delay import delay_route
@@ -151,11 +151,12 @@ class Destinations:
             exchange, routing_key = route.exchange, route.routing_key
         queues = topology.match(exchange, routing_key, {**(chosen.headers or {}), "task": task})
         if not queues:
-            raise Problem(
+            at = "$.task" if chosen.exchange is None else "$.options.routing_key"
+            raise _misdirected(
                 "unroutable",
+                at,
                 f"no binding of exchange {exchange!r} matches the routing key {routing_key!r}; "
                 "POST /v1/topology/route explains where a message goes",
-                queued="no",
             )
         if route.privileged and queues != self._own_queues(route, task):
             raise _privileged(task)
@@ -194,10 +195,10 @@ class Destinations:
         if not delay_s:
             return (exchange, routing_key) if exchange else self._topology.entry(routing_key)
         if not self._topology.delayable(exchange, routing_key):
-            raise Problem(
+            raise _misdirected(
                 "delay-not-supported",
+                "$.options",
                 f"exchange {exchange!r} cannot delay: leave out countdown and eta",
-                queued="no",
             )
         if destination.apps:
             return delay_route(delay_s, "", GATE_QUEUE)
@@ -207,6 +208,11 @@ class Destinations:
             raise invalid_request(
                 "$.options.routing_key", "Is too long to be delayed", queued="no"
             ) from None
+
+
+def _misdirected(code: str, at: str, detail: str) -> Problem:
+    """Return a 422 for a destination that is there, and does not take the message."""
+    return Problem(code, detail, queued="no", faults=(Fault(at, detail),))
 
 
 def _forbidden(detail: str) -> Problem:

@@ -125,6 +125,14 @@ BAD_CODINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("value", [b"", b"identity", b"identity, gzip", b",gzip,"])
+async def test_a_content_coding_that_changes_nothing_is_as_none(value):
+    body = ZIPPED if b"gzip" in value else TASK
+    answer = await asked(sized(body, b"Content-Encoding: %b\r\n" % value))
+
+    assert (answer.status, answer.problem()["code"]) == (503, "broker-unavailable")
+
+
 @pytest.mark.parametrize("name", BAD_CODINGS)
 async def test_a_content_coding_that_cannot_be_undone_is_refused(name):
     request, status, code = BAD_CODINGS[name]

@@ -98,9 +98,13 @@ async def test_what_cannot_be_streamed_is_a_problem(watching, issue, worker):
             f"/v1/tasks/{issue()}/stream", headers={"Accept": "text/event-stream; q=0"}
         ),
         await watching.get(f"/v1/tasks/{untracked}/stream", headers={"Accept": ""}),
+        await watching.get(
+            f"/v1/tasks/{untracked}/stream",
+            headers=[("Accept", "text/html"), ("Accept", "text/event-stream")],
+        ),
     ]
 
-    assert [answer.status for answer in answers] == [404, 410, 204, 400, 406, 406, 204]
+    assert [answer.status for answer in answers] == [404, 410, 204, 400, 406, 406, 204, 204]
     assert (await answers[3].json())["errors"][0]["at"] == "Last-Event-ID"
 
 

@@ -173,6 +173,8 @@ async def test_a_refusal_is_a_problem_and_publishes_nothing(gateway, amqp_url):
         assert (response.status, problem["status"], problem["code"]) == (status, status, code)
         assert problem["queued"] == "no"
         assert "id" not in problem
+        if status in {400, 422}:
+            assert problem["errors"][0]["at"].startswith("$"), code
         assert response.headers["X-Request-Id"]
     assert await messages(amqp_url) == []
 
