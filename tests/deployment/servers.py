@@ -21,6 +21,12 @@ from devstack.redis_server import Redis
 from tests.deployment.vhosts import VirtualHosts
 
 
+async def _up(server: Rabbit | Redis | Mongo) -> None:
+    """Start a server that an earlier test killed, and failed before it had started it again."""
+    if not server.child.running:
+        await server.start()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rabbit]:
     """A RabbitMQ node; a test that kills it starts it again."""
@@ -57,8 +63,11 @@ def vhosts(rabbit: Rabbit) -> VirtualHosts:
 
 
 @pytest_asyncio.fixture
-async def amqp_url(request: pytest.FixtureRequest, vhosts: VirtualHosts) -> AsyncIterator[str]:
+async def amqp_url(
+    request: pytest.FixtureRequest, rabbit: Rabbit, vhosts: VirtualHosts
+) -> AsyncIterator[str]:
     """The address of a virtual host with the layout that ships, or bare where it is marked so."""
+    await _up(rabbit)
     bare = request.node.get_closest_marker("bare_vhost")
     async with vhosts.empty() if bare else vhosts.declared() as url:
         yield url
@@ -67,6 +76,7 @@ async def amqp_url(request: pytest.FixtureRequest, vhosts: VirtualHosts) -> Asyn
 @pytest_asyncio.fixture
 async def redis_url(redis_server: Redis) -> AsyncIterator[str]:
     """The address of a database with nothing in it."""
+    await _up(redis_server)
     async with redis.asyncio.from_url(redis_server.url) as client:
         await client.flushall()
     yield redis_server.url
@@ -75,6 +85,7 @@ async def redis_url(redis_server: Redis) -> AsyncIterator[str]:
 @pytest_asyncio.fixture
 async def mongo_url(mongo: Mongo) -> AsyncIterator[str]:
     """The address of a fresh database."""
+    await _up(mongo)
     database = f"test-{secrets.token_hex(6)}"
     yield mongo.url_of(database)
     client: AsyncMongoClient[Any] = AsyncMongoClient(mongo.url, serverSelectionTimeoutMS=3_000)

@@ -36,6 +36,8 @@ BOUNDS = {
 FILL = """for _ = 1, ARGV[1] do
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', ARGV[3], '')
 end"""
+FILLED_AT_ONCE = 20_000
+"""Entries of one script, during which Redis answers nobody."""
 LATER = datetime.fromtimestamp(1, UTC)
 """Of gaps beside the first, which stands for the time before there was a history."""
 
@@ -156,7 +158,9 @@ async def test_streams_that_overflow_without_mongodb_are_gaps_and_states_are_who
     await mongo.kill()
     ends |= await run_tasks(worker, 60)
     for stream, (length, field) in BOUNDS.items():
-        await client.eval(FILL, 1, stream, length + 500, length, field)
+        for first in range(0, length + 500, FILLED_AT_ONCE):
+            count = min(FILLED_AT_ONCE, length + 500 - first)
+            await client.eval(FILL, 1, stream, count, length, field)
     ends |= await run_tasks(worker, 30)
     await asyncio.wait_for(mongo.start(), 30)
 
