@@ -1,8 +1,9 @@
 #!/bin/sh
-# Write the locks: requirements.lock with every dependency of every extra, and the part of it that
-# each image installs, requirements-gateway.lock, -history.lock and -worker.lock, and what builds the
-# console, requirements-console.lock. All are pinned, with the hashes of all files, and no address
-# of an index. pip-tools lives in a folder of its own.
+# Write the locks: requirements.lock with every dependency of every extra but Flower, and the part of
+# it that each image installs, requirements-gateway.lock, -history.lock and -worker.lock, and what builds
+# the console, requirements-console.lock; and requirements-flower.lock, what Flower needs beside a worker.
+# All are pinned, with the hashes of all files, and no address of an index. pip-tools lives in a
+# folder of its own.
 set -eu
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
@@ -28,8 +29,9 @@ compile() {   # compile FILE INPUT OPTION…
         "$file"
 }
 
-compile requirements.lock pyproject.toml --all-extras
-for image in gateway history worker console; do
+compile requirements.lock pyproject.toml \
+    --extra gateway --extra history --extra worker --extra tracing --extra console --extra dev
+for image in gateway history worker console flower; do
     extra=
     case $image in gateway | worker) extra=tracing ;; esac
     # Not as an extra, which adds what the library needs: the gateway's image has no Celery.
@@ -41,3 +43,21 @@ for extra in sys.argv[1:]:
         "$image" $extra >"$tools/$image.in"
     compile "requirements-$image.lock" "$tools/$image.in" --constraint requirements.lock
 done
+
+# Flower lies in a folder beside the packages of a worker: what those have it does not bring.
+.venv/bin/python - <<'PYTHON'
+import re
+from pathlib import Path
+
+def pins(file):
+    return re.split(r"^(?=[a-z0-9])", Path(file).read_text(), flags=re.MULTILINE)
+
+def name(pin):
+    return pin.partition("==")[0]
+
+workers = {name(pin) for pin in pins("requirements-worker.lock")}
+head, *rest = pins("requirements-flower.lock")
+Path("requirements-flower.lock").write_text(
+    head + "".join(pin for pin in rest if name(pin) not in workers)
+)
+PYTHON

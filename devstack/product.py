@@ -1,5 +1,6 @@
 """How each process of Penstock is started, and when it is ready."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ COROUTINES = 200
 """How many of them run at once."""
 
 _FLOWER_USER = "penstock"
+_FLOWER = ROOT / ".venv/flower"
+"""Its packages, which `devstack/bootstrap.sh` puts beside all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,7 @@ class Launcher:
             "--logging=warning",
             FLOWER_BASIC_AUTH=f"{_FLOWER_USER}:{password}",
             FLOWER_BROKER_API=f"{management_url.partition('?')[0]}/api/",
+            PYTHONPATH=os.pathsep.join(filter(None, (str(_FLOWER), self.env.get("PYTHONPATH")))),
         )
         return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)
 

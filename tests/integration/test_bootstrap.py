@@ -16,7 +16,8 @@ def test_a_fresh_clone_gets_a_python_that_finds_it_from_anywhere_and_a_private_f
     (clone / "devstack").mkdir(parents=True)
     for name in ("bootstrap.sh", "penstock.sh"):
         shutil.copy(ROOT / "devstack" / name, clone / "devstack")
-    (clone / "requirements.lock").write_text("# none\n")
+    for lock in ("requirements.lock", "requirements-flower.lock"):
+        (clone / lock).write_text("# none\n")
     (clone / "penstock").symlink_to(ROOT / "penstock")
 
     made = subprocess.run(
