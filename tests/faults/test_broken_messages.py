@@ -27,7 +27,7 @@ OWN_DEATHS = {"threads": 1, "prefork": 0, "asyncio": 2}
 """How often a task kills the worker itself before it has a process of its own."""
 
 
-@pytest.fixture(params=POOLS)
+@pytest.fixture(params=[pytest.param("threads", marks=pytest.mark.long), "prefork", "asyncio"])
 async def worker(request: pytest.FixtureRequest, stack: Stack) -> Child:
     """The worker of one pool, alone; the others are started again after the test."""
     for pool in POOLS:

@@ -9,7 +9,7 @@ from tests.faults.test_servers_killed import WORKERS, all_succeed, submit
 
 pytestmark = pytest.mark.timeout(180)
 
-RESTARTS = 8
+RESTARTS = 5
 SHORT_S = 0.5
 
 

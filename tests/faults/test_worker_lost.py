@@ -1,4 +1,4 @@
-"""Tasks that end their process, beside others that do not: each has its own end, on both pools."""
+"""Tasks that end their process, beside others that do not: each has its own end, on every pool."""
 
 import asyncio
 import contextlib
@@ -19,10 +19,12 @@ from tests.deployment.workers import FINAL, Deployment
 from tests.support.hostile import QUEUE, Hostile, publish, slots_work
 from tests.support.waiting import eventually
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"]),
-]
+pytestmark = pytest.mark.timeout(240)
+on_each_pool = pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"])
+on_most_pools = pytest.mark.parametrize(
+    "pool", [pytest.param("threads", marks=pytest.mark.long), "prefork", "asyncio"]
+)
+"""Threads are, like coroutines, one process that all tasks share."""
 
 WAYS = ("exit", "exit in order", "abort", "kill")
 DEATHS = 3
@@ -74,6 +76,7 @@ def is_lost(deployment: Deployment, task_id: str) -> bool:
     return (record["status"], record["result"]["exc_type"]) == ("FAILURE", "WorkerLost")
 
 
+@on_most_pools
 async def test_a_thousand_neighbours_of_a_segfault_succeed(deployment: Deployment, pool: str):
     neighbours = [Hostile(args=[n, n]) for n in range(1000)]
     deadly = Hostile(headers={"task": "demo.end_process"}, args=["segfault", "segfault"])
@@ -93,6 +96,7 @@ def signature(task: str, *args: Any) -> dict[str, Any]:
     return {"task": task, "args": args, "kwargs": {}, "options": options, "immutable": True}
 
 
+@on_each_pool
 async def test_each_way_to_die_ends_the_task_and_tells_what_follows(
     deployment: Deployment, pool: str
 ):
@@ -128,6 +132,7 @@ async def test_each_way_to_die_ends_the_task_and_tells_what_follows(
     assert deployment.depth(f"{QUEUE}.dead") == 0
 
 
+@on_most_pools
 async def test_whoever_kills_the_worker_does_not_charge_its_tasks(
     deployment: Deployment, pool: str
 ):
@@ -156,6 +161,7 @@ def _have_begun(deployment: Deployment, times: int) -> bool:
     return all(deployment.runs.count(f"{mark} begins") == times for mark in ("long", "dozing"))
 
 
+@on_most_pools
 async def test_a_death_while_redis_is_away_is_not_the_end(
     deployment: Deployment, pool: str, tmp_path: Path
 ):

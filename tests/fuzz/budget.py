@@ -4,11 +4,11 @@ import os
 import time
 from collections.abc import Iterator
 
-DEFAULT_S = 12.0
+DEFAULT_S = 6.0
 
 
 def budget_s() -> float:
-    """Seconds that one fuzzer may take: the variable FUZZ_SECONDS, or 12."""
+    """Seconds that one fuzzer may take: the variable FUZZ_SECONDS, or 6."""
     return float(os.environ.get("FUZZ_SECONDS", DEFAULT_S))
 
 

@@ -100,7 +100,9 @@ async def test_a_group_of_one_in_a_chain_gives_a_list_of_one(deployment, gateway
             await everything_ended(gateway, answer, "SUCCESS")
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", "asyncio"], scope="module")
+@pytest.mark.parametrize(
+    "pool", [pytest.param("threads", marks=pytest.mark.long), "prefork", "asyncio"], scope="module"
+)
 async def test_the_deepest_canvases_end(deployment, gateway, pool):
     deepest = {
         "groups in a row": (row(MAX_CHORDS + 1), [3, 3]),

@@ -23,7 +23,7 @@ from tests.support.dead_letters import BODY, replay
 from tests.support.waiting import eventually
 
 COUNT = 240
-ROUNDS = 3
+ROUNDS = 2
 BUSY = ("busy-1", "busy-2")
 QUORUM: Any = {"x-queue-type": "quorum"}
 
