@@ -8,7 +8,7 @@ from devstack.drill.figures import figures
 from devstack.drill.report import report
 from devstack.drill.run import Settings, drill
 
-# Servers killed, connections that end in each way, processes of each role, and messages that hurt. The
+# Servers killed, connections that end in each way, processes of each role, messages that hurt. The
 # drills of `make test-long` have them all.
 KINDS = (
     "kill-rabbitmq",
