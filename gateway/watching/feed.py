@@ -50,7 +50,11 @@ class Sink(Protocol):
         """Octets that the client has not read yet."""
 
     async def drain(self) -> None:
-        """Wait until the client has read most of what is queued."""
+        """Wait until the client has read most of what is queued.
+
+        Raises:
+            ConnectionError: The client has left.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,11 @@ class Feed:
                 except Exception as error:  # noqa: BLE001  # one task must not cost the others
                     self._give_up(subscription, error)
                 if self._sink.backlog > _PACE_BYTES:
-                    await self._sink.drain()
+                    try:
+                        await self._sink.drain()
+                    except ConnectionError:  # no fault: its handler hears of it a moment later
+                        self.close()
+                        return
         self._queued = {}  # an emptied dict keeps the room it had
 
     def _give_up(self, subscription: Subscription, error: Exception) -> None:

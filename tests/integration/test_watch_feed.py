@@ -49,6 +49,27 @@ async def test_a_subscription_made_as_the_last_first_state_was_told_is_told_too(
     feed.close()
 
 
+class Leaving(Told):
+    """A client that leaves before it has read anything."""
+
+    backlog = 1 << 20
+
+    async def drain(self):
+        raise ConnectionError("Connection lost")
+
+
+async def test_a_client_that_leaves_amid_its_first_states_is_no_fault(watching, issue, caplog):
+    notices = watching.app[parts.WATCHING].watch.notices
+    sink = Leaving()
+    feed = watching.app[parts.WATCHING].watch.feed(sink)
+    feed.subscribe({issue(): (None, "") for _ in range(3)})
+
+    await eventually(lambda: sink.events and len(notices) == 0)
+    assert len(sink.events) == 1
+    assert [one for one in caplog.records if getattr(one, "loop", None) == "feeds"] == []
+    feed.close()
+
+
 async def test_subscribing_and_leaving_in_every_order_leaves_nothing(watching, issue, worker):
     notices = watching.app[parts.WATCHING].watch.notices
     ids = [issue() for _ in range(20)]
