@@ -4,13 +4,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.wire.delay import LEVELS, level_name
-from penstock.wire.names import BROADCAST_QUEUE_PREFIX, DEAD_EXCHANGE, SHARDS_PREFIX
+from penstock.wire.names import (
+    BROADCAST_QUEUE_PREFIX,
+    DEAD_EXCHANGE,
+    HISTORY_EVENTS_QUEUE,
+    SHARDS_PREFIX,
+)
 from topology.declarations import BindingDeclaration, Declarations, describe
 from topology.errors import Conflict
 from topology.management import Live
 
 _EXCHANGE = {"durable": True, "auto_delete": False, "internal": False}
-_PRIVATE = (BROADCAST_QUEUE_PREFIX, "celeryev.", "amq.gen-", "bcast.")
+_PRIVATE = (BROADCAST_QUEUE_PREFIX, "celeryev.", "amq.gen-", "bcast.", HISTORY_EVENTS_QUEUE)
 _PIDBOX = ".celery.pidbox"
 """How queues are named that a process makes for itself."""
 _QUEUE = {"durable": True, "exclusive": False, "auto_delete": False}
@@ -97,7 +102,7 @@ def foreign(plan: Declarations, apps: Declarations, live: Live) -> Iterator[str]
 
 
 def is_private(name: str, queue: Mapping[str, Any]) -> bool:
-    """Tell whether a worker or a client of Celery has made a queue for itself.
+    """Tell whether a worker, a client of Celery or history has made a queue for itself.
 
     Args:
         name: of the queue.

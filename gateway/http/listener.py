@@ -175,7 +175,7 @@ def _room_for_files(wanted: int) -> int:
     if soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    room = soft - _OTHER_FILES - _TURNED_AWAY
+    room = max(1, soft - _OTHER_FILES - _TURNED_AWAY)
     if room < wanted:
         log.warning("fewer-connections", extra={"connections": room, "open_files": soft})
-    return max(1, min(wanted, room))
+    return min(wanted, room)

@@ -27,12 +27,12 @@ from history.writing.writer import Writer
 from penstock.looper import Looper, plain_line
 from penstock.wire.announcements import WORKERS_KEY
 from penstock.wire.hosts import shuffled
+from penstock.wire.names import HISTORY_EVENTS_QUEUE
 
 log = logging.getLogger(__name__)
 
 EXCHANGE = "celeryev"
 """Celery's `event_exchange`."""
-QUEUE = "penstock.history.events"
 ARGUMENTS: Mapping[str, Any] = {
     "x-max-length": 200_000,
     "x-max-length-bytes": 256 * 1024 * 1024,
@@ -168,7 +168,9 @@ class StockEvents:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=PREFETCH)
             exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
-            queue = await channel.declare_queue(QUEUE, durable=True, arguments=dict(ARGUMENTS))
+            queue = await channel.declare_queue(
+                HISTORY_EVENTS_QUEUE, durable=True, arguments=dict(ARGUMENTS)
+            )
             await queue.bind(exchange, "worker.#")
             self._bound = False  # as far as we know: the queue may be new
             inbox: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()

@@ -24,6 +24,9 @@ GATE_QUEUE = "penstock_gate"
 """Where delayed messages to queues of an app arrive when their delay is over: the gateway passes
 them on, but for those that were revoked."""
 
+HISTORY_EVENTS_QUEUE = "penstock.history.events"
+"""Where the history process gets the events of stock workers; it declares the queue itself."""
+
 
 def shards_exchange(queue: str) -> str:
     """Name the exchange that spreads the messages of a queue over its shards."""

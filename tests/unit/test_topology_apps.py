@@ -145,6 +145,7 @@ def test_a_live_broker_is_compared_without_what_is_an_apps(layout: Topology):
             "w1@host.celery.pidbox": {},
             "celeryev.1": {},
             "broadcast.w1": {},
+            "penstock.history.events": {"durable": True},
             "1.reply": {"exclusive": True},
         },
         bindings=(

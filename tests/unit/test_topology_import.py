@@ -294,9 +294,9 @@ def test_states_of_an_application_with_the_library_are_whole(document):
 
 
 def test_a_broker_alone_gives_a_route_for_every_name():
-    draft = from_broker(
-        live(celery={}, shop={}, penstock_gate={}, celeryev__x={}, a__celery__pidbox={})
-    )
+    made_for_themselves = ("celeryev__x", "a__celery__pidbox", "penstock__history__events")
+    theirs = ("celery", "shop", "penstock_gate", *made_for_themselves)
+    draft = from_broker(live(**{name: {} for name in theirs}))
 
     assert sorted(draft.queues) == ["celery", "shop"]
     assert draft.topology().route("anything") is not None

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kombu.connection import Connection
 
-from history.sources.events import QUEUE
+from penstock.wire.names import HISTORY_EVENTS_QUEUE
 from tests.deployment.workers import Deployment
 from tests.integration.history_writing.conftest import writing_history
 from tests.support.waiting import eventually
@@ -40,7 +40,7 @@ async def test_the_tasks_of_a_stock_worker_are_kept_by_its_events(amqp_url, conf
         assert "Traceback" in task["error"]["traceback"]
 
         with Connection(amqp_url) as connection:
-            connection.default_channel.queue_delete(QUEUE)
+            connection.default_channel.queue_delete(HISTORY_EVENTS_QUEUE)
         await eventually(first, 20)  # it is there again
 
 
