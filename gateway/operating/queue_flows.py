@@ -32,6 +32,8 @@ class QueueFlows:
         self._consumers = consumers
         self._flows: dict[str, QueueFlow] = {}
         self._pasts: dict[str, QueuePast] = {}
+        self._ours: dict[str, int] = {}
+        """Consumers of each queue when workers that count were among them."""
         self.looper = Looper(
             "queue-flows",
             self._look,
@@ -52,8 +54,10 @@ class QueueFlows:
         depth, flow = self._depths.depths.get(queue), self._flows.get(queue)
         if depth is None or flow is None:
             return None
-        # Each process of ours that consumes has one consumer, the asyncio pool several.
-        return flow if not depth.consumers or self._consumers().get(queue) else None
+        # Each process of ours that consumes has one consumer, the asyncio pool several. RabbitMQ
+        # counts on one that was cancelled, as the queue is paused, while it holds messages.
+        ours = self._consumers().get(queue) or depth.consumers <= self._ours.get(queue, 0)
+        return flow if ours else None
 
     def past(self, queue: str) -> QueuePast | None:
         """Return the last hour of a queue; None where its flow is not known."""
@@ -68,8 +72,10 @@ class QueueFlows:
         await self._depths.next_sample()
         counts = decode_flow(await self._redis.hgetall(FLOW_KEY))
         now = time.monotonic()
-        nothing = Flow()
+        nothing, announced = Flow(), self._consumers()
         for queue, depth in list(self._depths.depths.items()):
+            if announced.get(queue) or not depth.consumers:
+                self._ours[queue] = depth.consumers
             flow = self._flows.setdefault(queue, QueueFlow())
             count = counts.get(queue, nothing)
             flow.observe(now, depth.ready, count.taken, count.started)

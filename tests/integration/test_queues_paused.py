@@ -34,6 +34,12 @@ async def paused(gateway: Any) -> dict[str, Any]:
         return {row["name"]: row["paused"] for row in rows if row["paused"]}
 
 
+async def waits_since(gateway: Any, queue: str) -> bool:
+    async with gateway.get(f"/v1/queues?name={queue}") as response:
+        [row] = (await response.json())["queues"]
+        return "oldest_s" in row
+
+
 def consumers(deployment: Deployment) -> list[str]:
     found = [decode_worker(one) for one in deployment.redis.hvals(WORKERS_KEY)]
     return sorted({queue for one in found if one.consuming for queue in one.queues})
@@ -93,6 +99,7 @@ async def test_what_was_prefetched_is_held_and_not_requeued(gateway, deployment,
         other = await submit(gateway, quick[0], "other", *quick[1:], queue="high_priority")
         await deployment.ended(other)
         assert deployment.depth("default") == 1  # the two that are held did not come back
+        await eventually(lambda: waits_since(gateway, "default"), timeout_s=10)
         await post(gateway, "/v1/queues/default/resume")
         for task_id in (*held, later):
             assert (await deployment.ended(task_id))["status"] == "SUCCESS"
