@@ -12,7 +12,7 @@ from gateway.access.key_tables import KeysFileError
 from gateway.access.keys_file import read_keys
 from gateway.command_line import check_arguments
 from gateway.config import ConfigError, GatewayConfig
-from gateway.processes import CHILD_MARK, supervise
+from gateway.processes import CHILD_MARK, MetricsFolderError, supervise
 from gateway.server import serve
 from gateway.telemetry.log import configure_logging
 from penstock import tracing
@@ -73,6 +73,9 @@ def main() -> int:
     except TopologyError as error:
         print("the topology file is not valid:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return 2
+    except MetricsFolderError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     except OSError as error:
         print(f"cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1

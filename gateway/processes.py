@@ -23,14 +23,26 @@ METRICS_FOLDER = "GATEWAY_METRICS_FOLDER"
 _RESTART_PAUSE_S = 1.0
 
 
+class MetricsFolderError(Exception):
+    """Nothing can be written where temporary files go."""
+
+
 def supervise(config: GatewayConfig) -> int:
     """Keep `config.processes` children serving until a signal that ends; the exit status.
 
     Raises:
         OSError: Somebody else has the port.
+        MetricsFolderError: There is no place for the figures of the children.
     """
     _check_port(config)
-    with tempfile.TemporaryDirectory(prefix="penstock-metrics-") as folder:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="penstock-metrics-")
+    except OSError as error:
+        raise MetricsFolderError(
+            "GATEWAY_PROCESSES above 1 needs a folder that can be written, for the metrics of the "
+            f"processes: mount one at /tmp, or name it in TMPDIR ({error.strerror})"
+        ) from error
+    with made as folder:
         return _supervise(config, {**os.environ, CHILD_MARK: "1", METRICS_FOLDER: folder})
 
 

@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
 from devstack.ports import LOOPBACK, free_port, is_free
+from gateway.config import GatewayConfig
+from gateway.processes import MetricsFolderError, supervise
 from penstock.ending_signals import ending_signals
 from tests.support.waiting import eventually
 
@@ -71,3 +74,11 @@ def test_below_nohup_a_closed_terminal_ends_nothing():
     finally:
         signal.signal(signal.SIGHUP, before)
     assert signal.SIGTERM in ending_signals()
+
+
+def test_where_nothing_can_be_written_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch):
+    # Root may write anywhere, but for what is no folder.
+    monkeypatch.setattr(tempfile, "tempdir", os.devnull)
+
+    with pytest.raises(MetricsFolderError, match="TMPDIR"):
+        supervise(GatewayConfig(port=free_port(), processes=2))
