@@ -51,6 +51,7 @@ def check(name: str) -> list[Finding]:
         return [Finding(what="application", text=text, fine=False)]
     app.loader.import_default_modules()
     app.finalize()
+    app.be_a_worker()  # its settings are looked at as a worker has them
     return [
         Finding(what="application", text=f"{name}, Celery {version}"),
         *_tasks(app),

@@ -24,6 +24,9 @@ from penstock.worker.running.runtime import Runtime
 from penstock.worker.running.task import PenstockTask, with_ours
 from penstock.worker.tls import backend_url, redis_url
 
+OF_WORKERS = frozenset({"result_backend_always_retry"})
+"""Settings of which our defaults are for processes that execute tasks."""
+
 
 class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
     """An application whose tasks have states that are pushed, one end, and a context."""
@@ -56,9 +59,18 @@ class Tracked(Celery):  # type: ignore[misc]  # Celery has no types
         self.salvages = salvages
         self.suspects = Suspects(self)
         self._resources = resources
-        self._own_defaults = dict(defaults)
+        self._own_defaults = {name: defaults[name] for name in defaults.keys() - OF_WORKERS}
+        self._of_workers = {name: defaults[name] for name in defaults.keys() & OF_WORKERS}
         self._runtimes: dict[int, Runtime] = {}
         self._making: dict[int, threading.Lock] = {}
+
+    def be_a_worker(self) -> None:
+        """Take the defaults of processes that execute tasks; call it once before they do.
+
+        A process that only publishes and reads (a web server) does not wait for Redis: who asks it
+        would wait as well.
+        """
+        self._own_defaults.update(self._of_workers)
 
     def given_up(self) -> list[str]:
         """Return what the settings of the application give up of what it promises."""

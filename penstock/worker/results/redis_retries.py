@@ -52,8 +52,17 @@ OUTAGE = Outage()
 class RedisRetries:
     """How a result backend of Celery waits for Redis; stands before Celery's in the bases."""
 
-    always_retry: Any
+    app: Any
     max_retries: Any
+
+    @property
+    def always_retry(self) -> bool:
+        """Whether a call waits for Redis; of workers it does, unless the application says no."""
+        return bool(self.app.conf.result_backend_always_retry)
+
+    @always_retry.setter
+    def always_retry(self, _: Any) -> None:
+        """Do nothing: Celery keeps the setting, which a worker may have when the backend is made."""
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""

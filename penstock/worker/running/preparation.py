@@ -19,6 +19,7 @@ def prepare(app: Any) -> None:
     Args:
         app: the application whose tasks are executed.
     """
+    app.be_a_worker()
     mark_records()
     tracing.begin_if_configured(app)
     _obey_stop_signals(app)
