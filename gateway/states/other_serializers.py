@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from penstock.wire.records import PROGRESS
+
 _STATUS: Final = re.compile(rb"^status: ['\"]?([\w.-]+)['\"]?$", re.MULTILINE)
 _MEMBER: Final = re.compile(
     rb"^(date_done|traceback|name|worker): ['\"]?(\S[^\n]*?)['\"]?$", re.MULTILINE
@@ -56,6 +58,15 @@ class _Reader(pickle.Unpickler):
         return None
 
 
+def state_in(members: Mapping[str, Any]) -> str | None:
+    """Return the state that a record says; None: it is no record.
+
+    `update_state(meta=…)` without a state stores none, of a task that runs and reports progress.
+    """
+    state = members.get("status", "")
+    return PROGRESS if state is None else state or None if isinstance(state, str) else None
+
+
 def read(data: bytes) -> Foreign | None:
     """Return a record; None: it is none of a known form."""
     if data[:1] == b"\x80":
@@ -70,7 +81,8 @@ def read(data: bytes) -> Foreign | None:
             members["result"] = {"exc_type": kind[1].decode(), "exc_message": []}
         if _NO_CHILDREN.search(data):
             members["children"] = None
-        return Foreign("yaml", {**members, "status": found[1].decode()})
+        state = found[1].decode()
+        return Foreign("yaml", {**members, "status": PROGRESS if state == "null" else state})
     return None
 
 
@@ -79,8 +91,9 @@ def _mapping(serializer: str, load: Callable[[], Any]) -> Foreign | None:
         found = load()
     except Exception:  # noqa: BLE001  # whatever a broken pickle makes of us
         return None
-    if not isinstance(found, dict) or not isinstance(found.get("status"), str):
+    if not isinstance(found, dict) or (state := state_in(found)) is None:
         return None
+    found["status"] = state
     result = found.get("result")
     if isinstance(result, _Inert):
         message = [str(one) for one in result.args if isinstance(one, str | int | float)]

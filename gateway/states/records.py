@@ -69,8 +69,9 @@ def _decode_lenient(data: bytes) -> Record | None:
             parse_constant=lambda _: None,
             parse_float=_finite,
         )
-        if not isinstance(found, dict) or not isinstance(found.get("status"), str):
+        if not isinstance(found, dict) or (state := other_serializers.state_in(found)) is None:
             return None
+        found["status"] = state
         meaning = found.get("json")
         compact = json.dumps(found.get("result"), separators=(",", ":")).encode()
         result = msgspec.Raw(without_marks(compact, meaning if isinstance(meaning, str) else None))

@@ -18,6 +18,8 @@ from typing import Any
 
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 """Celery's READY_STATES."""
+PROGRESS = "PROGRESS"
+"""The state of a task that has reported how far it is, and of one that reported without a state."""
 LONG_RECORD_BYTES = 64 * 1024
 """The event of a longer record carries no result: streams are for news, records for results."""
 

@@ -21,6 +21,7 @@ from kombu.exceptions import EncodeError
 from penstock.wire.delay import delay_route
 from penstock.wire.reserved_names import RESERVED_NAMES
 from penstock.worker.app import Penstock
+from penstock.worker.ending.ending import _rejected
 from penstock.worker.ending.failures import MAX_TRACEBACK_CHARS, Failure
 from penstock.worker.errors import (
     DelayNotSupportedError,
@@ -60,12 +61,22 @@ def stock() -> Iterator[Celery]:
         yield stock
 
 
-def record(app: Penstock, result: Any, state: str, **request: Any) -> str:
+def record(app: Penstock, result: Any, state: str | None, **request: Any) -> str:
     """The record as the script would store it."""
     backend = app.backend
     context = Context({"id": "i", "task": "demo.add", "hostname": "w@h", **request})
     result = backend.encode_result(result, state)
     return '{"cursor":"1-0",' + backend._body(backend._meta("i", result, state, None, context))
+
+
+def test_what_a_task_rejects_its_message_with_is_shown_once():
+    answer = _rejected(Reject("why", requeue=True)).exception
+    assert (repr(answer), answer.requeue) == ("reject requeue=True: why", True)
+
+
+def test_a_report_without_a_state_is_progress(app: Penstock, stock: Celery):
+    meta = stock.backend.decode_result(record(app, {"page": 3}, None))
+    assert (meta["status"], meta["result"]) == ("PROGRESS", {"page": 3})
 
 
 def test_celery_reads_our_records(app: Penstock, stock: Celery):
@@ -308,6 +319,7 @@ def test_retries_back_off_with_jitter():
 
 
 def test_the_policy_is_set(app: Penstock):
+    app.be_a_worker()
     assert {name: app.conf[name] for name in POLICY} == dict(POLICY)
     assert {name: app.conf[name] for name in OURS} == {
         **OURS,

@@ -23,6 +23,22 @@ def meta(status: str, result: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_a_task_that_reports_without_a_state_is_in_progress():
+    stored = {"status": None, "result": {"page": 3}, "traceback": None, "children": []}
+    yaml = b"children: []\nresult:\n  page: 3\nstatus: null\ntask_id: i\n"
+    told = [
+        decode(data)
+        for data in (
+            json.dumps(stored).encode(), pickle.dumps(stored), msgspec.msgpack.encode(stored), yaml,
+        )
+    ]  # fmt: skip
+
+    assert [one and one.status for one in told] == ["PROGRESS"] * 4
+    assert told[0] is not None
+    assert bytes(told[0].result) == b'{"page":3}'
+    assert decode(b'{"status": 5}') is None
+
+
 class Own:
     """A class of the app's."""
 

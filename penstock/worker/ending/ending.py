@@ -228,7 +228,10 @@ def _rejected(error: BaseException) -> ExceptionInfo:
         lambda: bool(error.requeue),  # type: ignore[attr-defined]
         fallback=False,
     )
-    kind = type(error) if type(error) in {Reject, HeldError} else NoEndError
+    if type(error) is Reject:
+        reason: Any = safe_text(error.reason, "")  # as it is: Celery shows what gives it back
+        return einfo_of(Reject(reason, requeue), "", internal=True)
+    kind = HeldError if type(error) is HeldError else NoEndError
     return einfo_of(kind(Failure.of(error).shown, requeue), "", internal=True)
 
 

@@ -24,7 +24,7 @@ from penstock.redis_connections import behind_sentinels
 from penstock.wire.headers import COPY_HEADER, REPLAY_HEADER, RETRIED_HEADER
 from penstock.wire.kept_results import kept_s
 from penstock.wire.keys import ASKED, DEATHS_S, REVOKED_S, TaskKeys
-from penstock.wire.records import LONG_RECORD_BYTES, shown
+from penstock.wire.records import LONG_RECORD_BYTES, PROGRESS, shown
 from penstock.wire.redis_url import read, without_login
 from penstock.wire.scripts import script
 from penstock.worker import tracing
@@ -315,7 +315,7 @@ class RedisBackend(CanvasEnds, RedisRetries, CeleryRedisBackend):  # type: ignor
         """Build a record, the short and the searched-for members first."""
         final = state in self.READY_STATES
         meta = {
-            "status": state,
+            "status": state or PROGRESS,  # of `update_state` with a meta alone
             "task_id": task_id,
             "name": getattr(request, "task", None),
             "worker": getattr(request, "hostname", None),
@@ -371,7 +371,7 @@ class RedisBackend(CanvasEnds, RedisRetries, CeleryRedisBackend):  # type: ignor
     def progress_arguments(self, request: Any, progress: dict[str, Any]) -> dict[str, Any]:
         """Return what the script `task_record` is called with to store a PROGRESS state."""
         keys = self.keys_of(request.id)
-        body = self._body(self._meta(request.id, progress, "PROGRESS", None, request))
+        body = self._body(self._meta(request.id, progress, PROGRESS, None, request))
         return {
             "keys": [keys.record, keys.events, keys.ended, keys.revoked],
             "args": [body, "", "", self.expires, 0, 0],
