@@ -1,7 +1,7 @@
 """How each task is executed: worked out once, when the worker starts."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -9,12 +9,13 @@ from typing import Any
 
 from celery import Task, signals
 from celery._state import _task_stack
+from celery.app.task import Context
 
 from penstock.worker.asyncio_pool.sentry import tracer_maker
 from penstock.worker.ending.ending import tracer_of
 from penstock.worker.results.result_backend import RedisBackend
 from penstock.worker.running import local_stacks
-from penstock.worker.running.dumping import dumping, makes_coroutine
+from penstock.worker.running.dumping import dumping, has_coroutine, makes_coroutine
 from penstock.worker.running.outcome import DeferredRetry, defers_retry, outcome_of, unpacked
 from penstock.worker.running.runtime import Limits, Runtime
 from penstock.worker.running.task import PenstockTask
@@ -64,7 +65,7 @@ def plan_of(task: Any, app: Any, hostname: str, runtime_of: Callable[[], Runtime
     if isinstance(task, PenstockTask):
         return _of_ours(task)
     run = getattr(task, "_orig_run", task.run)  # what `autoretry_for` has wrapped
-    if not inspect.iscoroutinefunction(inspect.unwrap(run)):
+    if not has_coroutine(run):
         return None
     handed_on = not makes_coroutine(run)  # perhaps: by a decorator of the author's
     run = dumping(run)
@@ -146,7 +147,7 @@ def _given_outcome(
         if outcome is not None:
             return outcome.take()
         result = run(*args, **kwargs)
-        return _awaited(task, request, result, runtime_of) if _is_mapped() else result
+        return _awaited(task, request, result, runtime_of) if _waits(args) else result
 
     return run_or_give
 
@@ -159,15 +160,21 @@ def _waited_for(
     @wraps(run)
     def run_and_wait(*args: Any, **kwargs: Any) -> Any:
         request, result = task.request, run(*args, **kwargs)
-        if request.called_directly and not _is_mapped():
+        if request.called_directly and not _waits(args):
             return result  # which the caller awaits
         return _awaited(task, request, result, runtime_of)
 
     return run_and_wait
 
 
-def _is_mapped() -> bool:
-    """Return whether Celery's task behind `map`, `starmap` and `chunks` calls, for its list."""
+def _waits(args: Sequence[Any]) -> bool:
+    """Return whether Celery itself calls a task, and takes what comes back for its result.
+
+    It does so behind `map`, `starmap` and `chunks`, and with an errback of three parameters
+    (`celery.backends.base.Backend._call_task_errbacks`).
+    """
+    if len(args) > 2 and isinstance(args[0], Context) and isinstance(args[1], BaseException):
+        return True
     stack = _task_stack.stack
     return len(stack) > 1 and stack[-2].name in _MAPPING
 

@@ -62,7 +62,7 @@ class RedisRetries:
 
     @always_retry.setter
     def always_retry(self, _: Any) -> None:
-        """Do nothing: Celery keeps the setting, which a worker may have when the backend is made."""
+        """Do nothing: Celery would keep what the setting is when the backend is made."""
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether waiting for Redis can help; Celery's list has KeyError in it, too."""

@@ -31,6 +31,11 @@ def makes_coroutine(run: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function)
 
 
+def has_coroutine(run: Callable[..., Any]) -> bool:
+    """Return whether a function, or what it is wrapped around, is a coroutine function."""
+    return inspect.iscoroutinefunction(inspect.unwrap(run, stop=inspect.iscoroutinefunction))
+
+
 def dumping(run: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function whose coroutine has its result dumped, if Celery's wrapper is around it."""
     if not isinstance(run, FunctionType) or run.__code__ not in _WRAPPERS:

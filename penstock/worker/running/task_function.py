@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from celery.utils.functional import head_from_fun
 
 from penstock.worker.running.context import TaskContext
-from penstock.worker.running.dumping import dumping, makes_coroutine
+from penstock.worker.running.dumping import dumping, has_coroutine, makes_coroutine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class TaskFunction:
             takes_self=takes_self,
             takes_context=is_context(next(iter(_hints(written, takes_self=takes_self)), None)),
             is_coroutine=makes_coroutine(run),
-            has_coroutine=inspect.iscoroutinefunction(written),
+            has_coroutine=has_coroutine(run),
         )
 
     @property
