@@ -24,7 +24,12 @@ def meta(status: str, result: Any) -> dict[str, Any]:
 
 
 def test_a_task_that_reports_without_a_state_is_in_progress():
-    stored = {"status": None, "result": {"page": 3}, "traceback": None, "children": []}
+    stored: dict[str, Any] = {
+        "status": None,
+        "result": {"page": 3},
+        "traceback": None,
+        "children": [],
+    }
     yaml = b"children: []\nresult:\n  page: 3\nstatus: null\ntask_id: i\n"
     told = [
         decode(data)

@@ -229,7 +229,7 @@ def _rejected(error: BaseException) -> ExceptionInfo:
         fallback=False,
     )
     if type(error) is Reject:
-        reason: Any = safe_text(error.reason, "")  # as it is: Celery shows what gives it back
+        reason = safe_text(vars(error).get("reason"), "")  # Celery shows what gives it back
         return einfo_of(Reject(reason, requeue), "", internal=True)
     kind = HeldError if type(error) is HeldError else NoEndError
     return einfo_of(kind(Failure.of(error).shown, requeue), "", internal=True)
