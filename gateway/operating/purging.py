@@ -9,12 +9,13 @@ and is in its place again when the channel closes.
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.access.task_id import claims
 from gateway.endings.outcomes import Outcomes, purged, sane_id
-from gateway.operating.operations import Count, LongOperation
+from gateway.operating.operations import SLICE_S, Count, LongOperation
 from gateway.rabbitmq.settling import ACKS_IN_A_ROW
 from gateway.rabbitmq.taking import Source, Taken, Taking
 from gateway.redis.faults import WrongTypeError
@@ -28,6 +29,9 @@ MOST_HELD: Final = 5_000
 """Messages that stand in front and came later; of what is behind more of them nothing is purged."""
 _HELD_AT_ONCE: Final = 500
 """Between two renewals of the operation's lease."""
+_LANES: Final = 4
+"""Channels that take from a queue without priorities at once: RabbitMQ answers each after a round
+trip, and a quorum queue after a write to its log."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,24 @@ class _Window:
     """Whether the queue is empty, or what follows came after the purge began."""
     held: int = 0
     """How many came after the purge began, and are kept from those behind them."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What the lanes of a slice share."""
+
+    operation: LongOperation
+    count: Count
+    until: float
+    """When it is over, monotonic seconds."""
+    left: int
+    """Messages of the operation that no lane has taken."""
+
+    def reserve(self) -> int:
+        """Return how many messages a lane may take now; 0: none are left."""
+        most = max(0, min(self.left, ACKS_IN_A_ROW))
+        self.left -= most
+        return most
 
 
 class Purging:
@@ -54,6 +76,8 @@ class Purging:
         self._topology = topology
         self._taking = taking
         self._outcomes = outcomes
+        self.slice_s = SLICE_S
+        """How long it purges at a time; other operations are done between."""
 
     def __repr__(self) -> str:
         """Say what it takes from."""
@@ -74,7 +98,8 @@ class Purging:
     async def purge(self, operation: LongOperation, count: Count) -> bool:
         """End what was ready when the operation was asked for, beside workers that take of it too.
 
-        Return that nothing is left of it.
+        Return that nothing is left of it; False once a slice's time is over. While messages are
+        held there is no end of a slice: with its channel they would be in front again.
 
         Args:
             operation: Which, and how far.
@@ -83,23 +108,36 @@ class Purging:
         Raises:
             Problem: A server is away; what was counted is done.
         """
-        left = operation.left
+        slice_ = _Slice(operation, count, time.monotonic() + self.slice_s, operation.left)
+        ranks = self._ranks(operation.subject)
         for shard in self._topology.shards(operation.subject):
-            async with self._taking.open(shard) as source:
-                last = left <= 0
-                may_hold = MOST_HELD if self._ranks(operation.subject) else 0
-                while not last:
-                    most = min(left, ACKS_IN_A_ROW)
-                    window = await self._window(source, operation, most, may_hold)
-                    may_hold -= window.held
-                    ends = await asyncio.gather(
-                        *(self._end(one, operation.subject) for one in window.taken)
-                    )
-                    done = sum(ends)
-                    left -= len(ends)
-                    await count(done, len(ends) - done)
-                    last = window.last or left <= 0
+            lanes = [self._lane(shard, slice_, ranks=ranks) for _ in range(1 if ranks else _LANES)]
+            # Each is waited for: none may go on beside the next slice.
+            ends = await asyncio.gather(*lanes, return_exceptions=True)
+            for end in ends:
+                if isinstance(end, BaseException):
+                    raise end
+            if not all(ends):
+                return False
         log.info("queue-purged", extra={"queue": operation.subject, "operation": operation.id})
+        return True
+
+    async def _lane(self, shard: str, slice_: _Slice, *, ranks: bool) -> bool:
+        """Take messages on a channel, each behind the answer to the last; return as `purge`."""
+        may_hold, held = MOST_HELD if ranks else 0, 0
+        async with self._taking.open(shard) as source:
+            while most := slice_.reserve():
+                window = await self._window(source, slice_.operation, most, may_hold - held)
+                held += window.held
+                queue = slice_.operation.subject
+                ends = await asyncio.gather(*(self._end(one, queue) for one in window.taken))
+                slice_.left += most - len(ends)
+                done = sum(ends)
+                await slice_.count(done, len(ends) - done)
+                if window.last:
+                    return True
+                if not held and time.monotonic() >= slice_.until:
+                    return False
         return True
 
     def _ranks(self, queue: str) -> bool:

@@ -1,6 +1,7 @@
 """POST /v1/queues/{name}/purge: each task that waits ends, once, and what waits for it with it."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections import Counter
@@ -138,6 +139,29 @@ async def test_of_many_each_ends_once_while_a_worker_and_a_dying_gateway_are_at_
     assert counts["REVOKED"] - 100 <= found["done"] <= counts["REVOKED"]
     ends = [json.loads(one) for one in deployment.redis.mget(f"celery-task-meta-{i}" for i in ids)]
     assert all(one["status"] in {"SUCCESS", "REVOKED"} for one in ends)
+
+
+async def test_a_long_purge_is_done_in_slices_between_which_other_operations_are(gateway):
+    ids = [one["id"] for one in await call(gateway, "POST", "/v1/tasks/bulk", [add()] * 120)]
+    operation = LongOperation(
+        id="p", kind=PURGE, subject="default", tenant="anonymous", since=time.time(), of=len(ids)
+    )
+    done = 0
+
+    async def count(more: int, failed: int, refusals: Mapping[str, int] | None = None) -> None:
+        nonlocal done
+        assert (failed, refusals) == (0, None)
+        done += more
+
+    purging = gateway.app[parts.OPERATING].purging
+    purging.slice_s = 0.0
+
+    assert not await purging.purge(operation, count)
+    assert 0 < done < len(ids)
+    while not await purging.purge(dataclasses.replace(operation, done=done), count):
+        pass
+    assert done == len(ids)
+    assert {one["state"] for one in await states(gateway, ids)} == {"REVOKED"}
 
 
 async def test_a_repeated_key_purges_once_and_what_came_later_stays(gateway, deployment):
