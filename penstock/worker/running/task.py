@@ -110,6 +110,8 @@ class PenstockTask(Task):  # type: ignore[misc]  # Celery has no types
         def run(self: PenstockTask, *args: Any, **kwargs: Any) -> Any:
             return self.execute(authored, args, kwargs)
 
+        run.__wrapped__ = authored.as_method()
+        vars(run).pop("__signature__", None)  # what `wraps` has copied has no `self`
         run.executes = True  # type: ignore[attr-defined]
         cls.run = run
         if authored.takes_context:

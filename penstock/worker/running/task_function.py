@@ -1,9 +1,10 @@
 """The function that the author of a task wrote, and how it wants to be called. Pure."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, get_origin
 
 from celery.utils.functional import head_from_fun
@@ -50,6 +51,24 @@ class TaskFunction:
     def header(self) -> Callable[..., Any]:
         """Return what Celery checks the arguments of a call with, as its own for `bind=True`."""
         return partial(head_from_fun(self.run), *([None] * self.given))
+
+    def as_method(self) -> Callable[..., Any]:
+        """Return what packages look at in its place: they ask `task.run` for its signature.
+
+        That has the arguments of the task behind a first parameter, which a bound method leaves
+        out.
+        """
+
+        @wraps(self.run)
+        def shown(*args: Any, **kwargs: Any) -> Any:
+            return self.run(*args, **kwargs)
+
+        with contextlib.suppress(TypeError, ValueError):  # of C
+            whole = inspect.signature(self.run)
+            arguments = list(whole.parameters.values())[self.given :]
+            first = inspect.Parameter("_task", inspect.Parameter.POSITIONAL_ONLY)
+            shown.__signature__ = whole.replace(parameters=[first, *arguments])  # type: ignore[attr-defined]
+        return shown
 
     def signature(self) -> inspect.Signature:
         """Return the signature that callers see; a hint that does not exist stays a text."""
