@@ -1,16 +1,18 @@
 """Messages that ended in a dead-letter queue: what they are, and another chance for them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from aiohttp import web
 
 from gateway.access.auth import require
+from gateway.access.task_id import IssuedId, claims
 from gateway.access.work import work_of
 from gateway.api.audited import audited, noted
 from gateway.api.fields import Count
 from gateway.api.operation import JSON_BODY, Content, Operation, answer
-from gateway.api.parts import BROKER, INTAKE, SUBMITTING
+from gateway.api.parts import BROKER, INTAKE, STATES, SUBMITTING
 from gateway.api.queries import whole_number
 from gateway.api.submit import TASK_ID
 from gateway.decoding.choices import Schema, given, missing, one_of
@@ -18,6 +20,8 @@ from gateway.decoding.typed_json import decode_with
 from gateway.errors import invalid_request
 from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
+from gateway.redis.faults import RedisAwayError
+from gateway.states.reading import States
 from gateway.timestamps import Time
 
 AtMost = Annotated[int, msgspec.Meta(ge=1)]
@@ -51,7 +55,7 @@ class DiscardRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
 
 
 class LetterError(msgspec.Struct, omit_defaults=True):
-    """What its worker wrote down of its failure."""
+    """What its worker wrote down of its failure: in the letter, or else as the end of its task."""
 
     type: str | None = None
     message: str | None = None
@@ -222,7 +226,33 @@ async def look(request: web.Request) -> web.Response:
         body = msgspec.UNSET if one.shown is None else msgspec.Raw(one.shown)
         listed.append(DeadLetter(**one.to_json(), body=body))
         await request.app[INTAKE].turns.pause(request)
+    unexplained = {one.id: claims(one.id) for one in listed if one.error is None}
+    errors = await _errors(request.app[STATES], unexplained)
+    for letter in listed:
+        if letter.error is None:
+            letter.error = errors.get(letter.id)
     return _json(DeadLetterList(queue, total, listed))
+
+
+def _by_the_broker(error: Mapping[str, str]) -> bool:
+    """Whether this end says no more than the letter's `reason`."""
+    return error.get("type") == "DeadLettered"
+
+
+async def _errors(states: States, ids: Mapping[str, IssuedId | None]) -> dict[str, LetterError]:
+    """How these tasks failed: a worker that rejects a message cannot add to it why it did.
+
+    Without Redis nothing is known of it, and the letters are listed all the same.
+    """
+    try:
+        found = await states.read_first(ids)
+    except RedisAwayError:
+        return {}
+    return {
+        task_id: LetterError(**state.error, traceback=state.traceback)
+        for task_id, state in found.items()
+        if state.state == "FAILURE" and state.error is not None and not _by_the_broker(state.error)
+    }
 
 
 @audited("dead-letters.replay")

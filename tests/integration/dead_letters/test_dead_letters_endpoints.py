@@ -6,6 +6,7 @@ import aio_pika
 
 from penstock.wire.delay import delay_route
 from tests.support.dead_letters import BODY, look, replay
+from tests.support.worker_states import WorkerStates
 
 
 async def test_an_empty_queue_has_no_letters(client):
@@ -33,6 +34,23 @@ async def test_a_letter_tells_why_when_and_what(client, broker):
     assert (second["id"], second["reason"]) == ("expired-1", "expired")
     assert first["time"].startswith(time.strftime("%Y-%m-%dT%H:", time.gmtime(before)))
     assert "replays" not in first
+
+
+async def test_a_letter_has_the_error_of_its_task_where_its_worker_could_add_none(
+    client, broker, redis_url
+):
+    states = WorkerStates.at(redis_url)
+    await states.start("explained")
+    await states.fail("explained", "no such task here")
+    await states.client.aclose()
+    for task_id in ("explained", "unexplained"):
+        await broker.reject(task_id)
+    await broker.has("default.dead", 2)
+
+    first, second = (await look(client))["letters"]
+
+    assert first["error"]["message"] == "no such task here"
+    assert second["error"] is None
 
 
 async def test_looking_never_uses_up_a_letter(client, broker):
