@@ -38,7 +38,8 @@ class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
     at_most: AtMost | None = None
-    """With `all`: the first so many letters of the queue; absent: all that are there now."""
+    """With `all`: so many letters, from the head of the queue; absent: all that are there now. Name
+    `ids` to choose: RabbitMQ may put behind the others what was looked at."""
     rate: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = DEFAULT_RATE
     """Letters each second."""
 
@@ -51,7 +52,8 @@ class DiscardRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     all: bool = False
     at_most: AtMost | None = None
-    """With `all`: the first so many letters of the queue; absent: all that are there now."""
+    """With `all`: so many letters, from the head of the queue; absent: all that are there now. Name
+    `ids` to choose: RabbitMQ may put behind the others what was looked at."""
 
 
 class LetterError(msgspec.Struct, omit_defaults=True):
