@@ -152,7 +152,7 @@ class GatewayConfig:
             redis_wait_replicas=reader.number("REDIS_WAIT_REPLICAS", 0, 0, 16),
             management_url=reader.url("RABBITMQ_MANAGEMENT_URL", "", "http", "https") or None,
             topology_file=reader.path("TOPOLOGY_FILE"),
-            host=reader.text("GATEWAY_HOST", defaults.host),
+            host=reader.host("GATEWAY_HOST", defaults.host),
             port=reader.number("GATEWAY_PORT", defaults.port, 1, 65_535),
             processes=reader.number("GATEWAY_PROCESSES", defaults.processes, 1, 64),
             keys_file=reader.path("GATEWAY_KEYS_FILE"),

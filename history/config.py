@@ -71,7 +71,7 @@ class HistoryConfig:
             redis_url=reader.redis_url("REDIS_URL", defaults.redis_url, socket=True),
             mongo_url=reader.url("MONGO_URL", defaults.mongo_url, "mongodb", "mongodb+srv"),
             database=_name(reader, "HISTORY_DATABASE", defaults.database),
-            host=reader.text("HISTORY_HOST", defaults.host),
+            host=reader.host("HISTORY_HOST", defaults.host),
             port=reader.number("HISTORY_PORT", defaults.port, 1, 65_535),
             secret=reader.text("HISTORY_SECRET"),
             days=reader.number("HISTORY_DAYS", defaults.days, 1, 3660),

@@ -43,6 +43,10 @@ class Environment:
                 self.faults.append(f"{name}_FILE: {file} is not UTF-8 text")
         return value or default
 
+    def host(self, name: str, default: str) -> str:
+        """Return an address to listen on; one of IPv6 may stand in brackets, as it does in URLs."""
+        return self.text(name, default).removeprefix("[").removesuffix("]")
+
     def url(self, name: str, default: str, *schemes: str) -> str:
         """Return the URL of a server or cluster, whose scheme, hosts and TLS were looked at.
 

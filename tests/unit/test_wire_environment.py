@@ -103,6 +103,15 @@ def test_every_process_reads_its_settings_so(
         read({"AMQP_URL": URL, "AMQP_URL_FILE": file})
 
 
+@pytest.mark.parametrize("read", [GatewayConfig.from_env, history.config.HistoryConfig.from_env])
+def test_an_address_of_ipv6_may_stand_in_brackets(
+    read: Callable[[Mapping[str, str]], GatewayConfig | history.config.HistoryConfig],
+):
+    config = read({"GATEWAY_HOST": "[::1]", "HISTORY_HOST": "[::1]"})
+    assert config.host == "::1"
+    assert config.loopback
+
+
 @pytest.mark.parametrize(
     ("name", "scheme", "read", "error"),
     [
