@@ -22,6 +22,7 @@ from topology.declarations import (
 from topology.errors import Conflict, DeclarationConflict, DeclarationError, Shortfall
 from topology.model import Topology
 from topology.parallel import (
+    Lanes,
     bind_each,
     compared,
     declare_each,
@@ -69,20 +70,20 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
         TimeoutError: one declaration took longer than ``RPC_TIMEOUT_S``.
     """
     plan = declarations(topology)
-    async with underlay_of(connection) as underlay:
-        exchanges = await declare_each(underlay, plan.exchanges)
-        queues = await declare_queues(underlay, plan.queues)
+    async with lanes_of(connection) as lanes:
+        exchanges = await declare_each(lanes, plan.exchanges)
+        queues = await declare_queues(lanes, plan.queues)
         if exchanges.conflicts or queues.conflicts:
             raise DeclarationConflict(exchanges.conflicts + queues.conflicts)
-        apps = await each(underlay, of_apps(topology).exchanges, found)
+        apps = await each(lanes, of_apps(topology).exchanges, found)
         lacking = {*exchanges.missing, *queues.missing, *apps.missing, *queues.away}
         bindings = [
             binding
             for binding in plan.bindings
             if binding.source not in lacking and binding.destination not in lacking
         ]
-        refused = await bind_each(underlay, [one for one in bindings if not one.spreads])
-        refused += await _spread(underlay, plan, bindings, refused)
+        refused = await bind_each(lanes, [one for one in bindings if not one.spreads])
+        refused += await _spread(lanes, plan, bindings, refused)
         return Shortfall(
             exchanges=tuple(exchanges.missing),
             queues=tuple(queues.missing),
@@ -93,7 +94,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
 
 
 async def _spread(
-    underlay: UnderlayConnection,
+    lanes: Lanes,
     plan: Declarations,
     bindings: Iterable[BindingDeclaration],
     refused: Iterable[BindingDeclaration],
@@ -101,7 +102,7 @@ async def _spread(
     """Take the last steps of a queue to its shards, unless one before was not taken.
 
     Args:
-        underlay: the connection.
+        lanes: channels of one connection.
         plan: all that is declared.
         bindings: of it, those whose ends are there.
         refused: of these, those that could not be made.
@@ -115,10 +116,10 @@ async def _spread(
         for one in plan.replaced
         if (name := shards_exchange(one.destination)) in there and name not in stay
     ]
-    stay |= {shards_exchange(one.destination) for one in await unbind_each(underlay, ready)}
+    stay |= {shards_exchange(one.destination) for one in await unbind_each(lanes, ready)}
     further = [one for one in bindings if one.spreads]
     held = [one for one in further if one.source in stay]
-    return held + await bind_each(underlay, [one for one in further if one not in held])
+    return held + await bind_each(lanes, [one for one in further if one not in held])
 
 
 async def appeared(
@@ -145,10 +146,10 @@ async def appeared(
     # One of ours: RabbitMQ logs each refusal.
     entities: list[ExchangeDeclaration | QueueDeclaration] = [*plan.exchanges, *plan.queues]
     ours = [one for one in entities if one.name in lacking][:1]
-    async with underlay_of(connection) as underlay:
-        if ours and not (await each(underlay, ours, declared)).missing:
+    async with lanes_of(connection) as lanes:
+        if ours and not (await each(lanes, ours, declared)).missing:
             return True
-        seen = await each(underlay, wanted, found)
+        seen = await each(lanes, wanted, found)
     return len(seen.missing) + len(seen.away) < len(wanted)
 
 
@@ -171,12 +172,12 @@ async def still_there(connection: AbstractConnection, topology: Topology) -> tup
         TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
     """
     plan = declarations(topology)
-    async with underlay_of(connection) as underlay:
+    async with lanes_of(connection) as lanes:
         # RabbitMQ logs each that is looked for in vain: of a new one the others are not.
-        if (await each(underlay, plan.queues[-1:], found)).missing:
+        if (await each(lanes, plan.queues[-1:], found)).missing:
             return None
-        exchanges = await each(underlay, [*plan.exchanges, *of_apps(topology).exchanges], found)
-        queues = await each(underlay, plan.queues, found)
+        exchanges = await each(lanes, [*plan.exchanges, *of_apps(topology).exchanges], found)
+        queues = await each(lanes, plan.queues, found)
     return None if exchanges.missing or queues.missing else tuple(queues.away)
 
 
@@ -199,9 +200,9 @@ async def probe(
         TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
     """
     plan = declarations(topology)
-    async with underlay_of(connection) as underlay:
-        exchanges = await each(underlay, plan.exchanges, compared)
-        queues = await each(underlay, plan.queues, compared)
+    async with lanes_of(connection) as lanes:
+        exchanges = await each(lanes, plan.exchanges, compared)
+        queues = await each(lanes, plan.queues, compared)
     missing = [f"exchange {name!r}" for name in exchanges.missing]
     missing += [f"queue {name!r}" for name in queues.missing]
     missing += [f"node of queue {name!r}" for name in queues.away]
@@ -216,12 +217,25 @@ async def unbind(connection: AbstractConnection, bindings: Iterable[BindingDecla
         ConnectionError: the connection is closed or was lost on the way.
         TimeoutError: one answer took longer than ``RPC_TIMEOUT_S``.
     """
-    async with underlay_of(connection) as underlay:
-        if refused := await unbind_each(underlay, tuple(bindings)):
+    async with lanes_of(connection) as lanes:
+        if refused := await unbind_each(lanes, tuple(bindings)):
             raise DeclarationError(f"this account may not remove {describe(refused[0])}")
 
 
 _ONE_NODE = {"x-queue-type": "classic"}
+
+
+@asynccontextmanager
+async def lanes_of(connection: AbstractConnection) -> AsyncIterator[Lanes]:
+    """Give channels side by side, closed afterwards unless RabbitMQ has fallen silent."""
+    async with underlay_of(connection) as underlay:
+        lanes = Lanes(underlay)
+        try:
+            yield lanes
+        except DeclarationError:
+            await lanes.close()
+            raise
+        await lanes.close()
 
 
 @asynccontextmanager

@@ -31,8 +31,10 @@ from topology.errors import Conflict, DeclarationError
 
 RPC_TIMEOUT_S = 10.0
 """How long RabbitMQ may take for one declaration; a quorum queue elects a leader meanwhile."""
-AT_ONCE = 24
-"""Channels: a round trip for so many declarations."""
+AT_ONCE = 12
+"""Channels: a round trip for so many declarations that each wait for an answer."""
+TAKEN_AT_ONCE = 24
+"""Declarations on one channel that wait together for one answer."""
 _numbers = itertools.cycle(range(100, 2000))
 """Of channels, each once on a connection. aiormq leaves out its answer to a channel that RabbitMQ
 closes while much is written, and the number stays taken; RabbitMQ allows 2,047."""
@@ -51,7 +53,7 @@ class Seen:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-class Channels:
+class Lane:
     """A channel to declare on, and a fresh one after each refusal, which closes it."""
 
     def __init__(self, underlay: UnderlayConnection) -> None:
@@ -72,35 +74,54 @@ class Channels:
             await self._channel.close()
 
 
-Step = Callable[[Channels, Entity], Awaitable[None]]
+class Lanes:
+    """Channels side by side, each opened when it is first needed and used until all is done.
+
+    Args:
+        underlay: The connection.
+    """
+
+    def __init__(self, underlay: UnderlayConnection) -> None:
+        self._underlay = underlay
+        self._lanes: list[Lane] = []
+
+    def first(self, count: int) -> list[Lane]:
+        """Return so many of them."""
+        self._lanes += [Lane(self._underlay) for _ in range(count - len(self._lanes))]
+        return self._lanes[:count]
+
+    async def close(self) -> None:
+        """Close all."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
 
 
-async def declared(channels: Channels, declaration: Entity) -> None:
+Step = Callable[[Lane, Entity], Awaitable[None]]
+
+
+async def declared(lane: Lane, declaration: Entity) -> None:
     """Declare it, or find it where the account may not."""
     try:
-        await _declare(await channels.get(), declaration)
+        await _declare(await lane.get(), declaration)
     except ChannelAccessRefused:
-        await found(channels, declaration)
+        await found(lane, declaration)
 
 
-async def found(channels: Channels, declaration: Entity) -> None:
+async def found(lane: Lane, declaration: Entity) -> None:
     """Find it: for that no permission is needed."""
-    await _declare(await channels.get(), declaration, passive=True)
+    await _declare(await lane.get(), declaration, passive=True)
 
 
-async def compared(channels: Channels, declaration: Entity) -> None:
+async def compared(lane: Lane, declaration: Entity) -> None:
     """Find it and declare it, which changes nothing, to compare it where the account may."""
-    await found(channels, declaration)
-    await declared(channels, declaration)
+    await found(lane, declaration)
+    await declared(lane, declaration)
 
 
-async def each(
-    underlay: UnderlayConnection, wanted: Sequence[Entity], step: Step, at_once: int = AT_ONCE
-) -> Seen:
+async def each(lanes: Lanes, wanted: Sequence[Entity], step: Step, at_once: int = AT_ONCE) -> Seen:
     """Take each a step, and note which are missing or away and what differs.
 
     Args:
-        underlay: the connection.
+        lanes: channels of one connection.
         wanted: what is declared or looked for.
         step: for one of them.
         at_once: how many at a time.
@@ -110,13 +131,13 @@ async def each(
     """
     noted: dict[str, Conflict | str] = {}
 
-    async def note(channels: Channels, declaration: Entity) -> None:
+    async def note(lane: Lane, declaration: Entity) -> None:
         kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
         alone = isinstance(declaration, QueueDeclaration) and declaration.on_one_node
         name = declaration.name
         try:
             async with asyncio.timeout(ONE_NODE_WITHIN_S if alone else None):
-                await step(channels, declaration)
+                await step(lane, declaration)
         except ChannelNotFoundEntity as error:
             noted[name] = "away" if is_away(str(error)) else "missing"
         except (ChannelPreconditionFailed, ChannelLockedResource) as error:
@@ -128,7 +149,7 @@ async def each(
                 raise
             noted[name] = "away"
 
-    await _side_by_side(underlay, wanted, note, at_once)
+    await _side_by_side(lanes, wanted, note, at_once)
     seen = Seen()
     for declaration in wanted:
         what = noted.get(declaration.name)
@@ -139,31 +160,31 @@ async def each(
     return seen
 
 
-async def declare_each(underlay: UnderlayConnection, wanted: Sequence[Entity]) -> Seen:
+async def declare_each(lanes: Lanes, wanted: Sequence[Entity]) -> Seen:
     """Declare each; only where RabbitMQ refuses one, each waits for an answer of its own.
 
     Raises:
         DeclarationError: RabbitMQ refused one for another reason than `Seen` has.
     """
-    if await _taken(underlay, wanted):
+    if await _taken(lanes, wanted):
         return Seen()
-    return await each(underlay, wanted, declared)
+    return await each(lanes, wanted, declared)
 
 
-async def declare_queues(underlay: UnderlayConnection, queues: Sequence[Entity]) -> Seen:
+async def declare_queues(lanes: Lanes, queues: Sequence[Entity]) -> Seen:
     """Declare queues: those that are missing one after the other.
 
     RabbitMQ makes each leader on the node with the fewest; of queues that are made at a time it
     would make all on one. It also logs each that is looked for in vain: where the last one is
     missing, as all are on a new RabbitMQ, the others are not looked for.
     """
-    if (await each(underlay, queues[-1:], found)).missing:
-        return await each(underlay, queues, declared, at_once=1)
-    there = await each(underlay, queues, found)
+    if (await each(lanes, queues[-1:], found)).missing:
+        return await each(lanes, queues, declared, at_once=1)
+    there = await each(lanes, queues, found)
     missing = [queue for queue in queues if queue.name in there.missing]
     present = [queue for queue in queues if queue.name not in {*there.missing, *there.away}]
-    made = await each(underlay, missing, declared, at_once=1)
-    known = await declare_each(underlay, present)
+    made = await each(lanes, missing, declared, at_once=1)
+    known = await declare_each(lanes, present)
     return Seen(
         missing=made.missing,
         away=there.away + made.away + known.away,
@@ -172,55 +193,54 @@ async def declare_queues(underlay: UnderlayConnection, queues: Sequence[Entity])
 
 
 async def bind_each(
-    underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]
+    lanes: Lanes, bindings: Sequence[BindingDeclaration]
 ) -> list[BindingDeclaration]:
     """Make each binding; return those that are required and could not be made."""
-    if await _taken(underlay, bindings):
+    if await _taken(lanes, bindings):
         return []
     refused: list[BindingDeclaration] = []
 
-    async def make(channels: Channels, binding: BindingDeclaration) -> None:
+    async def make(lane: Lane, binding: BindingDeclaration) -> None:
         try:
-            await _bind(await channels.get(), binding)
+            await _bind(await lane.get(), binding)
         except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
             if binding.required and not is_away(str(error)):
                 refused.append(binding)
 
-    await _side_by_side(underlay, bindings, make)
+    await _side_by_side(lanes, bindings, make)
     return [binding for binding in bindings if binding in refused]
 
 
 async def unbind_each(
-    underlay: UnderlayConnection, bindings: Sequence[BindingDeclaration]
+    lanes: Lanes, bindings: Sequence[BindingDeclaration]
 ) -> list[BindingDeclaration]:
     """Remove each binding, one that is not there too; return those that the account may not."""
     refused: list[BindingDeclaration] = []
 
-    async def remove(channels: Channels, binding: BindingDeclaration) -> None:
+    async def remove(lane: Lane, binding: BindingDeclaration) -> None:
         try:
-            await _bind(await channels.get(), binding, remove=True)
+            await _bind(await lane.get(), binding, remove=True)
         except ChannelAccessRefused:
             refused.append(binding)
 
-    await _side_by_side(underlay, bindings, remove)
+    await _side_by_side(lanes, bindings, remove)
     return refused
 
 
-async def _taken(underlay: UnderlayConnection, wanted: Sequence[Declaration]) -> bool:
+async def _taken(lanes: Lanes, wanted: Sequence[Declaration]) -> bool:
     """Send so many at a time on one channel, wait once for them; return whether all were taken.
 
     RabbitMQ does in order what comes on a channel, and closes it with the first that it refuses.
     A gateway that starts declares some 200 things, nearly all of them as they are: to answer each
     would cost both more than to look.
     """
-    channels = Channels(underlay)
+    [lane] = lanes.first(1)
     try:
-        for start in range(0, len(wanted), AT_ONCE):
-            channel = await channels.get()
-            frames = [_without_answer(one) for one in wanted[start : start + AT_ONCE]]
+        for start in range(0, len(wanted), TAKEN_AT_ONCE):
+            channel = await lane.get()
+            frames = [_without_answer(one) for one in wanted[start : start + TAKEN_AT_ONCE]]
             async with asyncio.timeout(RPC_TIMEOUT_S):
                 await channel.create_task(_answered(channel, frames))
-        await channels.close()
     except (ChannelClosed, ChannelInvalidStateError):
         return False
     return True
@@ -261,9 +281,9 @@ def _without_answer(declaration: Declaration) -> FrameType:
 
 
 async def _side_by_side(
-    underlay: UnderlayConnection,
+    lanes: Lanes,
     wanted: Sequence[One],
-    do: Callable[[Channels, One], Awaitable[None]],
+    do: Callable[[Lane, One], Awaitable[None]],
     at_once: int = AT_ONCE,
 ) -> None:
     """Do all of it on so many channels; each takes what is next.
@@ -273,13 +293,12 @@ async def _side_by_side(
     """
     left = iter(wanted)
 
-    async def work() -> None:
-        channels = Channels(underlay)
+    async def work(lane: Lane) -> None:
         for one in left:
-            await do(channels, one)
-        await channels.close()
+            await do(lane, one)
 
-    workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(wanted)))]
+    lent = lanes.first(min(at_once, len(wanted)))
+    workers = [asyncio.create_task(work(lane)) for lane in lent]
     try:
         await asyncio.gather(*workers)
     finally:
