@@ -15,6 +15,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -76,7 +77,7 @@ class VirtualHosts:
 
     async def purge(self, url: str) -> None:
         """Purge until nothing is found: what is dead-lettered meanwhile arrives a moment later."""
-        queues = [queue.name for queue in declarations(load()).queues]
+        queues = _queues()
         async with await aio_pika.connect(url) as connection:
             channels = [await connection.channel() for _ in range(_CHANNELS)]
 
@@ -160,6 +161,12 @@ class VirtualHosts:
                 answer.raise_for_status()
             text = await answer.read()
             return json.loads(text) if text else None
+
+
+@cache
+def _queues() -> tuple[str, ...]:
+    """The queues of the layout that ships."""
+    return tuple(queue.name for queue in declarations(load()).queues)
 
 
 def _without(found: dict[str, dict[str, Any]], declared: Iterable[str]) -> list[dict[str, Any]]:
