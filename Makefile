@@ -32,6 +32,7 @@ test:  ## every tier against real servers of its own: unit, contract, integratio
 
 test-long:  ## what takes hours: full sizes, each fuzzer an hour, drills of 10 and 30 minutes
 	$(IN_VENV) sh -c '$(PYTHON_BIN) -m devstack.install && $(PYTHON_BIN) -m pytest -m long tests \
+		&& HYPOTHESIS_PROFILE=searching $(PYTHON_BIN) -m pytest tests/unit tests/contract \
 		&& FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} $(PYTHON_BIN) -m pytest -s tests/fuzz \
 		&& $(PYTHON_BIN) -m devstack.cluster.drill --minutes 10 \
 		&& exec $(PYTHON_BIN) -m devstack.drill --minutes 30'

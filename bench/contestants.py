@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.peers import CELERY_FASTAPI, PEERS, PRODUCT
+from devstack.product import FLOWER_PACKAGES
 
 API_KEY = "bench-key-0123456789abcdef"
 _GATEWAY_BODY = json.dumps({"task": "demo.add", "args": [2, 3]})
@@ -117,7 +118,7 @@ FLOWER = Contestant(
     path="/api/task/async-apply/demo.add",
     body=json.dumps({"args": [2, 3]}),
     headers={"Authorization": "Basic " + base64.b64encode(_FLOWER_LOGIN.encode()).decode()},
-    env={"FLOWER_BASIC_AUTH": _FLOWER_LOGIN},
+    env={"FLOWER_BASIC_AUTH": _FLOWER_LOGIN, "PYTHONPATH": str(FLOWER_PACKAGES)},
     lacks=("mandatory", "argument check", "back-pressure", "truthful PENDING"),
 )
 

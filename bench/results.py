@@ -12,7 +12,7 @@ import orjson
 
 RESULTS = Path(__file__).with_name("results")
 _PACKAGES = (
-    "aio-pika", "aiohttp", "aiormq", "celery", "flower", "kombu", "msgspec", "orjson",
+    "aio-pika", "aiohttp", "aiormq", "celery", "kombu", "msgspec", "orjson",
     "pymongo", "redis", "uvloop",
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ COROUTINES = 200
 """How many of them run at once."""
 
 _FLOWER_USER = "penstock"
-_FLOWER = ROOT / ".venv/flower"
+FLOWER_PACKAGES = ROOT / ".venv/flower"
 """Its packages, which `devstack/bootstrap.sh` puts beside all others."""
 
 
@@ -119,7 +119,9 @@ class Launcher:
             "--logging=warning",
             FLOWER_BASIC_AUTH=f"{_FLOWER_USER}:{password}",
             FLOWER_BROKER_API=f"{management_url.partition('?')[0]}/api/",
-            PYTHONPATH=os.pathsep.join(filter(None, (str(_FLOWER), self.env.get("PYTHONPATH")))),
+            PYTHONPATH=os.pathsep.join(
+                filter(None, (str(FLOWER_PACKAGES), self.env.get("PYTHONPATH")))
+            ),
         )
         return Process(child, lambda: _answers(flower_url(port, password)), stop_timeout_s=5.0)
 

@@ -30,8 +30,9 @@ __all__ = [
 # How long one example takes says something about the machine, nothing about the code. In CI the
 # examples are the same for the same code: what others have not caused is for them no failure.
 hypothesis.settings.register_profile(
-    "thorough", deadline=None, max_examples=300, derandomize="CI" in os.environ
+    "thorough", deadline=None, max_examples=100, derandomize="CI" in os.environ
 )
+hypothesis.settings.register_profile("searching", deadline=None, max_examples=1000)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
 

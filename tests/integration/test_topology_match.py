@@ -152,7 +152,7 @@ async def broker(vhosts: VirtualHosts) -> AsyncIterator[Broker]:
 
 
 @pytest.mark.timeout(180)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(topology=topologies(), messages=MESSAGES)
 def test_match_says_what_rabbitmq_does(broker: Broker, topology: Topology, messages: list[Any]):
     broker.declare(topology)

@@ -216,9 +216,9 @@ async def test_memory_grows_with_the_ids_of_a_client_and_with_its_clients_and_no
         await eventually(lambda: len(watch.notices) == 0)
         return held / (len(ids) * clients)
 
-    ids = [issue() for _ in range(2500)]
-    few, many = await octets_each(ids[:500], 1), await octets_each(ids, 1)
-    alone, crowd = await octets_each(ids[:1], 50), await octets_each(ids[:1], 500)
+    ids = [issue() for _ in range(1500)]
+    few, many = await octets_each(ids[:300], 1), await octets_each(ids, 1)
+    alone, crowd = await octets_each(ids[:1], 30), await octets_each(ids[:1], 300)
 
     assert 100 < many < min(1.25 * few, 1200)
     assert 100 < crowd < min(1.25 * alone, 1200)

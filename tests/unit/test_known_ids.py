@@ -60,6 +60,8 @@ async def test_a_thousand_ids_of_thousands_of_tenants_stop_nobody(keyring: KeyRi
         asking = asyncio.create_task(known_ids.of_tasks(OPS, ids))
         longest_s.append(await longest_slice_s(asking))
         assert list(await asking) == ids
+        if longest_s[-1] < 0.02:
+            break
 
     assert min(longest_s) < 0.02
     before = time.thread_time()
