@@ -1,9 +1,11 @@
 """Calls of Redis that are made again until it answers."""
 
+import contextlib
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery.exceptions import Reject
@@ -49,11 +51,54 @@ OUTAGE = Outage()
 """Of this process."""
 
 
+class _Patience(threading.local):
+    """Until when the calls of this thread wait for Redis; monotonic seconds."""
+
+    until = -math.inf
+
+
+_PATIENCE = _Patience()
+
+
+@contextlib.contextmanager
+def _patient(until: float) -> Iterator[None]:
+    before, _PATIENCE.until = _PATIENCE.until, until
+    try:
+        yield
+    finally:
+        _PATIENCE.until = before
+
+
+def _until(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
 class RedisRetries:
     """How a result backend of Celery waits for Redis; stands before Celery's in the bases."""
 
     app: Any
     max_retries: Any
+
+    def wait_for_pending(self, result: Any, *args: Any, **options: Any) -> Any:
+        """Wait for a result as Celery's method does, and for Redis: who calls `get` waits anyway.
+
+        No longer than its `timeout`, seconds; who asks only for the state is told at once.
+        """
+        waiting: Any = super()
+        with _patient(_until(options.get("timeout"))):
+            return waiting.wait_for_pending(result, *args, **options)
+
+    def iter_native(self, result: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        """Give the results of a group as they come, as Celery does, and wait like `get`."""
+        waiting: Any = super()
+        until = _until(options.get("timeout"))
+        found = waiting.iter_native(result, *args, **options)
+        while True:
+            with _patient(until):
+                one = next(found, None)
+            if one is None:
+                return
+            yield one
 
     @property
     def always_retry(self) -> bool:
@@ -87,7 +132,8 @@ class RedisRetries:
             try:
                 answer = func(*args, **kwargs)
             except Exception as error:
-                if not (self.always_retry and self.exception_safe_to_retry(error)):
+                waits = self.always_retry or time.monotonic() < _PATIENCE.until
+                if not (waits and self.exception_safe_to_retry(error)):
                     raise
                 if attempt >= limit:
                     if fallback_exc is not None:
