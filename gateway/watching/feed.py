@@ -50,11 +50,7 @@ class Sink(Protocol):
         """Octets that the client has not read yet."""
 
     async def drain(self) -> None:
-        """Wait until the client has read most of what is queued.
-
-        Raises:
-            ConnectionError: The client has left.
-        """
+        """Wait until the client has read most of what is queued; ConnectionError: it has left."""
 
 
 @dataclass(frozen=True, slots=True)
