@@ -48,7 +48,7 @@ if ! is_made; then
     .venv/bin/python -m pip install --disable-pip-version-check --require-hashes \
         -r requirements.lock
     # Not among the other packages: the command `celery` loads Flower, where it finds it, each time that
-    # a worker starts, which takes a third of its start.
+    # a worker starts: a third of the time until the application is imported.
     rm -rf .venv/flower
     .venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
         --target .venv/flower -r "$of_flower"

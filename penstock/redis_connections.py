@@ -28,14 +28,14 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 from penstock.wire.redis_url import RedisUrl, latest, read
 from penstock.wire.tls import Files
 
+# What redis-py calls itself, found out once: it would read the metadata of its package for each
+# connection, which takes longer than to connect.
 try:
     from redis.driver_info import DriverInfo
 except ImportError:  # older ones have no such module
     _DRIVER: Mapping[str, Any] = {}
 else:
     _DRIVER = {"driver_info": DriverInfo()}
-# What redis-py calls itself, found out once: it would read the metadata of its package for each
-# connection, which takes longer than to connect.
 
 SENTINEL_TIMEOUT_S = 1.0
 """How long one Sentinel may take to connect, and to answer."""

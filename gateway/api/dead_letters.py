@@ -17,6 +17,7 @@ from gateway.api.queries import whole_number
 from gateway.api.submit import TASK_ID
 from gateway.decoding.choices import Schema, given, missing, one_of
 from gateway.decoding.typed_json import decode_with
+from gateway.endings.outcomes import DEAD_LETTERED
 from gateway.errors import invalid_request
 from gateway.http.media_types import check_json
 from gateway.rabbitmq.dead_letters import DEFAULT_RATE
@@ -238,7 +239,7 @@ async def look(request: web.Request) -> web.Response:
 
 def _by_the_broker(error: Mapping[str, str]) -> bool:
     """Whether this end says no more than the letter's `reason`."""
-    return error.get("type") == "DeadLettered"
+    return error.get("type") == DEAD_LETTERED
 
 
 async def _errors(states: States, ids: Mapping[str, IssuedId | None]) -> dict[str, LetterError]:

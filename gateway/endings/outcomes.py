@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 100
 """Ends of one canvas that are recorded in one round trip; others' have their turn in between."""
+DEAD_LETTERED: Final = "DeadLettered"
+"""The type of the error of a task that the broker ended."""
+
 _DELAY_QUEUES: Final = ("penstock_delay_", "celery_delayed_")
 _SANE_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -84,7 +87,7 @@ class Outcome:
             return final_record(self.state, self.task_id, error, **members)
         if self.state == "REVOKED":
             return revoked_record(self.task_id, self.reason, **members)
-        error = error_record("DeadLettered", self.reason, "penstock")
+        error = error_record(DEAD_LETTERED, self.reason, "penstock")
         return final_record("FAILURE", self.task_id, error, **members)
 
 

@@ -150,4 +150,7 @@ class RedisRetries:
                 if attempt:
                     OUTAGE.over()
                 return answer
-            time.sleep(backoff_s(attempt - 1))
+            pause_s = backoff_s(attempt - 1)
+            if not self.always_retry:
+                pause_s = min(pause_s, max(0.0, _PATIENCE.until - time.monotonic()))
+            time.sleep(pause_s)
