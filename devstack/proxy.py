@@ -1,6 +1,7 @@
-"""A TCP proxy that a test cuts, stalls, or cuts after N bytes, and that can be far away."""
+"""A TCP proxy that a test cuts, stalls, narrows, or cuts after N bytes; it can be far away."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from enum import Enum
@@ -41,6 +42,7 @@ class TcpProxy:
         """Bytes forwarded so far, over all connections."""
         self._flowing = {direction: asyncio.Event() for direction in Direction}
         self._left: dict[Direction, int | None] = dict.fromkeys(Direction)
+        self._widths = dict.fromkeys(Direction, math.inf)
         self._refusing = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,9 +104,14 @@ class TcpProxy:
         """Forward that many more bytes, over all connections, then reset every connection."""
         self._left[direction] = count
 
+    def narrow(self, bytes_per_s: float, direction: Direction) -> None:
+        """Forward no more than that over each connection, until `resume`."""
+        self._widths[direction] = bytes_per_s
+
     def resume(self) -> None:
-        """Forward everything again, take new connections, forget a `cut_after`."""
+        """Forward everything again, take new connections, forget a `cut_after` or `narrow`."""
         self._refusing = False
+        self._widths = dict.fromkeys(Direction, math.inf)
         self._left = dict.fromkeys(Direction)
         for event in self._flowing.values():
             event.set()
@@ -145,6 +152,8 @@ class TcpProxy:
                 writer.write(passed)
                 await writer.drain()
                 self.passed_bytes[direction] += len(passed)
+                if (width := self._widths[direction]) < math.inf:
+                    await asyncio.sleep(len(passed) / width)
                 if left is not None:
                     self._left[direction] = left - len(passed)
                     if self._left[direction] == 0:

@@ -131,11 +131,9 @@ async def _stream(request: web.Request, caller: Caller, listing: Listing) -> web
     try:
         try:
             async for chunk in request.app[INTAKE].bodies.chunks(request):
-                tasks.arrived()
                 for part in splitter.feed(chunk):
                     await tasks.take(part)
                     await outcomes.keep_up()
-            tasks.arrived()
             for part in splitter.end():
                 await tasks.take(part)
         except Problem as problem:
@@ -170,7 +168,6 @@ async def _array(request: web.Request, caller: Caller, listing: Listing) -> web.
                 held.add(chunk)
                 await _prove(proof.feed(chunk), pause)
             await _prove(proof.end(), pause)
-            tasks.arrived()
             await _publish(tasks, held, told, ArraySplitter(config.max_task_bytes))
         except MalformedBodyError as error:
             raise malformed_json(f"not a JSON array: {error}") from None
@@ -236,7 +233,7 @@ def _bulk(request: web.Request, caller: Caller, outcomes: BulkOutcomes, *, slowe
         caller=caller,
         carried=carried(request),
         max_task_bytes=config.max_task_bytes,
-        patience_s=config.confirm_timeout_s,
+        doubt_s=config.confirm_timeout_s,
     )
     pace = Pace(work_of(request), request.app[INTAKE].turns.of(request), slowed)
     return Bulk(request.app[SUBMITTING].submission, terms, outcomes, pace)

@@ -32,11 +32,10 @@ from gateway.canvas.canvas_weight import (
 )
 from gateway.canvas.groups import Groups
 from gateway.errors import Problem
+from gateway.rabbitmq.burst import Burst
 from gateway.submitting.celery_options import addressed, later_options, own_headers, unkept
 from gateway.submitting.plan import CanvasPart, Stamp, TaskMessage, TaskPlan
 from gateway.submitting.submission import Submission
-
-_ROOM_TIMEOUT_S = 4.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,15 +206,12 @@ class CanvasSubmission:
     ) -> tuple[list["asyncio.Future[None]"], list[Problem]]:
         """Publish up to the first that is refused: the confirms, and why the rest is not sent."""
         confirms: list[asyncio.Future[None]] = []
+        burst = Burst()
         for message in messages:
             try:
                 if not self._submission.has_room():
-                    async with asyncio.timeout(_ROOM_TIMEOUT_S):
-                        await self._submission.room()
-                confirms.append(self._submission.publish(message))
-            except TimeoutError:
-                full = "too many messages wait for a confirm"
-                return confirms, [Problem("overloaded", full, queued="no")]
+                    await self._submission.room()
+                confirms.append(self._submission.publish(message, burst))
             except Problem as problem:
                 return confirms, [problem]
         return confirms, []

@@ -10,6 +10,7 @@ from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.errors import Problem
 from gateway.ingesting.lanes import Lane
+from gateway.rabbitmq.burst import Burst
 from gateway.rabbitmq.confirms import unconfirmed
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import task_body
@@ -72,6 +73,7 @@ class BatchPublisher:
         count: int,
         copy: Copy | None = None,
         carried: Carried | None = None,
+        burst: Burst | None = None,
     ) -> Published:
         """Publish one batch.
 
@@ -81,6 +83,7 @@ class BatchPublisher:
             count: How many they are.
             copy: What it is a copy of, when its id was issued before; None: a new id.
             carried: What it says of the request; None: what the lane has.
+            burst: Of the request, when it publishes several; None: it is alone.
 
         Raises:
             Problem: As `Publisher.publish` at once (queued: no).
@@ -102,6 +105,7 @@ class BatchPublisher:
             queue_count=len(lane.queues),
             message_id=copy.message_id if copy else None,
             headers=b"" if carried is None else carried.fields(handed_on),
+            burst=burst,
         )
         if span is not None:
             confirm.add_done_callback(span.confirmed)
@@ -109,7 +113,7 @@ class BatchPublisher:
         return Published(task_id, confirm, count, len(body))
 
     async def publish_when_possible(
-        self, lane: Lane, documents: bytes, count: int, copy: Copy | None = None
+        self, lane: Lane, documents: bytes, count: int, copy: Copy | None, burst: Burst
     ) -> Published:
         """Publish one batch of a stream, waiting while too much is in flight.
 
@@ -121,7 +125,7 @@ class BatchPublisher:
                 while True:
                     await self._publisher.room(len(documents) + _HEAD_BYTES)
                     try:
-                        return self.publish(lane, documents, count, copy)
+                        return self.publish(lane, documents, count, copy, burst=burst)
                     except Problem as problem:
                         if problem.code != "overloaded":
                             raise

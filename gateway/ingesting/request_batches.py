@@ -11,6 +11,7 @@ from gateway.errors import Problem
 from gateway.ingesting.batch_publisher import BatchPublisher, Published
 from gateway.ingesting.filling import Batch, Filling
 from gateway.ingesting.lanes import Lane
+from gateway.rabbitmq.burst import Burst
 from gateway.sharing.held_bytes import HeldBytes
 
 MAX_INFLIGHT_BATCHES = 32
@@ -112,6 +113,7 @@ class RequestBatches:
         self._open_bytes = 0
         self._inflight: deque[tuple[Published, bytes]] = deque()
         self._inflight_bytes = 0
+        self._burst = Burst()
         self._total = 0
         self.tally = Tally(every_id=every_id)
 
@@ -169,7 +171,7 @@ class RequestBatches:
                 if copy is None:
                     self._check()
                 published = await self._publisher.publish_when_possible(
-                    self._lane, batch.documents, batch.count, copy
+                    self._lane, batch.documents, batch.count, copy, self._burst
                 )
             except Problem as problem:
                 self._full.popleft()
@@ -183,22 +185,16 @@ class RequestBatches:
         self._collect()
 
     async def finish(self) -> Tally:
-        """Publish what is left and wait until every outcome is known, half a second over a confirm.
+        """Publish what is left and wait until every outcome is known.
 
-        Whatever is not confirmed by then counts as unknown, what is not published as refused.
+        Whatever is not confirmed in time counts as unknown, what is not published as refused.
         """
         self.close()
-        try:
-            async with asyncio.timeout(self._publisher.confirm_timeout_s + 0.5):
-                await self.publish()
-                await self.settle()
-        except TimeoutError:
-            while self._inflight:
-                published, ids = self._inflight.popleft()
-                published.confirm.cancel()
-                self._end(published, ids)
+        await self.publish()
+        await self.settle()
         for batch in self._full:
-            self._count(Problem("overloaded", "publishing took too long", queued="no"), batch.count)
+            behind = "a batch before it was not confirmed; not submitted"
+            self._count(Problem("overloaded", behind, queued="no"), batch.count)
         self.discard()
         return self.tally
 

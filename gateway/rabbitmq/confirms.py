@@ -5,6 +5,8 @@ in flight ─────┼── return, then ack ──► unroutable        
                ├── nack ──────────────► refused             no (one queue), unknown (several)
                ├── channel lost ──────► unconfirmed         unknown
                └── deadline passed ───► unconfirmed         unknown (a later confirm is ignored)
+
+Of many messages of one request the deadline is that of their burst: see there.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.errors import Problem
+from gateway.rabbitmq.burst import Burst
 from gateway.sharing.shares import Shares
 
 
@@ -32,6 +35,8 @@ class InFlight:
     """How many queues match; None: that is not known."""
     tenant: str = ""
     """Whose it is; empty for the gateway's own."""
+    burst: Burst | None = None
+    """What it is one of many of; None: it is alone."""
     returned: str | None = None
     """Why RabbitMQ returned it, once it did."""
 
@@ -52,6 +57,8 @@ class ConfirmWindow:
         self._lowest = 1
         self._next = 1
         self._swept = 1
+        self._late: list[int] = []
+        """Tags of what is swept, and is waited for as long as its burst goes on."""
         self._heard_at = 0.0
         self._overdue_since = 0.0
         self._silent_from = 0.0
@@ -123,28 +130,49 @@ class ConfirmWindow:
             self._observe("lost", now - message.written_at)
             _fail(message, unconfirmed(message.task_id, "the connection to RabbitMQ was lost"))
 
-    def sweep(self, written_before: float) -> None:
-        """End the wait for confirms of messages written before a monotonic time.
+    def sweep(self, now: float, timeout_s: float) -> None:
+        """End the wait for confirms of messages that were written too long ago.
 
         The messages stay in the window: RabbitMQ still holds them.
+
+        Args:
+            now: Monotonic seconds.
+            timeout_s: How long is waited for one.
         """
+        late, self._late = self._late, []
+        for tag in late:
+            self._look_at(tag, now, timeout_s)
         while self._swept < self._next:
             message = self._inflight.get(self._swept)
-            if message is not None:
-                if message.written_at > written_before:
-                    return
-                if not self.silent:
-                    self._silent_from = message.written_at
-                self._overdue_since = message.written_at
-                self._observe("timeout", time.monotonic() - message.written_at)
-                _fail(message, unconfirmed(message.task_id, "RabbitMQ did not confirm in time"))
+            if message is not None and message.written_at > now - timeout_s:
+                return
+            self._look_at(self._swept, now, timeout_s)
             self._swept += 1
+
+    def _look_at(self, tag: int, now: float, timeout_s: float) -> None:
+        """End the wait for a message whose time is over, unless its burst goes on."""
+        message = self._inflight.get(tag)
+        if message is None:
+            return
+        burst = message.burst
+        if burst is not None:
+            if burst.waits(message.written_at, now, timeout_s):
+                self._late.append(tag)
+                return
+            burst.gave_up_at = now
+        if not self.silent:
+            self._silent_from = message.written_at
+        self._overdue_since = max(self._overdue_since, message.written_at)
+        self._observe("timeout", now - message.written_at)
+        _fail(message, unconfirmed(message.task_id, "RabbitMQ did not confirm in time"))
 
     def _end(self, message: InFlight, now: float, *, ack: bool) -> None:
         self.size -= message.size
         self.shares.give_back(message.tenant, message.size)
         outcome = "returned" if message.returned is not None else "confirmed" if ack else "refused"
         self._observe(outcome, now - message.written_at)
+        if message.burst is not None:
+            message.burst.heard(now, message.written_at)
         future = message.future
         if future.done():
             return

@@ -22,6 +22,7 @@ from aio_pika.abc import AbstractConnection
 from gateway.cancellation import stop
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
+from gateway.rabbitmq.burst import Burst
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
 from gateway.rabbitmq.connection import CONNECT_TIMEOUT_S, RECONNECT_INTERVAL_S, Connection
 from gateway.rabbitmq.declaring import Declaring
@@ -158,6 +159,7 @@ class Publisher:
         queue_count: int | None = None,
         message_id: str | None = None,
         headers: bytes = b"",
+        burst: Burst | None = None,
     ) -> "asyncio.Future[None]":
         """Publish one message; the future resolves when RabbitMQ confirmed it.
 
@@ -172,6 +174,8 @@ class Publisher:
             message_id: Of the id's length; differs from it for a second copy under one id, as
                 it must be unique among the messages in flight.
             headers: Further fields of the headers of a task message, encoded.
+            burst: What it is one of many of, which wait for their confirms together; None: it is
+                alone.
 
         Raises:
             Problem: At once: `broker-unavailable`, `topology-conflict`, `broker-blocked`,
@@ -183,7 +187,7 @@ class Publisher:
             raise self._unusable()
         if self.layout.absent and message.exchange in self.layout.absent:
             raise self.layout.no_exchange(message.exchange)
-        self._check(channel, len(body))
+        self._check(channel, len(body), burst)
         octets = task_id.encode()
         frames = message.frames(
             channel=channel.number,
@@ -203,6 +207,7 @@ class Publisher:
                 time.monotonic(),
                 queue_count,
                 TENANT.get(),
+                burst,
             )
         )
         outbox = self._outbox
@@ -224,31 +229,36 @@ class Publisher:
             size: Octets of the message that is to fit.
 
         Raises:
-            Problem: `broker-unavailable` (queued: no) when the connection is lost meanwhile.
+            Problem: `broker-unavailable` (queued: no) when the connection is lost meanwhile,
+                `overloaded` (no) when there is no room within the time for a confirm.
         """
-        await self._room.wait(self._window, TENANT.get(), size)
+        try:
+            async with asyncio.timeout(self._config.confirm_timeout_s):
+                await self._room.wait(self._window, TENANT.get(), size)
+        except TimeoutError:
+            raise _overloaded() from None
 
     def _unusable(self) -> Problem:
         """Why nothing can be published: RabbitMQ is away, or refuses the layout."""
         away = Problem("broker-unavailable", "no connection to RabbitMQ", queued="no")
         return self.layout.refusal() or away
 
-    def _check(self, channel: PublishChannel, size: int) -> None:
+    def _check(self, channel: PublishChannel, size: int, burst: Burst | None) -> None:
         if self.draining:
             raise Problem("draining", "the gateway is shutting down", queued="no")
         if channel.blocked:
             raise Problem("broker-blocked", "RabbitMQ raised an alarm", queued="no")
-        window = self._window
-        if window.silent and not self._may_probe():
+        window, config = self._window, self._config
+        stalled = burst is not None and burst.stalled(time.monotonic(), config.confirm_timeout_s)
+        if stalled or (window.silent and not self._may_probe()):
             raise Problem("broker-unavailable", "RabbitMQ has stopped confirming", queued="no")
-        config = self._config
         if (
             len(window) * 2 >= config.max_inflight_messages
             or (window.size + size) * 2 > config.max_inflight_bytes
         ) and not window.shares.admit(
             TENANT.get(), size, config.max_inflight_messages, config.max_inflight_bytes
         ):
-            raise Problem("overloaded", "too many messages wait for a confirm", queued="no")
+            raise _overloaded()
 
     def _may_probe(self) -> bool:
         """Let one message a second find out whether RabbitMQ confirms again."""
@@ -292,7 +302,7 @@ class Publisher:
     async def _sweep(self) -> None:
         self._note_alarm()
         now = time.monotonic()
-        self._window.sweep(now - self._config.confirm_timeout_s)
+        self._window.sweep(now, self._config.confirm_timeout_s)
         self._leave_silent(self._window.silent_since(now) - self._config.confirm_timeout_s)
 
     def _note_alarm(self) -> None:
@@ -370,3 +380,7 @@ class Publisher:
             async with asyncio.timeout(timeout_s):
                 await self._lost.wait()
         return self._lost.is_set()
+
+
+def _overloaded() -> Problem:
+    return Problem("overloaded", "too many messages wait for a confirm", queued="no")

@@ -6,6 +6,7 @@ line ──prepare──► refused ──────────────�
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ from gateway.decoding.splitter import TOO_LONG, Part
 from gateway.decoding.steps import LARGE_BYTES, slices
 from gateway.errors import Problem
 from gateway.http.body import too_large
+from gateway.rabbitmq.burst import Burst
 from gateway.submitting.absent_tasks import SeemsAbsentError
 from gateway.submitting.bulk_outcomes import BulkOutcomes
 from gateway.submitting.plan import TaskMessage
@@ -26,11 +28,10 @@ from gateway.submitting.task_request import TaskRequest, parse_in_turns
 MAX_INFLIGHT: Final = 4096
 """Lines of one request that wait for their confirms."""
 _SLICE_LINES: Final = 128
-_STANDSTILL_S: Final = 1.0
-"""How long room is waited for behind the deadline: an array that RabbitMQ confirms all the while is
-published to its end, however long that takes."""
-_SETTLE_S: Final = 0.5
-"""Behind the deadline: the publisher itself ends the wait for a confirm, in between."""
+_LOOK_S: Final = 1.0
+"""How long it may take to look up which tasks workers have."""
+_SOON_S: Final = 0.5
+"""Behind a look that took longer the next lines are a doubt: each of them would take as long."""
 _NO_ROOM: Final = Problem(
     "overloaded", "too many messages wait for a confirm; not submitted", queued="no"
 )
@@ -45,8 +46,8 @@ class BulkTerms:
     """What the messages say of the request."""
     max_task_bytes: int
     """Bound of a line."""
-    patience_s: float
-    """How long to wait, once lines have come, for room and for their confirms."""
+    doubt_s: float
+    """How long it is not looked up which tasks workers have, once that was slow."""
 
 
 class Bulk:
@@ -70,16 +71,13 @@ class Bulk:
         """Whether room was waited for in vain."""
         self._looked = False
         """Whether it was looked up, since these lines came, which tasks workers have."""
+        self._doubt_until = 0.0
+        self._burst = Burst()
         self._watched: asyncio.Future[None] | None = None
         self.outcomes = outcomes
         """What became of the lines so far."""
         self.line = 0
         """Lines read."""
-        self.arrived()
-
-    def arrived(self) -> None:
-        """Set the deadline of the lines that have come: call it when more of the body has."""
-        self._deadline = asyncio.get_running_loop().time() + self._terms.patience_s
 
     async def take(self, lines: Part) -> None:
         """Publish a task for each line; waits while too many are in flight.
@@ -119,30 +117,35 @@ class Bulk:
                 task = await parse_in_turns(raw, self._pace.turn)
             self._publish(task)
         except SeemsAbsentError as seems:
-            with contextlib.suppress(TimeoutError):  # without an answer it is a doubt
-                async with asyncio.timeout_at(self._until):
-                    await self._submission.absent.look(seems)
-            self._looked = True
+            await self._look(seems)
             self._publish(task)
         except Problem as problem:
             self.refuse(problem, self.line)
 
-    @property
-    def _until(self) -> float:
-        """When to wait no longer, by the clock of the loop."""
-        return max(self._deadline, asyncio.get_running_loop().time() + _STANDSTILL_S)
+    async def _look(self, seems: SeemsAbsentError) -> None:
+        """Look up which tasks workers have; without an answer in time it is a doubt."""
+        self._looked = True
+        began = time.monotonic()
+        if began < self._doubt_until:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await self._submission.absent.look(seems)
+        ended = time.monotonic()
+        if ended - began > _SOON_S:
+            self._doubt_until = ended + self._terms.doubt_s
 
     async def settle(self) -> None:
-        """Wait until every outcome is known and written, up to half a second over the deadline."""
-        loop = asyncio.get_running_loop()
-        deadline = max(self._deadline, loop.time()) + _SETTLE_S
+        """Wait until every outcome is known and written: the publisher ends each wait."""
         while self._pending:
-            _, _, end = self._pending[0]
-            if not isinstance(end, Problem) and not end.done():
-                await asyncio.wait((end,), timeout=max(deadline - loop.time(), 0))
-                if not end.done():
-                    end.cancel()
-            self._collect()
+            await self._end_first()
+
+    async def _end_first(self) -> None:
+        """Wait for the first outcome that is not known; hand over all that are."""
+        _, _, end = self._pending[0]
+        if not isinstance(end, Problem) and not end.done():
+            await asyncio.wait((end,))  # `_collect` looks at the outcome
+        self._collect()
 
     def refuse(self, problem: Problem, line: int | None = None) -> None:
         """Put a refusal in the place of a line; None: of the next, for the rest of the body."""
@@ -157,7 +160,7 @@ class Bulk:
             if raw is TOO_LONG:
                 raise too_large(self._terms.max_task_bytes)
             message = self._prepare(raw)
-            confirm = self._submission.publish(message)
+            confirm = self._submission.publish(message, self._burst)
         except Problem as problem:
             self.refuse(problem, self.line)
         else:
@@ -176,21 +179,15 @@ class Bulk:
 
         Without room in time the next lines are refused as `overloaded`, until there is room.
         """
-        until = 0.0 if self._full else self._until  # once is enough: the rest is answered promptly
+        while len(self._pending) > MAX_INFLIGHT - _SLICE_LINES:
+            await self._end_first()
+        if self._full and not self._submission.has_room():
+            return  # once is enough: the rest is answered promptly
         try:
-            async with asyncio.timeout_at(until):
-                while len(self._pending) > MAX_INFLIGHT - _SLICE_LINES:
-                    _, _, end = self._pending[0]
-                    if not isinstance(end, Problem) and not end.done():
-                        await asyncio.wait((end,))
-                    self._collect()
-                await self._submission.room()
-        except TimeoutError:
-            self._full = True
-        except Problem:
-            self._full = False  # each line meets the same when it is published
-        else:
+            await self._submission.room()
             self._full = False
+        except Problem as problem:  # of any other each line is told when it is published
+            self._full = problem.code == "overloaded"
 
     def _collect(self) -> None:
         """Hand over the outcomes that are known, up to the first that is not."""

@@ -12,6 +12,7 @@ from gateway.access.carried import Carried
 from gateway.access.copies import Copy
 from gateway.access.task_id import TaskIds
 from gateway.endings.kept_callbacks import Callback, KeptCallbacks
+from gateway.rabbitmq.burst import Burst
 from gateway.rabbitmq.publisher import Publisher
 from gateway.rabbitmq.task_message import Template, task_body, template, with_first
 from gateway.submitting.absent_tasks import SeemsAbsentError
@@ -178,36 +179,42 @@ class Submission:
             stamp.retried_from,
         )
 
-    def publish(self, message: TaskMessage) -> "asyncio.Future[None]":
+    def publish(self, message: TaskMessage, burst: Burst | None = None) -> "asyncio.Future[None]":
         """Publish it; see `Publisher.publish` for the outcomes.
 
         A callback that must be kept is kept before; `rate-limited` and `state-unavailable`
         (queued: no) say that it was not.
+
+        Args:
+            message: From `prepare` or `message`.
+            burst: What it is one of many of; None: it is alone.
         """
         callback = message.callback
         if callback is not None and callback.looked_after:
-            return self._callbacks.first(callback, partial(self._publish, message))
-        confirm = self._publish(message)
+            return self._callbacks.first(callback, partial(self._publish, message, burst))
+        confirm = self._publish(message, burst)
         if callback is not None:
             self._callbacks.remember(callback, confirm)
         return confirm
 
-    def _publish(self, message: TaskMessage) -> "asyncio.Future[None]":
+    def _publish(self, message: TaskMessage, burst: Burst | None) -> "asyncio.Future[None]":
         carried = message.carried
         if carried is None or carried.trace is None:
-            return self._write(message, b"" if carried is None else carried.fields())
+            return self._write(message, b"" if carried is None else carried.fields(), burst)
         made = message.template
         address = made.exchange, made.routing_key
         span = carried.trace.publish(message.task, message.task_id, address, len(message.body))
         try:
-            confirm = self._write(message, carried.fields(span.traceparent))
+            confirm = self._write(message, carried.fields(span.traceparent), burst)
         except BaseException as error:
             span.failed(error)
             raise
         confirm.add_done_callback(span.confirmed)
         return confirm
 
-    def _write(self, message: TaskMessage, headers: bytes) -> "asyncio.Future[None]":
+    def _write(
+        self, message: TaskMessage, headers: bytes, burst: Burst | None
+    ) -> "asyncio.Future[None]":
         confirm = self._publisher.publish(
             message.template,
             message.task_id,
@@ -215,6 +222,7 @@ class Submission:
             queue_count=len(message.queues),
             message_id=message.message_id,
             headers=headers,
+            burst=burst,
         )
         if self._accepted is not None and message.tracked:
             self._accepted.add(message, confirm)
@@ -228,7 +236,7 @@ class Submission:
         """Wait until there is room for more messages: for many of one request.
 
         Raises:
-            Problem: `broker-unavailable` (queued: no).
+            Problem: `broker-unavailable`, `overloaded` (queued: no).
         """
         await self._publisher.room()
 

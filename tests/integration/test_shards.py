@@ -180,8 +180,12 @@ async def test_pauses_commands_flow_and_dead_letters_are_of_the_one_name(sharded
     quick: tuple[Any, ...] = ("demo.doze", 0) if pool == "asyncio" else ("demo.run",)
     async with deployment.worker(pool, "-Q", "orders"):
         await eventually(lambda: min(consumers(deployment)) == 1, timeout_s=10)
-        [worker] = (await call(gateway, "GET", "/v1/workers"))["workers"]
-        assert worker["queues"] == ["orders"]
+
+        async def of_orders() -> Any:
+            [told] = (await call(gateway, "GET", "/v1/workers"))["workers"]
+            return told if told.get("queues") == ["orders"] else None
+
+        worker = await eventually(of_orders, timeout_s=10)
 
         await call(gateway, "POST", "/v1/queues/orders/pause")
         await eventually(lambda: max(consumers(deployment)) == 0, timeout_s=10)

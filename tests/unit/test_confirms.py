@@ -6,6 +6,7 @@ import time
 import pytest
 
 from gateway.errors import Problem
+from gateway.rabbitmq.burst import Burst
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
 
 
@@ -14,9 +15,17 @@ def window() -> tuple[ConfirmWindow, list[str]]:
     return ConfirmWindow(lambda outcome, _latency_s: ends.append(outcome)), ends
 
 
-def add(to: ConfirmWindow, name: str, *, queue_count: int | None = None) -> "asyncio.Future[None]":
+def add(
+    to: ConfirmWindow,
+    name: str,
+    *,
+    queue_count: int | None = None,
+    burst: Burst | None = None,
+    at: float | None = None,
+) -> "asyncio.Future[None]":
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    to.add(InFlight(future, name, name, 10, time.monotonic(), queue_count))
+    written_at = time.monotonic() if at is None else at
+    to.add(InFlight(future, name, name, 10, written_at, queue_count, burst=burst))
     return future
 
 
@@ -111,7 +120,7 @@ async def test_losing_the_channel_leaves_all_in_flight_unknown():
 async def test_a_late_confirm_after_the_deadline_changes_nothing_but_frees_the_window():
     waiting, ends = window()
     future = add(waiting, "a")
-    waiting.sweep(time.monotonic() + 1)
+    waiting.sweep(time.monotonic(), -1.0)
     assert refusal(future) == ("unconfirmed", "unknown")
     assert len(waiting) == 1
 
@@ -127,9 +136,9 @@ async def test_a_sweep_spares_the_young_and_sees_them_later():
     edge = time.monotonic()
     young = add(waiting, "young")
 
-    waiting.sweep(edge)
+    waiting.sweep(edge, 0.0)
     assert (old.done(), young.done()) == (True, False)
-    waiting.sweep(time.monotonic() + 1)
+    waiting.sweep(time.monotonic(), -1.0)
 
     assert young.done()
     assert refusal(old) == refusal(young)
@@ -150,12 +159,60 @@ async def test_the_window_is_silent_from_a_deadline_passed_until_the_next_confir
     early = add(waiting, "early")
     add(waiting, "late")
     silences = [waiting.silent]
-    waiting.sweep(time.monotonic())
+    waiting.sweep(time.monotonic(), 0.0)
     silences.append(waiting.silent)
     waiting.confirm(2, multiple=False, ack=True)
     silences.append(waiting.silent)
-    waiting.sweep(time.monotonic())
+    waiting.sweep(time.monotonic(), 0.0)
     silences.append(waiting.silent)
 
     assert silences == [False, True, False, False]
     assert refusal(early) == ("unconfirmed", "unknown")
+
+
+async def test_a_burst_is_waited_for_as_long_as_it_goes_on():
+    waiting, _ = window()
+    now, burst = time.monotonic(), Burst()
+    first = add(waiting, "first", burst=burst, at=now - 7)
+    second = add(waiting, "second", burst=burst, at=now - 6)
+    alone = add(waiting, "alone", at=now - 6)
+    waiting.confirm(1, multiple=False, ack=True)  # now
+
+    waiting.sweep(now, 5)
+    assert (first.done(), second.done(), alone.done()) == (True, False, True)
+    waiting.sweep(now + 4, 5)
+    assert not second.done()
+    assert not burst.stalled(now + 4, 5)
+
+    waiting.sweep(now + 6, 5)
+    assert refusal(second) == ("unconfirmed", "unknown")
+    assert burst.stalled(now + 6, 5)
+    assert not burst.stalled(now + 12, 5)
+
+
+async def test_a_message_of_a_burst_that_is_overtaken_for_long_is_given_up():
+    waiting, _ = window()
+    now, burst = time.monotonic(), Burst()
+    silent = add(waiting, "silent", burst=burst, at=now - 9)
+    later = [add(waiting, f"{age}", burst=burst, at=now - age) for age in (6, 3)]
+    waiting.confirm(2, multiple=False, ack=True)
+    waiting.sweep(now, 5)
+    assert not silent.done()
+
+    waiting.confirm(3, multiple=False, ack=True)
+    waiting.sweep(now, 5)
+
+    assert refusal(silent) == ("unconfirmed", "unknown")
+    assert [one.exception() for one in later] == [None, None]
+
+
+async def test_a_confirm_that_comes_late_lets_a_stalled_burst_go_on():
+    waiting, _ = window()
+    now, burst = time.monotonic(), Burst()
+    add(waiting, "a", burst=burst, at=now - 6)
+    waiting.sweep(now - 0.5, 5)
+    assert burst.stalled(now, 5)
+
+    waiting.confirm(1, multiple=False, ack=True)
+
+    assert not burst.stalled(now, 5)
