@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, Protocol
 
 from devstack.errors import StartError
 from devstack.marks import MARK
@@ -24,6 +24,18 @@ RUN_MARK: Final = f"run-{os.getpid()}-{secrets.token_hex(4)}"
 
 _POLL_S = 0.02
 _ROTATE_BYTES = 16 * 1024 * 1024
+
+
+class Running(Protocol):
+    """A process that was started, as `subprocess.Popen` has it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return its exit status, negative for a signal; None while it runs."""
+
+    def send_signal(self, number: signal.Signals, /) -> None:
+        """Send a signal, if it runs."""
 
 
 class Child:
@@ -57,7 +69,7 @@ class Child:
         self._cwd = cwd
         self._mark = mark
         self._stop_signal = stop_signal
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._log_start = 0
         self.ended_at = 0.0
         """When its end was seen, unix seconds; 0: it runs, or was not waited for."""
@@ -100,17 +112,20 @@ class Child:
         with self.log.open("ab") as output:
             self._log_start = output.tell()
             try:
-                self._process = subprocess.Popen(
-                    self.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=self.env | {MARK: self._mark},
-                    cwd=self._cwd,
-                    start_new_session=True,  # or the Ctrl-C that is meant for us hits it too
-                )
+                self._process = self._start(output, self.env | {MARK: self._mark})
             except OSError as error:
                 raise StartError(f"{self.name} cannot be started: {error}") from error
+
+    def _start(self, output: BinaryIO, env: dict[str, str]) -> Running:
+        return subprocess.Popen(
+            self.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=self._cwd,
+            start_new_session=True,  # or the Ctrl-C that is meant for us hits it too
+        )
 
     async def wait(self) -> int:
         """Wait for the end of the process and return its exit status."""

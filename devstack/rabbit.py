@@ -16,6 +16,7 @@ from devstack.certificates import TLS_HOST, Certificates
 from devstack.children import RUN_MARK, Child
 from devstack.ports import LOOPBACK, free_port
 from devstack.programs import child_environment, find_epmd, find_rabbitmq
+from devstack.rabbit_home import make_home
 from devstack.readiness import ask, http_status, listens, until_ready
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
@@ -94,7 +95,9 @@ class Rabbit:
         log = log or self.folder / f"{name}.log"
         epmd: list[str | Path] = [find_epmd(), "-port", str(self.epmd_port), "-address", LOOPBACK]
         self.epmd = Child("epmd", epmd, log=log, env=child_environment(), mark=mark)
-        self.child: Child = Child(name, [find_rabbitmq()], log=log, env=self._env(), mark=mark)
+        self._home = self.folder / "home"
+        script = self._home / "sbin" / find_rabbitmq().name
+        self.child: Child = Child(name, [script], log=log, env=self._env(), mark=mark)
 
     @property
     def url(self) -> str:
@@ -214,6 +217,7 @@ class Rabbit:
 
     def _write_config(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        make_home(find_rabbitmq(), self._plugins, self._home)
         (self.folder / "rabbitmq-env.conf").touch()
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self.folder / "advanced.config").write_text(_ADVANCED)

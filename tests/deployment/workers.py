@@ -16,6 +16,7 @@ from devstack.process import Process
 from devstack.product import CUSTOM_POOL, ROOT, celerys_pool
 from devstack.programs import child_environment
 from penstock.worker.redis_client import sync_client
+from tests.deployment.forked import ForkedCelery
 from tests.support import history
 from tests.support.waiting import eventually
 
@@ -54,7 +55,8 @@ class Deployment:
 
     def celery(self, name: str, *arguments: str, app: str = "") -> Child:
         """Make a `celery …` process."""
-        return Child(
+        kind = ForkedCelery if self.python == sys.executable else Child
+        return kind(
             name,
             [self.python, "-m", "celery", "-A", app or self.app, *arguments],
             log=self.folder / f"{name}.log",
