@@ -29,6 +29,7 @@ from topology.parallel import (
     declare_queues,
     declared,
     each,
+    find_each,
     found,
     unbind_each,
 )
@@ -75,7 +76,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Shortfa
         queues = await declare_queues(lanes, plan.queues)
         if exchanges.conflicts or queues.conflicts:
             raise DeclarationConflict(exchanges.conflicts + queues.conflicts)
-        apps = await each(lanes, of_apps(topology).exchanges, found)
+        apps = await find_each(lanes, of_apps(topology).exchanges)
         lacking = {*exchanges.missing, *queues.missing, *apps.missing, *queues.away}
         bindings = [
             binding
@@ -176,8 +177,8 @@ async def still_there(connection: AbstractConnection, topology: Topology) -> tup
         # RabbitMQ logs each that is looked for in vain: of a new one the others are not.
         if (await each(lanes, plan.queues[-1:], found)).missing:
             return None
-        exchanges = await each(lanes, [*plan.exchanges, *of_apps(topology).exchanges], found)
-        queues = await each(lanes, plan.queues, found)
+        exchanges = await find_each(lanes, [*plan.exchanges, *of_apps(topology).exchanges])
+        queues = await find_each(lanes, plan.queues)
     return None if exchanges.missing or queues.missing else tuple(queues.away)
 
 

@@ -35,6 +35,8 @@ AT_ONCE = 12
 """Channels: a round trip for so many declarations that each wait for an answer."""
 TAKEN_AT_ONCE = 24
 """Declarations on one channel that wait together for one answer."""
+FOUND_AT_ONCE = 240
+"""The same of questions whether something is there: RabbitMQ answers them from memory."""
 _numbers = itertools.cycle(range(100, 2000))
 """Of channels, each once on a connection. aiormq leaves out its answer to a channel that RabbitMQ
 closes while much is written, and the number stays taken; RabbitMQ allows 2,047."""
@@ -133,7 +135,7 @@ async def each(lanes: Lanes, wanted: Sequence[Entity], step: Step, at_once: int 
 
     async def note(lane: Lane, declaration: Entity) -> None:
         kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
-        alone = isinstance(declaration, QueueDeclaration) and declaration.on_one_node
+        alone = _on_one_node(declaration)
         name = declaration.name
         try:
             async with asyncio.timeout(ONE_NODE_WITHIN_S if alone else None):
@@ -160,6 +162,20 @@ async def each(lanes: Lanes, wanted: Sequence[Entity], step: Step, at_once: int 
     return seen
 
 
+async def find_each(lanes: Lanes, wanted: Sequence[Entity]) -> Seen:
+    """Find each; only where one is not there, each waits for an answer of its own.
+
+    So does a queue that is on one node, which may not answer.
+
+    Raises:
+        DeclarationError: RabbitMQ refused one for another reason than `Seen` has.
+    """
+    together = [one for one in wanted if not _on_one_node(one)]
+    if not await _taken(lanes, together, passive=True):
+        return await each(lanes, wanted, found)
+    return await each(lanes, [one for one in wanted if _on_one_node(one)], found)
+
+
 async def declare_each(lanes: Lanes, wanted: Sequence[Entity]) -> Seen:
     """Declare each; only where RabbitMQ refuses one, each waits for an answer of its own.
 
@@ -180,7 +196,7 @@ async def declare_queues(lanes: Lanes, queues: Sequence[Entity]) -> Seen:
     """
     if (await each(lanes, queues[-1:], found)).missing:
         return await each(lanes, queues, declared, at_once=1)
-    there = await each(lanes, queues, found)
+    there = await find_each(lanes, queues)
     missing = [queue for queue in queues if queue.name in there.missing]
     present = [queue for queue in queues if queue.name not in {*there.missing, *there.away}]
     made = await each(lanes, missing, declared, at_once=1)
@@ -227,7 +243,7 @@ async def unbind_each(
     return refused
 
 
-async def _taken(lanes: Lanes, wanted: Sequence[Declaration]) -> bool:
+async def _taken(lanes: Lanes, wanted: Sequence[Declaration], *, passive: bool = False) -> bool:
     """Send so many at a time on one channel, wait once for them; return whether all were taken.
 
     RabbitMQ does in order what comes on a channel, and closes it with the first that it refuses.
@@ -235,10 +251,11 @@ async def _taken(lanes: Lanes, wanted: Sequence[Declaration]) -> bool:
     would cost both more than to look.
     """
     [lane] = lanes.first(1)
+    at_once = FOUND_AT_ONCE if passive else TAKEN_AT_ONCE
     try:
-        for start in range(0, len(wanted), TAKEN_AT_ONCE):
+        for start in range(0, len(wanted), at_once):
             channel = await lane.get()
-            frames = [_without_answer(one) for one in wanted[start : start + TAKEN_AT_ONCE]]
+            frames = [_without_answer(one, passive) for one in wanted[start : start + at_once]]
             async with asyncio.timeout(RPC_TIMEOUT_S):
                 await channel.create_task(_answered(channel, frames))
     except (ChannelClosed, ChannelInvalidStateError):
@@ -258,16 +275,23 @@ async def _answered(channel: Any, frames: Sequence[FrameType]) -> None:
         channel.rpc_frames.task_done()
 
 
-def _without_answer(declaration: Declaration) -> FrameType:
-    """Return the method that makes one, of which RabbitMQ says nothing unless it refuses it."""
+def _on_one_node(declaration: Entity) -> bool:
+    return isinstance(declaration, QueueDeclaration) and declaration.on_one_node
+
+
+def _without_answer(declaration: Declaration, passive: bool) -> FrameType:  # noqa: FBT001
+    """Return the method that makes or finds one: RabbitMQ says nothing unless it refuses it."""
     arguments = dict(declaration.arguments)
     match declaration:
         case ExchangeDeclaration(name=name, type=kind):
             return spec.Exchange.Declare(
-                exchange=name, exchange_type=kind, durable=True, nowait=True, arguments=arguments
-            )
+                exchange=name, exchange_type=kind, passive=passive, durable=True, nowait=True,
+                arguments=arguments,
+            )  # fmt: skip
         case QueueDeclaration(name=name):
-            return spec.Queue.Declare(queue=name, durable=True, nowait=True, arguments=arguments)
+            return spec.Queue.Declare(
+                queue=name, passive=passive, durable=True, nowait=True, arguments=arguments
+            )
         case BindingDeclaration(source=source, destination=destination, key=key):
             if declaration.destination_type == "exchange":
                 return spec.Exchange.Bind(

@@ -35,7 +35,8 @@ ATTEMPTS: Final = 3
 _AGAIN_S: Final = 1.0
 _REMEMBERED: Final = 1024
 _SETUP_TIMEOUT_S: Final = 5.0
-_FINISH_TIMEOUT_S: Final = 3.0
+FINISH_TIMEOUT_S: Final = 3.0
+"""How long an end in order waits for what is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ class Consumer:
         if self._cancel is None:
             return
         with contextlib.suppress(BrokerAwayError):
-            async with broker_calls(_FINISH_TIMEOUT_S):
+            async with broker_calls(FINISH_TIMEOUT_S):
                 await self._cancel()
                 await self._idle.wait()
 

@@ -183,7 +183,7 @@ COPIES = 1
 """`REDIS_WAIT_REPLICAS`; with 0 the test fails."""
 KEYED = 100
 REVOKED = 100
-DUE_S = 30
+DUE_S = 45
 """Behind the failover, so that what runs then was not stopped in time."""
 
 

@@ -1,6 +1,7 @@
 """The connection of all that does not publish: its channels, its loss, its return."""
 
 import asyncio
+import time
 from collections import Counter
 from functools import partial
 from urllib.parse import unquote, urlsplit
@@ -10,7 +11,13 @@ import pytest
 
 from devstack.proxy import TcpProxy
 from gateway.rabbitmq.connection import Connection
-from gateway.rabbitmq.consumer import ATTEMPTS, Consumer, Delivery, UnusableError
+from gateway.rabbitmq.consumer import (
+    ATTEMPTS,
+    FINISH_TIMEOUT_S,
+    Consumer,
+    Delivery,
+    UnusableError,
+)
 from gateway.rabbitmq.faults import BrokerAwayError, MissingEntityError
 from tests.deployment.gateway import running_gateway
 from tests.support.loops import turning
@@ -172,14 +179,17 @@ async def test_a_consumer_that_finishes_takes_nothing_twice(amqp_url):
         for body in bodies:
             await channel.default_exchange.publish(aio_pika.Message(body), "here")
         connection = Connection(amqp_url, "consuming")
+        cut_short = False  # by a machine on which 0.2 s take 3 s: the rest comes again
         while len(taken) < len(bodies):
             more = partial(lambda before: len(taken) > before, len(taken))
             consumer = Consumer(connection, "here", "slow", slowly)
             async with turning(connection.looper, consumer.looper):
                 await eventually(more, timeout_s=10)
+                began = time.monotonic()
                 await consumer.finish()
+                cut_short |= time.monotonic() - began >= FINISH_TIMEOUT_S
         left = (await channel.declare_queue("here", passive=True)).declaration_result.message_count
-    assert set(taken.values()) == {1}
+    assert set(taken.values()) == {1} or cut_short
     assert left == 0
 
 
