@@ -34,7 +34,7 @@ _POOLS = (
     ),
     replace(
         _PREFORK, name="prefork-many", called=f"{_PREFORK.called}, prefetch {_SENT_AHEAD}",
-        prefetch=_SENT_AHEAD, concurrency=8,
+        prefetch=_SENT_AHEAD, concurrency=16,
     ),
 )  # fmt: skip
 _ENOUGH = ("asyncio", "threads-many", "prefork-many")
