@@ -2,12 +2,19 @@
 
 import asyncio
 import time
+from operator import itemgetter
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import Problem
 from gateway.rabbitmq.burst import Burst
 from gateway.rabbitmq.confirms import ConfirmWindow, InFlight
+
+TIMEOUT_S = 9.5
+"""Differs from every age below, however they are rounded."""
 
 
 def window() -> tuple[ConfirmWindow, list[str]]:
@@ -27,6 +34,10 @@ def add(
     written_at = time.monotonic() if at is None else at
     to.add(InFlight(future, name, name, 10, written_at, queue_count, burst=burst))
     return future
+
+
+def sorted_by_age(written: list[Any]) -> list[Any]:
+    return sorted(written, key=itemgetter(0))
 
 
 def refusal(future: "asyncio.Future[None]") -> tuple[str, str | None]:
@@ -216,3 +227,37 @@ async def test_a_confirm_that_comes_late_lets_a_stalled_burst_go_on():
     waiting.confirm(1, multiple=False, ack=True)
 
     assert not burst.stalled(now, 5)
+
+
+@given(
+    written=st.lists(
+        st.tuples(st.integers(-30, 0), st.sampled_from([None, 0, 1]), st.booleans()), max_size=30
+    ).map(sorted_by_age),
+    sweeps=st.lists(st.integers(0, 40).map(lambda s: s + 0.25), min_size=1, max_size=6).map(sorted),
+)
+async def test_each_wait_ends_when_it_is_to(written, sweeps):
+    now = time.monotonic()
+    waiting, _ = window()
+    bursts = {None: None, 0: Burst(), 1: Burst()}
+    futures = [
+        add(waiting, f"{n}", burst=bursts[burst], at=now + at)
+        for n, (at, burst, _) in enumerate(written)
+    ]
+    for tag, (_, _, heard) in enumerate(written, 1):
+        if heard:  # now
+            waiting.confirm(tag, multiple=False, ack=True)
+
+    def over(at: int, burst: int | None, swept_at: float) -> bool:
+        """Whether a sweep finds that it has been waited for long enough."""
+        reached = [one for one, its, heard in written if heard and its == burst]
+        goes_on = burst is not None and reached and swept_at < TIMEOUT_S
+        return swept_at - at >= TIMEOUT_S and not (goes_on and max(reached) <= at + TIMEOUT_S)
+
+    ended = [False] * len(written)
+    for swept_at in sweeps:
+        waiting.sweep(now + swept_at, TIMEOUT_S)
+        for n, (at, burst, heard) in enumerate(written):
+            ended[n] = ended[n] or heard or over(at, burst, swept_at)
+            assert futures[n].done() == ended[n]
+            assert not ended[n] or (futures[n].exception() is None) == heard
+    assert len(waiting) == sum(not heard for _, _, heard in written)
