@@ -102,7 +102,7 @@ async def test_every_client_finds_the_new_primary(
             assert sorted(one["id"] for one in ends) == sorted(running)
             assert await got == 6
             await eventually(lambda: _beats_since(deployment, killed_at), SOON_S, 0.2)
-            assert (await (await client.get("/readyz")).json())["status"] == "ok"
+            await eventually(lambda: _well(client), SOON_S, 0.2)
             assert coroutines.child.running
             assert prefork.child.running
             assert await sentinels.primary() is not old
@@ -115,6 +115,11 @@ async def _started(client: Any, ids: list[str]) -> bool:
 
 async def _all(client: Any, ids: list[str], state: str) -> bool:
     return await states(client, ids) == {state}
+
+
+async def _well(client: Any) -> bool:
+    async with client.get("/readyz") as answer:
+        return bool((await answer.json())["status"] == "ok")
 
 
 async def _beats_since(deployment: Deployment, at: float) -> bool:

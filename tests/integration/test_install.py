@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
+from kombu import pools
 from kombu.entity import Exchange, Queue
 
 from bench.peers import install, python_of
@@ -67,6 +68,7 @@ def client(app: Lasting) -> Any:
         yield made
         made.backend.result_consumer.stop()  # or its connections are found unclosed
         made.backend.client.connection_pool.disconnect()
+        pools.reset()
 
 
 def publish(app: Lasting, task: str, *args: Any, **options: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import pools
 from kombu.entity import Queue
 
 from tasks.app import build_app
@@ -160,3 +161,4 @@ async def test_values_of_stock_clients_and_results_in_python(gateway, deployment
             assert '"result":[{"__type__":"product","__value__":7},[{"__type__":"datetime"' in told
             stock.backend.result_consumer.stop()
             ours.backend.result_consumer.stop()
+            pools.reset()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import pools
 
 from tests.deployment.gateway import Gateway, running_gateway
 from tests.deployment.lasting import Lasting
@@ -90,6 +91,7 @@ async def test_a_task_of_the_apps_own_client_is_read_by_admin(
         sent = await asyncio.to_thread(
             client.send_task, "proj.add", [2, 2], queue="celery", ignore_result=False
         )
+    pools.reset()
 
     async def ended() -> bool:
         async with apps.get(f"/v1/tasks/{sent.id}") as answer:
