@@ -13,6 +13,8 @@ from aiohttp import web
 from pymongo import MongoClient
 
 from devstack.mongo import Mongo
+from devstack.proxy import TcpProxy
+from devstack.rabbit import Rabbit
 from devstack.redis_server import Redis
 from gateway.api import parts
 from gateway.api.parts import WATCHING
@@ -25,6 +27,13 @@ from tests.deployment.workers import Deployment
 from tests.support.stream_client import Stream
 from tests.support.waiting import eventually
 from tests.support.worker_states import WorkerStates
+
+
+@pytest.fixture
+async def proxy(rabbit: Rabbit) -> AsyncIterator[TcpProxy]:
+    """A way to RabbitMQ that a test cuts, stalls or narrows."""
+    async with TcpProxy(rabbit.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devstack.proxy import Direction, TcpProxy
+from devstack.proxy import Direction
 from gateway.submitting.bulk import MAX_INFLIGHT
 from tests.integration.test_bulk_request import GOOD, NDJSON, depth, lines_of
 
@@ -18,12 +18,6 @@ TRAVEL_S = 3.0
 JSON = {"Content-Type": "application/json"}
 FOREIGN = {"task": "demo.of_an_app"}
 """A pattern names it and no worker announces it."""
-
-
-@pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
 
 
 async def outcomes(gateway: Any, body: bytes, kind: dict[str, str]) -> tuple[float, list[Any]]:

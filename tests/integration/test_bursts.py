@@ -22,12 +22,6 @@ DOCUMENT: Final = orjson.dumps({"text": "x" * 900})
 
 
 @pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def gateway(make_gateway, proxy, amqp_url):
     return await make_gateway(amqp_url=proxy.url_through(amqp_url), confirm_timeout_s=TIMEOUT_S)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 
-from devstack.proxy import Direction, TcpProxy
+from devstack.proxy import Direction
 from gateway.api import parts
 from gateway.rabbitmq.publisher import Publisher
 from tests.support.waiting import eventually
@@ -36,12 +36,6 @@ def keys_file(tmp_path):
         )
     )
     return path
-
-
-@pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
 
 
 def in_flight(publisher: Publisher, tenant: str) -> int:

@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 import aio_pika
-import pytest
 
-from devstack.proxy import Direction, TcpProxy
+from devstack.proxy import Direction
 from gateway.api import parts
 from tests.support.waiting import eventually
 
@@ -96,12 +95,6 @@ async def test_a_batch_holds_at_most_4_mib(gateway, amqp_url):
     sizes = [len(json.dumps(documents)) for documents in found.values()]
     assert max(sizes) <= (4 << 20) + 100
     assert sum(map(len, found.values())) == 60
-
-
-@pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
 
 
 async def test_every_request_of_an_unconfirmed_batch_is_told_unknown(make_gateway, amqp_url, proxy):

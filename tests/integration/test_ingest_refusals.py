@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 from redis.asyncio import from_url
 
-from devstack.proxy import Direction, TcpProxy
+from devstack.proxy import Direction
 from gateway.api import parts
 from gateway.config import Quotas
 from gateway.ingesting.filling import MAX_BATCH_BYTES
@@ -35,12 +35,6 @@ async def stored(amqp_url: str) -> int:
             await message.ack()
             count += len(json.loads(message.body)[0][1])
         return count
-
-
-@pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

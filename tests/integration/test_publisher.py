@@ -8,7 +8,7 @@ from collections import Counter
 import aio_pika
 import pytest
 
-from devstack.proxy import Direction, TcpProxy
+from devstack.proxy import Direction
 from gateway.config import GatewayConfig
 from gateway.errors import Problem
 from gateway.rabbitmq.publisher import Publisher
@@ -38,12 +38,6 @@ def made(routing_key: str = "default", exchange: str = "tasks"):
 
 def name(number: int) -> str:
     return f"{number:012d}"
-
-
-@pytest.fixture
-async def proxy(rabbit):
-    async with TcpProxy(rabbit.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture
